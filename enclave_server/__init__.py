@@ -1,0 +1,1 @@
+"""The gateway that runs inside the enclave."""

@@ -1,0 +1,1 @@
+"""The untrusted carrier between TCP and vsock on the enclave's host."""

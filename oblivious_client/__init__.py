@@ -1,0 +1,1 @@
+"""The client: verify, seal, send, open."""

@@ -1,0 +1,1 @@
+"""Wire formats and cryptography of Oblivious Inference, without any I/O."""
