@@ -1,0 +1,242 @@
+"""The configuration: a TOML file in which every table and key is optional.
+
+Unknown tables and keys are refused, so that a misspelt setting cannot be ignored. Where the
+server runs in an enclave the file is part of the measured image.
+"""
+
+import base64
+import binascii
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from enclave_server.limits import Limits
+
+EMBEDDED_UPSTREAM = "embedded"
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+ED25519_KEY_SIZE = 32
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text is one sentence for its author."""
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file: immutable, and without room for unknown keys."""
+
+
+class ServerTable(Table, frozen=True):
+    """Where to listen and with how many processes."""
+
+    listen: str = "vsock://any:5000"
+    workers: int = 1
+    grace_seconds: float = 10
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.workers <= 256, "server.workers must be from 1 to 256")
+        _require(self.grace_seconds >= 0, "server.grace_seconds must not be negative")
+
+
+class KeysTable(Table, frozen=True):
+    """The life of an HPKE key, in seconds; see `enclave_server.keys` for the timeline."""
+
+    lifetime_seconds: float = 24 * 3600
+    announce_seconds: float = 3600
+    grace_seconds: float = 600
+
+    def __post_init__(self) -> None:
+        _require(self.announce_seconds > 0, "keys.announce_seconds must be positive")
+        _require(
+            self.announce_seconds < self.lifetime_seconds,
+            "keys.announce_seconds must be less than keys.lifetime_seconds",
+        )
+        _require(
+            0 <= self.grace_seconds <= self.lifetime_seconds,
+            "keys.grace_seconds must be from 0 to keys.lifetime_seconds",
+        )
+
+
+class ReplayTable(Table, frozen=True):
+    """The window for a request's date, and the memory against its second arrival."""
+
+    window_seconds: int = 300
+    capacity: int = 1 << 20
+    require_date: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.window_seconds > 0, "replay.window_seconds must be positive")
+        _require(1 <= self.capacity <= 1 << 28, "replay.capacity must be from 1 to 268435456")
+
+
+class EvidenceTable(Table, frozen=True):
+    """How often evidence is remade, and how often it is made for a client's own nonce."""
+
+    refresh_seconds: float = 1800
+    nonce_per_second: float = 10
+
+    def __post_init__(self) -> None:
+        _require(self.refresh_seconds > 0, "evidence.refresh_seconds must be positive")
+        _require(self.nonce_per_second >= 0, "evidence.nonce_per_second must not be negative")
+
+
+class StreamTable(Table, frozen=True):
+    """The clock and the chunk size that hide a streamed answer's shape."""
+
+    padding: Literal["on", "off"] = "on"
+    tick_milliseconds: float = 100
+    chunk_bytes: int = 2048
+    series: float = 1.5
+
+    def __post_init__(self) -> None:
+        _require(self.tick_milliseconds > 0, "stream.tick_milliseconds must be positive")
+        _require(self.chunk_bytes > 0, "stream.chunk_bytes must be positive")
+        _require(self.series > 1, "stream.series must be greater than 1")
+
+
+class ChatTable(Table, frozen=True):
+    """The dialects that are accepted, and what the embedded model is told when nobody else does."""
+
+    bare_json: bool = False
+    system_prompt: str = "You are a helpful, concise assistant."
+
+
+class EngineTable(Table, frozen=True):
+    """Another GGUF file for the embedded model; by default the one that is installed."""
+
+    model_file: str | None = None
+    sha256: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.model_file is None) == (self.sha256 is None),
+            "engine.model_file and engine.sha256 belong together",
+        )
+        _require(self.threads is None or self.threads >= 1, "engine.threads must be at least 1")
+
+
+class ModelTable(Table, frozen=True):
+    """A model's name here, the upstream that serves it, and its name there."""
+
+    name: str
+    upstream: str
+    upstream_name: str | None = None
+
+
+class UpstreamTable(Table, frozen=True):
+    """An OpenAI-compatible server: address, TLS name, and where its API key is found."""
+
+    address: str
+    host_name: str | None = None
+    path_prefix: str = "/v1"
+    key_env: str | None = None
+    key_file: str | None = None
+    connect_seconds: float = 5
+    first_byte_seconds: float = 60
+    total_seconds: float = 600
+
+    def __post_init__(self) -> None:
+        _require(
+            self.key_env is None or self.key_file is None,
+            "an upstream takes key_env or key_file, not both",
+        )
+        times = (self.connect_seconds, self.first_byte_seconds, self.total_seconds)
+        _require(min(times) > 0, "an upstream's times must be positive")
+
+
+class ProvisionTable(Table, frozen=True):
+    """Who may hand secrets to the running server: an Ed25519 public key in base64, or nobody."""
+
+    administrator_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.administrator_key is not None:
+            _require(
+                len(_from_base64(self.administrator_key)) == ED25519_KEY_SIZE,
+                "provision.administrator_key must be the base64 of 32 bytes",
+            )
+
+
+class Config(Table, frozen=True):
+    """Everything that can be set; the defaults serve the embedded model."""
+
+    server: ServerTable = ServerTable()
+    limits: Limits = Limits()
+    keys: KeysTable = KeysTable()
+    replay: ReplayTable = ReplayTable()
+    evidence: EvidenceTable = EvidenceTable()
+    stream: StreamTable = StreamTable()
+    chat: ChatTable = ChatTable()
+    engine: EngineTable = EngineTable()
+    models: tuple[ModelTable, ...] = (ModelTable(name=EMBEDDED_MODEL, upstream=EMBEDDED_UPSTREAM),)
+    upstreams: dict[str, UpstreamTable] = {}
+    provision: ProvisionTable = ProvisionTable()
+
+    def __post_init__(self) -> None:
+        _require(EMBEDDED_UPSTREAM not in self.upstreams, "the upstream name embedded is taken")
+        known = {EMBEDDED_UPSTREAM, *self.upstreams}
+        for model in self.models:
+            _require(
+                model.upstream in known,
+                f"model {model.name!r} names an upstream that is not configured",
+            )
+        names = [model.name for model in self.models]
+        _require(len(names) == len(set(names)), "two models have the same name")
+        # A bare JSON request has nowhere to put a date.
+        _require(
+            not (self.chat.bare_json and self.replay.require_date),
+            "chat.bare_json needs replay.require_date = false, because such requests have no date",
+        )
+
+    @property
+    def uses_engine(self) -> bool:
+        """Whether any model is served by the embedded engine."""
+        return any(model.upstream == EMBEDDED_UPSTREAM for model in self.models)
+
+
+def parse_config(text: str) -> Config:
+    """Return the configuration in `text`; raises ConfigError."""
+    try:
+        tables = tomllib.loads(text)
+        _refuse_unknown_limits(tables)
+        return msgspec.convert(tables, Config)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def load_config(path: str | None) -> Config:
+    """Return the configuration in the file at `path`, or the defaults; raises ConfigError."""
+    if path is None:
+        return Config()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
+    try:
+        return parse_config(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _refuse_unknown_limits(tables: dict[str, Any]) -> None:
+    # `Limits` is a plain dataclass, whose unknown keys msgspec would skip.
+    limits = tables.get("limits", {})
+    known = {field.name for field in dataclasses.fields(Limits)}
+    unknown = sorted(set(limits) - known) if isinstance(limits, dict) else []
+    if unknown:
+        raise ConfigError(f"Object contains unknown field `{unknown[0]}` - at `$.limits`")
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+
+
+def _require(condition: object, sentence: str) -> None:
+    if not condition:
+        raise ValueError(sentence)
