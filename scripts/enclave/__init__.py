@@ -1,0 +1,1 @@
+"""The enclave image and the emulated machine that it is tested in."""

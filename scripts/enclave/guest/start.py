@@ -1,0 +1,64 @@
+"""Start the server inside an enclave: heartbeat, entropy, devices, then as `nobody` for good.
+
+Runs as root from the boot ramdisk's init, and gives up every privilege before the server,
+which is the only program that ever sees a prompt, is loaded.
+"""
+
+import os
+import pathlib
+import socket
+import sys
+
+USER = GROUP = 65534  # nobody: owns nothing and may become nobody else
+PARENT_CID, HEARTBEAT_PORT, HEARTBEAT = 3, 9000, b"\xb7"  # what AWS's own init does at boot
+HEARTBEAT_SECONDS = 10
+SERVER = pathlib.Path("/etc/oblivious/command")
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/run/oblivious",
+    "TMPDIR": "/run/oblivious",
+    "LANG": "C.UTF-8",
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+def beat() -> None:
+    """Tell the parent instance that the enclave is up; nitro-cli waits for it."""
+    with socket.socket(socket.AF_VSOCK) as stream:
+        stream.settimeout(HEARTBEAT_SECONDS)
+        stream.connect((PARENT_CID, HEARTBEAT_PORT))
+        stream.sendall(HEARTBEAT)
+        stream.recv(1)
+
+
+def mix_entropy() -> None:
+    """Mix the security module's randomness into the kernel's pool, which only root may credit."""
+    from enclave_server.entropy import seed_kernel_pool
+    from enclave_server.nsm import open_security_module
+
+    seed_kernel_pool(open_security_module())
+
+
+def drop_privileges() -> None:
+    os.setgroups([])
+    os.setresgid(GROUP, GROUP, GROUP)
+    os.setresuid(USER, USER, USER)
+
+
+def main() -> None:
+    try:
+        beat()
+    except OSError as error:
+        print("START no heartbeat:", error.strerror or "timed out", flush=True)
+    mix_entropy()
+    os.chown("/dev/nsm", USER, GROUP)
+    pathlib.Path("/run/oblivious").mkdir(mode=0o700)
+    os.chown("/run/oblivious", USER, GROUP)
+    os.chdir("/run/oblivious")
+    drop_privileges()
+    command = [*SERVER.read_text().split("\n")[:-1], *sys.argv[1:]]
+    os.execve(command[0], command, ENVIRONMENT)  # noqa: S606 - the measured command, no shell
+
+
+if __name__ == "__main__":
+    main()
