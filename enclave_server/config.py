@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from enclave_server.addresses import parse_address
 from enclave_server.limits import Limits
 
 EMBEDDED_UPSTREAM = "embedded"
@@ -22,6 +23,11 @@ ED25519_KEY_SIZE = 32
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text is one sentence for its author."""
+
+
+def _require(condition: object, sentence: str) -> None:
+    if not condition:
+        raise ValueError(sentence)
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +42,7 @@ class ServerTable(Table, frozen=True):
     grace_seconds: float = 10
 
     def __post_init__(self) -> None:
+        parse_address(self.listen)
         _require(1 <= self.workers <= 256, "server.workers must be from 1 to 256")
         _require(self.grace_seconds >= 0, "server.grace_seconds must not be negative")
 
@@ -139,6 +146,7 @@ class UpstreamTable(Table, frozen=True):
     total_seconds: float = 600
 
     def __post_init__(self) -> None:
+        parse_address(self.address)
         _require(
             self.key_env is None or self.key_file is None,
             "an upstream takes key_env or key_file, not both",
@@ -235,8 +243,3 @@ def _from_base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError("not base64") from error
-
-
-def _require(condition: object, sentence: str) -> None:
-    if not condition:
-        raise ValueError(sentence)
