@@ -1,0 +1,288 @@
+"""Chunked Oblivious HTTP (draft-ietf-ohai-chunked-ohttp-08), both roles, in pieces of any size."""
+
+import secrets
+from collections.abc import Callable, Iterable
+
+from protocol import hpke, varint
+from protocol.encapsulation import (
+    PREFIX_SIZE,
+    GatewayKey,
+    RandomBytes,
+    response_cipher,
+    response_nonce_size,
+    setup_client,
+    setup_gateway,
+)
+from protocol.errors import (
+    IncompleteMessage,
+    KeyRejected,
+    MalformedMessage,
+    TruncatedMessage,
+)
+from protocol.key_config import KeyConfig
+
+REQUEST_MEDIA_TYPE = "message/ohttp-chunked-req"
+RESPONSE_MEDIA_TYPE = "message/ohttp-chunked-res"
+
+CHUNK_SIZE = 1 << 14
+"""Plaintext bytes in the largest chunk sent: what every receiver MUST take (Section 3)."""
+
+MAX_SEALED_SIZE = 1 << 25
+"""Sealed bytes in the largest chunk accepted: some senders put a whole body into one chunk."""
+
+_REQUEST_LABEL = b"message/bhttp chunked request"
+_RESPONSE_LABEL = b"message/bhttp chunked response"
+_FINAL = b"final"
+_FINAL_LENGTH = b"\0"
+
+_Seal = Callable[[bytes, bytes], bytes]
+_Open = Callable[[bytes, bytes], bytes]
+
+
+class _Sealer:
+    """Cuts plaintext into chunks and seals them in order; `prefix` goes before the first."""
+
+    __slots__ = ("_prefix", "_seal")
+
+    def __init__(self, prefix: bytes, seal: _Seal) -> None:
+        self._prefix = prefix
+        self._seal: _Seal | None = seal
+
+    def seal(self, data: bytes) -> bytes:
+        """Return `data` as non-final chunks: none for no data, since they may not be empty."""
+        seal = self._require()
+        parts = [self._take_prefix()]
+        for start in range(0, len(data), CHUNK_SIZE):
+            sealed = seal(data[start : start + CHUNK_SIZE], b"")
+            parts += (varint.encode(len(sealed)), sealed)
+        return b"".join(parts)
+
+    def finish(self, data: bytes = b"") -> bytes:
+        """Return `data` as the last chunks, the final one among them."""
+        seal = self._require()
+        final_start = max(0, len(data) - 1) // CHUNK_SIZE * CHUNK_SIZE
+        before = self.seal(data[:final_start])
+        self._seal = None
+        return before + _FINAL_LENGTH + seal(data[final_start:], _FINAL)
+
+    def _require(self) -> _Seal:
+        if self._seal is None:
+            raise ValueError("the final chunk was sealed before")
+        return self._seal
+
+    def _take_prefix(self) -> bytes:
+        prefix, self._prefix = self._prefix, b""
+        return prefix
+
+
+class RequestSealer(_Sealer):
+    """Seals one request; the header comes with the first output."""
+
+    __slots__ = ()
+
+
+class ResponseSealer(_Sealer):
+    """Seals one response; the response nonce comes with the first output."""
+
+    __slots__ = ()
+
+
+class _Opener:
+    """Opens chunks in order; `begin` turns the bytes before the first one into what opens them."""
+
+    __slots__ = ("_begin", "_buffer", "_final_seen", "_open", "_over", "_prefix_size")
+
+    def __init__(self, prefix_size: int, begin: Callable[[bytes], _Open]) -> None:
+        self._prefix_size = prefix_size
+        self._begin = begin
+        self._buffer = bytearray()
+        self._open: _Open | None = None
+        self._final_seen = False
+        self._over = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._require_more()
+        self._buffer += data
+        # Once a chunk failed, the ones after it would open under the counters that follow, and
+        # an answer would lack a piece without anybody noticing.
+        self._over = True
+        pieces = self._open_complete()
+        self._over = False
+        return pieces
+
+    def finish(self) -> bytes:
+        self._require_more()
+        self._over = True
+        if self._open is None or not self._final_seen:
+            raise TruncatedMessage("no final chunk")
+        return self._open(bytes(self._buffer), _FINAL)
+
+    def _require_more(self) -> None:
+        if self._over:
+            raise ValueError("the message has ended or failed before")
+
+    def _open_complete(self) -> list[bytes]:
+        if self._open is None:
+            if len(self._buffer) < self._prefix_size:
+                return []
+            self._open = self._begin(bytes(self._buffer[: self._prefix_size]))
+            del self._buffer[: self._prefix_size]
+        pieces = [_not_empty(self._open(sealed, b"")) for sealed in self._complete_chunks()]
+        if len(self._buffer) > MAX_SEALED_SIZE:
+            raise MalformedMessage("chunk is too long")
+        return pieces
+
+    def _complete_chunks(self) -> list[bytes]:
+        chunks = []
+        offset = 0
+        while not self._final_seen:
+            try:
+                length, start = varint.decode(self._buffer, offset)
+            except IncompleteMessage:
+                break
+            end = start + length
+            if length > MAX_SEALED_SIZE:
+                raise MalformedMessage("chunk is too long")
+            if end > len(self._buffer):
+                break
+            if length:
+                chunks.append(bytes(self._buffer[start:end]))
+            self._final_seen = not length
+            offset = end
+        del self._buffer[:offset]
+        return chunks
+
+
+class RequestOpener:
+    """Opens one request, in pieces of any size; ValueError after its end or a failure."""
+
+    __slots__ = ("_key_id", "_keys", "_opener", "_recipient")
+
+    def __init__(self, keys: Iterable[GatewayKey]) -> None:
+        self._keys = keys
+        self._key_id = 0
+        self._recipient: hpke.Recipient | None = None
+        self._opener = _Opener(PREFIX_SIZE, self._begin)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the plaintext of the non-final chunks that `data` completes."""
+        return self._opener.feed(data)
+
+    def finish(self) -> tuple[bytes, "GatewayContext"]:
+        """Return the plaintext of the final chunk and the context that seals the answer.
+
+        TruncatedMessage when there is no final chunk.
+        """
+        final = self._opener.finish()
+        if self._recipient is None:
+            raise TruncatedMessage("no header")
+        return final, GatewayContext(self._key_id, self._recipient)
+
+    def _begin(self, prefix: bytes) -> _Open:
+        self._key_id = prefix[0]
+        self._recipient = setup_gateway(self._keys, prefix, _REQUEST_LABEL)
+        return self._recipient.open
+
+
+class ResponseOpener:
+    """Opens one response, in pieces of any size; ValueError after its end or a failure."""
+
+    __slots__ = ("_opener", "_sender")
+
+    def __init__(self, sender: hpke.Sender) -> None:
+        self._sender = sender
+        self._opener = _Opener(response_nonce_size(sender.aead), self._begin)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the plaintext of the non-final chunks that `data` completes."""
+        return self._opener.feed(data)
+
+    def finish(self) -> bytes:
+        """Return the plaintext of the final chunk; TruncatedMessage when there is none."""
+        return self._opener.finish()
+
+    def _begin(self, response_nonce: bytes) -> _Open:
+        return _ResponseKey(self._sender, response_nonce).open
+
+
+class ClientContext:
+    """The one thing that can open the answer to a chunked request, once."""
+
+    __slots__ = ("_sender",)
+
+    def __init__(self, sender: hpke.Sender) -> None:
+        self._sender: hpke.Sender | None = sender
+
+    def open_response(self) -> ResponseOpener:
+        """Return the opener of the answer; ValueError the second time."""
+        if self._sender is None:
+            raise ValueError("a response was opened before")
+        sender, self._sender = self._sender, None
+        return ResponseOpener(sender)
+
+
+class GatewayContext:
+    """The one thing that can seal the answer to an opened chunked request, once."""
+
+    __slots__ = ("_recipient", "enc", "key_id")
+
+    def __init__(self, key_id: int, recipient: hpke.Recipient) -> None:
+        self.key_id = key_id
+        self.enc = recipient.enc
+        self._recipient: hpke.Recipient | None = recipient
+
+    def seal_response(self, *, random: RandomBytes = secrets.token_bytes) -> ResponseSealer:
+        """Return the sealer of the answer; ValueError the second time."""
+        if self._recipient is None:
+            raise ValueError("a response was sealed before")
+        recipient, self._recipient = self._recipient, None
+        response_nonce = random(response_nonce_size(recipient.aead))
+        return ResponseSealer(response_nonce, _ResponseKey(recipient, response_nonce).seal)
+
+
+def encapsulate_request(
+    config: KeyConfig, *, ephemeral: bytes | None = None
+) -> tuple[RequestSealer, ClientContext]:
+    """Return the sealer of a request and the context that opens its answer.
+
+    `ephemeral` fixes the client's private key, for test vectors alone. KeyRejected when
+    the configuration offers nothing that is implemented here.
+    """
+    prefix, sender = setup_client(config, _REQUEST_LABEL, ephemeral)
+    return RequestSealer(prefix, sender.seal), ClientContext(sender)
+
+
+def decapsulate_request(keys: Iterable[GatewayKey]) -> RequestOpener:
+    """Return the opener of a request to one of `keys`."""
+    return RequestOpener(keys)
+
+
+class _ResponseKey:
+    """The key of one response and the counter of its chunks (Section 6.2)."""
+
+    __slots__ = ("_cipher", "_counter", "_nonce", "_nonce_size")
+
+    def __init__(self, context: hpke.Sender | hpke.Recipient, response_nonce: bytes) -> None:
+        self._cipher, nonce = response_cipher(context, _RESPONSE_LABEL, response_nonce)
+        self._nonce = int.from_bytes(nonce, "big")
+        self._nonce_size = len(nonce)
+        self._counter = 0
+
+    def seal(self, plaintext: bytes, aad: bytes) -> bytes:
+        return self._cipher.encrypt(self._next_nonce(), plaintext, aad)
+
+    def open(self, ciphertext: bytes, aad: bytes) -> bytes:
+        return hpke.open_with(self._cipher, self._next_nonce(), ciphertext, aad)
+
+    def _next_nonce(self) -> bytes:
+        # The counter cannot reach 256 to the power of Nn; if it did, to_bytes would refuse it.
+        nonce = (self._nonce ^ self._counter).to_bytes(self._nonce_size, "big")
+        self._counter += 1
+        return nonce
+
+
+def _not_empty(plaintext: bytes) -> bytes:
+    # A non-final chunk without plaintext MUST be treated as a decryption error (Section 6).
+    if not plaintext:
+        raise KeyRejected("empty chunk")
+    return plaintext

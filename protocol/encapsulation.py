@@ -1,0 +1,169 @@
+"""Encapsulated requests and responses (RFC 9458, Section 4)."""
+
+import secrets
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from protocol import hpke
+from protocol.errors import KeyRejected, MalformedMessage
+from protocol.hpke import Aead, Cipher, Kdf, Kem
+from protocol.key_config import KeyConfig, SymmetricAlgorithm
+
+REQUEST_MEDIA_TYPE = "message/ohttp-req"
+RESPONSE_MEDIA_TYPE = "message/ohttp-res"
+
+HEADER_SIZE = 7
+"""Key, KEM, KDF and AEAD identifiers before the encapsulated key."""
+
+PREFIX_SIZE = HEADER_SIZE + hpke.PUBLIC_KEY_SIZE
+"""The header and the encapsulated key: all that comes before the sealed request."""
+
+SUITES = (
+    SymmetricAlgorithm(Kdf.HKDF_SHA256, Aead.CHACHA20_POLY1305),
+    SymmetricAlgorithm(Kdf.HKDF_SHA256, Aead.AES_128_GCM),
+    SymmetricAlgorithm(Kdf.HKDF_SHA256, Aead.AES_256_GCM),
+)
+"""All that is implemented, in the order of a gateway's preference."""
+
+RandomBytes = Callable[[int], bytes]
+
+_REQUEST_LABEL = b"message/bhttp request"
+_RESPONSE_LABEL = b"message/bhttp response"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKey:
+    """A gateway's X25519 key (32 bytes) and the configuration that clients get to see of it."""
+
+    key_id: int
+    private_key: bytes = field(repr=False, compare=False)
+    symmetric_algorithms: Sequence[tuple[int, int]] = field(default=SUITES, compare=False)
+    config: KeyConfig = field(init=False)
+    secret: hpke.PrivateKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        secret = hpke.PrivateKey(self.private_key)
+        config = KeyConfig(
+            self.key_id, Kem.X25519_HKDF_SHA256, secret.public_key, self.symmetric_algorithms
+        )
+        object.__setattr__(self, "secret", secret)
+        object.__setattr__(self, "config", config)
+        object.__setattr__(self, "symmetric_algorithms", config.symmetric_algorithms)
+
+    @classmethod
+    def generate(cls, key_id: int, *, random: RandomBytes = secrets.token_bytes) -> "GatewayKey":
+        """Return a new key; any 32 random bytes are an X25519 private key."""
+        return cls(key_id, random(hpke.PUBLIC_KEY_SIZE))
+
+
+class ClientContext:
+    """The one thing that can open the answer to an encapsulated request, once."""
+
+    __slots__ = ("_sender",)
+
+    def __init__(self, sender: hpke.Sender) -> None:
+        self._sender: hpke.Sender | None = sender
+
+    def open_response(self, data: bytes) -> bytes:
+        """Return the response in `data`, or raise ProtocolError; ValueError the second time."""
+        if self._sender is None:
+            raise ValueError("a response was opened before")
+        sender, self._sender = self._sender, None
+        nonce_size = response_nonce_size(sender.aead)
+        if len(data) < nonce_size + hpke.TAG_SIZE:
+            raise MalformedMessage("encapsulated response is too short")
+        cipher, nonce = response_cipher(sender, _RESPONSE_LABEL, data[:nonce_size])
+        return hpke.open_with(cipher, nonce, data[nonce_size:])
+
+
+class GatewayContext:
+    """The one thing that can seal the answer to an opened request, once."""
+
+    __slots__ = ("_recipient", "enc", "key_id")
+
+    def __init__(self, key_id: int, recipient: hpke.Recipient) -> None:
+        self.key_id = key_id
+        self.enc = recipient.enc
+        self._recipient: hpke.Recipient | None = recipient
+
+    def seal_response(self, data: bytes, *, random: RandomBytes = secrets.token_bytes) -> bytes:
+        """Return `data` as an encapsulated response; ValueError the second time."""
+        if self._recipient is None:
+            raise ValueError("a response was sealed before")
+        recipient, self._recipient = self._recipient, None
+        response_nonce = random(response_nonce_size(recipient.aead))
+        cipher, nonce = response_cipher(recipient, _RESPONSE_LABEL, response_nonce)
+        return response_nonce + cipher.encrypt(nonce, data, b"")
+
+
+def encapsulate_request(
+    config: KeyConfig, request: bytes, *, ephemeral: bytes | None = None
+) -> tuple[bytes, ClientContext]:
+    """Return an encapsulated request and the context that opens its answer.
+
+    `ephemeral` fixes the client's private key, for test vectors alone. KeyRejected when
+    the configuration offers nothing that is implemented here.
+    """
+    prefix, sender = setup_client(config, _REQUEST_LABEL, ephemeral)
+    return prefix + sender.seal(request), ClientContext(sender)
+
+
+def decapsulate_request(keys: Iterable[GatewayKey], data: bytes) -> tuple[bytes, GatewayContext]:
+    """Return the request in `data` and the context that seals its answer.
+
+    MalformedMessage when it is too short to be one; KeyRejected for every other failure.
+    """
+    if len(data) < PREFIX_SIZE + hpke.TAG_SIZE:
+        raise MalformedMessage("encapsulated request is too short")
+    recipient = setup_gateway(keys, data[:PREFIX_SIZE], _REQUEST_LABEL)
+    return recipient.open(data[PREFIX_SIZE:]), GatewayContext(data[0], recipient)
+
+
+def setup_client(
+    config: KeyConfig, label: bytes, ephemeral: bytes | None
+) -> tuple[bytes, hpke.Sender]:
+    """Return the header with the encapsulated key, and the sending context bound to both."""
+    kdf, aead = _choose(config)
+    header = struct.pack("!BHHH", config.key_id, config.kem_id, kdf, aead)
+    info = label + b"\0" + header
+    sender = hpke.setup_sender(config.public_key, kdf, aead, info, ephemeral=ephemeral)
+    return header + sender.enc, sender
+
+
+def setup_gateway(keys: Iterable[GatewayKey], prefix: bytes, label: bytes) -> hpke.Recipient:
+    """Return the context for a request that begins with `prefix` (PREFIX_SIZE bytes)."""
+    header, enc = prefix[:HEADER_SIZE], prefix[HEADER_SIZE:]
+    key_id, kem_id, kdf_id, aead_id = struct.unpack("!BHHH", header)
+    key = next((key for key in keys if key.key_id == key_id), None)
+    # RFC 9458, Section 4.3: a gateway checks that it has the key and offered the algorithms.
+    if key is None or kem_id != key.config.kem_id:
+        raise KeyRejected("key")
+    if (kdf_id, aead_id) not in key.symmetric_algorithms or (kdf_id, aead_id) not in SUITES:
+        raise KeyRejected("suite")
+    info = label + b"\0" + header
+    return hpke.setup_recipient(enc, key.secret, Kdf(kdf_id), Aead(aead_id), info)
+
+
+def response_nonce_size(aead: Aead) -> int:
+    """max(Nn, Nk) bytes, the size of a response nonce and of the secret exported for it."""
+    return max(aead.nonce_size, aead.key_size)
+
+
+def response_cipher(
+    context: hpke.Sender | hpke.Recipient, label: bytes, response_nonce: bytes
+) -> tuple[Cipher, bytes]:
+    """Return the cipher of a response and its nonce (RFC 9458, Section 4.4)."""
+    aead = context.aead
+    secret = context.export(label, response_nonce_size(aead))
+    prk = hpke.extract(context.enc + response_nonce, secret)
+    key = hpke.expand(prk, b"key", aead.key_size)
+    return hpke.new_cipher(aead, key), hpke.expand(prk, b"nonce", aead.nonce_size)
+
+
+def _choose(config: KeyConfig) -> tuple[Kdf, Aead]:
+    if config.kem_id == Kem.X25519_HKDF_SHA256:
+        for kdf_id, aead_id in config.symmetric_algorithms:
+            if (kdf_id, aead_id) in SUITES:
+                return Kdf(kdf_id), Aead(aead_id)
+    raise KeyRejected("the configuration offers no suite that is implemented")
