@@ -1,0 +1,271 @@
+"""Evidence: an attestation document together with the keys that it binds.
+
+The document's `user_data` is deterministic CBOR (RFC 8949, Section 4.2.1) of
+`{"ohttp_keys": SHA-256 of the application/ohttp-keys bytes, "signing_key": SHA-256 of the DER
+SubjectPublicKeyInfo}`; other members may follow. Its `public_key` is the newest key configuration.
+"""
+
+import base64
+import binascii
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import cbor2
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
+
+from protocol import cbor
+from protocol.attestation import Attestation, decode_attestation, verify_attestation
+from protocol.certificates import AWS_ROOT_G1, load_certificate, load_root
+from protocol.errors import (
+    AttestationError,
+    AttestationReason,
+    AttestationStep,
+    MalformedMessage,
+)
+from protocol.key_config import KeyConfig, decode_key_configs
+
+MAX_EVIDENCE_BYTES = 65536
+"""A document has at most 16 KiB; the rest is keys, and base64."""
+
+RSA_BITS = range(2048, 4097)
+SIMULATED_PREFIX = "simulated-"
+"""Begins the module_id of every simulated document and the common name of its root."""
+
+
+class Platform(enum.StrEnum):
+    """What the server says it runs on."""
+
+    AWS_NITRO = "aws-nitro"
+    SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What `GET /v1/attestation` serves; nothing in it is proven before `verify_evidence`."""
+
+    document: bytes
+    ohttp_keys: bytes
+    signing_key_pem: bytes
+    platform: Platform
+
+    def encode(self) -> bytes:
+        """Return the JSON that is served."""
+        members = {
+            "attestation": base64.b64encode(self.document).decode(),
+            "ohttp_keys": base64.b64encode(self.ohttp_keys).decode(),
+            "signing_key": self.signing_key_pem.decode("ascii"),
+            "platform": self.platform.value,
+        }
+        return json.dumps(members, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Evidence":
+        """Read what was served, members of later versions passed over, or raise ProtocolError."""
+        if len(data) > MAX_EVIDENCE_BYTES:
+            raise MalformedMessage("the evidence is too large")
+        members = _json_object(data)
+        return cls(
+            _base64(members, "attestation"),
+            _base64(members, "ohttp_keys"),
+            _ascii(members, "signing_key"),
+            _platform(members),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvidence:
+    """Evidence whose keys may be used: they are held by the code that the PCRs measure."""
+
+    attestation: Attestation
+    key_configs: tuple[KeyConfig, ...]
+    signing_key: RSAPublicKey
+    evidence: Evidence
+
+
+def encode_user_data(ohttp_keys: bytes, signing_key_spki: bytes) -> bytes:
+    """Return the `user_data` that binds the exact key list and the DER SubjectPublicKeyInfo."""
+    hashes = {
+        "ohttp_keys": hashlib.sha256(ohttp_keys).digest(),
+        "signing_key": hashlib.sha256(signing_key_spki).digest(),
+    }
+    return cbor2.dumps(hashes, canonical=True)
+
+
+def verify_evidence(
+    evidence: Evidence,
+    *,
+    now: datetime | float,
+    root: bytes | x509.Certificate = AWS_ROOT_G1,
+    pcrs: Mapping[int, bytes | str] | None = None,
+    nonce: bytes | None = None,
+    max_age: float | None = None,
+    allow_debug: bool = False,
+) -> VerifiedEvidence:
+    """Return the proven keys, or raise AttestationError; arguments as for `verify_attestation`.
+
+    A simulated platform is refused unless `root` is a simulated root, see `simulated_root`.
+    """
+    anchor = load_root(root)
+    # Step 0: what the server says it is, and the root that the caller trusts, belong together.
+    _verify_label(evidence.platform, anchor)
+    # Steps 1 to 4: the document.
+    attestation = verify_attestation(
+        evidence.document,
+        now=now,
+        root=anchor,
+        pcrs=pcrs,
+        nonce=nonce,
+        max_age=max_age,
+        allow_debug=allow_debug,
+    )
+    _verify_module(evidence.platform, attestation)
+    # Step 5: the keys beside the document are those that it binds.
+    configs, signing_key = _read_keys(evidence)
+    _verify_binding(evidence, attestation, configs, signing_key)
+    return VerifiedEvidence(attestation, configs, signing_key, evidence)
+
+
+def simulated_root(document: bytes) -> x509.Certificate:
+    """Return the throw-away root inside a simulated document, for callers who accept any.
+
+    It proves nothing about who signed. AttestationError if the document does not say `simulated`
+    in its module_id, or its root is not that module's own.
+    """
+    attestation = decode_attestation(document)
+    root = load_certificate(attestation.cabundle[0])
+    if not _is_simulated(attestation) or _common_name(root) != attestation.module_id:
+        raise _platform_error("the document is not a simulated one")
+    return root
+
+
+def _verify_label(platform: Platform, root: x509.Certificate) -> None:
+    # Whoever accepts a simulated root for trials must not meet it under the name of a real
+    # platform, and a trusted root must not lend its name to a simulation.
+    is_simulated_root = _common_name(root).startswith(SIMULATED_PREFIX)
+    if platform is Platform.SIMULATED and not is_simulated_root:
+        raise _platform_error("the platform is simulated: nothing is proven about what runs there")
+    if platform is not Platform.SIMULATED and is_simulated_root:
+        raise _platform_error(f"a simulated root cannot vouch for {platform.value}")
+
+
+def _verify_module(platform: Platform, attestation: Attestation) -> None:
+    if (platform is Platform.SIMULATED) != _is_simulated(attestation):
+        raise _platform_error(f"{attestation.module_id} is not a module of {platform.value}")
+
+
+def _is_simulated(attestation: Attestation) -> bool:
+    return attestation.module_id.startswith(SIMULATED_PREFIX)
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    try:
+        names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    except ValueError:
+        raise _platform_error("the root's name cannot be read") from None
+    return str(names[0].value) if len(names) == 1 else ""
+
+
+def _read_keys(evidence: Evidence) -> tuple[tuple[KeyConfig, ...], RSAPublicKey]:
+    try:
+        configs = tuple(decode_key_configs(evidence.ohttp_keys))
+        return configs, load_signing_key(evidence.signing_key_pem)
+    except MalformedMessage as error:
+        raise _binding_error(AttestationReason.MALFORMED, str(error)) from None
+
+
+def load_signing_key(pem: bytes) -> RSAPublicKey:
+    """Return the RSA key that signs answers, or raise MalformedMessage."""
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise MalformedMessage("the signing key cannot be read") from None
+    if not isinstance(key, RSAPublicKey) or key.key_size not in RSA_BITS:
+        raise MalformedMessage("the signing key is not an RSA key of 2048 to 4096 bits")
+    return key
+
+
+def _verify_binding(
+    evidence: Evidence,
+    attestation: Attestation,
+    configs: tuple[KeyConfig, ...],
+    signing_key: RSAPublicKey,
+) -> None:
+    bound = _bound_hashes(attestation.user_data)
+    if bound.get("ohttp_keys") != hashlib.sha256(evidence.ohttp_keys).digest():
+        raise _unbound("the document does not bind these key configurations")
+    spki = signing_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if bound.get("signing_key") != hashlib.sha256(spki).digest():
+        raise _unbound("the document does not bind this signing key")
+    if not configs or attestation.public_key != configs[0].encode():
+        raise _unbound("the document is not for the newest key configuration")
+
+
+def _bound_hashes(user_data: bytes | None) -> Mapping[int | str, cbor.Value]:
+    try:
+        bound = cbor.decode(user_data or b"")
+    except MalformedMessage:
+        bound = None
+    if not isinstance(bound, dict):
+        raise _unbound("the document's user_data binds no keys")
+    return bound
+
+
+def _json_object(data: bytes) -> Mapping[str, object]:
+    try:
+        value = json.loads(data, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError):
+        raise MalformedMessage("the evidence is not JSON") from None
+    if not isinstance(value, dict):
+        raise MalformedMessage("the evidence is not a JSON object")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a duplicate member")
+    return members
+
+
+def _base64(members: Mapping[str, object], name: str) -> bytes:
+    try:
+        return base64.b64decode(_ascii(members, name), validate=True)
+    except binascii.Error:
+        raise MalformedMessage(f"{name} is not base64") from None
+
+
+def _ascii(members: Mapping[str, object], name: str) -> bytes:
+    value = members.get(name)
+    if not isinstance(value, str) or not value.isascii():
+        raise MalformedMessage(f"{name} is not a string of ASCII")
+    return value.encode("ascii")
+
+
+def _platform(members: Mapping[str, object]) -> Platform:
+    try:
+        return Platform(_ascii(members, "platform").decode())
+    except ValueError:
+        raise MalformedMessage("an unknown platform") from None
+
+
+def _unbound(detail: str) -> AttestationError:
+    return _binding_error(AttestationReason.UNBOUND_KEYS, detail)
+
+
+def _binding_error(reason: AttestationReason, detail: str) -> AttestationError:
+    return AttestationError(AttestationStep.BINDING, reason, detail)
+
+
+def _platform_error(detail: str) -> AttestationError:
+    return AttestationError(AttestationStep.PLATFORM, AttestationReason.SIMULATED, detail)
