@@ -153,8 +153,9 @@ def _encode_head(status: int, headers: Fields) -> bytes:
 
 def _decode_known(data: bytes, offset: int) -> tuple[Fields, bytes, Fields]:
     # RFC 9292, Section 3.8: "Decoders MUST treat missing truncated fields as equivalent to
-    # having been sent with the length field set to zero." That a header section may be missing
-    # too is what the example of RFC 9458, Appendix A, relies on.
+    # having been sent with the length field set to zero." A header section may be missing too:
+    # Section 3.1 allows truncation "before any of the length prefixes", and the example of
+    # RFC 9458, Appendix A, relies on it.
     headers: Fields = ()
     content = b""
     trailers: Fields = ()

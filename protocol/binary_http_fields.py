@@ -8,7 +8,7 @@ from protocol import varint
 from protocol.errors import IncompleteMessage, MalformedMessage
 
 Fields = tuple[tuple[bytes, bytes], ...]
-"""Names and values, in order; names may have any case, none in two messages means the same."""
+"""Names and values, in order; the case of a name means nothing."""
 
 MAX_FIELDS = 256
 """Lines in one field section: more than any HTTP server in use accepts by default."""
@@ -18,12 +18,13 @@ MAX_SECTION_SIZE = 64 << 10
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FIELD_VALUE = re.compile(rb"[^\0\r\n]*")
+# RFC 9113, Section 8.2.1: no NUL, LF or CR anywhere, no space or tab at either end.
+_FIELD_VALUE = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])")
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
 _VISIBLE = re.compile(rb"[!-~]*")
 
-# RFC 9292, Section 3.6: "The same rules apply as in HTTP/2: pseudo-fields that carry control
-# data MUST NOT be in a field section".
+# RFC 9292, Section 3.6: "Messages are invalid (Section 4) if they contain fields named
+# ':method', ':scheme', ':authority', ':path', or ':status'."
 _CONTROL_FIELDS = frozenset((b":method", b":scheme", b":authority", b":path", b":status"))
 
 
@@ -54,7 +55,8 @@ def check_request_control(method: bytes, scheme: bytes, authority: bytes, path: 
         raise ValueError("request control data")
     if method == b"CONNECT" and not scheme and not path and authority:
         return
-    # RFC 9113, Section 8.3.1: ":path MUST NOT be empty for http or https URIs".
+    # RFC 9113, Section 8.3.1: the path "MUST NOT be empty for 'http' or 'https' URIs", and
+    # there are no others here.
     if not path or not _VISIBLE.fullmatch(path) or not _SCHEME.fullmatch(scheme):
         raise ValueError("request control data")
 
@@ -78,7 +80,8 @@ def check_headers(fields: Fields) -> None:
         _check_line(name, value)
         if name[0] != 0x3A:
             regular_seen = True
-        # RFC 9292, Section 3.6: "Pseudo-fields MUST precede other field lines".
+        # RFC 9292, Section 3.6: "A message that contains a pseudo-field after any other field
+        # is invalid".
         elif regular_seen or name.lower() in _CONTROL_FIELDS:
             raise ValueError("pseudo-field out of place")
 
@@ -87,7 +90,7 @@ def check_trailers(fields: Fields) -> None:
     """Raise ValueError unless the lines may stand in a trailer section."""
     for name, value in fields:
         _check_line(name, value)
-        # RFC 9292, Section 3.6: "Pseudo-fields MUST NOT appear in trailers" (as in HTTP/2).
+        # RFC 9292, Section 3.6: "pseudo-fields cannot be included in trailers".
         if name[0] == 0x3A:
             raise ValueError("pseudo-field in trailers")
 
@@ -102,7 +105,7 @@ def encode_fields(fields: Fields) -> bytes:
     encode = varint.encode
     parts: list[bytes] = []
     for name, value in fields:
-        # RFC 9292, Section 3.6: "field names SHOULD be lowercase", which HTTP/2 demands.
+        # HTTP/2 demands lower case and Binary HTTP takes any: so lower case suits everybody.
         parts += (encode(len(name)), name.lower(), encode(len(value)), value)
     return b"".join(parts)
 
@@ -161,7 +164,8 @@ def _decode_lines(section: bytes) -> Fields:
 
 
 def _check_line(name: bytes, value: bytes) -> None:
-    # RFC 9292, Section 3.6: a name has at least one byte and the characters of RFC 9110,
-    # Section 5.1; a value those of Section 5.5.
+    # RFC 9292, Section 3.6: "byte values that are not permitted in an HTTP field name cause the
+    # message to be invalid", and "a recipient MUST treat a message that contains field values
+    # that would cause an HTTP/2 message to be malformed [...] as invalid".
     if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
         raise ValueError("field line")

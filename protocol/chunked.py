@@ -25,7 +25,7 @@ REQUEST_MEDIA_TYPE = "message/ohttp-chunked-req"
 RESPONSE_MEDIA_TYPE = "message/ohttp-chunked-res"
 
 CHUNK_SIZE = 1 << 14
-"""Plaintext bytes in the largest chunk sent: what every receiver MUST take (Section 3)."""
+"""Plaintext bytes in the largest chunk sent; receivers "MUST support" it (Section 3)."""
 
 MAX_SEALED_SIZE = 1 << 25
 """Sealed bytes in the largest chunk accepted: some senders put a whole body into one chunk."""

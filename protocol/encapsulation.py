@@ -136,7 +136,8 @@ def setup_gateway(keys: Iterable[GatewayKey], prefix: bytes, label: bytes) -> hp
     header, enc = prefix[:HEADER_SIZE], prefix[HEADER_SIZE:]
     key_id, kem_id, kdf_id, aead_id = struct.unpack("!BHHH", header)
     key = next((key for key in keys if key.key_id == key_id), None)
-    # RFC 9458, Section 4.3: a gateway checks that it has the key and offered the algorithms.
+    # RFC 9458, Section 4.3: an error if the identifier does not match a key of this KEM, or the
+    # algorithms are a combination that the gateway is unwilling to use with it.
     if key is None or kem_id != key.config.kem_id:
         raise KeyRejected("key")
     if (kdf_id, aead_id) not in key.symmetric_algorithms or (kdf_id, aead_id) not in SUITES:

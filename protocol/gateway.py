@@ -12,6 +12,7 @@ from protocol.binary_http import (
     Response,
     decode_request,
     encode_response,
+    field_value,
 )
 from protocol.encapsulation import GatewayKey
 from protocol.errors import ProtocolError
@@ -152,6 +153,8 @@ class Gateway:
             self._report(failure)
             return problem(500)
 
+    # RFC 9458, Section 5.2: "Errors detected by the Oblivious Gateway Resource after successfully
+    # removing encapsulation [...] MUST be sent in an Encapsulated Response."
     async def _outcome(
         self, enc: bytes, key_id: int, decode: Callable[[], Request], delivery: Delivery
     ) -> Answer:
@@ -159,7 +162,10 @@ class Gateway:
             request = decode()
         except ProtocolError:
             return problem(400)
-        # RFC 9458, Section 5.2: errors after the request is opened are sealed as well.
+        # RFC 9458, Section 5.1: "the Oblivious Gateway Resource MUST generate an error if a
+        # 100-continue expectation is received."
+        if field_value(request.headers, b"expect") is not None:
+            return problem(417)
         try:
             return self._admit(enc, key_id, request) or await self._dispatch(request, delivery)
         except Exception as failure:

@@ -121,9 +121,8 @@ def setup_sender(
         recipient = suite.kem.deserialize_public_key(public_key)
         enc, context = suite.create_sender_context(recipient, info, eks=pair)
     except ValueError:
-        # cryptography refuses an all-zero shared secret, which every low-order public key gives:
-        # RFC 9180, Section 7.1.4: "the recipient and sender MUST check whether the shared secret
-        # is the all-zero value and abort if so".
+        # RFC 9180, Section 7.1.4: one "MUST check whether the Diffie-Hellman shared secret is the
+        # all-zero value and abort if so"; cryptography does, and raises ValueError.
         raise KeyRejected("public key") from None
     return Sender(enc, aead, context)
 
