@@ -32,7 +32,7 @@ STOP_SECONDS = 5
 LIFETIME_SECONDS = 1800  # no guest outlives this, whatever happens to its parent
 CPU = "Haswell"  # the oldest model with AVX2, which the embedded engine needs
 EMULATOR_PACKAGES = ["qemu-system-x86/trixie-backports", "qemu-system-common/trixie-backports"]
-EMULATOR_PACKAGES += ["qemu-system-data/trixie-backports", "seabios"]
+EMULATOR_PACKAGES += ["qemu-system-data/trixie-backports", "seabios/trixie-backports"]
 SCRIPTS = Path(__file__).resolve().parents[1]
 
 

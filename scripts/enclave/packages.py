@@ -59,9 +59,10 @@ def mirror() -> str:
 
 
 class Archive:
-    """Debian's archive, seen through an apt of our own below `directory`."""
+    """One release of Debian's archive, seen through an apt of our own below `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, release: str = RELEASE) -> None:
+        self._release = release
         self._directory = directory.resolve()
         self._cache = self._directory / "archives"
         self._updated = False
@@ -135,8 +136,8 @@ class Archive:
             (self._directory / name).mkdir(parents=True, exist_ok=True)
         (self._directory / "status").touch()
         base = mirror()
-        suites = {RELEASE: base, f"{RELEASE}-backports": base}
-        suites[f"{RELEASE}-security"] = f"{base}-security"
+        suites = {self._release: base, f"{self._release}-backports": base}
+        suites[f"{self._release}-security"] = f"{base}-security"
         lines = [f"deb [signed-by={KEYRING}] {url} {suite} main" for suite, url in suites.items()]
         (self._directory / "sources.list").write_text("\n".join(lines) + "\n")
         (self._directory / "apt.conf").write_text(self._configuration())
