@@ -9,6 +9,9 @@ import pathlib
 import socket
 import sys
 
+from enclave_server.entropy import mix_entropy
+from enclave_server.nsm import NitroSecurityModule
+
 USER = GROUP = 65534  # nobody: owns nothing and may become nobody else
 PARENT_CID, HEARTBEAT_PORT, HEARTBEAT = 3, 9000, b"\xb7"  # what AWS's own init does at boot
 HEARTBEAT_SECONDS = 10
@@ -31,14 +34,6 @@ def beat() -> None:
         stream.recv(1)
 
 
-def mix_entropy() -> None:
-    """Mix the security module's randomness into the kernel's pool, which only root may credit."""
-    from enclave_server.entropy import seed_kernel_pool
-    from enclave_server.nsm import open_security_module
-
-    seed_kernel_pool(open_security_module())
-
-
 def drop_privileges() -> None:
     os.setgroups([])
     os.setresgid(GROUP, GROUP, GROUP)
@@ -50,7 +45,8 @@ def main() -> None:
         beat()
     except OSError as error:
         print("START no heartbeat:", error.strerror or "timed out", flush=True)
-    mix_entropy()
+    with NitroSecurityModule() as module:
+        mix_entropy(module)  # here, because only root may credit the kernel's pool
     os.chown("/dev/nsm", USER, GROUP)
     pathlib.Path("/run/oblivious").mkdir(mode=0o700)
     os.chown("/run/oblivious", USER, GROUP)
