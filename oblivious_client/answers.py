@@ -1,0 +1,163 @@
+"""Answers put together from their pieces, and their signatures checked (see protocol.signature)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from oblivious_client.errors import AnswerTruncated, AnswerUnproven, AnswerUnreadable, ServiceError
+from oblivious_client.events import DONE, EventReader
+from protocol.errors import SignatureInvalid
+from protocol.evidence import VerifiedEvidence
+from protocol.signature import SignedAnswer, output_of_choices, verify_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer: the exact request body, OpenAI's object, and the evidence relied on."""
+
+    request: bytes = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)
+    evidence: VerifiedEvidence = field(repr=False)
+    signed: SignedAnswer
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice."""
+        return text_of(outputs_of(self.body)[0])
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a chat message, a delta or a completion; tool calls have none."""
+    text = message.get("text") if "text" in message else message.get("content")
+    return text if isinstance(text, str) else ""
+
+
+def outputs_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the messages that are signed, in the order of their index."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise AnswerUnreadable("the answer has no choices")
+    if not all(isinstance(choice.get("index", 0), int) for choice in choices):
+        raise AnswerUnreadable("the choices of the answer are not numbered")
+    ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
+    messages = [choice.get("message", choice) for choice in ordered]
+    if not all(isinstance(message, dict) for message in messages):
+        raise AnswerUnreadable("a choice of the answer holds no message")
+    return messages
+
+
+def check_signature(
+    evidence: VerifiedEvidence, request: bytes, body: Mapping[str, Any]
+) -> SignedAnswer:
+    """Return the verified signature of `body`; raises AnswerUnproven."""
+    try:
+        output = output_of_choices(outputs_of(body))
+        return verify_answer(evidence.signing_key, request, output, body)
+    except SignatureInvalid as error:
+        raise AnswerUnproven(f"the answer's signature does not hold: {error}") from error
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Return the JSON object in `data`; raises AnswerUnreadable."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise AnswerUnreadable("the answer is not JSON") from error
+    if not isinstance(value, dict):
+        raise AnswerUnreadable("the answer is not a JSON object")
+    return value
+
+
+def raise_for_error(status: int, data: bytes) -> None:
+    """Raise ServiceError unless `status` is 200; the text is the enclave's own."""
+    if status == 200:
+        return
+    try:
+        body = json.loads(data)
+        message = str(body["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        message = "no reason given"
+    raise ServiceError(status, message)
+
+
+class StreamedAnswer:
+    """Builds the whole answer out of a stream's events, as they come."""
+
+    def __init__(self) -> None:
+        self._events = EventReader()
+        self._choices: dict[int, dict[str, Any]] = {}
+        self._common: dict[str, Any] = {}
+        self._done = False
+
+    def feed(self, data: bytes) -> list[dict[str, Any]]:
+        """Return the chunks that `data` completes; raises ServiceError for an error event."""
+        chunks = []
+        for event in self._events.feed(data):
+            if event == DONE:
+                self._done = True
+            elif not self._done:
+                chunks.append(self._take(parse_object(event)))
+        return chunks
+
+    def finish(self) -> dict[str, Any]:
+        """Return the whole answer; raises AnswerTruncated if the stream did not end."""
+        if not self._done:
+            raise AnswerTruncated
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        for choice in choices:
+            message = choice.get("message", {})
+            if "tool_calls" in message:
+                message["tool_calls"] = [call for _, call in sorted(message["tool_calls"].items())]
+        return {**self._common, "choices": choices}
+
+    def _take(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._merged(chunk)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise AnswerUnreadable("the stream is not a chat stream") from error
+
+    def _merged(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        error = chunk.get("error")
+        if error is not None:
+            message = error.get("message") if isinstance(error, dict) else error
+            raise ServiceError(500, str(message))
+        for choice in chunk.get("choices") or ():
+            self._take_choice(choice)
+        self._common |= {name: value for name, value in chunk.items() if name != "choices"}
+        return chunk
+
+    def _take_choice(self, choice: dict[str, Any]) -> None:
+        index = int(choice.get("index", 0))
+        whole = self._choices.setdefault(index, {"index": index})
+        if choice.get("finish_reason") is not None:
+            whole["finish_reason"] = choice["finish_reason"]
+        if "text" in choice:
+            whole["text"] = whole.get("text", "") + (choice["text"] or "")
+            return
+        message = whole.setdefault("message", {"role": "assistant", "content": None})
+        _merge(message, choice.get("delta") or {})
+
+
+def _merge(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    if isinstance(delta.get("content"), str):
+        message["content"] = (message["content"] or "") + delta["content"]
+    for fragment in delta.get("tool_calls") or ():
+        # Some providers number their calls from 1, or leave gaps: the order is what counts.
+        calls = message.setdefault("tool_calls", {})
+        _merge_call(calls.setdefault(int(fragment.get("index", len(calls))), {}), fragment)
+
+
+def _merge_call(call: dict[str, Any], fragment: Mapping[str, Any]) -> None:
+    """Add a fragment: arguments grow, everything else is said once."""
+    function = fragment.get("function") or {}
+    for name in ("id", "type"):
+        if fragment.get(name) is not None:
+            call[name] = fragment[name]
+    if not function:
+        return
+    whole = call.setdefault("function", {"name": "", "arguments": ""})
+    whole["name"] = function.get("name") or whole["name"]
+    whole["arguments"] += function.get("arguments") or ""

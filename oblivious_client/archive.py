@@ -1,0 +1,86 @@
+"""Answers kept with their evidence, so that they can be shown to a third party years later."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oblivious_client.answers import Answer, check_signature
+from oblivious_client.errors import EvidenceRefused, UsageError
+from oblivious_client.exits import Exit
+from oblivious_client.policy import Policy, decode
+from protocol.errors import SignatureInvalid
+from protocol.evidence import Evidence
+from protocol.signature import SignedAnswer
+
+FORMAT = "oblivious-inference-answer/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """The content of a file, none of it verified yet."""
+
+    request: bytes
+    body: Mapping[str, Any]
+    evidence: Evidence
+
+
+def save(path: Path, answer: Answer) -> None:
+    """Write question, answer and evidence; the file is readable by its owner alone."""
+    text = json.dumps(
+        {
+            "format": FORMAT,
+            "request": base64.b64encode(answer.request).decode(),
+            "answer": answer.body,
+            "evidence": json.loads(answer.evidence.evidence.encode()),
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load(path: Path) -> Archived:
+    """Read a file that `save` wrote; raises UsageError."""
+    try:
+        stored = json.loads(path.read_bytes())
+        if stored["format"] != FORMAT or not isinstance(stored["answer"], dict):
+            raise ValueError("another format")
+        request = base64.b64decode(stored["request"], validate=True)
+        evidence = decode(json.dumps(stored["evidence"]).encode())
+        return Archived(request, stored["answer"], evidence)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise UsageError(
+            f"{path} is not a saved answer", advice="save one with `chat --save FILE`"
+        ) from error
+
+
+def verify(archived: Archived, policy: Policy) -> Answer:
+    """Return the answer, proven by the evidence beside it at the time of the answer.
+
+    Raises EvidenceRefused or AnswerUnproven. The time is the one that is signed, so neither
+    today's date nor the network matter.
+    """
+    try:
+        claimed = SignedAnswer.from_fields(archived.body).timestamp
+    except SignatureInvalid as error:
+        raise EvidenceRefused(
+            "the answer carries no signature", code=Exit.ANSWER_SIGNATURE
+        ) from error
+    # The signed time is cut to seconds and may lie up to one before the document's.
+    evidence = policy.verify(archived.evidence, now=claimed + 1)
+    signed = check_signature(evidence, archived.request, archived.body)
+    return Answer(archived.request, archived.body, evidence, signed)

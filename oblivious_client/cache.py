@@ -1,0 +1,70 @@
+"""Evidence kept on disk until it expires, so that a second question costs no round trip.
+
+What is read back is verified again: the file is a shortcut, not something to trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from oblivious_client.endpoint import Endpoint
+from oblivious_client.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Encoded evidence and the Unix second until which it may be used."""
+
+    evidence: bytes
+    expires: float
+
+
+def default_directory() -> Path:
+    """Return the cache directory of this user (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    return root / "oblivious-inference"
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCache:
+    """One file for each address and policy, readable by its owner alone."""
+
+    directory: Path
+
+    def load(self, endpoint: Endpoint, policy: Policy) -> Entry | None:
+        """Return the stored entry, or None if there is none that can be read."""
+        try:
+            stored = json.loads(self._path(endpoint, policy).read_bytes())
+            return Entry(stored["evidence"].encode(), float(stored["expires"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # a damaged file is as good as none: the evidence is fetched
+
+    def store(self, endpoint: Endpoint, policy: Policy, entry: Entry) -> None:
+        """Replace the entry at once; a disk that cannot be written is no error."""
+        text = json.dumps({"evidence": entry.evidence.decode(), "expires": entry.expires})
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # mkstemp makes the file with mode 0600; the rename keeps it.
+            handle, name = tempfile.mkstemp(dir=self.directory)
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            Path(name).replace(self._path(endpoint, policy))
+        except OSError:
+            return  # without a cache the next question fetches again
+
+    def forget(self, endpoint: Endpoint, policy: Policy) -> None:
+        """Drop the entry."""
+        try:
+            self._path(endpoint, policy).unlink(missing_ok=True)
+        except OSError:
+            return  # it is replaced or expires
+
+    def _path(self, endpoint: Endpoint, policy: Policy) -> Path:
+        key = f"{endpoint}\n{policy.fingerprint()}".encode()
+        return self.directory / f"{hashlib.sha256(key).hexdigest()[:32]}.json"

@@ -1,0 +1,259 @@
+"""The simple way to ask: every answer is verified against the attested signing key.
+
+with ObliviousClient("https://relay.example") as client:
+    print(client.chat("What is the capital of France?").text)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from oblivious_client.answers import (
+    Answer,
+    StreamedAnswer,
+    check_signature,
+    parse_object,
+    raise_for_error,
+    text_of,
+)
+from oblivious_client.cache import EvidenceCache
+from oblivious_client.policy import Policy
+from oblivious_client.sealing import Framing
+from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
+from protocol.evidence import VerifiedEvidence
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+# A model that thinks long is silent long; the gateway has deadlines of its own.
+TIMEOUT = httpx.Timeout(300.0, connect=15.0)
+
+# Only the path of these is sealed; there is no such host.
+_CHAT = "https://sealed.invalid/v1/chat/completions"
+_MODELS = "https://sealed.invalid/v1/models"
+
+Question = str | Sequence[Mapping[str, Any]]
+
+
+def chat_body(question: Question, model: str, options: Mapping[str, Any]) -> bytes:
+    """Return the exact bytes that are sealed, hashed and answered."""
+    messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
+    body = {"model": model, "messages": list(messages), **options}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class ChatStream:
+    """Pieces of an answer as they verify; `answer` is there once the iteration has ended."""
+
+    def __init__(self, request: bytes, response: httpx.Response) -> None:
+        self.evidence = evidence_of(response)
+        self._request = request
+        self._response = response
+        self._streamed = StreamedAnswer()
+        self._answer: Answer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield text; raises AnswerTruncated or AnswerUnproven at the end of a bad answer."""
+        with closing(self._response):
+            for data in self._response.iter_bytes():
+                yield from self._texts(data)
+        self._finish()
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer, its signature verified."""
+        return _finished(self._answer)
+
+    def close(self) -> None:
+        """Stop the answer: the gateway stops generating."""
+        self._response.close()
+
+    def _texts(self, data: bytes) -> Iterator[str]:
+        for chunk in self._streamed.feed(data):
+            for choice in (chunk.get("choices") or ())[:1]:
+                yield text_of(choice.get("delta") or choice)
+
+    def _finish(self) -> None:
+        body = self._streamed.finish()
+        signed = check_signature(self.evidence, self._request, body)
+        self._answer = Answer(self._request, body, self.evidence, signed)
+
+
+class AsyncChatStream(ChatStream):
+    """The asynchronous twin of ChatStream."""
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Yield text; raises AnswerTruncated or AnswerUnproven at the end of a bad answer."""
+        try:
+            async for data in self._response.aiter_bytes():
+                for text in self._texts(data):
+                    yield text
+        finally:
+            await self._response.aclose()
+        self._finish()
+
+    async def aclose(self) -> None:
+        """Stop the answer: the gateway stops generating."""
+        await self._response.aclose()
+
+
+class ObliviousClient:
+    """Asks through a relay; nothing is sent before the evidence has verified."""
+
+    def __init__(
+        self,
+        relay: str | None = None,
+        *,
+        gateway: str | None = None,
+        policy: Policy | None = None,
+        framing: Framing = Framing.CHUNKED,
+        cache: EvidenceCache | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        self.transport = ObliviousTransport(
+            relay, gateway=gateway, policy=policy, framing=framing, cache=cache, proxy=proxy
+        )
+        self._http = httpx.Client(transport=self.transport, timeout=TIMEOUT)
+
+    def evidence(self) -> VerifiedEvidence:
+        """Return verified evidence; raises EvidenceRefused."""
+        return self.transport.run(self.transport.source.current({"timeout": TIMEOUT.as_dict()}))
+
+    def models(self) -> list[str]:
+        """Return the names of the models that the gateway offers."""
+        response = self._http.get(_MODELS)
+        raise_for_error(response.status_code, response.content)
+        return _model_names(response.content)
+
+    def chat(self, question: Question, *, model: str = DEFAULT_MODEL, **options: Any) -> Answer:
+        """Return the whole answer, its signature verified; `options` are OpenAI's."""
+        request = chat_body(question, model, options)
+        return whole_answer(request, self._http.post(_CHAT, content=request))
+
+    def stream(
+        self, question: Question, *, model: str = DEFAULT_MODEL, **options: Any
+    ) -> ChatStream:
+        """Return the answer as it comes; `options` are OpenAI's."""
+        request = chat_body(question, model, {**options, "stream": True})
+        response = self._http.send(
+            self._http.build_request("POST", _CHAT, content=request), stream=True
+        )
+        if response.status_code != httpx.codes.OK:
+            with closing(response):
+                raise_for_error(response.status_code, response.read())
+        return ChatStream(request, response)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        self.close()
+
+
+class AsyncObliviousClient:
+    """The asynchronous twin of ObliviousClient."""
+
+    def __init__(
+        self,
+        relay: str | None = None,
+        *,
+        gateway: str | None = None,
+        policy: Policy | None = None,
+        framing: Framing = Framing.CHUNKED,
+        cache: EvidenceCache | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        self.transport = AsyncObliviousTransport(
+            relay, gateway=gateway, policy=policy, framing=framing, cache=cache, proxy=proxy
+        )
+        self._http = httpx.AsyncClient(transport=self.transport, timeout=TIMEOUT)
+
+    async def evidence(self) -> VerifiedEvidence:
+        """Return verified evidence; raises EvidenceRefused."""
+        return await self.transport.run(
+            self.transport.source.current({"timeout": TIMEOUT.as_dict()})
+        )
+
+    async def models(self) -> list[str]:
+        """Return the names of the models that the gateway offers."""
+        response = await self._http.get(_MODELS)
+        raise_for_error(response.status_code, response.content)
+        return _model_names(response.content)
+
+    async def chat(
+        self, question: Question, *, model: str = DEFAULT_MODEL, **options: Any
+    ) -> Answer:
+        """Return the whole answer, its signature verified; `options` are OpenAI's."""
+        request = chat_body(question, model, options)
+        return whole_answer(request, await self._http.post(_CHAT, content=request))
+
+    async def stream(
+        self, question: Question, *, model: str = DEFAULT_MODEL, **options: Any
+    ) -> AsyncChatStream:
+        """Return the answer as it comes; `options` are OpenAI's."""
+        request = chat_body(question, model, {**options, "stream": True})
+        response = await self._http.send(
+            self._http.build_request("POST", _CHAT, content=request), stream=True
+        )
+        if response.status_code != httpx.codes.OK:
+            raise_for_error(response.status_code, await response.aread())
+        return AsyncChatStream(request, response)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        await self.aclose()
+
+
+def evidence_of(response: httpx.Response) -> VerifiedEvidence:
+    """Return the evidence that an answer of the oblivious transports relied on."""
+    evidence = response.extensions["oblivious_evidence"]
+    if not isinstance(evidence, VerifiedEvidence):
+        raise TypeError("not an answer of an oblivious transport")
+    return evidence
+
+
+def whole_answer(request: bytes, response: httpx.Response) -> Answer:
+    """Return the answer in `response`, its signature verified."""
+    raise_for_error(response.status_code, response.content)
+    body = parse_object(response.content)
+    evidence = evidence_of(response)
+    return Answer(request, body, evidence, check_signature(evidence, request, body))
+
+
+def _model_names(data: bytes) -> list[str]:
+    models = parse_object(data).get("data") or ()
+    return [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
+
+
+def _finished(answer: Answer | None) -> Answer:
+    if answer is None:
+        raise ValueError("the answer has not ended")
+    return answer

@@ -1,0 +1,91 @@
+"""Where the client sends: a relay or, for trials, the gateway itself."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass
+
+import httpx
+
+from oblivious_client.errors import UsageError
+
+_EVIDENCE = "/v1/attestation"
+_KEYS = "/.well-known/ohttp-gateway"
+_GATEWAY_RESOURCE = "/v1/ohttp"
+
+
+class Role(enum.Enum):
+    """Which party stands at the address."""
+
+    RELAY = "relay"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address of a relay or gateway, and the resources found there."""
+
+    role: Role
+    url: httpx.URL
+    socket_path: str | None = None
+
+    @classmethod
+    def parse(cls, role: Role, text: str) -> Endpoint:
+        """Parse `http(s)://…` or `unix:PATH`; raises UsageError."""
+        if text.startswith("unix:") and len(text) > len("unix:"):
+            return cls(role, httpx.URL("http://localhost/"), text.removeprefix("unix:"))
+        try:
+            url = httpx.URL(text)
+        except httpx.InvalidURL as error:
+            raise _wrong_address(role, text) from error
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+            raise _wrong_address(role, text)
+        return cls(role, url.copy_with(fragment=None))
+
+    @property
+    def resource(self) -> httpx.URL:
+        """The URL that takes sealed requests: a relay maps its own to the gateway's."""
+        if self.role is Role.RELAY:
+            return self.url
+        return self.url.join(_GATEWAY_RESOURCE)
+
+    def evidence(self, nonce: bytes | None = None) -> httpx.URL:
+        """The URL of the evidence; a nonce makes the gateway sign a fresh document."""
+        url = self.url.join(_EVIDENCE)
+        return url if nonce is None else url.copy_with(params={"nonce": nonce.hex()})
+
+    @property
+    def keys(self) -> httpx.URL:
+        """The URL of the key configurations (RFC 9540)."""
+        return self.url.join(_KEYS)
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether nobody between here and the address sees the traffic."""
+        if self.url.scheme == "https" or self.socket_path is not None:
+            return True
+        return is_loopback(self.url.host)
+
+    def __str__(self) -> str:
+        """Return the address as it is shown and as the cache knows it."""
+        if self.socket_path is not None:
+            return f"{self.role.value} unix:{self.socket_path}"
+        return f"{self.role.value} {self.url}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (no port, no brackets) names this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _wrong_address(role: Role, text: str) -> UsageError:
+    return UsageError(
+        f"not an address of a {role.value}: {text!r}",
+        advice="write https://HOST[:PORT][/PATH], http://… for trials, or unix:PATH",
+    )

@@ -1,0 +1,83 @@
+"""Errors of the client: what happened, what to do, and the exit code."""
+
+from __future__ import annotations
+
+import httpx
+
+from oblivious_client.exits import Exit
+
+
+class ClientError(Exception):
+    """Root of the client's errors; `advice` says what the user can do."""
+
+    def __init__(self, message: str, *, advice: str = "", code: Exit = Exit.FAILURE) -> None:
+        super().__init__(message)
+        self.advice = advice
+        self.code = code
+
+
+class UsageError(ClientError):
+    """A wrong option, address or file."""
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message, advice=advice, code=Exit.USAGE)
+
+
+class EvidenceRefused(ClientError):
+    """The evidence does not prove what the policy asks for; nothing was sent.
+
+    Deliberately no httpx error: SDKs retry those, and a refusal must be seen at once.
+    """
+
+
+class AnswerUnproven(ClientError):
+    """The answer does not carry a valid signature of the attested key."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            advice="do not rely on this answer; run `oblivious-client verify` and ask again",
+            code=Exit.ANSWER_SIGNATURE,
+        )
+
+
+class ServiceError(ClientError):
+    """The service answered with an error, sealed."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"the service answered {status}: {message}", code=Exit.SERVICE_ERROR)
+        self.status = status
+
+
+class ExchangeError(ClientError, httpx.RemoteProtocolError):
+    """The exchange with relay or gateway failed; SDKs see an httpx error."""
+
+
+class OuterRefusal(ExchangeError):
+    """The relay or gateway answered with an error instead of a sealed answer."""
+
+    def __init__(self, message: str, *, status: int, advice: str) -> None:
+        super().__init__(message, advice=advice, code=Exit.OUTER_REFUSAL)
+        self.status = status
+
+
+class AnswerTruncated(ExchangeError):
+    """The answer ended before its final chunk."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the answer broke off before its end",
+            advice="somebody on the way or the network cut it; what came is not all: ask again",
+            code=Exit.TRUNCATED,
+        )
+
+
+class AnswerUnreadable(ExchangeError):
+    """The sealed answer does not open, or holds garbage."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            advice="somebody on the way altered it, or the gateway is faulty; ask again",
+            code=Exit.UNREADABLE,
+        )

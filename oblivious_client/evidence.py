@@ -1,0 +1,140 @@
+"""Evidence: fetched, verified and kept before anything is sealed to its keys.
+
+The steps are generators that yield a request and are sent its response, so that one text
+serves the synchronous and the asynchronous transport.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+
+from oblivious_client.cache import Entry, EvidenceCache
+from oblivious_client.endpoint import Endpoint
+from oblivious_client.errors import EvidenceRefused, ExchangeError, OuterRefusal
+from oblivious_client.exits import Exit
+from oblivious_client.policy import Policy, decode
+from protocol.evidence import VerifiedEvidence
+
+# Every client sends the same fields, so that they tell no two apart.
+OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
+
+T = TypeVar("T")
+Flow = Generator[httpx.Request, httpx.Response, T]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Verified evidence and the Unix second until which it may be used."""
+
+    verified: VerifiedEvidence
+    expires: float
+
+
+class EvidenceSource:
+    """The verified evidence of one address: from memory, from disk, or fetched."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        policy: Policy,
+        *,
+        cache: EvidenceCache | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self.endpoint = endpoint
+        self.policy = policy
+        self.clock = clock
+        self._cache = cache
+        self._held: Held | None = None
+
+    def current(self, extensions: dict[str, object]) -> Flow[VerifiedEvidence]:
+        """Return evidence that holds now; costs no request while it is kept."""
+        held = self._held or self._stored()
+        if held is not None and self.clock() < held.expires:
+            self._held = held
+            return held.verified
+        return (yield from self.renewed(extensions))
+
+    def renewed(self, extensions: dict[str, object]) -> Flow[VerifiedEvidence]:
+        """Fetch and verify anew, whatever is kept; raises EvidenceRefused."""
+        self.forget()
+        response = yield evidence_request(self.endpoint, extensions)
+        now = self.clock()
+        verified = self.policy.verify(decode(body_of(response, "evidence")), now=now)
+        expires = min(now + freshness(response.headers), self.policy.expiry(verified))
+        self._held = Held(verified, expires)
+        if self._cache is not None and expires > now:
+            entry = Entry(verified.evidence.encode(), expires)
+            self._cache.store(self.endpoint, self.policy, entry)
+        return verified
+
+    def forget(self) -> None:
+        """Drop what is kept: the gateway no longer knows its keys."""
+        self._held = None
+        if self._cache is not None:
+            self._cache.forget(self.endpoint, self.policy)
+
+    def _stored(self) -> Held | None:
+        if self._cache is None:
+            return None
+        entry = self._cache.load(self.endpoint, self.policy)
+        if entry is None or entry.expires <= self.clock():
+            return None
+        try:
+            verified = self.policy.verify(decode(entry.evidence), now=self.clock())
+        except EvidenceRefused:
+            return None  # what is fetched instead is verified by the same policy
+        return Held(verified, min(entry.expires, self.policy.expiry(verified)))
+
+
+def fetch_fresh(
+    endpoint: Endpoint, policy: Policy, *, nonce: bytes, now: Clock = time.time
+) -> Flow[VerifiedEvidence]:
+    """Have the gateway sign a document over `nonce`, and verify it."""
+    response = yield evidence_request(endpoint, {}, nonce)
+    evidence = decode(body_of(response, "evidence"))
+    return policy.verify(evidence, now=now(), nonce=nonce)
+
+
+def evidence_request(
+    endpoint: Endpoint, extensions: dict[str, object], nonce: bytes | None = None
+) -> httpx.Request:
+    """Return the request for the evidence."""
+    fields = [*OUTER_FIELDS, ("Accept", "application/json")]
+    return httpx.Request("GET", endpoint.evidence(nonce), headers=fields, extensions=extensions)
+
+
+def body_of(response: httpx.Response, what: str) -> bytes:
+    """Return the body of a 200; raises OuterRefusal otherwise."""
+    if response.status_code != httpx.codes.OK:
+        raise OuterRefusal(
+            f"asked for the {what}, {response.request.url} answered {response.status_code}",
+            status=response.status_code,
+            advice="check the address: it must be a relay or gateway of this service",
+        )
+    return response.content
+
+
+def freshness(headers: httpx.Headers) -> int:
+    """Return for how many more seconds the response may be reused (RFC 9111, Section 4.2)."""
+    directives = [part.strip().lower() for part in headers.get("cache-control", "").split(",")]
+    if "no-store" in directives or "no-cache" in directives:
+        return 0
+    ages = [part.removeprefix("max-age=") for part in directives if part.startswith("max-age=")]
+    if not ages or not ages[0].isdecimal():
+        return 0
+    age = headers.get("age", "0")
+    return max(0, int(ages[0]) - (int(age) if age.isdecimal() else 0))
+
+
+def too_large(what: httpx.URL) -> ExchangeError:
+    """Return the error for a body over its limit."""
+    return ExchangeError(
+        f"{what} answered with more than any honest answer needs", code=Exit.UNREADABLE
+    )

@@ -1,0 +1,173 @@
+"""One question's way: evidence, sealing, the outer request, one retry, the opened answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from email.utils import formatdate
+
+import httpx
+
+from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
+from oblivious_client.evidence import OUTER_FIELDS, EvidenceSource, Flow
+from oblivious_client.sealing import AnswerReader, Framing, Sealed, seal
+from protocol.binary_http import Event, Request, ResponseHead
+from protocol.errors import KeyRejected
+from protocol.evidence import VerifiedEvidence
+from protocol.gateway import KEY_PROBLEM, PROBLEM_JSON
+
+_ADVICE = {
+    400: "the gateway calls the sealed request malformed; client and gateway may not match",
+    404: "check the address: sealed requests are not taken there",
+    405: "check the address: sealed requests are not taken there",
+    408: "the upload was too slow; try again",
+    413: "the question is too large for the gateway",
+    415: "the gateway or relay does not know this framing; try --framing whole",
+    422: "the gateway does not know the attested key even after fetching it anew; try later",
+    429: "the relay limits how often you may ask; try later",
+    503: "the gateway is full or starting; try again shortly",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An outer answer on its way, its reader, and the evidence that was relied on."""
+
+    response: httpx.Response
+    reader: AnswerReader
+    evidence: VerifiedEvidence
+
+
+class SealedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The pieces of a sealed request, for either kind of transport."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Return the pieces."""
+        return self._pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the pieces."""
+        for piece in self._pieces:
+            yield piece
+
+
+def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Request:
+    """Return the request as the enclave sees it.
+
+    Only what is named here goes in: no field of the caller's program, account or machine.
+    """
+    fields = [(b"date", formatdate(int(now), usegmt=True).encode())]
+    if body:
+        fields.insert(0, (b"content-type", b"application/json"))
+    return Request(method.encode(), b"https", b"", path, tuple(fields), body)
+
+
+def ask(
+    source: EvidenceSource,
+    framing: Framing,
+    *,
+    method: str,
+    path: bytes,
+    body: bytes,
+    extensions: dict[str, object],
+) -> Flow[Opened]:
+    """Send one request sealed; nothing is sent before the evidence has verified.
+
+    A gateway that does not know the key has processed nothing and says so with 422: then,
+    and only then, the evidence is fetched anew and the request sent again, once.
+    """
+
+    def sealed_to(evidence: VerifiedEvidence) -> Sealed:
+        inner = inner_request(method, path, body, now=source.clock())
+        try:
+            return seal(evidence.key_configs[0], inner, framing)
+        except KeyRejected as error:
+            raise ExchangeError(
+                "the gateway's newest key offers no algorithm that this client has",
+                advice="update the client",
+            ) from error
+
+    evidence = yield from source.current(extensions)
+    sealed = sealed_to(evidence)
+    response = yield outer_request(source, framing, sealed, extensions)
+    if is_key_rejected(response):
+        evidence = yield from source.renewed(extensions)
+        sealed = sealed_to(evidence)
+        response = yield outer_request(source, framing, sealed, extensions)
+    if not is_sealed(response):
+        raise refusal(response)
+    if content_type(response) != framing.response_type:
+        raise AnswerUnreadable("the answer is framed otherwise than the request")
+    return Opened(response, sealed.reader, evidence)
+
+
+def outer_request(
+    source: EvidenceSource, framing: Framing, sealed: Sealed, extensions: dict[str, object]
+) -> httpx.Request:
+    """Return the request that relay and gateway see: the same fields for everybody."""
+    url = source.endpoint.resource
+    fields = [
+        ("Host", url.netloc.decode("ascii")),
+        *OUTER_FIELDS,
+        ("Accept", framing.response_type),
+        ("Content-Type", framing.request_type),
+    ]
+    if framing is Framing.WHOLE:
+        content = b"".join(sealed.pieces)
+        return httpx.Request("POST", url, headers=fields, content=content, extensions=extensions)
+    fields += [("Incremental", "?1"), ("Transfer-Encoding", "chunked")]
+    stream = SealedBody(sealed.pieces)
+    return httpx.Request("POST", url, headers=fields, stream=stream, extensions=extensions)
+
+
+def is_sealed(response: httpx.Response) -> bool:
+    """Whether the body is a sealed answer; anything else is read as a small error."""
+    types = {framing.response_type for framing in Framing}
+    return response.status_code == httpx.codes.OK and content_type(response) in types
+
+
+def is_key_rejected(response: httpx.Response) -> bool:
+    """Whether the gateway says that it has no key for this request (RFC 9458, Section 5.3)."""
+    if response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+        return False
+    if content_type(response) != PROBLEM_JSON.decode():
+        return False
+    try:
+        problem = json.loads(response.content)
+    except ValueError:
+        return False
+    return isinstance(problem, dict) and problem.get("type") == KEY_PROBLEM
+
+
+def content_type(response: httpx.Response) -> str:
+    """Return the media type without parameters."""
+    value: str = response.headers.get("content-type", "")
+    return value.partition(";")[0].strip().lower()
+
+
+def refusal(response: httpx.Response) -> OuterRefusal:
+    """Return the error for an answer that is not sealed; its text is not ours to repeat."""
+    status = response.status_code
+    if status == httpx.codes.OK:
+        said = "something that is not a sealed answer"
+    else:
+        said = f"{status} {response.reason_phrase}".strip()
+    return OuterRefusal(
+        f"{response.request.url} answered {said}",
+        status=status,
+        advice=_ADVICE.get(status, "check the address of the relay or gateway"),
+    )
+
+
+def head_in(events: list[Event]) -> ResponseHead | None:
+    """Return the head of the final response among `events`; informational ones are skipped."""
+    return next((event for event in events if isinstance(event, ResponseHead)), None)
+
+
+def content_in(events: list[Event]) -> bytes:
+    """Return the content among `events`."""
+    return b"".join(event for event in events if isinstance(event, bytes))

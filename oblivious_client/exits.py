@@ -1,0 +1,43 @@
+"""Exit codes of the command line: one for each thing that can go wrong."""
+
+from __future__ import annotations
+
+import enum
+from typing import Self
+
+
+class Exit(enum.IntEnum):
+    """A process exit code and what it means; `--help` prints this table."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make a member that is an integer and carries its meaning."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "the answer came, or everything that was checked holds"
+    FAILURE = 1, "something else failed; the message says what"
+    USAGE = 2, "the command line or a file named on it is wrong"
+    NO_CONNECTION = 3, "no connection, or no answer in time"
+    OUTER_REFUSAL = 4, "the relay or gateway refused the sealed request without opening it"
+    SERVICE_ERROR = 5, "the service opened the request and answered with an error"
+    TRUNCATED = 6, "the answer broke off: what came before is not the whole answer"
+    UNREADABLE = 7, "the sealed answer does not open or is malformed"
+    ANSWER_SIGNATURE = 8, "the answer is not signed by the attested key"
+    EVIDENCE_MALFORMED = 10, "the evidence is not evidence"
+    CHAIN = 11, "the evidence is not signed under the pinned root"
+    PCRS = 12, "the enclave runs other code than the pinned measurements name"
+    DEBUG_MODE = 13, "the enclave runs in debug mode: its operator can read its memory"
+    STALE = 14, "the evidence is too old, or does not hold the nonce"
+    SIMULATED = 15, "the evidence is simulated and --allow-simulated was not given"
+    KEYS_UNBOUND = 16, "the keys are not the ones that the evidence binds"
+    UNPINNED = 17, "no measurements are pinned, so any program in any enclave would pass"
+    INTERRUPTED = 130, "interrupted"
+
+
+def table() -> str:
+    """Return the codes as lines for the help text."""
+    return "\n".join(f"  {int(code):>3}  {code.meaning}" for code in Exit)

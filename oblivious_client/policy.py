@@ -1,0 +1,180 @@
+"""What a client demands of evidence before it uses the keys in it."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from oblivious_client.errors import EvidenceRefused, UsageError
+from oblivious_client.exits import Exit
+from protocol.attestation import AWS_ROOT_G1, parse_pcrs
+from protocol.errors import AttestationError, AttestationReason, ProtocolError
+from protocol.evidence import (
+    Evidence,
+    Platform,
+    VerifiedEvidence,
+    simulated_root,
+    verify_evidence,
+)
+
+# Gateways remake their document every 30 minutes and relays may keep it as long.
+MAX_AGE_SECONDS = 3600
+
+_STALE_ADVICE = (
+    "check this machine's clock; then the relay may be serving old evidence: try another"
+)
+_WRONG_PLACE = "nothing was sent; do not use this relay and gateway, and tell who runs the service"
+
+_REFUSALS: dict[AttestationReason, tuple[Exit, str, str]] = {
+    AttestationReason.MALFORMED: (
+        Exit.EVIDENCE_MALFORMED,
+        "what was served is not an attestation document",
+        "check the address; nothing was sent",
+    ),
+    AttestationReason.SIGNATURE: (
+        Exit.CHAIN,
+        "the document's signature does not verify",
+        _WRONG_PLACE,
+    ),
+    AttestationReason.CHAIN: (
+        Exit.CHAIN,
+        "the document's certificates do not lead to the pinned AWS root",
+        _WRONG_PLACE,
+    ),
+    AttestationReason.EXPIRED: (
+        Exit.STALE,
+        "the document's certificates are not valid at this time",
+        _STALE_ADVICE,
+    ),
+    AttestationReason.PCR_MISMATCH: (
+        Exit.PCRS,
+        "the enclave does not run the code that the pinned measurements name",
+        "nothing was sent; if the service has a new release, build it and pin its measurements",
+    ),
+    AttestationReason.DEBUG_MODE: (
+        Exit.DEBUG_MODE,
+        "the enclave runs in debug mode: its operator can read everything in it",
+        _WRONG_PLACE,
+    ),
+    AttestationReason.NONCE_MISMATCH: (
+        Exit.STALE,
+        "the document was not made for this request",
+        "somebody serves a document made earlier; nothing was sent",
+    ),
+    AttestationReason.STALE: (Exit.STALE, "the document is too old", _STALE_ADVICE),
+    AttestationReason.UNBOUND_KEYS: (
+        Exit.KEYS_UNBOUND,
+        "the keys that were served are not the keys in the document: somebody swapped them",
+        _WRONG_PLACE,
+    ),
+    AttestationReason.SIMULATED: (
+        Exit.SIMULATED,
+        "the document is simulated: no hardware vouches for it",
+        "for trials only: --allow-simulated",
+    ),
+}
+
+
+class Simulated(enum.Enum):
+    """Whether a document passes that proves nothing, for trials."""
+
+    REFUSED = "refused"
+    ALLOWED = "allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Pinned measurements, the oldest document in seconds, and what to do with simulated ones."""
+
+    pcrs: Mapping[int, bytes] | None = None
+    simulated: Simulated = Simulated.REFUSED
+    max_age: float = MAX_AGE_SECONDS
+
+    def verify(
+        self, evidence: Evidence, *, now: float, nonce: bytes | None = None
+    ) -> VerifiedEvidence:
+        """Return verified evidence; raises EvidenceRefused with the reason.
+
+        A genuine document without pinned measurements is refused: whoever can rent an enclave
+        can have one, with any program in it.
+        """
+        verified = self.inspect(evidence, now=now, nonce=nonce)
+        if evidence.platform is not Platform.SIMULATED and not self.pcrs:
+            raise EvidenceRefused(
+                "the document is genuine, but no measurements are pinned to compare it with",
+                advice="pin them with --pcrs FILE, as `nitro-cli build-enclave` prints them",
+                code=Exit.UNPINNED,
+            )
+        return verified
+
+    def inspect(
+        self, evidence: Evidence, *, now: float, nonce: bytes | None = None
+    ) -> VerifiedEvidence:
+        """Like `verify`, but let unpinned measurements pass, so that they can be shown."""
+        try:
+            return verify_evidence(
+                evidence,
+                now=now,
+                root=self._root(evidence),
+                pcrs=self.pcrs,
+                nonce=nonce,
+                max_age=self.max_age,
+            )
+        except AttestationError as error:
+            raise self._refusal(error.reason) from error
+        except ProtocolError as error:
+            raise self._refusal(AttestationReason.MALFORMED) from error
+
+    def expiry(self, verified: VerifiedEvidence) -> float:
+        """Return the Unix second at which the document is too old."""
+        return verified.attestation.timestamp / 1000 + self.max_age
+
+    def fingerprint(self) -> str:
+        """Return a digest of the policy, so that a laxer one never lends out its evidence."""
+        pcrs = {str(index): value.hex() for index, value in (self.pcrs or {}).items()}
+        text = json.dumps([pcrs, self.simulated.value, self.max_age], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _refusal(self, reason: AttestationReason) -> EvidenceRefused:
+        if reason is AttestationReason.SIMULATED and self.simulated is Simulated.ALLOWED:
+            reason = AttestationReason.CHAIN  # it is not what its label says
+        code, message, advice = _REFUSALS[reason]
+        return EvidenceRefused(message, advice=advice, code=code)
+
+    def _root(self, evidence: Evidence) -> bytes | x509.Certificate:
+        if evidence.platform is not Platform.SIMULATED or self.simulated is Simulated.REFUSED:
+            return AWS_ROOT_G1
+        return simulated_root(evidence.document)
+
+
+def decode(data: bytes) -> Evidence:
+    """Return the evidence in `data`; raises EvidenceRefused for anything else."""
+    try:
+        return Evidence.decode(data)
+    except ProtocolError as error:
+        raise _malformed() from error
+
+
+def read_pcrs(path: Path) -> dict[int, bytes]:
+    """Return the measurements in a file as `nitro-cli build-enclave` prints it."""
+    advice = "save what `nitro-cli build-enclave` printed for the release you trust"
+    try:
+        measurements = json.loads(path.read_bytes())
+        if not isinstance(measurements, dict):
+            raise ValueError("not an object")
+        return parse_pcrs(measurements)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", advice=advice) from error
+    except ValueError as error:
+        raise UsageError(f"{path} holds no measurements: {error}", advice=advice) from error
+
+
+def _malformed() -> EvidenceRefused:
+    code, message, advice = _REFUSALS[AttestationReason.MALFORMED]
+    return EvidenceRefused(message, advice=advice, code=code)

@@ -1,0 +1,291 @@
+"""httpx transports that make any OpenAI SDK oblivious.
+
+    client = OpenAI(http_client=httpx.Client(transport=ObliviousTransport(relay=URL)))
+
+Whatever headers, cookies and account the SDK adds stay on this machine: only method, path
+and body are sealed. Proxies of the environment are not used unless `proxy` names one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+
+import httpx
+
+from oblivious_client.cache import EvidenceCache
+from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ExchangeError, UsageError
+from oblivious_client.evidence import EvidenceSource, Flow, T, too_large
+from oblivious_client.exchange import Opened, ask, content_in, head_in, is_sealed
+from oblivious_client.policy import Policy
+from oblivious_client.sealing import Framing
+from protocol.binary_http import Event, ResponseHead
+
+# Evidence is about 8 KiB and problems are smaller.
+CLEAR_BODY_LIMIT = 65536
+# No answer of a language model comes near; a gateway that sends more is broken or hostile.
+ANSWER_LIMIT = 256 * 1024 * 1024
+# Fields of the inner answer that mean something to an SDK.
+_PASSED = (b"content-type", b"retry-after", b"date")
+_BROKEN_OFF = (httpx.RemoteProtocolError, httpx.ReadError)
+
+
+def endpoint_of(relay: str | None, gateway: str | None) -> Endpoint:
+    """Return the one address that is given; raises UsageError for none or both."""
+    if relay and not gateway:
+        return Endpoint.parse(Role.RELAY, relay)
+    if gateway and not relay:
+        return Endpoint.parse(Role.GATEWAY, gateway)
+    raise UsageError(
+        "give the address of either a relay or a gateway",
+        advice="use --relay URL, or set OBLIVIOUS_RELAY",
+    )
+
+
+class Answer:
+    """An opened answer in progress: its head, its content, the proof of its end."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.head: ResponseHead | None = None
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the content that `data` completes."""
+        self._size += len(data)
+        if self._size > ANSWER_LIMIT:
+            raise too_large(self.opened.response.request.url)
+        return self._taken(self.opened.reader.feed(data))
+
+    def finish(self) -> bytes:
+        """Return the last content; raises AnswerTruncated unless the end has verified."""
+        content = self._taken(self.opened.reader.finish())
+        if self.head is None:
+            raise AnswerUnreadable("the sealed answer holds no response")
+        return content
+
+    def response(self, stream: AnswerStream | AsyncAnswerStream) -> httpx.Response:
+        """Return the answer as httpx knows it, with the evidence as an extension."""
+        if self.head is None:
+            raise ValueError("the answer has not begun")
+        fields = [field for field in self.head.headers if field[0].lower() in _PASSED]
+        extensions = {"oblivious_evidence": self.opened.evidence}
+        return httpx.Response(
+            self.head.status, headers=fields, stream=stream, extensions=extensions
+        )
+
+    def _taken(self, events: list[Event]) -> bytes:
+        self.head = self.head or head_in(events)
+        return content_in(events)
+
+
+class AnswerStream(httpx.SyncByteStream):
+    """The content of an answer; only an iteration that ends by itself has seen all of it."""
+
+    def __init__(self, outer: httpx.Response, early: bytes, later: Iterator[bytes]) -> None:
+        self._outer = outer
+        self._early = early
+        self._later = later
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield content as it verifies; raises AnswerTruncated if the end is missing."""
+        yield self._early
+        yield from self._later
+
+    def close(self) -> None:
+        """Close the connection if the answer is still under way: the gateway stops then."""
+        self._outer.close()
+
+
+class AsyncAnswerStream(httpx.AsyncByteStream):
+    """The asynchronous twin of AnswerStream."""
+
+    def __init__(self, outer: httpx.Response, early: bytes, later: AsyncIterator[bytes]) -> None:
+        self._outer = outer
+        self._early = early
+        self._later = later
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield content as it verifies; raises AnswerTruncated if the end is missing."""
+        yield self._early
+        async for content in self._later:
+            yield content
+
+    async def aclose(self) -> None:
+        """Close the connection if the answer is still under way: the gateway stops then."""
+        await self._outer.aclose()
+
+
+class ObliviousTransport(httpx.BaseTransport):
+    """Sends every request sealed, to keys that have verified."""
+
+    def __init__(
+        self,
+        relay: str | None = None,
+        *,
+        gateway: str | None = None,
+        policy: Policy | None = None,
+        framing: Framing = Framing.CHUNKED,
+        cache: EvidenceCache | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        endpoint = endpoint_of(relay, gateway)
+        self.source = EvidenceSource(endpoint, policy or Policy(), cache=cache)
+        self._framing = framing
+        self._outer = httpx.HTTPTransport(uds=endpoint.socket_path, proxy=proxy)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the opened answer; raises EvidenceRefused before anything is sent."""
+        body = request.read()
+        opened = self.run(_asking(self.source, self._framing, request, body))
+        try:
+            return _begin(Answer(opened))
+        except BaseException:
+            opened.response.close()
+            raise
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run `flow`, sending each of its requests."""
+        try:
+            request = next(flow)
+            while True:
+                request = flow.send(self._send(request))
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._outer.close()
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        response = self._outer.handle_request(request)
+        response.request = request
+        if is_sealed(response):
+            return response
+        body = bytearray()
+        with closing(response):
+            for data in response.iter_raw():
+                body += data
+                if len(body) > CLEAR_BODY_LIMIT:
+                    raise too_large(request.url)
+        return _loaded(response, bytes(body))
+
+
+class AsyncObliviousTransport(httpx.AsyncBaseTransport):
+    """The asynchronous twin of ObliviousTransport."""
+
+    def __init__(
+        self,
+        relay: str | None = None,
+        *,
+        gateway: str | None = None,
+        policy: Policy | None = None,
+        framing: Framing = Framing.CHUNKED,
+        cache: EvidenceCache | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        endpoint = endpoint_of(relay, gateway)
+        self.source = EvidenceSource(endpoint, policy or Policy(), cache=cache)
+        self._framing = framing
+        self._outer = httpx.AsyncHTTPTransport(uds=endpoint.socket_path, proxy=proxy)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the opened answer; raises EvidenceRefused before anything is sent."""
+        body = await request.aread()
+        opened = await self.run(_asking(self.source, self._framing, request, body))
+        try:
+            return await _abegin(Answer(opened))
+        except BaseException:
+            await opened.response.aclose()
+            raise
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run `flow`, sending each of its requests."""
+        try:
+            request = next(flow)
+            while True:
+                request = flow.send(await self._send(request))
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._outer.aclose()
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        response = await self._outer.handle_async_request(request)
+        response.request = request
+        if is_sealed(response):
+            return response
+        body = bytearray()
+        try:
+            async for data in response.aiter_raw():
+                body += data
+                if len(body) > CLEAR_BODY_LIMIT:
+                    raise too_large(request.url)
+        finally:
+            await response.aclose()
+        return _loaded(response, bytes(body))
+
+
+def _asking(
+    source: EvidenceSource, framing: Framing, request: httpx.Request, body: bytes
+) -> Flow[Opened]:
+    timeout = request.extensions.get("timeout")
+    return ask(
+        source,
+        framing,
+        method=request.method,
+        path=request.url.raw_path.partition(b"?")[0],
+        body=body,
+        extensions={"timeout": timeout} if timeout else {},
+    )
+
+
+def _loaded(response: httpx.Response, body: bytes) -> httpx.Response:
+    return httpx.Response(
+        response.status_code, headers=response.headers, content=body, request=response.request
+    )
+
+
+def _begin(answer: Answer) -> httpx.Response:
+    outer = answer.opened.response
+    contents = _contents(outer, answer)
+    early = b""
+    while answer.head is None:
+        early += next(contents)
+    return answer.response(AnswerStream(outer, early, contents))
+
+
+def _contents(outer: httpx.Response, answer: Answer) -> Iterator[bytes]:
+    try:
+        for data in outer.iter_raw():
+            yield answer.feed(data)
+    except ExchangeError:
+        raise
+    except _BROKEN_OFF as error:
+        raise AnswerTruncated from error
+    yield answer.finish()
+
+
+async def _abegin(answer: Answer) -> httpx.Response:
+    outer = answer.opened.response
+    contents = _acontents(outer, answer)
+    early = b""
+    while answer.head is None:
+        early += await anext(contents)
+    return answer.response(AsyncAnswerStream(outer, early, contents))
+
+
+async def _acontents(outer: httpx.Response, answer: Answer) -> AsyncIterator[bytes]:
+    try:
+        async for data in outer.aiter_raw():
+            yield answer.feed(data)
+    except ExchangeError:
+        raise
+    except _BROKEN_OFF as error:
+        raise AnswerTruncated from error
+    yield answer.finish()
