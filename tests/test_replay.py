@@ -1,0 +1,171 @@
+"""Tests of the memory of answered requests, alone and between processes."""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enclave_server.replay import SLOTS, ReplayFilter, Verdict
+
+NOW = 1_800_000_000.0
+
+
+def encs(number: int) -> list[bytes]:
+    return [hashlib.sha256(b"%d" % index).digest() for index in range(number)]
+
+
+def in_child(work: Callable[[], int]) -> int:
+    """Return what `work` returns in a forked process."""
+    pid = os.fork()
+    if pid == 0:
+        status = 255
+        try:
+            status = work()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_request_is_new_once() -> None:
+    replays = ReplayFilter(100)
+    assert replays.insert(b"a" * 32, NOW + 300, NOW) is Verdict.NEW
+    assert replays.insert(b"a" * 32, NOW + 300, NOW) is Verdict.REPEATED
+    assert replays.insert(b"b" * 32, NOW + 300, NOW) is Verdict.NEW
+
+
+def test_it_is_remembered_to_the_last_moment_and_no_longer_accepted_after() -> None:
+    replays = ReplayFilter(100)
+    until = NOW + 300.25
+    assert replays.insert(b"a" * 32, until, NOW) is Verdict.NEW
+    assert replays.insert(b"a" * 32, until, until) is Verdict.REPEATED
+    assert replays.insert(b"a" * 32, until, until + 0.001) is Verdict.EXPIRED
+
+
+def test_a_clock_that_goes_back_revives_nothing() -> None:
+    replays = ReplayFilter(1)
+    assert replays.insert(b"a" * 32, NOW + 10, NOW) is Verdict.NEW
+    for enc in encs(4 * SLOTS):
+        replays.insert(enc, NOW + 100, NOW + 20)  # reclaims the first
+    assert replays.insert(b"a" * 32, NOW + 10, NOW) is Verdict.EXPIRED
+    assert replays.time(NOW) == NOW + 20
+
+
+def test_it_refuses_rather_than_forgets() -> None:
+    replays = ReplayFilter(1)
+    verdicts = {enc: replays.insert(enc, NOW + 300, NOW) for enc in encs(200)}
+    kept = [enc for enc, verdict in verdicts.items() if verdict is Verdict.NEW]
+    assert SLOTS <= len(kept) <= 2 * SLOTS
+    assert {replays.insert(enc, NOW + 300, NOW) for enc in kept} == {Verdict.REPEATED}
+    refused = set(verdicts.values()) - {Verdict.NEW}
+    assert refused == {Verdict.FULL}
+
+
+def test_room_comes_back_with_time() -> None:
+    replays = ReplayFilter(1)
+    *many, late, later = encs(202)
+    for enc in many:
+        replays.insert(enc, NOW + 300, NOW)
+    assert replays.insert(late, NOW + 900, NOW + 300) is Verdict.FULL
+    assert replays.insert(later, NOW + 900, NOW + 301) is Verdict.NEW
+
+
+@pytest.mark.parametrize("capacity", [64, 1000, 20_000])
+def test_the_capacity_is_there(capacity: int) -> None:
+    replays = ReplayFilter(capacity)
+    verdicts = {replays.insert(enc, NOW + 300, NOW) for enc in encs(capacity)}
+    assert verdicts == {Verdict.NEW}
+
+
+def test_memory_is_bounded_and_known() -> None:
+    replays = ReplayFilter(1 << 16)
+    assert replays.size == 512 + (1 << 16) * 32
+
+
+@pytest.mark.slow
+def test_a_million_entries() -> None:
+    replays = ReplayFilter(1 << 20)
+    million = encs(1 << 20)
+    assert {replays.insert(enc, NOW + 300, NOW) for enc in million} == {Verdict.NEW}
+    assert {replays.insert(enc, NOW + 300, NOW) for enc in million} == {Verdict.REPEATED}
+
+
+Step = tuple[int, float, float]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 50), st.floats(0, 9)), max_size=120))
+def test_it_agrees_with_a_dictionary(steps: list[Step]) -> None:
+    replays = ReplayFilter(200)
+    known: dict[bytes, float] = {}
+    now = NOW
+    for number, lifetime, pause in steps:
+        now += pause
+        enc, until = number.to_bytes(32, "big"), float(int(now + lifetime + 1))
+        expected = Verdict.REPEATED if known.get(enc, 0) >= now else Verdict.NEW
+        assert replays.insert(enc, until, now) is expected
+        if expected is Verdict.NEW:
+            known[enc] = until
+
+
+def test_processes_share_it() -> None:
+    replays = ReplayFilter(100)
+
+    def insert() -> int:
+        return replays.insert(b"a" * 32, NOW + 300, NOW).value
+
+    assert in_child(insert) == Verdict.NEW.value
+    assert in_child(insert) == Verdict.REPEATED.value
+    assert insert() == Verdict.REPEATED.value
+
+
+def test_many_processes_at_once_let_each_request_through_once() -> None:
+    replays = ReplayFilter(5000)
+    requests = encs(500)
+    read, write = os.pipe()
+
+    def insert_all() -> None:
+        new = [replays.insert(enc, NOW + 300, NOW) is Verdict.NEW for enc in requests]
+        os.write(write, bytes([sum(new) & 0xFF, sum(new) >> 8]))
+
+    children = []
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                insert_all()
+            finally:
+                os._exit(0)
+        children.append(pid)
+    for pid in children:
+        os.waitpid(pid, 0)
+    sums = os.read(read, 8)
+    os.close(read)
+    os.close(write)
+    assert sum(sums[0::2]) + 256 * sum(sums[1::2]) == len(requests)
+
+
+def test_a_process_that_is_killed_leaves_no_lock() -> None:
+    replays = ReplayFilter(100)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+
+        def hang(now: float) -> float:
+            os.write(write, b"!")
+            time.sleep(60)
+            return now
+
+        ReplayFilter._advance = lambda self, now: hang(now)  # type: ignore[method-assign]  # inside the lock
+        replays.insert(b"a" * 32, NOW + 300, NOW)
+        os._exit(0)
+    assert os.read(read, 1) == b"!"
+    os.close(read)
+    os.close(write)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert replays.insert(b"a" * 32, NOW + 300, NOW) is Verdict.NEW
