@@ -1,0 +1,57 @@
+"""The command `host-proxy`."""
+
+import gc
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from host_proxy.addresses import AddressError, ListenError
+from host_proxy.log import log
+from host_proxy.options import Options, from_command_line
+from host_proxy.pipes import PIPES
+from host_proxy.proxy import Proxy
+from host_proxy.systemd import Notifier, passed_sockets, watchdog_seconds
+
+OWN_DESCRIPTORS: Final = 64 + 2 * PIPES  # listeners, pipes, the interpreter's own
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the proxy and return its exit code."""
+    try:
+        options = from_command_line(sys.argv[1:] if arguments is None else arguments)
+    except AddressError as error:
+        return _say(f"{error} (see host-proxy --help)", 2)
+    _raise_descriptor_limit(options)
+    proxy = Proxy(
+        options,
+        passed=passed_sockets(os.environ),
+        notifier=Notifier(os.environ),
+        watchdog=watchdog_seconds(os.environ),
+    )
+    try:
+        proxy.open()
+    except AddressError as error:
+        return _say(str(error), 2)
+    except ListenError as error:
+        return _say(str(error), 1)
+    gc.freeze()  # what is here now stays: the collector need not look at it again
+    proxy.run()
+    return 0
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stderr.write(f"host-proxy: {sentence}\n")
+    return code
+
+
+def _raise_descriptor_limit(options: Options) -> None:
+    """Make room for two sockets for each connection, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * options.connections + OWN_DESCRIPTORS
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < wanted:
+        log("few_descriptors", have=soft, wanted=wanted)

@@ -1,0 +1,175 @@
+"""The command line and the configuration file, checked before anything is opened."""
+
+import argparse
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+
+from host_proxy.addresses import (
+    ANY_CID,
+    Activated,
+    Address,
+    AddressError,
+    Vsock,
+    parse,
+    parse_host_port,
+)
+
+USAGE: Final = """\
+host-proxy --listen tcp://127.0.0.1:8443 --connect vsock://16:5000
+       host-proxy --egress vsock://3:8001=api.example.com:443 [--egress …]
+       host-proxy --config FILE
+
+Carries bytes between TCP, Unix and vsock sockets. It reads none of them and adds none.
+
+addresses:
+  tcp://HOST:PORT       listens on a numeric HOST only
+  unix:PATH
+  vsock://CID:PORT      listen on vsock://any:PORT or a CID of this machine (3 is the parent)
+  vsock-uds:PATH:PORT   connect: `CONNECT PORT` to PATH, as Firecracker and vhost-device-vsock
+                        want it; listen: the guest's own connections, at PATH_PORT
+  systemd:NAME          listen on the socket that systemd passed under this FileDescriptorName
+"""
+
+EPILOG: Final = """\
+An egress lets the enclave reach one host and port, and nothing else. The name is looked up for
+each connection. While the upstream of --connect is away, new clients wait --retry-seconds.
+
+The configuration file is TOML: the long options' names with underscores, and a table [egress]
+of lines such as "vsock://3:8001" = "api.example.com:443". The command line overrides it.
+
+signals:  SIGTERM, SIGINT  accept nothing more, let connections end for --grace-seconds, exit 0
+          SIGUSR1          write the counters to standard error
+exit:     0 stopped by a signal; 1 an address cannot be listened on; 2 wrong options
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """One permitted way out: where the enclave connects to, and the only place that leads to."""
+
+    listen: Address
+    target: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator asked for; seconds and counts are positive, retry and grace may be 0."""
+
+    listen: Address | None = None
+    connect: Address | None = None
+    egress: tuple[Hole, ...] = ()
+    metrics: Address | None = None
+    idle_seconds: float = 900.0  # longer than the slowest whole answer
+    connect_seconds: float = 5.0
+    retry_seconds: float = 5.0
+    grace_seconds: float = 30.0
+    connections: int = 4096
+
+    def __post_init__(self) -> None:
+        if (self.listen is None) != (self.connect is None):
+            raise AddressError("--listen and --connect belong together")
+        if self.listen is None and not self.egress:
+            raise AddressError("nothing to do: give --listen and --connect, or --egress")
+        for target in (self.connect, *(hole.target for hole in self.egress)):
+            if isinstance(target, Activated) or (
+                isinstance(target, Vsock) and target.cid == ANY_CID
+            ):
+                raise AddressError(f"{target} can only be listened on")
+        if min(self.idle_seconds, self.connect_seconds, self.connections) <= 0:
+            raise AddressError("times and the connection cap must be greater than 0")
+        if min(self.retry_seconds, self.grace_seconds) < 0:
+            raise AddressError("times must not be negative")
+
+
+def from_command_line(arguments: Sequence[str]) -> Options:
+    """Return the options, or raise AddressError; `--help` and unknown options exit."""
+    given = vars(_parser().parse_args(arguments))
+    config = given.pop("config", None)
+    holes = [_hole(text) for text in given.pop("egress", [])]
+    values = from_file(Path(config)) if config else {}
+    values.update({name: _value(name, value) for name, value in given.items()})
+    values["egress"] = (*values.get("egress", ()), *holes)
+    return Options(**values)
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """Return the options that a TOML file sets, or raise AddressError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AddressError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AddressError(f"{path} is not TOML: {error}") from error
+    unknown = table.keys() - {field.name for field in fields(Options)}
+    if unknown:
+        raise AddressError(f"{path}: unknown {', '.join(sorted(unknown))}")
+    return {name: _value(name, value) for name, value in table.items()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="host-proxy",
+        usage=USAGE,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--listen", metavar="ADDRESS", help="where clients come")
+    parser.add_argument("--connect", metavar="ADDRESS", help="where their bytes go")
+    parser.add_argument(
+        "--egress",
+        metavar="LISTEN=HOST:PORT",
+        action="append",
+        help="one permitted way out; repeatable",
+    )
+    parser.add_argument("--config", metavar="FILE", help="options from a TOML file")
+    parser.add_argument(
+        "--metrics", metavar="ADDRESS", help="serve Prometheus text at http://ADDRESS/metrics"
+    )
+    for name, meaning in _NUMBERS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=int if name == "connections" else float,
+            metavar="N",
+            help=f"{meaning} (default {_DEFAULTS[name]:g})",
+        )
+    return parser
+
+
+def _value(name: str, value: object) -> Any:
+    """Return the value of one option as Options holds it, or raise AddressError."""
+    if name in _NUMBERS:
+        kinds = (int,) if name == "connections" else (int, float)
+        if isinstance(value, kinds) and not isinstance(value, bool) and isfinite(value):
+            return value
+    elif name == "egress":
+        if isinstance(value, Mapping):
+            return tuple(_hole(f"{listen}={target}") for listen, target in value.items())
+    elif isinstance(value, str):
+        return parse(value)
+    raise AddressError(f"{name} cannot be {value!r}")
+
+
+def _hole(text: str) -> Hole:
+    """Return the egress of `LISTEN=HOST:PORT`; for trials the target may be any address."""
+    listen, equals, target = text.rpartition("=")
+    if not equals:
+        raise AddressError(f"{text!r} is not LISTEN=HOST:PORT")
+    if target.startswith(("tcp://", "unix:", "vsock://", "vsock-uds:")):
+        return Hole(parse(listen), parse(target))
+    return Hole(parse(listen), parse_host_port(target))
+
+
+_NUMBERS: Final = {
+    "idle_seconds": "end a connection on which nothing moves for so long",
+    "connect_seconds": "for one attempt: the look-up and the connection, each",
+    "retry_seconds": "keep a client waiting while the upstream of --connect is away",
+    "grace_seconds": "for connections to end after SIGTERM",
+    "connections": "at most so many at once",
+}
+_DEFAULTS: Final = {field.name: field.default for field in fields(Options)}

@@ -1,0 +1,59 @@
+"""Speaking to systemd without its library: readiness, watchdog, sockets passed in.
+
+Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3).
+"""
+
+import os
+import socket
+from collections.abc import Mapping, MutableMapping
+from typing import Final
+
+FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
+
+
+class Notifier:
+    """Tells the service manager the state; says nothing where there is none."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        path = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + path[1:] if path.startswith("@") else path
+
+    def tell(self, *lines: str) -> None:
+        """Send assignments such as `READY=1`; a manager that does not listen is no error."""
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.connect_ex(self._address)
+            try:
+                sock.send("\n".join(lines).encode())
+            except OSError:
+                return
+
+
+def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
+    """Return how often the manager wants a sign of life, None for never."""
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    if not microseconds.isdigit() or int(microseconds) == 0:
+        return None
+    if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(microseconds) / 1_000_000
+
+
+def passed_sockets(environment: MutableMapping[str, str]) -> dict[str, socket.socket]:
+    """Take the listening sockets meant for this process, by name; for no child to see again."""
+    pid, count, names = (
+        environment.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    )
+    if pid != str(os.getpid()) or not count.isdigit():
+        return {}
+    named = names.split(":") if names else []
+    passed: dict[str, socket.socket] = {}
+    for index in range(int(count)):
+        os.set_inheritable(FIRST_FD + index, False)
+        name = named[index] if index < len(named) else "unknown"
+        passed[name] = socket.socket(fileno=FIRST_FD + index)
+    return passed
