@@ -1,6 +1,6 @@
 """The Nitro Secure Module, spoken to directly: CBOR over an ioctl of /dev/nsm.
 
-After the Linux driver (include/uapi/linux/nsm.h) and AWS's NSM API.
+After the Linux driver (include/uapi/linux/nsm.h) and AWS's NSM API (aws-nitro-enclaves-nsm-api).
 """
 
 import ctypes
@@ -166,12 +166,12 @@ class NitroSecurityModule:
         addresses = ctypes.addressof(sent), ctypes.addressof(received)
         # Both buffers stay referenced by this frame for as long as the driver uses their addresses.
         vectors = addresses[0], len(request), addresses[1], MAX_ANSWER_BYTES
-        argument = bytearray(struct.pack("@PNPN", *vectors))
+        argument = bytearray(struct.pack("@QQQQ", *vectors))
         try:
             self._ioctl(self._descriptor, IOCTL_RAW, argument, True)
         except OSError as error:
             raise _os_error(error) from None
-        length: int = struct.unpack("@PNPN", argument)[3]
+        length: int = struct.unpack("@QQQQ", argument)[3]
         if length > MAX_ANSWER_BYTES:
             raise _unexpected()
         return received.raw[:length]

@@ -86,8 +86,8 @@ def verify_path(path: Sequence[bytes], root: x509.Certificate, moment: datetime)
     # The anchor is compared as a whole: a name or a key alone could be somebody else's certificate.
     if path[0] != root.public_bytes(Encoding.DER):
         raise _refused("the path does not begin at the trusted root")
-    if len(path) > MAX_PATH_CERTIFICATES:
-        raise _refused("a longer path than any real one")
+    if len(path) > MAX_PATH_CERTIFICATES or len(set(path)) != len(path):
+        raise _refused("a longer path than any real one, or a certificate twice")
     certificates = [load_certificate(der) for der in path]
     for certificate in certificates:
         _check_form(certificate)
