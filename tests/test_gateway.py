@@ -1,0 +1,272 @@
+"""The gateway: one dispatch for each request that opens, one sealed answer for each outcome."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from protocol import chunked, encapsulation, gateway
+from protocol.binary_http import (
+    Request,
+    Response,
+    decode_response,
+    encode_request,
+    encode_response,
+)
+from protocol.encapsulation import GatewayKey
+from protocol.errors import KeyRejected, MalformedMessage, ProtocolError, TruncatedMessage
+from protocol.gateway import Answer, BareJson, Delivery, Gateway, StreamedResponse
+from protocol.key_config import KeyConfig
+from protocol.padding import bucket
+
+KEY = GatewayKey(7, bytes(range(32)))
+REQUEST = Request(
+    b"POST", b"https", b"", b"/v1/chat/completions", ((b"date", b"now"),), b'{"model":"m"}'
+)
+
+
+class Chat:
+    """A dispatch function that keeps what it was asked and answers what it was told to."""
+
+    def __init__(self, answer: Answer | Exception) -> None:
+        self.answer = answer
+        self.asked: list[tuple[Request, Delivery]] = []
+
+    async def __call__(self, request: Request, delivery: Delivery) -> Answer:
+        self.asked.append((request, delivery))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def pieces(*items: bytes | Exception) -> AsyncIterator[bytes]:
+    for item in items:
+        if isinstance(item, Exception):
+            raise item
+        yield item
+
+
+OK = Response(200, ((b"content-type", b"application/json"),), b'{"answer":true}')
+
+
+def ask(server: Gateway, plaintext: bytes, *, config: KeyConfig = KEY.config) -> bytes:
+    data, client = encapsulation.encapsulate_request(config, plaintext)
+    return client.open_response(asyncio.run(server.answer(data)))
+
+
+def ask_chunked(server: Gateway, plaintext: bytes) -> tuple[Answer, bytes]:
+    """Return the answer, and what the client gets of b"sealed" through the exchange's sealer."""
+    sealer, client = chunked.encapsulate_request(KEY.config)
+    exchange = server.open_chunked(sealer.finish(plaintext))
+    opener = client.open_response()
+    opener.feed(exchange.sealer.finish(b"sealed"))
+    return asyncio.run(exchange.respond()), opener.finish()
+
+
+def problem_of(response: Response) -> tuple[int, str]:
+    assert response.headers == ((b"content-type", gateway.PROBLEM_JSON),)
+    body = json.loads(response.content)
+    assert set(body) == {"type", "status"}
+    assert body["status"] == response.status
+    return response.status, body["type"]
+
+
+class TestWhole:
+    """message/ohttp-req in, message/ohttp-res out."""
+
+    def test_answers(self) -> None:
+        chat = Chat(OK)
+        server = Gateway(lambda: [GatewayKey.generate(1), KEY], chat)
+        answer = ask(server, encode_request(REQUEST, pad_to=2048))
+        assert decode_response(answer) == OK
+        assert len(answer) == bucket(len(encode_response(OK))) == 1024
+        assert chat.asked == [(REQUEST, Delivery.WHOLE)]
+
+    def test_long_answers_go_to_their_bucket(self) -> None:
+        long = Response(200, content=bytes(70_000))
+        answer = ask(Gateway(lambda: [KEY], Chat(long)), encode_request(REQUEST))
+        assert decode_response(answer) == long
+        assert len(answer) == bucket(len(encode_response(long)))
+
+    def test_a_streamed_response_is_collected(self) -> None:
+        chat = Chat(StreamedResponse(200, ((b"a", b"b"),), pieces(b"one", b"two")))
+        answer = ask(Gateway(lambda: [KEY], chat), encode_request(REQUEST))
+        assert decode_response(answer) == Response(200, ((b"a", b"b"),), b"onetwo")
+
+    def test_names_come_in_lower_case(self) -> None:
+        chat = Chat(OK)
+        data = bytearray(encode_request(REQUEST))
+        at = data.index(b"date")
+        data[at : at + 4] = b"DaTe"
+        ask(Gateway(lambda: [KEY], chat), bytes(data))
+        assert chat.asked == [(REQUEST, Delivery.WHOLE)]
+
+    @pytest.mark.parametrize(
+        "plaintext", [b"", b"\0", b"garbage", b'{"model":"m"}', b"\x01\x40\xc8"]
+    )
+    def test_garbage_inside_is_a_sealed_400(self, plaintext: bytes) -> None:
+        chat = Chat(OK)
+        answer = decode_response(ask(Gateway(lambda: [KEY], chat), plaintext))
+        assert problem_of(answer) == (400, "about:blank")
+        assert chat.asked == []
+
+    def test_an_expectation_is_a_sealed_417(self) -> None:
+        chat = Chat(OK)
+        request = Request(b"POST", b"https", b"", b"/", ((b"Expect", b"100-continue"),))
+        answer = decode_response(ask(Gateway(lambda: [KEY], chat), encode_request(request)))
+        assert problem_of(answer) == (417, "about:blank")
+        assert chat.asked == []
+
+    @pytest.mark.parametrize(
+        "failing",
+        [
+            lambda: RuntimeError("secret reason"),
+            lambda: MalformedMessage("of an upstream"),
+            lambda: StreamedResponse(200, (), pieces(b"one", RuntimeError("secret reason"))),
+        ],
+    )
+    def test_a_failure_is_a_sealed_500(self, failing: Callable[[], Answer | Exception]) -> None:
+        failures: list[Exception] = []
+        server = Gateway(lambda: [KEY], Chat(failing()), report=failures.append)
+        answer = ask(server, encode_request(REQUEST))
+        assert problem_of(decode_response(answer)) == (500, "about:blank")
+        assert b"secret" not in answer
+        assert len(failures) == 1
+        silent = Gateway(lambda: [KEY], Chat(failing()))
+        assert decode_response(ask(silent, encode_request(REQUEST))).status == 500
+
+    def test_what_does_not_open_is_raised(self) -> None:
+        chat = Chat(OK)
+        server = Gateway(lambda: [KEY], chat)
+        with pytest.raises(MalformedMessage):
+            asyncio.run(server.answer(b"short"))
+        with pytest.raises(KeyRejected):
+            ask(server, b"", config=GatewayKey.generate(8).config)
+        with pytest.raises(KeyRejected):
+            ask(server, b"", config=GatewayKey.generate(7).config)
+        assert chat.asked == []
+
+    def test_the_keys_of_the_moment_are_used(self) -> None:
+        keys = [KEY]
+        server = Gateway(lambda: keys, Chat(OK))
+        assert decode_response(ask(server, encode_request(REQUEST))) == OK
+        keys[:] = [GatewayKey.generate(8)]
+        with pytest.raises(ProtocolError):
+            ask(server, encode_request(REQUEST))
+
+    def test_cancellation_passes(self) -> None:
+        async def dispatch(request: Request, delivery: Delivery) -> Answer:
+            await asyncio.Event().wait()
+            return OK
+
+        async def main() -> None:
+            data, _ = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
+            task = asyncio.create_task(Gateway(lambda: [KEY], dispatch).answer(data))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+
+
+class TestAdmission:
+    """A check between opening and dispatch, for replays and dates."""
+
+    def test_sees_what_identifies_the_request(self) -> None:
+        seen: list[tuple[bytes, int, Request]] = []
+
+        def admit(enc: bytes, key_id: int, request: Request) -> Response | None:
+            seen.append((enc, key_id, request))
+            return None
+
+        server = Gateway(lambda: [KEY], Chat(OK), admit=admit)
+        data, _ = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
+        asyncio.run(server.answer(data))
+        assert seen == [(data[7:39], 7, REQUEST)]
+
+    def test_a_refusal_is_sealed(self) -> None:
+        chat = Chat(OK)
+        refusal = gateway.problem(400, gateway.DATE_PROBLEM)
+        server = Gateway(lambda: [KEY], chat, admit=lambda *_: refusal)
+        answer = decode_response(ask(server, encode_request(REQUEST)))
+        assert problem_of(answer) == (400, "https://iana.org/assignments/http-problem-types#date")
+        assert ask_chunked(server, encode_request(REQUEST))[0] == refusal
+        assert chat.asked == []
+
+
+class TestBareJson:
+    """The dialect of clients that seal a JSON object without HTTP around it."""
+
+    def test_is_refused_unless_allowed(self) -> None:
+        answer = ask(Gateway(lambda: [KEY], Chat(OK)), b'{"model":"m"}')
+        assert decode_response(answer).status == 400
+
+    def test_is_a_chat_request_and_gets_the_bare_body(self) -> None:
+        chat = Chat(OK)
+        server = Gateway(lambda: [KEY], chat, bare_json=BareJson.ACCEPTED)
+        assert ask(server, b'{"model":"m"}') == OK.content
+        ((request, delivery),) = chat.asked
+        assert (request.method, request.path) == (b"POST", b"/v1/chat/completions")
+        assert request.headers == ((b"content-type", b"application/json"),)
+        assert request.content == b'{"model":"m"}'
+        assert delivery is Delivery.WHOLE
+
+    def test_binary_http_goes_on_beside_it(self) -> None:
+        server = Gateway(lambda: [KEY], Chat(OK), bare_json=BareJson.ACCEPTED)
+        assert decode_response(ask(server, encode_request(REQUEST))) == OK
+
+    def test_its_errors_are_bare_too(self) -> None:
+        server = Gateway(lambda: [KEY], Chat(RuntimeError()), bare_json=BareJson.ACCEPTED)
+        assert json.loads(ask(server, b"{}"))["status"] == 500
+
+
+class TestChunked:
+    """message/ohttp-chunked-req in; whoever sends the answer paces and seals it."""
+
+    def test_answers(self) -> None:
+        chat = Chat(OK)
+        answer, sealed = ask_chunked(Gateway(lambda: [KEY], chat), encode_request(REQUEST))
+        assert (answer, sealed) == (OK, b"sealed")
+        assert chat.asked == [(REQUEST, Delivery.CHUNKED)]
+
+    def test_a_streamed_response_is_passed_on(self) -> None:
+        streamed = StreamedResponse(200, (), pieces(b"one"))
+        answer, _ = ask_chunked(Gateway(lambda: [KEY], Chat(streamed)), encode_request(REQUEST))
+        assert answer is streamed
+
+    def test_a_request_in_many_chunks_is_one_request(self) -> None:
+        chat = Chat(OK)
+        sealer, _ = chunked.encapsulate_request(KEY.config)
+        data = b"".join(sealer.seal(bytes([byte])) for byte in encode_request(REQUEST))
+        exchange = Gateway(lambda: [KEY], chat).open_chunked(data + sealer.finish())
+        assert asyncio.run(exchange.respond()) == OK
+        assert chat.asked == [(REQUEST, Delivery.CHUNKED)]
+
+    @pytest.mark.parametrize("plaintext", [b"", b"garbage", b'{"model":"m"}'])
+    def test_garbage_inside_has_an_answer(self, plaintext: bytes) -> None:
+        chat = Chat(OK)
+        server = Gateway(lambda: [KEY], chat, bare_json=BareJson.ACCEPTED)
+        answer, _ = ask_chunked(server, plaintext)
+        assert isinstance(answer, Response)
+        assert problem_of(answer) == (400, "about:blank")
+        assert chat.asked == []
+
+    def test_a_failure_has_an_answer(self) -> None:
+        answer, _ = ask_chunked(Gateway(lambda: [KEY], Chat(KeyError())), encode_request(REQUEST))
+        assert isinstance(answer, Response)
+        assert problem_of(answer) == (500, "about:blank")
+
+    def test_nothing_is_acted_on_before_the_final_chunk(self) -> None:
+        chat = Chat(OK)
+        server = Gateway(lambda: [KEY], chat)
+        sealer, _ = chunked.encapsulate_request(KEY.config)
+        data = sealer.seal(encode_request(REQUEST))
+        with pytest.raises(TruncatedMessage):
+            server.open_chunked(data)
+        with pytest.raises(TruncatedMessage):
+            server.open_chunked(data[:30])
+        with pytest.raises(KeyRejected):
+            server.open_chunked(data + b"\0" + bytes(16))
+        assert chat.asked == []
