@@ -1,0 +1,178 @@
+"""Connections to upstreams over Unix sockets, TCP and vsock, as httpcore's network streams."""
+
+import asyncio
+import select
+import ssl
+from collections.abc import Callable
+from socket import AF_VSOCK, SOCK_STREAM, socket
+from typing import Any
+
+import httpcore
+
+from enclave_server.addresses import TcpAddress, UnixAddress, VsockAddress
+from enclave_server.chat.models import Upstream
+
+# Read ahead of the reader, at most about twice this for each connection.
+READ_AHEAD = 16 * 1024
+
+# RFC 8305, Section 5: the recommended delay before the next address is tried as well.
+NEXT_ADDRESS_SECONDS = 0.25
+
+
+class SocketStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
+    """A connected stream: read, write, close, with backpressure both ways.
+
+    `handed_over` counts the octets that were given to the operating system or to TLS.
+    """
+
+    def __init__(self) -> None:
+        self.handed_over = 0
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._ended = False
+        self._error: Exception | None = None
+        self._writable = asyncio.Event()
+        self._readable = asyncio.Event()
+        self._writable.set()
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("not a stream transport")
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what arrived; stop reading when that is enough."""
+        self._buffer += data
+        self._readable.set()
+        if len(self._buffer) >= READ_AHEAD:
+            self._connected.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Note the end; returning False closes the other direction too."""
+        self._end(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake whoever waits."""
+        self._end(exc)
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        """Make `write` wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let `write` go on."""
+        self._writable.set()
+
+    def _end(self, error: Exception | None) -> None:
+        self._ended, self._error = True, self._error or error
+        self._readable.set()
+
+    @property
+    def _connected(self) -> asyncio.Transport:
+        if self._transport is None:
+            raise httpcore.ConnectError
+        return self._transport
+
+    # What httpcore asks for.
+
+    # The parameter `timeout` is httpcore's interface.
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        """Return up to `max_bytes` octets, or none at the end; raises httpcore's read errors."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._readable.wait()
+        except TimeoutError:
+            raise httpcore.ReadTimeout from None
+        if not self._buffer and self._error is not None:
+            raise httpcore.ReadError
+        data = bytes(self._buffer[:max_bytes])
+        del self._buffer[:max_bytes]
+        if not self._buffer and not self._ended:
+            self._readable.clear()
+            self._connected.resume_reading()
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Hand `buffer` over and wait until there is room again; raises httpcore's write errors."""
+        if self._ended or self._connected.is_closing():
+            raise httpcore.WriteError
+        self.handed_over += len(buffer)
+        self._connected.write(buffer)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._writable.wait()
+        except TimeoutError:
+            raise httpcore.WriteTimeout from None
+        if self._error is not None:
+            raise httpcore.WriteError
+
+    def close(self) -> None:
+        """Close at once, so that the upstream notices."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        self.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what httpcore wants to know: whether an idle connection has something to read."""
+        if info == "is_readable":
+            return self._ended or bool(self._buffer) or self._has_input()
+        if info == "ssl_object":
+            return self._connected.get_extra_info("ssl_object")
+        return None
+
+    def _has_input(self) -> bool:
+        """Ask the operating system, which knows of a close before the event loop does."""
+        poll = select.poll()
+        poll.register(self._connected.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))
+
+
+async def connect(upstream: Upstream, context: ssl.SSLContext | None) -> SocketStream:
+    """Return a connection to `upstream`, encrypted if there is a `context`.
+
+    Raises httpcore.ConnectError, also for a certificate that does not verify, or ConnectTimeout.
+    """
+    try:
+        async with asyncio.timeout(upstream.connect_seconds):
+            return await _open(upstream, context)
+    except TimeoutError:
+        raise httpcore.ConnectTimeout from None
+    except OSError:  # ssl.SSLError is one
+        raise httpcore.ConnectError from None
+
+
+async def _open(upstream: Upstream, context: ssl.SSLContext | None) -> SocketStream:
+    loop = asyncio.get_running_loop()
+    new: Callable[[], SocketStream] = SocketStream
+    tls: dict[str, Any] = {"ssl": context, "server_hostname": upstream.tls_name}
+    if context is None:
+        tls = {}
+    match upstream.address:
+        case UnixAddress(path):
+            _, stream = await loop.create_unix_connection(new, path, **tls)
+        case TcpAddress(host, port):
+            _, stream = await loop.create_connection(
+                new, host, port, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, **tls
+            )
+        case VsockAddress(cid, port):
+            _, stream = await loop.create_connection(new, sock=await _vsock(cid, port), **tls)
+    return stream
+
+
+async def _vsock(cid: int, port: int) -> socket:
+    sock = socket(AF_VSOCK, SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (cid, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

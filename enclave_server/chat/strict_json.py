@@ -1,0 +1,88 @@
+"""JSON as a request must be: UTF-8, no duplicate names, no unbounded depth or count (RFC 8259)."""
+
+import json
+import math
+import re
+from typing import Any, Never
+
+from enclave_server.chat.errors import invalid
+
+# Schemas of tools nest, a dozen deep at most in practice.
+MAX_DEPTH = 64
+
+# A prompt of token identifiers has as many values as the longest context has tokens.
+# It also bounds memory: a value of two octets would otherwise become an object of sixty.
+MAX_VALUES = 1 << 18
+
+# A string, unterminated ones included; possessive, so that it is linear in its length.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_BRACKET = re.compile(rb"[][{}]")
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Return the JSON object in `data`; raises ChatError 400."""
+    _check_structure(data)
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+    except UnicodeDecodeError:
+        raise invalid("The body is not UTF-8.") from None
+    except ValueError:  # a JSONDecodeError, or an integer of thousands of digits
+        raise invalid("The body is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise invalid("The body must be a JSON object.")
+    if _SURROGATE.search(data):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _check_structure(data: bytes) -> None:
+    """Refuse what would cost much to parse, from the punctuation outside strings alone."""
+    skeleton = _STRING.sub(b"", data)
+    if skeleton.count(b",") + skeleton.count(b"[") + skeleton.count(b"{") > MAX_VALUES:
+        raise invalid("The body has too many values.")
+    depth = 0
+    for bracket in _BRACKET.findall(skeleton):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise invalid(f"The body is nested more than {MAX_DEPTH} deep.")
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise invalid("The body has a lone surrogate, which is no character.") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) == len(pairs):
+        return fields
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise invalid(f"The field '{printable(name)}' occurs twice.", printable(name))
+        seen.add(name)
+    return fields
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _refuse_constant(_: str) -> Never:
+    raise ValueError
+
+
+def printable(text: str, limit: int = 64) -> str:
+    """Return a piece of the peer's text, cut, and without what UTF-8 cannot carry."""
+    return text[:limit].encode("utf-8", "replace").decode()
