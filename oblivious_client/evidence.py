@@ -18,7 +18,7 @@ from oblivious_client.endpoint import Endpoint
 from oblivious_client.errors import EvidenceRefused, ExchangeError, OuterRefusal
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, decode
-from protocol.evidence import VerifiedEvidence
+from protocol.evidence import Evidence, VerifiedEvidence
 
 # Every client sends the same fields, so that they tell no two apart.
 OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
@@ -93,13 +93,17 @@ class EvidenceSource:
         return Held(verified, min(entry.expires, self.policy.expiry(verified)))
 
 
-def fetch_fresh(
-    endpoint: Endpoint, policy: Policy, *, nonce: bytes, now: Clock = time.time
-) -> Flow[VerifiedEvidence]:
-    """Have the gateway sign a document over `nonce`, and verify it."""
+def fetch(endpoint: Endpoint, nonce: bytes | None = None) -> Flow[Evidence]:
+    """Return what is served now, nothing of it verified; a nonce has a document made for us."""
     response = yield evidence_request(endpoint, {}, nonce)
-    evidence = decode(body_of(response, "evidence"))
-    return policy.verify(evidence, now=now(), nonce=nonce)
+    return decode(body_of(response, "evidence"))
+
+
+def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
+    """Return the application/ohttp-keys bytes that are served, nothing of them verified."""
+    fields = [*OUTER_FIELDS, ("Accept", "application/ohttp-keys")]
+    response = yield httpx.Request("GET", endpoint.keys, headers=fields)
+    return body_of(response, "keys")
 
 
 def evidence_request(

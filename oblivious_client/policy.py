@@ -105,13 +105,17 @@ class Policy:
         can have one, with any program in it.
         """
         verified = self.inspect(evidence, now=now, nonce=nonce)
-        if evidence.platform is not Platform.SIMULATED and not self.pcrs:
+        self.require_pins(verified)
+        return verified
+
+    def require_pins(self, verified: VerifiedEvidence) -> None:
+        """Raise EvidenceRefused for a genuine document that was compared with nothing."""
+        if verified.evidence.platform is not Platform.SIMULATED and not self.pcrs:
             raise EvidenceRefused(
                 "the document is genuine, but no measurements are pinned to compare it with",
                 advice="pin them with --pcrs FILE, as `nitro-cli build-enclave` prints them",
                 code=Exit.UNPINNED,
             )
-        return verified
 
     def inspect(
         self, evidence: Evidence, *, now: float, nonce: bytes | None = None

@@ -295,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Log nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class calls it so
+    def do_GET(self) -> None:
         """Serve evidence and keys."""
         self._keep(b"", ())
         gateway = self.server.gateway
@@ -313,7 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._plain(Plain(404, PROBLEM, b"{}"))
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class calls it so
+    def do_POST(self) -> None:
         """Answer a sealed request."""
         body, sizes = self._body()
         self._keep(body, sizes)

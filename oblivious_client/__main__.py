@@ -1,0 +1,7 @@
+"""`python -m oblivious_client`."""
+
+import sys
+
+from oblivious_client.cli import main
+
+sys.exit(main())

@@ -1,0 +1,48 @@
+"""The `oblivious-client` command: one table of commands, one place where errors become exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import httpx
+
+from oblivious_client import options
+from oblivious_client.commands import COMMANDS
+from oblivious_client.errors import ClientError
+from oblivious_client.exits import Exit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        chosen = options.parse(given, tuple(COMMANDS))
+        if chosen.command == "help":
+            print(options.HELP)
+            return Exit.OK
+        return COMMANDS[chosen.command](chosen)
+    except ClientError as error:
+        return _fail(given, str(error), error.advice, error.code)
+    except httpx.TimeoutException:
+        advice = "the relay or gateway is down or overloaded; try again"
+        return _fail(given, "no answer in time", advice, Exit.NO_CONNECTION)
+    except httpx.TransportError as error:
+        advice = "check the address and your network"
+        return _fail(given, f"no connection: {error}", advice, Exit.NO_CONNECTION)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the answer has enough; the flush at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILURE
+
+
+def _fail(given: list[str], message: str, advice: str, code: Exit) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    if advice:
+        print(f"  {advice}", file=sys.stderr)
+    if "--json" in given:
+        print(json.dumps({"verified": False, "error": message, "exit": code, "name": code.name}))
+    return code

@@ -1,0 +1,265 @@
+"""What the commands do."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from oblivious_client import archive, options, report
+from oblivious_client.answers import Answer, parse_object, text_of
+from oblivious_client.client import TIMEOUT, ObliviousClient
+from oblivious_client.endpoint import Endpoint, Role, is_loopback
+from oblivious_client.errors import AnswerTruncated, EvidenceRefused, UsageError
+from oblivious_client.evidence import fetch, fetch_keys
+from oblivious_client.exits import Exit
+from oblivious_client.sealing import Framing
+from oblivious_client.serve import LocalEndpoint, start
+from oblivious_client.transport import AsyncObliviousTransport
+from protocol.evidence import VerifiedEvidence
+
+Chosen = argparse.Namespace
+Command = Callable[[Chosen], Exit]
+
+NONCE_BYTES = 32
+
+
+def chat(chosen: Chosen) -> Exit:
+    """Ask one question and write the answer as it comes."""
+    question = _question(chosen)
+    with _client(chosen, chosen.framing) as client:
+        _warn(client.transport.source.endpoint)
+        verified = client.evidence()
+        _note(report.as_line(verified, client.transport.source.policy, now=time.time()))
+        answer = _answered(client, chosen, question)
+    _note("complete, and signed by the attested key")
+    if chosen.save is not None:
+        archive.save(chosen.save, answer)
+        _note(f"saved; check it any time with: oblivious-client verify {chosen.save}")
+    return Exit.OK
+
+
+def verify(chosen: Chosen) -> Exit:
+    """Check what an enclave proves now, or what a saved answer did."""
+    if chosen.file is not None:
+        return _verify_file(chosen, chosen.file)
+    policy = options.policy(chosen)
+    with _client(chosen) as client:
+        endpoint = client.transport.source.endpoint
+        nonce = _nonce(chosen, endpoint)
+        evidence = client.transport.run(fetch(endpoint, nonce))
+    now = time.time()
+    verified = policy.inspect(evidence, now=now, nonce=nonce)
+    if not chosen.json:
+        print(report.as_text(verified, policy, endpoint, now=now))
+    policy.require_pins(verified)
+    if chosen.json:
+        _print_json(report.as_json(verified, policy, endpoint, now=now))
+    else:
+        print(report.verdict(verified))
+    return Exit.OK
+
+
+def keys(chosen: Chosen) -> Exit:
+    """Show the attested keys, and whether the list that is served apart is the same."""
+    with _client(chosen) as client:
+        source = client.transport.source
+        verified = client.transport.run(source.renewed({"timeout": TIMEOUT.as_dict()}))
+        served = client.transport.run(fetch_keys(source.endpoint))
+    if chosen.json:
+        _print_json({"keys": [report.describe_key(config) for config in verified.key_configs]})
+    else:
+        print("\n".join(report.key_lines(config) for config in verified.key_configs))
+    if served != verified.evidence.ohttp_keys:
+        raise EvidenceRefused(
+            f"the list at {source.endpoint.keys} is not the attested one shown here",
+            advice="right after a change of keys ask again; only attested keys are ever used",
+            code=Exit.KEYS_UNBOUND,
+        )
+    _note("attested, and served alike")
+    return Exit.OK
+
+
+def serve(chosen: Chosen) -> Exit:
+    """Be an OpenAI endpoint for the programs of this machine until told to stop."""
+    host, port = _listen_address(chosen.listen)
+    return asyncio.run(_serve(chosen, host, port))
+
+
+COMMANDS: Mapping[str, Command] = {
+    "chat": chat,
+    "serve": serve,
+    "verify": verify,
+    "keys": keys,
+}
+
+
+def _note(text: str) -> None:
+    # Standard output belongs to the answer.
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _client(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> ObliviousClient:
+    relay, gateway = options.addresses(chosen)
+    return ObliviousClient(
+        relay,
+        gateway=gateway,
+        policy=options.policy(chosen),
+        framing=framing,
+        cache=options.cache(chosen),
+        proxy=chosen.proxy,
+    )
+
+
+def _warn(endpoint: Endpoint) -> None:
+    if endpoint.role is Role.GATEWAY:
+        _note("note: no relay: the gateway's operator sees your address")
+    if not endpoint.is_protected:
+        _note("note: no TLS: the network sees that you ask (not what); use https://")
+
+
+def _question(chosen: Chosen) -> str:
+    words = " ".join(chosen.question)
+    if words and words != "-":
+        return words
+    if sys.stdin.isatty():
+        _note("type the question; Ctrl-D ends it")
+    try:
+        text = sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise UsageError("the question on standard input is not UTF-8 text") from error
+    if not text:
+        raise UsageError("there is no question", advice='write one: oblivious-client chat "…"')
+    return text
+
+
+def _answered(client: ObliviousClient, chosen: Chosen, question: str) -> Answer:
+    messages = [{"role": "user", "content": question}]
+    if chosen.system:
+        messages.insert(0, {"role": "system", "content": chosen.system})
+    limit = {"max_tokens": chosen.max_tokens} if chosen.max_tokens else {}
+    model = options.model(chosen)
+    if chosen.framing is Framing.WHOLE:
+        answer = client.chat(messages, model=model, **limit)
+        _show(answer.text + "\n")
+        return answer
+    stream = client.stream(messages, model=model, **limit)
+    shown = ""
+    try:
+        for text in stream:
+            _show(text)
+            shown = text or shown
+    except httpx.TimeoutException as error:
+        raise AnswerTruncated from error
+    finally:
+        stream.close()
+        if not shown.endswith("\n"):
+            _show("\n")
+    return stream.answer
+
+
+def _show(text: str) -> None:
+    """Write a piece of the answer; a terminal gets no control sequences from a model."""
+    if sys.stdout.isatty():
+        text = "".join(each for each in text if each.isprintable() or each in "\n\t")
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
+    if not chosen.fresh:
+        return None
+    if endpoint.role is Role.RELAY:
+        raise UsageError(
+            "a relay serves one document to everybody and forwards no nonce",
+            advice="use --fresh with --gateway, or leave it out",
+        )
+    return secrets.token_bytes(NONCE_BYTES)
+
+
+def _verify_file(chosen: Chosen, path: Path) -> Exit:
+    policy = options.policy(chosen)
+    answer = archive.verify(archive.load(path), policy)
+    now = float(answer.signed.timestamp)
+    described = report.as_json(answer.evidence, policy, None, now=now)
+    if chosen.json:
+        _print_json({**described, "answered": answer.signed.timestamp, "answer": answer.text})
+        return Exit.OK
+    print(report.as_text(answer.evidence, policy, None, now=now))
+    print(f"{'answered':<13} {report.moment(answer.signed.timestamp)}")
+    print(f"\nquestion: {_asked(answer)}\nanswer:   {answer.text}\n")
+    print(report.verdict(answer.evidence))
+    return Exit.OK
+
+
+def _asked(answer: Answer) -> str:
+    messages = parse_object(answer.request).get("messages")
+    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
+        return ""
+    return text_of(messages[-1])
+
+
+def _listen_address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not port.isdecimal() or int(port) > 65535 or not host:
+        raise UsageError(f"not HOST:PORT: {text}")
+    if not is_loopback(host):
+        raise UsageError(
+            f"{host} is not an address of this machine alone",
+            advice="it speaks clear text: listen on 127.0.0.1, and run one on each machine",
+        )
+    return host, int(port)
+
+
+async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
+    relay, gateway = options.addresses(chosen)
+    transport = AsyncObliviousTransport(
+        relay,
+        gateway=gateway,
+        policy=options.policy(chosen),
+        cache=options.cache(chosen),
+        proxy=chosen.proxy,
+    )
+    try:
+        source = transport.source
+        _warn(source.endpoint)
+        verified: VerifiedEvidence = await transport.run(
+            source.current({"timeout": TIMEOUT.as_dict()})
+        )
+        _note(report.as_line(verified, source.policy, now=time.time()))
+        await _serve_until_stopped(LocalEndpoint(transport), host, port)
+    finally:
+        await transport.aclose()
+    return Exit.OK
+
+
+async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        server = await start(endpoint, host, port)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            advice="something else may listen there: choose another with --listen",
+        ) from error
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{server.sockets[0].getsockname()[1]}"
+    _note(f"listening: open {url}/ or set OPENAI_BASE_URL={url}/v1 (any OPENAI_API_KEY)")
+    async with server:
+        await stop.wait()

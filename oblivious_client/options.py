@@ -1,0 +1,166 @@
+"""The command line: options, their environment variables, and the text of `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from oblivious_client.cache import EvidenceCache, default_directory
+from oblivious_client.client import DEFAULT_MODEL
+from oblivious_client.errors import UsageError
+from oblivious_client.exits import table
+from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_pcrs
+from oblivious_client.sealing import Framing
+
+HELP = f"""\
+oblivious-client - ask a language model without saying who you are
+
+usage:
+  oblivious-client chat   [options] [QUESTION ...]   ask; without a question read it from stdin
+  oblivious-client serve  [options]                  be an OpenAI endpoint for this machine
+  oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
+  oblivious-client keys   [options]                  show the keys that questions are sealed to
+
+where to ask (one of them):
+  --relay URL          a relay: it sees your address, never a word  [OBLIVIOUS_RELAY]
+  --gateway URL        the gateway itself, for trials: it sees your address  [OBLIVIOUS_GATEWAY]
+                       URL is https://..., http://... or unix:PATH
+  --proxy URL          go through an HTTP proxy; proxies of the environment are not used
+
+what to demand of the enclave before anything is sent:
+  --pcrs FILE          the measurements that `nitro-cli build-enclave` printed  [OBLIVIOUS_PCRS]
+  --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
+  --allow-simulated    accept a simulated enclave, which proves nothing; for trials
+  --no-cache           fetch the evidence even if what was verified before still holds
+
+chat:
+  --model NAME         the model (default {DEFAULT_MODEL})  [OBLIVIOUS_MODEL]
+  --system TEXT        a system prompt
+  --max-tokens N       the longest answer, in tokens
+  --save FILE          keep question, answer and evidence; `verify FILE` checks them offline
+  --framing whole      for gateways without chunked answers; streams nothing
+
+serve:
+  --listen HOST:PORT   a loopback address (default 127.0.0.1:11435); then set
+                       OPENAI_BASE_URL=http://127.0.0.1:11435/v1
+
+verify, keys:
+  --json               print JSON
+  --fresh              (with --gateway) have a document made for this very request
+
+The answer goes to standard output, everything else to standard error.
+
+exit codes:
+{table()}
+"""
+
+DEFAULT_LISTEN = "127.0.0.1:11435"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of ending the process."""
+        raise UsageError(message, advice="see `oblivious-client --help`")
+
+
+def parse(arguments: list[str], commands: tuple[str, ...]) -> argparse.Namespace:
+    """Return the parsed command line; raises UsageError. `help` is a command of its own."""
+    if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(arguments):
+        return argparse.Namespace(command="help")
+    command, *rest = arguments
+    if command not in commands:
+        raise UsageError(f"no such command: {command}", advice="see `oblivious-client --help`")
+    parsed = _PARSERS[command]().parse_args(rest)
+    parsed.command = command
+    return parsed
+
+
+def addresses(options: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Return the relay and the gateway: the command line goes before the environment."""
+    if options.relay is not None or options.gateway is not None:
+        return options.relay, options.gateway
+    relay = os.environ.get("OBLIVIOUS_RELAY")
+    return relay, None if relay else os.environ.get("OBLIVIOUS_GATEWAY")
+
+
+def policy(options: argparse.Namespace) -> Policy:
+    """Return what is demanded of the evidence."""
+    pcrs = options.pcrs or os.environ.get("OBLIVIOUS_PCRS")
+    return Policy(
+        pcrs=read_pcrs(Path(pcrs)) if pcrs else None,
+        simulated=Simulated.ALLOWED if options.allow_simulated else Simulated.REFUSED,
+        max_age=options.max_age,
+    )
+
+
+def cache(options: argparse.Namespace) -> EvidenceCache | None:
+    """Return the cache, unless it is switched off."""
+    return None if options.no_cache else EvidenceCache(default_directory())
+
+
+def model(options: argparse.Namespace) -> str:
+    """Return the model to ask."""
+    return options.model or os.environ.get("OBLIVIOUS_MODEL") or DEFAULT_MODEL
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "positive number"  # argparse names the type in its error
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser.add_argument("--relay")
+    parser.add_argument("--gateway")
+    parser.add_argument("--proxy")
+    parser.add_argument("--pcrs")
+    parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
+    parser.add_argument("--allow-simulated", action="store_true")
+    parser.add_argument("--no-cache", action="store_true")
+    return parser
+
+
+def _chat_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--model")
+    parser.add_argument("--system")
+    parser.add_argument("--max-tokens", type=_positive)
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--framing", type=Framing, default=Framing.CHUNKED)
+    parser.add_argument("question", nargs="*")
+    return parser
+
+
+def _serve_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--listen", default=DEFAULT_LISTEN)
+    return parser
+
+
+def _verify_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("file", nargs="?", type=Path)
+    return parser
+
+
+def _keys_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+_PARSERS = {
+    "chat": _chat_parser,
+    "serve": _serve_parser,
+    "verify": _verify_parser,
+    "keys": _keys_parser,
+}

@@ -1,0 +1,146 @@
+"""What was verified, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from oblivious_client.endpoint import Endpoint
+from oblivious_client.policy import Policy
+from protocol.evidence import Platform, VerifiedEvidence
+from protocol.hpke import Aead, Kdf, Kem
+from protocol.key_config import KeyConfig
+from protocol.signature import key_identifier
+
+# Registers that name the code; the rest name the parent machine and its roles.
+CODE_PCRS = (0, 1, 2)
+SIMULATED_WARNING = "SIMULATED: no hardware vouches for this enclave; for trials only"
+
+
+def as_json(
+    verified: VerifiedEvidence, policy: Policy, endpoint: Endpoint | None, *, now: float
+) -> dict[str, Any]:
+    """Return the report for programs; times are in Unix seconds."""
+    attestation = verified.attestation
+    pins = policy.pcrs or {}
+    return {
+        "verified": True,
+        "address": None if endpoint is None else str(endpoint),
+        "platform": verified.evidence.platform.value,
+        "is_simulated": verified.evidence.platform is Platform.SIMULATED,
+        "module_id": attestation.module_id,
+        "timestamp": attestation.timestamp / 1000,
+        "age_seconds": round(now - attestation.timestamp / 1000, 3),
+        "max_age_seconds": policy.max_age,
+        "nonce": None if attestation.nonce is None else attestation.nonce.hex(),
+        "certificates": len(attestation.cabundle) + 1,
+        "pcrs": {
+            f"PCR{index}": {"value": value.hex(), "pinned": index in pins}
+            for index, value in sorted(attestation.pcrs.items())
+            if any(value) or index in pins or index in CODE_PCRS
+        },
+        "keys": [describe_key(config) for config in verified.key_configs],
+        "tee_id": key_identifier(verified.signing_key),
+    }
+
+
+def as_text(
+    verified: VerifiedEvidence, policy: Policy, endpoint: Endpoint | None, *, now: float
+) -> str:
+    """Return the report for people, one fact a line."""
+    return "\n".join(f"{name:<13} {fact}" for name, fact in _facts(verified, policy, endpoint, now))
+
+
+def as_line(verified: VerifiedEvidence, policy: Policy, *, now: float) -> str:
+    """Return the report in one line, for before an answer."""
+    age = now - verified.attestation.timestamp / 1000
+    code = f"{len(policy.pcrs)} pinned measurements match" if policy.pcrs else "not pinned"
+    line = (
+        f"verified: {verified.evidence.platform.value} document, {_ago(age)}; code: {code}; "
+        f"sealing to attested key {verified.key_configs[0].key_id}"
+    )
+    if verified.evidence.platform is Platform.SIMULATED:
+        return f"{line}\n{SIMULATED_WARNING}"
+    return line
+
+
+def verdict(verified: VerifiedEvidence) -> str:
+    """Return the last line of a report."""
+    if verified.evidence.platform is Platform.SIMULATED:
+        return "every check holds, but a simulated enclave proves nothing"
+    return "every check holds"
+
+
+def describe_key(config: KeyConfig) -> dict[str, Any]:
+    """Return a key configuration with the names of its algorithms."""
+    return {
+        "key_id": config.key_id,
+        "kem": _name(Kem, config.kem_id),
+        "public_key": config.public_key.hex(),
+        "suites": [
+            f"{_name(Kdf, kdf_id)}, {_name(Aead, aead_id)}"
+            for kdf_id, aead_id in config.symmetric_algorithms
+        ],
+    }
+
+
+def key_lines(config: KeyConfig) -> str:
+    """Return a key configuration for people."""
+    described = describe_key(config)
+    suites = "; ".join(described["suites"])
+    return (
+        f"key {described['key_id']}: {described['kem']} {described['public_key']}\n"
+        f"  suites: {suites}"
+    )
+
+
+def moment(seconds: int) -> str:
+    """Return a time for people."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _facts(
+    verified: VerifiedEvidence, policy: Policy, endpoint: Endpoint | None, now: float
+) -> Iterator[tuple[str, str]]:
+    attestation = verified.attestation
+    simulated = verified.evidence.platform is Platform.SIMULATED
+    if endpoint is not None:
+        yield "address", str(endpoint)
+    yield "platform", verified.evidence.platform.value
+    if simulated:
+        yield "", SIMULATED_WARNING
+    yield "module", attestation.module_id
+    yield "signature", "ES384, holds"
+    root = "its own throw-away root" if simulated else "the AWS Nitro Enclaves root G1"
+    yield "chain", f"{len(attestation.cabundle) + 1} certificates lead to {root}"
+    age = now - attestation.timestamp / 1000
+    made = moment(attestation.timestamp // 1000)
+    yield "made", f"{made}, {_ago(age)} (at most {policy.max_age:.0f} s)"
+    yield "nonce", "ours: made for this request" if attestation.nonce else "none: one for everybody"
+    yield from _measurements(verified, policy)
+    yield "keys", "the SHA-256 in the document matches the key configurations"
+    yield "signing key", "the SHA-256 in the document matches; answers are signed with it"
+    newest = describe_key(verified.key_configs[0])
+    yield "seal to", f"key {newest['key_id']}, {newest['kem']}, {newest['suites'][0]}"
+    yield "tee_id", key_identifier(verified.signing_key)
+
+
+def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[str, str]]:
+    pins = policy.pcrs or {}
+    for index, value in sorted(verified.attestation.pcrs.items()):
+        if index in pins:
+            yield f"PCR{index}", f"{value.hex()} as pinned"
+        elif index in CODE_PCRS:
+            yield f"PCR{index}", f"{value.hex()} NOT PINNED"
+
+
+def _ago(seconds: float) -> str:
+    return f"{max(0, round(seconds))} s old"
+
+
+def _name(kind: type[Kem] | type[Kdf] | type[Aead], code: int) -> str:
+    try:
+        return kind(code).name.replace("_", "-")
+    except ValueError:
+        return f"{code:#06x}"

@@ -1,0 +1,195 @@
+"""A local OpenAI-compatible endpoint: any OpenAI program becomes oblivious by its base URL.
+
+It speaks clear text, so it listens on this machine alone, and it answers programs of this
+machine alone: a page in the browser from elsewhere can neither ask through it nor read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+from collections.abc import AsyncGenerator
+from importlib import resources
+from typing import Any
+
+import httpx
+
+from oblivious_client import events
+from oblivious_client.answers import StreamedAnswer, check_signature, parse_object
+from oblivious_client.client import TIMEOUT, evidence_of
+from oblivious_client.endpoint import is_loopback
+from oblivious_client.errors import ClientError
+from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
+from oblivious_client.report import as_json
+from oblivious_client.transport import AsyncObliviousTransport
+
+ASKED = ("/v1/chat/completions", "/v1/completions")
+_ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
+_JSON: Fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_EVENTS: Fields = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+)
+
+
+def page() -> LocalResponse:
+    """Return the page; nothing but its own script and style can run in it."""
+    html = resources.files("oblivious_client").joinpath("page.html").read_bytes()
+    script, style = (_inline_hash(html, tag) for tag in (b"script", b"style"))
+    policy = (
+        f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    fields = (
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", b"no-store"),
+    )
+    return LocalResponse(200, fields, html)
+
+
+def _inline_hash(html: bytes, tag: bytes) -> str:
+    content = html.partition(b"<" + tag + b">")[2].partition(b"</" + tag + b">")[0]
+    return "sha256-" + base64.b64encode(hashlib.sha256(content).digest()).decode()
+
+
+def refused_origin(request: LocalRequest) -> str | None:
+    """Return why a request may not come from a program of this machine, or None.
+
+    A name that an attacker makes resolve to this machine (DNS rebinding) shows in Host; a page
+    of another site shows in Origin or Sec-Fetch-Site, which browsers set and scripts cannot.
+    """
+    host = request.field(b"host")
+    if host is None or not is_loopback(_host_name(host)):
+        return "the Host is not this machine"
+    origin = request.field(b"origin")
+    if origin is not None and origin != f"http://{host}":
+        return "the request comes from another site"
+    if request.field(b"sec-fetch-site") not in (None, "same-origin", "none"):
+        return "the request comes from another site"
+    return None
+
+
+def _host_name(host: str) -> str:
+    match = re.fullmatch(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]{1,5})?", host)
+    return "" if match is None else match["six"] or match["name"].lower()
+
+
+def error(status: int, message: str, kind: str) -> LocalResponse:
+    """Return OpenAI's error object."""
+    return LocalResponse(status, _JSON, _error_object(message, kind))
+
+
+def _error_object(message: str, kind: str) -> bytes:
+    fields = {"message": message, "type": kind, "param": None, "code": None}
+    return json.dumps({"error": fields}).encode()
+
+
+def describe(failure: Exception) -> str:
+    """Return what happened and what to do; the reader is the user of this machine."""
+    if isinstance(failure, ClientError):
+        return ": ".join(part for part in (str(failure), failure.advice) if part)
+    return f"no connection to the relay: {failure}" if str(failure) else "no answer in time"
+
+
+class LocalEndpoint:
+    """Seals what local programs ask and opens what comes back."""
+
+    def __init__(self, transport: AsyncObliviousTransport) -> None:
+        self._transport = transport
+
+    async def handle(self, request: LocalRequest) -> LocalResponse:
+        """Answer one request of a local program."""
+        reason = refused_origin(request)
+        if reason is not None:
+            return error(403, reason, "permission_error")
+        method = _ROUTES.get(request.path)
+        if method is None:
+            return error(404, f"there is nothing at {request.path}", "not_found_error")
+        if request.method != method:
+            return error(405, f"{request.path} takes {method}", "invalid_request_error")
+        try:
+            return await self._routed(request)
+        except (ClientError, httpx.HTTPError) as failure:
+            return error(502, describe(failure), "oblivious_client_error")
+
+    async def _routed(self, request: LocalRequest) -> LocalResponse:
+        if request.path == "/":
+            return page()
+        if request.path == "/evidence":
+            return await self._evidence()
+        return await self._ask(request)
+
+    async def _evidence(self) -> LocalResponse:
+        source = self._transport.source
+        verified = await self._transport.run(source.current({"timeout": TIMEOUT.as_dict()}))
+        report = as_json(verified, source.policy, source.endpoint, now=source.clock())
+        return LocalResponse(200, _JSON, json.dumps(report).encode())
+
+    async def _ask(self, request: LocalRequest) -> LocalResponse:
+        # The host is never sent: the enclave sees method, path and body.
+        outer = httpx.Request(
+            request.method,
+            f"https://sealed.invalid{request.path}",
+            content=request.body,
+            extensions={"timeout": TIMEOUT.as_dict()},
+        )
+        response = await self._transport.handle_async_request(outer)
+        content_type = response.headers.get("content-type", "")
+        if response.status_code == httpx.codes.OK and content_type.startswith("text/event-stream"):
+            return LocalResponse(200, _EVENTS, _checked_stream(request.body, response))
+        try:
+            data = await response.aread()
+        finally:
+            await response.aclose()
+        if response.status_code == httpx.codes.OK and request.path in ASKED:
+            check_signature(evidence_of(response), request.body, parse_object(data))
+        return LocalResponse(response.status_code, _passed(response), data)
+
+
+def _passed(response: httpx.Response) -> Fields:
+    """Return the fields that an SDK acts on."""
+    retry = response.headers.get("retry-after")
+    return _JSON if retry is None else (*_JSON, (b"retry-after", retry.encode("ascii")))
+
+
+async def _checked_stream(request: bytes, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Yield the events without the padding; the end only after the signature has verified.
+
+    A failure becomes an error event, and then the connection breaks: no program can take
+    what came before for the whole.
+    """
+    streamed = StreamedAnswer()
+    try:
+        async for data in response.aiter_bytes():
+            chunks = streamed.feed(data)
+            if chunks:
+                yield b"".join(events.encode(_dump(chunk)) for chunk in chunks)
+        check_signature(evidence_of(response), request, streamed.finish())
+        yield events.encode(events.DONE)
+    except (ClientError, httpx.HTTPError) as failure:
+        yield events.encode(_error_object(describe(failure), "oblivious_client_error"))
+        raise ConnectionAbortedError from failure
+    finally:
+        await response.aclose()
+
+
+def _dump(chunk: dict[str, Any]) -> bytes:
+    return json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def start(endpoint: LocalEndpoint, host: str, port: int) -> asyncio.Server:
+    """Listen; raises OSError if the address is taken."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve_connection(endpoint.handle, reader, writer)
+        except asyncio.CancelledError:
+            return  # the program ends; nobody awaits this task to learn that it was cancelled
+
+    return await asyncio.start_server(serve, host, port)
