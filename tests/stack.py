@@ -1,0 +1,230 @@
+"""What end-to-end tests stand on: the whole stack, relays, and pumps that record what passes."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trustme
+from stack import Child, Stack, silent, url_of
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "scripts" / "deploy"
+DEADLINE_SECONDS = 30.0
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+
+__all__ = ["Stack", "Tap", "needs_nginx", "nginx_relay", "reference_relay"]
+
+
+def parse(address: str) -> tuple[str, int] | str:
+    """Return (host, port) or a Unix socket's path."""
+    if address.startswith("unix:"):
+        return address.removeprefix("unix:")
+    host, _, port = address.partition("://")[2].rpartition(":")
+    return host, int(port)
+
+
+def connect(address: str) -> socket.socket:
+    """Connect to `unix:PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`."""
+    place = parse(address)
+    if isinstance(place, tuple):
+        return socket.create_connection(place, DEADLINE_SECONDS)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(DEADLINE_SECONDS)
+    try:
+        connection.connect(place)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+@contextlib.contextmanager
+def reference_relay(gateway: str) -> Iterator[str]:
+    """Run scripts/relay.py; give its URL."""
+    options = ["--listen", "tcp://127.0.0.1:0", "--gateway", gateway]
+    child = Child("relay", [sys.executable, ROOT / "scripts" / "relay.py", *options], {})
+    try:
+        child.wait_ready(silent)
+        yield url_of(child)
+    finally:
+        child.stop()
+    assert child.process.returncode == 0
+    assert len(child.lines) == 1  # it is ready; nothing about anyone
+
+
+NGINX_CONF = """
+{user}
+daemon off;
+worker_processes 2;
+pid {folder}/pid;
+error_log {folder}/error.log info;
+events {{}}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {http}
+}}
+"""
+
+GATEWAY_CONF = """
+upstream oblivious_gateway {{
+    server {server};
+    keepalive 8;
+}}
+map "" $oblivious_gateway_name {{ default gateway.example.com; }}
+map "" $oblivious_gateway_scheme {{ default http; }}
+proxy_ssl_trusted_certificate {folder}/authorities.pem;
+proxy_cache_path {folder}/cache keys_zone=oblivious_relay:1m;
+"""
+
+
+def server_of(gateway: str) -> str:
+    """Return a gateway's address in nginx's words."""
+    return gateway if gateway.startswith("unix:") else gateway.partition("://")[2]
+
+
+def deployed(gateway: str, folder: Path, listen: str) -> str:
+    """Install the configuration that is deployed into `folder`, with a site of its own."""
+    site = folder / "oblivious-relay"
+    site.mkdir()
+    shutil.copy(DEPLOY / "relay-nginx.conf", folder)
+    (site / "listen.conf").write_text(f"listen {listen};\n")
+    site_text = GATEWAY_CONF.format(server=server_of(gateway), folder=folder)
+    (site / "gateway.conf").write_text(site_text)
+    trustme.CA().cert_pem.write_to_path(str(folder / "authorities.pem"))
+    return "include relay-nginx.conf;"
+
+
+def careless(gateway: str, folder: Path, listen: str) -> str:
+    """Return what nginx is commonly configured with when it stands before something."""
+    return f"""
+    access_log {folder}/access.log;
+    server {{
+        listen {listen};
+        location / {{
+            proxy_pass http://{server_of(gateway)}:;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+    }}
+    """
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, http: str) -> Iterator[None]:
+    """Run a real nginx with `http` as the contents of its http block."""
+    user = "user root;" if os.geteuid() == 0 else ""  # to reach sockets in a private folder
+    text = NGINX_CONF.format(user=user, folder=folder, http=http)
+    (folder / "nginx.conf").write_text(text)
+    errors = folder / "stderr"
+    with errors.open("w") as stream:
+        command = [str(NGINX), "-p", f"{folder}/", "-c", "nginx.conf", "-e", "stderr"]
+        process = subprocess.Popen(command, stderr=stream, stdin=subprocess.DEVNULL)
+        try:
+            wait_for(folder / "relay.sock", process, errors)
+            yield
+        finally:
+            process.terminate()
+            process.wait(DEADLINE_SECONDS)
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes], errors: Path) -> None:
+    """Return when a Unix socket takes connections."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        assert process.poll() is None, errors.read_text()
+        assert time.monotonic() < deadline
+        with contextlib.suppress(OSError):
+            connect(f"unix:{path}").close()
+            return
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def nginx_relay(gateway: str, folder: Path) -> Iterator[str]:
+    """Run nginx as it is deployed; give its URL, by way of a pump, as nginx has no free port."""
+    folder.mkdir()
+    http = deployed(gateway, folder, f"unix:{folder / 'relay.sock'}")
+    with nginx(folder, http), Tap(f"unix:{folder / 'relay.sock'}") as tap:
+        yield tap.address.replace("tcp://", "http://")
+    # Its own errors are at another place than the site's, which has none to write to.
+    assert "client:" not in (folder / "error.log").read_text()
+
+
+@contextlib.contextmanager
+def careless_relay(gateway: str, folder: Path) -> Iterator[str]:
+    """Run nginx as a plain reverse proxy; give `unix:PATH` of it."""
+    folder.mkdir()
+    address = f"unix:{folder / 'relay.sock'}"
+    with nginx(folder, careless(gateway, folder, address)):
+        yield address
+
+
+@dataclass
+class Tap:
+    """A pump between two parts that records all bytes in both directions."""
+
+    target: str
+    captured: bytearray = field(default_factory=bytearray)
+    connections: int = 0
+    address: str = ""
+
+    def __enter__(self) -> "Tap":
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.open: list[socket.socket] = []
+        self.lock = threading.Lock()
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        with self.lock:
+            for end in self.open:
+                end.close()
+
+    def accept(self) -> None:
+        """Pump every connection that comes, each way in a thread of its own."""
+        with contextlib.suppress(OSError):
+            while True:
+                near = self.listener.accept()[0]
+                try:
+                    far = connect(self.target)
+                except OSError:
+                    near.close()
+                    continue
+                far.settimeout(None)
+                self.connections += 1
+                with self.lock:
+                    self.open += (near, far)
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self.pump, args=ends, daemon=True).start()
+
+    def pump(self, source: socket.socket, sink: socket.socket) -> None:
+        """Carry one direction to its end, and that end too."""
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                with self.lock:
+                    self.captured += data
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+            return
+        # Broken, not ended: break the other side too.
+        with contextlib.suppress(OSError):
+            source.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
