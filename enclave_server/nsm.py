@@ -23,7 +23,9 @@ DEVICE = "/dev/nsm"
 IOCTL_RAW = 0xC0200A00
 """_IOWR(0x0A, 0, struct nsm_raw): two iovecs, the request and the room for its answer."""
 
-MAX_REQUEST_BYTES, MAX_ANSWER_BYTES = 0x1000, 0x3000
+MAX_ANSWER_BYTES = 0x3000
+"""NSM_RESPONSE_MAX_SIZE; the largest request that the sizes below allow is half of 0x1000."""
+
 MAX_USER_DATA_BYTES, MAX_NONCE_BYTES, MAX_PUBLIC_KEY_BYTES = 512, 512, 1024
 MAX_RANDOM_BYTES = 256
 """GetRandom gives at most this many bytes a call."""
@@ -159,8 +161,6 @@ class NitroSecurityModule:
 
     def _exchange(self, request: bytes) -> bytes:
         """Pass one request to the driver and return its answer."""
-        if len(request) > MAX_REQUEST_BYTES:
-            raise ValueError("larger than any request to a security module")
         sent = ctypes.create_string_buffer(request, len(request))
         received = ctypes.create_string_buffer(MAX_ANSWER_BYTES)
         addresses = ctypes.addressof(sent), ctypes.addressof(received)

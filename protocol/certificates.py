@@ -146,6 +146,8 @@ def _check_leaf(certificate: x509.Certificate) -> None:
 
 def _check_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
     public_key(issuer)
+    if _readable(lambda: certificate.issuer != issuer.subject):
+        raise _refused("a certificate that names another issuer")
     try:
         _readable(lambda: certificate.verify_directly_issued_by(issuer))
     except InvalidSignature:

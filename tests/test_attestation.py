@@ -1,5 +1,6 @@
 """Each step of verification, on documents that are wrong in exactly one way."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta, timezone
@@ -356,6 +357,20 @@ PATHS: dict[str, Callable[[], tuple[bytes, ...]]] = {
 @pytest.mark.parametrize("make", PATHS.values(), ids=PATHS)
 def test_wrong_paths(make: Callable[[], tuple[bytes, ...]]) -> None:
     assert refusal(document(make())) == CHAIN
+
+
+def version_1(der: bytes) -> bytes:
+    """Leave the version out, which makes it version 1."""
+    version = bytes.fromhex("a003020102")
+    assert der[8:13] == version
+    outer, inner = (int.from_bytes(der[at : at + 2], "big") - 5 for at in (2, 6))
+    heads = struct.pack("!HHHH", 0x3082, outer, 0x3082, inner)
+    return heads + der[13:]
+
+
+def test_a_certificate_of_version_1() -> None:
+    old = version_1(path_der()[2])
+    assert refusal(document((*path_der()[:2], old, path_der()[3]))) == CHAIN
 
 
 def test_a_root_that_is_pinned_must_itself_be_right() -> None:

@@ -340,6 +340,14 @@ def test_a_simulated_root_is_bound_to_its_module() -> None:
             simulated_root(made)
 
 
+def test_a_simulated_root_whose_name_is_not_text() -> None:
+    path = changed_path("root", subject="simulated-0123", issuer="simulated-0123")
+    broken = path[0].replace(b"simulated-", b"simulated\xff")
+    with pytest.raises(AttestationError) as caught:
+        simulated_root(document((broken, *path[1:]), module_id="simulated-0123"))
+    assert outcome(caught.value) == PLATFORM
+
+
 def test_a_root_without_a_name() -> None:
     path = changed_path("root", subject="", issuer="")
     assert refusal(evidence(path), root=path[0])[0] is AttestationStep.CHAIN
