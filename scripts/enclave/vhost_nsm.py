@@ -59,6 +59,9 @@ class Signer:
             not_valid_before=now - datetime.timedelta(minutes=1),
             not_valid_after=now + (CA_LIFETIME if authority else LEAF_LIFETIME),
         ).add_extension(x509.BasicConstraints(authority, path_length), critical=True)
+        builder = builder.add_extension(
+            _usage("key_cert_sign" if authority else "digital_signature"), critical=True
+        )
         return cls(name, key, builder.sign(issuer.key if issuer else key, SHA384()))
 
     def der(self) -> bytes:
@@ -69,6 +72,15 @@ class Signer:
         message = cbor2.dumps(["Signature1", protected, b"", payload])
         r, s = utils.decode_dss_signature(self.key.sign(message, ec.ECDSA(SHA384())))
         return r.to_bytes(48, "big") + s.to_bytes(48, "big")
+
+
+def _usage(purpose: str) -> x509.KeyUsage:
+    """Return a key usage of one purpose, as AWS asks of authorities and of leaves."""
+    purposes = (
+        "digital_signature content_commitment key_encipherment data_encipherment key_agreement "
+        "key_cert_sign crl_sign encipher_only decipher_only"
+    )
+    return x509.KeyUsage(**{name: name == purpose for name in purposes.split()})
 
 
 def _name(common_name: str) -> x509.Name:
