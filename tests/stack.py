@@ -124,17 +124,24 @@ def careless(gateway: str, folder: Path, listen: str) -> str:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, http: str) -> Iterator[None]:
-    """Run a real nginx with `http` as the contents of its http block."""
+def nginx(folder: Path, listener: socket.socket, http: str) -> Iterator[None]:
+    """Run a real nginx on `listener` with `http` as the contents of its http block."""
     user = "user root;" if os.geteuid() == 0 else ""  # to reach sockets in a private folder
     text = NGINX_CONF.format(user=user, folder=folder, http=http)
     (folder / "nginx.conf").write_text(text)
     errors = folder / "stderr"
     with errors.open("w") as stream:
         command = [str(NGINX), "-p", f"{folder}/", "-c", "nginx.conf", "-e", "stderr"]
-        process = subprocess.Popen(command, stderr=stream, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=stream,
+            pass_fds=[listener.fileno()],
+            # How nginx hands its sockets to its successor; so that no port has to be guessed.
+            env=os.environ | {"NGINX": f"{listener.fileno()};"},
+        )
         try:
-            wait_for(folder / "relay.sock", process, errors)
+            wait_for(folder / "pid", process, errors)
             yield
         finally:
             process.terminate()
@@ -142,35 +149,35 @@ def nginx(folder: Path, http: str) -> Iterator[None]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes], errors: Path) -> None:
-    """Return when a Unix socket takes connections."""
+    """Return when a file is there."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while True:
+    while not path.exists():
         assert process.poll() is None, errors.read_text()
         assert time.monotonic() < deadline
-        with contextlib.suppress(OSError):
-            connect(f"unix:{path}").close()
-            return
         time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def nginx_relay(gateway: str, folder: Path) -> Iterator[str]:
-    """Run nginx as it is deployed; give its URL, by way of a pump, as nginx has no free port."""
+    """Run nginx as it is deployed; give its URL."""
     folder.mkdir()
-    http = deployed(gateway, folder, f"unix:{folder / 'relay.sock'}")
-    with nginx(folder, http), Tap(f"unix:{folder / 'relay.sock'}") as tap:
-        yield tap.address.replace("tcp://", "http://")
-    # Its own errors are at another place than the site's, which has none to write to.
-    assert "client:" not in (folder / "error.log").read_text()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        name = f"127.0.0.1:{listener.getsockname()[1]}"
+        with nginx(folder, listener, deployed(gateway, folder, name)):
+            yield f"http://{name}"
+    # The site writes nothing about clients anywhere, nor does what surrounds it.
+    written = [path.read_text() for path in (folder / "error.log", folder / "stderr")]
+    assert "client:" not in "".join(written)
 
 
 @contextlib.contextmanager
 def careless_relay(gateway: str, folder: Path) -> Iterator[str]:
-    """Run nginx as a plain reverse proxy; give `unix:PATH` of it."""
+    """Run nginx as a plain reverse proxy; give its URL."""
     folder.mkdir()
-    address = f"unix:{folder / 'relay.sock'}"
-    with nginx(folder, careless(gateway, folder, address)):
-        yield address
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        name = f"127.0.0.1:{listener.getsockname()[1]}"
+        with nginx(folder, listener, careless(gateway, folder, name)):
+            yield f"http://{name}"
 
 
 @dataclass
