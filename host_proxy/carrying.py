@@ -54,6 +54,7 @@ class Half:
 
     __slots__ = (
         "_armed",
+        "_bulk",
         "_held",
         "_may_splice",
         "_pair",
@@ -80,7 +81,8 @@ class Half:
         self._held: memoryview | None = None
         self._pipe: Pipe | None = None
         self._may_splice = sock.family in TCP_FAMILIES
-        self._armed = 0
+        self._bulk = False
+        self._armed = EPOLLIN
 
     def ready(self, events: int) -> None:
         """Handle the socket's events."""
@@ -101,8 +103,8 @@ class Half:
 
     def carry(self) -> None:
         """Read once and pass on what came."""
-        if self._pipe is not None:
-            self._splice(self._pipe)
+        if self._bulk:
+            self._carry_bulk()
             return
         try:
             size = self.sock.recv_into(_buffer)
@@ -125,12 +127,12 @@ class Half:
         if sent < size:
             self._held = memoryview(bytes(_view[sent:size]))
             self._block()
-        elif size >= BULK_BYTES and self._may_splice:
-            self._pipe = self._pair.pipes.borrow()
+        elif size >= BULK_BYTES:
+            self._bulk = self._may_splice
 
     def flush(self) -> None:
         """Pass on what is held, now that the peer's socket takes bytes again."""
-        if self._pipe is not None and self._pipe.held:
+        if self._pipe is not None:
             self._empty(self._pipe)
             return
         if self._held is None:
@@ -171,31 +173,32 @@ class Half:
         self._pair.loop.pause(self.fd)
         self._armed = PARKED
 
-    def _splice(self, pipe: Pipe) -> None:
-        """Move what there is into the pipe, and on from there."""
-        try:
-            size = os.splice(self.fd, pipe.write_end, PIPE_BYTES, flags=_SPLICE)
-        except BlockingIOError:
-            self._release()
+    def _carry_bulk(self) -> None:
+        """Move what there is into a pipe, and on from there."""
+        pipe = self._pair.pipes.borrow()
+        if pipe is None:
+            self._bulk = False
             return
+        self._pipe = pipe
+        try:
+            pipe.held = os.splice(self.fd, pipe.write_end, PIPE_BYTES, flags=_SPLICE)
         except OSError as error:
             self._release()
+            self._bulk = False
             self._splice_failed(error)
             return
-        if size == 0:
+        self._bulk = pipe.held >= EBB_BYTES
+        if pipe.held:
+            self._empty(pipe)
+        else:
             self._release()
             self._end()
-            return
-        pipe.held = size
-        self._empty(pipe)
-        if size < EBB_BYTES and not pipe.held:
-            self._release()
 
     def _splice_failed(self, error: OSError) -> None:
-        """Copy from now on where the kernel cannot splice; otherwise the peer is gone."""
+        """Copy from now on where the kernel cannot splice; otherwise the socket is broken."""
         if error.errno in _CANNOT_SPLICE:
             self._may_splice = False
-        else:
+        elif not isinstance(error, BlockingIOError):
             self._pair.abort()
 
     def _empty(self, pipe: Pipe) -> None:
@@ -211,19 +214,23 @@ class Half:
         self.carried += sent
         if pipe.held:
             self._block()
-        elif self.blocked:
+            return
+        self._release()
+        if self.blocked:
             self._unblock()
 
     def _unsplice(self, pipe: Pipe, error: OSError) -> None:
         """Hold the pipe's bytes in memory where the kernel cannot splice to the peer."""
-        if error.errno not in _CANNOT_SPLICE:
+        self._bulk = False
+        if error.errno in _CANNOT_SPLICE:
+            self._may_splice = False
+            self._held = memoryview(os.read(pipe.read_end, pipe.held))
+            pipe.held = 0
+            self._release()
+            self._block()
+        else:
+            self._release()
             self._pair.sink_gone(self)
-            return
-        self._may_splice = False
-        self._held = memoryview(os.read(pipe.read_end, pipe.held))
-        pipe.held = 0
-        self._release()
-        self._block()
 
     def _release(self) -> None:
         if self._pipe is not None:
@@ -231,6 +238,8 @@ class Half:
             self._pipe = None
 
     def _block(self) -> None:
+        if self.blocked:
+            return
         self.blocked = True
         self.await_events()
         self.peer.await_events()
@@ -280,8 +289,7 @@ class Pair:
         self._quiet_bytes = -1
         self._quiet_since = 0.0
         for half in (self.client, self.upstream):
-            loop.watch(half.fd, 0, half)
-            half.await_events()
+            loop.watch(half.fd, EPOLLIN, half)
 
     def half_ended(self, half: Half) -> None:
         """Pass the end of one direction on; with both ended the pair is over."""
@@ -290,8 +298,11 @@ class Pair:
             try:
                 half.peer.sock.shutdown(socket.SHUT_WR)
             except OSError:  # the peer is gone altogether
-                self.abort()
-                return
+                self.sink_gone(half)
+        if half.peer.blocked and not self.over:
+            half.peer.flush()  # what has ended may be gone, and vsock tells that only to a sender
+        if self.over:
+            return
         if half.shut:
             self.finish(Ending.CURTAILED if self._discarding else Ending.FINISHED)
         elif self._discarding:
