@@ -15,6 +15,15 @@ def encode(value: int) -> bytes:
     raise ValueError(f"varint out of range: {value}")
 
 
+def encode_sized(value: int, size: int) -> bytes:
+    """Return the encoding of `value` in `size` bytes (1, 2, 4 or 8), be it the shortest or not."""
+    prefix = (1, 2, 4, 8).index(size)
+    bits = 8 * size - 2
+    if not 0 <= value < 1 << bits:
+        raise ValueError(f"varint out of range: {value}")
+    return (prefix << bits | value).to_bytes(size, "big")
+
+
 def decode(data: bytes | bytearray, offset: int) -> tuple[int, int]:
     """Return the value at `offset`, in any of its encodings, and the offset after it."""
     if offset >= len(data):

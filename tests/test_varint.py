@@ -50,3 +50,13 @@ def test_what_is_encoded_is_decoded(value: int) -> None:
     for cut in range(len(data)):
         with pytest.raises(IncompleteMessage):
             varint.decode(data[:cut], 0)
+
+
+def test_encodes_in_a_given_size() -> None:
+    assert varint.encode_sized(37, 2).hex() == "4025"
+    for size, value in ((1, 63), (2, 63), (4, 0), (8, varint.MAXIMUM)):
+        data = varint.encode_sized(value, size)
+        assert varint.decode(data, 0) == (value, size)
+    for size, value in ((1, 64), (2, -1), (3, 0)):
+        with pytest.raises(ValueError, match=r"varint|tuple"):
+            varint.encode_sized(value, size)
