@@ -138,7 +138,8 @@ def watch(command: Sequence[str | Path], label: str, display: Display) -> None:
 def collect(process: subprocess.Popen[str], lines: "collections.deque[str]") -> None:
     """Keep the last lines that `process` writes."""
     if process.stdout is not None:
-        lines.extend(line.strip() for line in process.stdout if line.strip())
+        with process.stdout:
+            lines.extend(line.strip() for line in process.stdout if line.strip())
 
 
 # Preflight ---------------------------------------------------------------------------------

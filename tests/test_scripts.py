@@ -1,0 +1,295 @@
+"""Set-up: what it decides, what it says, and that every failure says what to do."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import setup
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with all that decides about an environment, and an environment that runs."""
+    locks = tmp_path / "scripts" / "requirements"
+    locks.mkdir(parents=True)
+    for name in ("runtime", "dev", "model"):
+        (locks / f"{name}.txt").write_text(f"{name}==1\n")
+    for name in ("setup.cfg", "pyproject.toml"):
+        (tmp_path / name).write_text(name)
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    return tmp_path
+
+
+def display() -> tuple[setup.Display, io.StringIO]:
+    stream = io.StringIO()
+    return setup.Display(stream), stream
+
+
+def test_an_environment_is_ready_once_it_is_stamped(checkout: Path) -> None:
+    assert not setup.is_ready("runtime", checkout)
+    setup.write_stamp("runtime", checkout)
+    assert setup.is_ready("runtime", checkout)
+    assert not setup.is_ready("dev", checkout)
+
+
+def test_what_tests_need_holds_what_the_demo_needs(checkout: Path) -> None:
+    setup.write_stamp("dev", checkout)
+    assert setup.is_ready("runtime", checkout)
+
+
+@pytest.mark.parametrize(
+    "name", ["scripts/requirements/runtime.txt", "scripts/requirements/model.txt", "setup.cfg"]
+)
+def test_a_changed_file_makes_the_environment_old(checkout: Path, name: str) -> None:
+    setup.write_stamp("runtime", checkout)
+    (checkout / name).write_text("changed")
+    assert not setup.is_ready("runtime", checkout)
+
+
+def test_a_moved_checkout_makes_its_environment_anew(checkout: Path, tmp_path: Path) -> None:
+    setup.write_stamp("runtime", checkout)
+    moved = tmp_path / "moved"
+    shutil.copytree(checkout, moved, symlinks=True, ignore=shutil.ignore_patterns("moved"))
+    assert not setup.is_ready("runtime", moved)
+
+
+@pytest.mark.parametrize("stamp", ["", "{", "[]", '"dev"', '{"dev": 1}'])
+def test_a_broken_stamp_is_no_stamp(checkout: Path, stamp: str) -> None:
+    (checkout / ".venv" / "installed.json").write_text(stamp)
+    assert not setup.is_ready("dev", checkout)
+
+
+def test_an_environment_whose_python_is_gone_is_not_ready(checkout: Path) -> None:
+    setup.write_stamp("runtime", checkout)
+    (checkout / ".venv" / "bin" / "python").unlink()
+    assert not setup.is_ready("runtime", checkout)
+
+
+def test_stamps_of_both_locks_live_side_by_side(checkout: Path) -> None:
+    setup.write_stamp("runtime", checkout)
+    setup.write_stamp("dev", checkout)
+    assert set(json.loads((checkout / ".venv" / "installed.json").read_text())) == set(setup.LOCKS)
+
+
+def test_a_command_that_goes_well_is_one_line() -> None:
+    shown, stream = display()
+    setup.watch([sys.executable, "-c", "print('much')"], "installing", shown)
+    assert re.fullmatch(r"installing: done in \d+ s\n", stream.getvalue())
+
+
+def test_a_command_that_fails_shows_its_last_lines() -> None:
+    shown, _ = display()
+    code = "import sys; [print(n) for n in range(100)]; sys.exit('what went wrong')"
+    with pytest.raises(setup.CommandError) as failure:
+        setup.watch([sys.executable, "-c", code], "installing", shown)
+    lines = failure.value.output.splitlines()
+    assert len(lines) == setup.KEPT_LINES
+    assert "what went wrong" in lines
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [(Terminal(), "\r\x1b[Ka\r\x1b[Kb\r\x1b[Kend\n"), (io.StringIO(), "a\nb\nend\n")],
+    ids=["terminal", "elsewhere"],
+)
+def test_progress_moves_on_a_terminal_and_adds_lines_elsewhere(
+    stream: io.StringIO, expected: str
+) -> None:
+    shown = setup.Display(stream)
+    shown.progress("a", 100.0)
+    shown.progress("too soon", 100.1)
+    shown.progress("b", 106.0)
+    shown.say("end")
+    assert stream.getvalue() == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "advice"),
+    [
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "not the one that the lock names"),
+        ("OSError: [Errno 28] No space left on device", "disk is full"),
+        ("Could not find a version that satisfies", "reaches its package index"),
+    ],
+)
+def test_every_failure_of_pip_gets_advice(output: str, advice: str) -> None:
+    assert advice in setup.pip_advice(output)
+
+
+def test_other_machines_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(setup.SetupError, match="Linux on x86-64 only"):
+        setup.check_machine()
+
+
+def test_a_full_disk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "FREE_BYTES", 1 << 60)
+    with pytest.raises(setup.SetupError, match=r"is free at .*: make room there"):
+        setup.check_machine()
+
+
+def test_altered_weights_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.gguf"
+    weights.write_bytes(b"altered")
+    with pytest.raises(setup.SetupError, match=r"remove \.venv and run this again"):
+        setup.check_weights(weights)
+
+
+def test_missing_weights_are_said_to_be_missing() -> None:
+    with pytest.raises(setup.SetupError, match="weights are missing"):
+        setup.find_weights(Path("/bin/true"))
+
+
+def fake_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """Put a program named apt-get first in the path, and be root; return what records its use."""
+    record = tmp_path / "record"
+    program = tmp_path / "apt-get"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {record}\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return record
+
+
+def test_a_missing_library_is_installed_by_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = fake_apt(tmp_path, monkeypatch, "exit 0")
+    shown, stream = display()
+    setup.require_package("libgomp1", "The engine needs it.", shown)
+    assert "install libgomp1" in record.read_text()
+    assert "installing system packages: libgomp1" in stream.getvalue()
+
+
+def test_a_missing_library_is_asked_for_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(setup.SetupError, match=r"Install it: apt-get install libgomp1"):
+        setup.require_package("libgomp1", "The engine needs it.", display()[0])
+
+
+def test_a_library_that_cannot_be_installed_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_apt(tmp_path, monkeypatch, "echo no network; exit 100")
+    with pytest.raises(setup.SetupError, match=r"no network\n.* apt-get install libgomp1"):
+        setup.require_package("libgomp1", "The engine needs it.", display()[0])
+
+
+@pytest.mark.parametrize(("user", "said"), [(1000, "to run them: apt-get"), (0, "failed")])
+def test_programs_that_tests_miss_are_never_fatal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, said: str
+) -> None:
+    fake_apt(tmp_path, monkeypatch, "exit 100")
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr(setup, "TEST_PROGRAMS", {"no-such-program": "no-such-package"})
+    shown, stream = display()
+    setup.install_test_programs(shown)
+    assert "will be skipped" in stream.getvalue()
+    assert said in stream.getvalue()
+
+
+def test_set_up_that_fails_is_one_sentence_and_a_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: str, __: setup.Display) -> None:
+        raise setup.SetupError("Do this.")
+
+    monkeypatch.setattr(setup, "set_up", fail)
+    monkeypatch.setattr(sys, "argv", ["setup.py", "runtime"])
+    assert setup.main() == 1
+    assert capsys.readouterr().err == "error: Do this.\n"
+
+
+def interrupted(_: str, __: setup.Display) -> None:
+    raise KeyboardInterrupt
+
+
+def test_set_up_can_be_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(setup, "set_up", interrupted)
+    monkeypatch.setattr(sys, "argv", ["setup.py", "dev"])
+    assert setup.main() == 130
+    assert "run this again" in capsys.readouterr().err
+
+
+def test_two_set_ups_in_one_checkout_wait_for_each_other() -> None:
+    shown, stream = display()
+    with setup.one_at_a_time(shown):
+        code = (
+            "import setup, sys; d = setup.Display(sys.stdout)\n"
+            "with setup.one_at_a_time(d): d.say('in')"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        )
+        assert other.stdout is not None
+        assert "waiting for another" in other.stdout.readline()
+    assert other.stdout.readline() == "in\n"
+    other.stdout.close()
+    assert other.wait(30) == 0
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("command", ["demo", "test", "check"])
+def test_without_a_python_every_command_says_what_to_do(tmp_path: Path, command: str) -> None:
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")  # what any Python before 3.11 answers
+    old.chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / "bash", str(ROOT / "scripts" / command)],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no Python 3.11 or newer was found. Install one" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["demo", "test", "check", "relay_check", "relay.py"])
+def test_commands_can_be_run(name: str) -> None:
+    assert os.access(ROOT / "scripts" / name, os.X_OK)
+
+
+@pytest.mark.slow
+def test_a_fresh_checkout_is_set_up_and_then_quick(tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    ignore: Callable[[str, list[str]], set[str]] = shutil.ignore_patterns(
+        ".venv", ".git", ".*cache"
+    )
+    shutil.copytree(ROOT, fresh, ignore=ignore)
+    command = [sys.executable, str(fresh / "scripts" / "setup.py"), "runtime"]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == ""
+    assert "weights have the expected SHA-256" in first.stderr
+    begun = time.monotonic()
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (second.stdout, second.stderr) == ("", "")
+    assert time.monotonic() - begun < 10  # no second set-up; generous, for a busy machine
