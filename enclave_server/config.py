@@ -141,8 +141,9 @@ class UpstreamTable(Table, frozen=True):
     path_prefix: str = "/v1"
     key_env: str | None = None
     key_file: str | None = None
+    ca_file: str | None = None
     connect_seconds: float = 5
-    first_byte_seconds: float = 60
+    first_byte_seconds: float = 300
     total_seconds: float = 600
 
     def __post_init__(self) -> None:

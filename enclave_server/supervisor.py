@@ -4,22 +4,22 @@ It answers no request and runs no event loop, so that it can fork at any time: a
 due, woken by signals, by its workers' messages and a few times a second.
 """
 
-import contextlib
-import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Protocol
+from collections.abc import Callable
 
+from enclave_server.chat.engine import Engine, State
 from enclave_server.clock import check_clock, ptp_time
 from enclave_server.keeper import KeyKeeper
 from enclave_server.log import Log
 from enclave_server.pool import Pool
+from enclave_server.stop_signals import StopSignals
 
 TICK_SECONDS = 0.25
 """How late anything may be that is due by the clock and announced by nothing else."""
+
+STARTING_TICK_SECONDS = 0.02
+"""The same until everything serves for the first time, which somebody waits for."""
 
 CLOCK_SECONDS = 60.0
 """Between comparisons with the hypervisor's clock."""
@@ -30,34 +30,33 @@ KILL_SECONDS = 2.0
 MAX_FAILURES = 5
 """Workers that end one after the other before one serves: the server gives up."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 
 class WorkersFail(Exception):
     """Workers end before they serve, again and again."""
 
 
-class Engine(Protocol):
-    """The process of the embedded model, as the supervisor sees it."""
-
-    def poll(self) -> None:
-        """Replace the process if it has ended."""
-
-    def stop(self) -> None:
-        """End the process."""
+class EngineFails(Exception):
+    """The embedded engine cannot run here; the text says what to do about it."""
 
 
 class Supervisor:
     """Runs a server until it is told to end."""
 
     def __init__(
-        self, keeper: KeyKeeper, engine: Engine | None, log: Log, *, grace_seconds: float
+        self,
+        signals: StopSignals,
+        keeper: KeyKeeper,
+        engine: Engine | None,
+        log: Log,
+        *,
+        grace_seconds: float,
     ) -> None:
+        self._signals = signals
         self._keeper = keeper
         self._engine = engine
+        self._engine_state = State.STOPPED
         self._log = log
         self._grace = grace_seconds
-        self._stops = 0
         self._clock_due = 0.0
         self._was_failing = False
 
@@ -66,32 +65,46 @@ class Supervisor:
         self._keeper.forget()
 
     def serve(self, pool: Pool, on_ready: Callable[[], None], on_end: Callable[[], None]) -> None:
-        """Keep `pool` serving until SIGTERM or SIGINT; raises ClockError, WorkersFail.
+        """Keep `pool` serving until a signal; raises ClockError, EngineFails, WorkersFail.
 
-        `on_ready` is called once, when all workers accept connections; `on_end` before they drain.
+        `on_ready` is called once, when all workers accept connections and the engine answers;
+        `on_end` before the workers drain.
         """
-        with self._signals() as wakeup:
-            try:
-                self._loop(pool, wakeup, on_ready)
-            finally:
-                on_end()
-                self._end(pool, wakeup)
+        try:
+            self._loop(pool, on_ready)
+        finally:
+            on_end()
+            self._end(pool)
 
-    def _loop(self, pool: Pool, wakeup: socket.socket, on_ready: Callable[[], None]) -> None:
+    def _loop(self, pool: Pool, on_ready: Callable[[], None]) -> None:
         pool.publish(self._keeper.keys, time.monotonic())
         was_ready = False
-        while not self._stops:
-            pool.tend(time.monotonic())
-            if pool.settled and not was_ready:
+        while not self._signals.count:
+            now = time.monotonic()
+            self._check_clock(now)
+            pool.tend(now)
+            self._tend_engine(now)
+            if not was_ready and self._is_ready(pool):
                 was_ready = True
                 on_ready()
-            if not was_ready and pool.failures >= MAX_FAILURES:
-                raise WorkersFail
             self._keep_keys(pool)
-            self._check_clock(time.monotonic())
-            if self._engine is not None:
-                self._engine.poll()
-            _wait(pool, wakeup)
+            self._wait(pool, TICK_SECONDS if was_ready else STARTING_TICK_SECONDS)
+
+    def _is_ready(self, pool: Pool) -> bool:
+        """Whether everything serves for the first time; raises what makes it hopeless."""
+        if pool.failures >= MAX_FAILURES:
+            raise WorkersFail
+        if self._engine is not None and self._engine.problem is not None:
+            raise EngineFails(self._engine.problem.sentence)
+        return pool.settled and (self._engine is None or self._engine_state is State.READY)
+
+    def _tend_engine(self, now: float) -> None:
+        if self._engine is None:
+            return
+        state = self._engine.poll(now)
+        if state is not self._engine_state:
+            self._engine_state = state
+            self._log.event("engine", state=state.name.lower(), starts=self._engine.starts)
 
     def _keep_keys(self, pool: Pool) -> None:
         if self._keeper.step(time.time(), settled=pool.settled):
@@ -109,48 +122,20 @@ class Supervisor:
         if reference is not None:
             check_clock(time.time(), {"PTP device": reference})
 
-    def _end(self, pool: Pool, wakeup: socket.socket) -> None:
+    def _end(self, pool: Pool) -> None:
         """Let the workers finish, and end what is left after the grace time, or a second signal."""
         self._log.event("stopping", workers=len(pool.workers))
         pool.signal(signal.SIGTERM)
         deadline = time.monotonic() + self._grace + KILL_SECONDS
         pool.watch(time.monotonic())
-        while pool.workers and time.monotonic() < deadline and self._stops < 2:
-            _wait(pool, wakeup)
+        while pool.workers and time.monotonic() < deadline and self._signals.count < 2:
+            self._wait(pool)
             pool.watch(time.monotonic())
         pool.signal(signal.SIGKILL)
         while pool.workers:
-            _wait(pool, wakeup)
+            self._wait(pool)
             pool.watch(time.monotonic())
-        if self._engine is not None:
-            self._engine.stop()
         self._log.event("stopped")
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stops += 1
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[socket.socket]:
-        """Count signals to end, and yield the socket that any signal makes readable."""
-        wakeup, written = socket.socketpair()
-        wakeup.setblocking(False)
-        written.setblocking(False)
-        before = {number: signal.signal(number, self._stop) for number in STOP_SIGNALS}
-        # The end of a child has no meaning of its own here: it only ends the waiting.
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        descriptor = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
-        try:
-            yield wakeup
-        finally:
-            signal.set_wakeup_fd(descriptor)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            wakeup.close()
-            written.close()
-
-
-def _wait(pool: Pool, wakeup: socket.socket) -> None:
-    channels = [worker.channel for worker in pool.workers]
-    select.select([wakeup, *channels], [], [], TICK_SECONDS)
-    with contextlib.suppress(BlockingIOError):
-        wakeup.recv(4096)
+    def _wait(self, pool: Pool, seconds: float = TICK_SECONDS) -> None:
+        self._signals.wait([worker.channel for worker in pool.workers], seconds)

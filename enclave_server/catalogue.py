@@ -1,0 +1,49 @@
+"""The models that a configuration offers, as the chat service wants them."""
+
+from enclave_server.addresses import parse_address
+from enclave_server.chat.models import (
+    EnvironmentKey,
+    FileKey,
+    KeySource,
+    Model,
+    ModelTable,
+    Upstream,
+    embedded_model,
+)
+from enclave_server.config import EMBEDDED_UPSTREAM, Config, UpstreamTable
+
+
+def build_models(config: Config, engine_socket: str) -> ModelTable:
+    """Return the table of models; `engine_socket` is where the embedded engine listens.
+
+    Raises ValueError for an upstream that cannot be used as it is configured.
+    """
+    upstreams = {name: _upstream(name, table) for name, table in config.upstreams.items()}
+    models = []
+    for model in config.models:
+        if model.upstream == EMBEDDED_UPSTREAM:
+            models.append(embedded_model(model.name, engine_socket, config.chat.system_prompt))
+        else:
+            there = model.upstream_name or model.name
+            models.append(Model(model.name, upstreams[model.upstream], there))
+    return ModelTable(tuple(models))
+
+
+def _upstream(name: str, table: UpstreamTable) -> Upstream:
+    return Upstream(
+        name,
+        parse_address(table.address),
+        host_name=table.host_name,
+        path_prefix=table.path_prefix,
+        key=_key_source(table),
+        ca_file=table.ca_file,
+        connect_seconds=table.connect_seconds,
+        first_byte_seconds=table.first_byte_seconds,
+        total_seconds=table.total_seconds,
+    )
+
+
+def _key_source(table: UpstreamTable) -> KeySource | None:
+    if table.key_env is not None:
+        return EnvironmentKey(table.key_env)
+    return FileKey(table.key_file) if table.key_file is not None else None

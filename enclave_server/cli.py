@@ -1,0 +1,106 @@
+"""The command `enclave-server`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from enclave_server.addresses import parse_address
+from enclave_server.config import Config, ConfigError, load_config
+from enclave_server.log import Log
+from enclave_server.nsm import DEVICE, NitroSecurityModule, NsmError, SecurityModule
+from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.startup import ExitCode, StartError, serve
+
+USAGE = """\
+enclave-server: answers sealed chat requests, inside an attested enclave.
+
+Usage:
+    enclave-server [--listen ADDRESS] [--config FILE] [--workers N]
+                   [--nsm DEVICE | --simulated-nsm]
+
+Options:
+    --listen ADDRESS   where to accept connections (default vsock://any:5000):
+                       vsock://any:PORT, tcp://HOST:PORT or unix:PATH
+    --config FILE      settings in TOML; without a file the embedded model is served
+    --workers N        processes that share the address and the keys (default 1)
+    --nsm DEVICE       the security module (default /dev/nsm, where there is one)
+    --simulated-nsm    evidence that proves nothing, under a throw-away root;
+                       the default where there is no /dev/nsm
+    --help             this text
+
+An option takes precedence over the file. The log is on standard error, one JSON
+object a line; the line with "event": "ready" comes when requests are answered.
+
+SIGTERM and SIGINT end the server: it finishes what it is doing for the grace time of
+the settings (10 seconds) and exits; a second one ends it at once.
+
+Exit status:
+    0  it was told to end             4  the security module or the kernel gives no
+    1  it failed while it ran            evidence or no randomness
+    2  wrong usage or settings        5  the clock is plainly wrong
+    3  the address cannot be used     6  the embedded model cannot be run
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that speaks in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StartError(ExitCode.USAGE, f"{message}; see enclave-server --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until it is told to end; return the exit status."""
+    try:
+        options = _parse(arguments)
+        if options.help:
+            sys.stdout.write(USAGE)
+            return ExitCode.ENDED
+        serve(_config(options), _module(options), Log())
+    except StartError as error:
+        sys.stderr.write(f"enclave-server: {error}\n")
+        return error.code
+    return ExitCode.ENDED
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="enclave-server", add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--listen")
+    parser.add_argument("--config")
+    parser.add_argument("--workers", type=int)
+    modules = parser.add_mutually_exclusive_group()
+    modules.add_argument("--nsm")
+    modules.add_argument("--simulated-nsm", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """Return the settings of the file, with what the command line says instead."""
+    try:
+        config = load_config(options.config)
+        server = config.server
+        if options.listen is not None:
+            parse_address(options.listen)
+            server = msgspec.structs.replace(server, listen=options.listen)
+        if options.workers is not None:
+            server = msgspec.structs.replace(server, workers=options.workers)
+        return msgspec.structs.replace(config, server=server)
+    except (ConfigError, ValueError) as error:
+        raise StartError(ExitCode.USAGE, f"{error}; see enclave-server --help") from error
+
+
+def _module(options: argparse.Namespace) -> SecurityModule:
+    device = options.nsm or DEVICE
+    if options.simulated_nsm or (options.nsm is None and not Path(device).exists()):
+        return SimulatedSecurityModule()
+    try:
+        return NitroSecurityModule(device)
+    except NsmError as error:
+        raise StartError(
+            ExitCode.MODULE, f"{device}: {error}; name another with --nsm, or use --simulated-nsm"
+        ) from error

@@ -1,0 +1,189 @@
+"""One worker process: an event loop that serves with the keys that its parent sends."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from enclave_server.admission import Admission
+from enclave_server.attester import Attester
+from enclave_server.chat.models import ModelTable
+from enclave_server.chat.service import ChatService
+from enclave_server.config import Config
+from enclave_server.keys import KeySet, decode_snapshot
+from enclave_server.log import Log
+from enclave_server.pool import EXIT_FAILED, MAX_SNAPSHOT_BYTES, SERIAL
+from enclave_server.replay import ReplayFilter
+from enclave_server.routes import TooOften, make_handler
+from enclave_server.server import Server
+from enclave_server.token_bucket import TokenBucket
+from protocol.binary_http import Response, ResponseEncoder
+from protocol.encapsulation import GatewayKey
+from protocol.evidence import Evidence
+from protocol.gateway import BareJson, ChunkedExchange, Gateway
+
+NONCE_BURST = 2.0
+"""Documents for nonces that may be made at once: twice a second's."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """An iterator that holds something until it is read to its end, or closed."""
+
+    async def aclose(self) -> None:
+        """Let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What every worker has from its parent by being forked; keys come by message."""
+
+    config: Config
+    listener: socket.socket
+    signing_key: RSAPrivateKey = field(repr=False)
+    attester: Attester
+    replays: ReplayFilter
+    models: ModelTable
+
+
+class State:
+    """What a worker serves with at the moment."""
+
+    def __init__(self, inheritance: Inheritance, keys: KeySet) -> None:
+        rate = inheritance.config.evidence.nonce_per_second
+        self._attester = inheritance.attester
+        self._bucket = TokenBucket(rate, max(1.0, NONCE_BURST * rate), time.monotonic())
+        self._keys = keys
+
+    def keyset(self) -> KeySet:
+        """Return the keys and the evidence of this moment, which belong together."""
+        return self._keys
+
+    def replace(self, keys: KeySet) -> None:
+        """Serve with `keys` from now on, and drop the ones before."""
+        self._keys = keys
+
+    def opening_keys(self) -> tuple[GatewayKey, ...]:
+        """Return the keys that open requests now."""
+        return self._keys.opening(time.time())
+
+    def signing_key(self) -> RSAPrivateKey:
+        """Return the key that signs answers."""
+        return self._keys.signing_key
+
+    def fresh_document(self, nonce: bytes) -> Evidence:
+        """Return evidence for the keys of this moment, made for `nonce`.
+
+        Raises TooOften when the rate is used up, and NsmError.
+        """
+        if not self._bucket.take(time.monotonic()):
+            raise TooOften
+        return self._attester.attest(self._keys.ohttp_keys, nonce)
+
+
+def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) -> int:
+    """Serve until SIGTERM, or until the parent is gone; return the exit status."""
+    signal.set_wakeup_fd(-1)  # the parent's
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # A terminal sends it to the whole group; the parent then says when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log = Log(worker=number)
+    sys.unraisablehook = lambda failure: log.event("unraisable", kind=failure.exc_type.__name__)
+    try:
+        return asyncio.run(_serve(inheritance, log, channel))
+    except Exception as failure:
+        # The text could quote a peer, so that only the place is told.
+        log.event("worker_failed", kind=type(failure).__name__, at=_place(failure))
+        return EXIT_FAILED
+
+
+async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> int:
+    serial, keys = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_key)
+    state = State(inheritance, keys)
+    chat = ChatService(inheritance.models, state.signing_key)
+    server = _make_server(inheritance, state, chat, log)
+    ending = _listen_to_parent(state, inheritance.signing_key, channel)
+    await server.start()
+    channel.send(SERIAL.pack(serial))
+    await ending.wait()
+    await server.drain(inheritance.config.server.grace_seconds)
+    chat.close()
+    return 0
+
+
+def _make_server(inheritance: Inheritance, state: State, chat: ChatService, log: Log) -> Server:
+    config = inheritance.config
+    admission = Admission(
+        inheritance.replays,
+        state.keyset,
+        window=config.replay.window_seconds,
+        require_date=config.replay.require_date,
+    )
+    gateway = Gateway(
+        state.opening_keys,
+        chat.dispatch,
+        admit=admission,
+        bare_json=BareJson.ACCEPTED if config.chat.bare_json else BareJson.REFUSED,
+        report=lambda failure: log.event(
+            "request_failed", kind=type(failure).__name__, at=_place(failure)
+        ),
+    )
+    handler = make_handler(state, gateway, unpadded)
+    return Server(inheritance.listener, handler, config.limits, log)
+
+
+def _listen_to_parent(
+    state: State, signing_key: RSAPrivateKey, channel: socket.socket
+) -> asyncio.Event:
+    """Take every key set that the parent sends; the event is set when it says to end."""
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+
+    def receive() -> None:
+        message = channel.recv(MAX_SNAPSHOT_BYTES)
+        if not message:
+            os._exit(EXIT_FAILED)  # without a parent nobody would take the keys away in time
+        serial, keys = decode_snapshot(message, signing_key)
+        state.replace(keys)
+        channel.send(SERIAL.pack(serial))
+
+    channel.setblocking(False)
+    loop.add_reader(channel, receive)
+    loop.add_signal_handler(signal.SIGTERM, ending.set)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    return ending
+
+
+async def unpadded(exchange: ChunkedExchange) -> AsyncIterator[bytes]:
+    """Yield an answer in sealed chunks as it comes: sizes and times show through."""
+    encoder, sealer = ResponseEncoder(), exchange.sealer
+    answer = await exchange.respond()
+    yield sealer.seal(encoder.start(answer.status, answer.headers))
+    if isinstance(answer, Response):
+        yield sealer.seal(encoder.content(answer.content))
+    else:
+        try:
+            async for piece in answer.content:
+                yield sealer.seal(encoder.content(piece))
+        finally:
+            if isinstance(answer.content, Closable):
+                await answer.content.aclose()
+    yield sealer.finish(encoder.finish())
+
+
+def _place(failure: BaseException) -> str:
+    """Return the file and line where `failure` was raised."""
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "nowhere"
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
