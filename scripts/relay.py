@@ -341,7 +341,8 @@ async def run(address: str, gateway: Gateway) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    print(json.dumps({"event": "ready", "listen": bound}), file=sys.stderr, flush=True)
+    for event in ({"event": "listening", "address": bound}, {"event": "ready"}):
+        print(json.dumps(event), file=sys.stderr, flush=True)
     await stop.wait()
     server.close()
 

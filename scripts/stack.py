@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
 START_SECONDS = 90.0  # a cold disk and a busy machine included; a warm start takes 2
 STOP_SECONDS = 20.0  # more than the grace time that the server gives what is running
+POLL_SECONDS = 0.1
 KEPT_LINES = 20_000
 # Has the kernel end a child whose parent has been killed (1 is PR_SET_PDEATHSIG), then becomes it.
 TIED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
@@ -38,7 +39,8 @@ class Child:
     def __init__(self, name: str, command: Sequence[str | Path], environment: dict[str, str]):
         self.name = name
         self.lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
-        self.ready: dict[str, object] | None = None
+        self.address = ""
+        self.ready = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "-S", "-c", TIED, *map(str, command)],
             stdin=subprocess.DEVNULL,
@@ -54,18 +56,20 @@ class Child:
         self.reader.start()
 
     def read(self) -> None:
-        """Keep all that the program writes, noticing that it is ready."""
+        """Keep all that the program writes, noticing where it listens and that it is ready."""
         for line in self.process.stdout or ():
             self.lines.append(line.rstrip("\n"))
-            with suppress(ValueError):
+            with suppress(ValueError, AttributeError):
                 event = json.loads(line)
-                if isinstance(event, dict) and event.get("event") == "ready":
-                    self.ready = event
+                if event.get("event") == "listening":
+                    self.address = self.address or str(event.get("address"))
+                elif event.get("event") == "ready":
+                    self.ready.set()
 
-    def wait_ready(self, report: Report) -> dict[str, object]:
-        """Return the line by which the program says that it is ready, with its address."""
+    def wait_ready(self, report: Report) -> None:
+        """Return when the program has said that it is ready."""
         begun = time.monotonic()
-        while self.ready is None:
+        while not self.ready.wait(POLL_SECONDS):
             waited = time.monotonic() - begun
             if self.process.poll() is not None:
                 self.reader.join()
@@ -73,8 +77,13 @@ class Child:
             if waited > START_SECONDS:
                 raise StackError(self.complaint(f"was not ready after {START_SECONDS:.0f} s"))
             report(self.name, waited)
-            time.sleep(0.02)
-        return self.ready
+
+    @property
+    def url(self) -> str:
+        """The URL of what the program listens at."""
+        if not self.address.startswith("tcp://"):
+            raise StackError(self.complaint("did not say where it listens"))
+        return "http://" + self.address.removeprefix("tcp://")
 
     def complaint(self, what: str) -> str:
         """Return a message with the program's last lines."""
@@ -156,7 +165,7 @@ class Stack:
         enclave = self.interpose("enclave", self.enclave)
         options = ["--listen", "tcp://127.0.0.1:0", "--connect", enclave]
         proxy = self.launch("host proxy", [PROGRAMS / "host-proxy", *options])
-        self.gateway = url_of(proxy)
+        self.gateway = proxy.url
         return proxy
 
     def start_relay(self) -> Child:
@@ -164,7 +173,7 @@ class Stack:
         gateway = self.interpose("gateway", self.gateway)
         options = ["--listen", "tcp://127.0.0.1:0", "--gateway", gateway]
         relay = self.launch("relay", [sys.executable, ROOT / "scripts" / "relay.py", *options])
-        self.relay = url_of(relay)
+        self.relay = relay.url
         return relay
 
     def launch(self, name: str, command: Sequence[str | Path]) -> Child:
@@ -185,11 +194,3 @@ class Stack:
     def broken(self) -> Child | None:
         """Return a part that has ended by itself."""
         return next((c for c in self.children if c.process.poll() is not None), None)
-
-
-def url_of(child: Child) -> str:
-    """Return the URL of what a part listens at."""
-    address = str((child.ready or {}).get("listen", ""))
-    if not address.startswith("tcp://"):
-        raise StackError(child.complaint("did not say where it listens"))
-    return "http://" + address.removeprefix("tcp://")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from stack import Child, Stack, silent, url_of
+from stack import Child, Stack, silent
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "scripts" / "deploy"
@@ -56,11 +56,11 @@ def reference_relay(gateway: str) -> Iterator[str]:
     child = Child("relay", [sys.executable, ROOT / "scripts" / "relay.py", *options], {})
     try:
         child.wait_ready(silent)
-        yield url_of(child)
+        yield child.url
     finally:
         child.stop()
     assert child.process.returncode == 0
-    assert len(child.lines) == 1  # it is ready; nothing about anyone
+    assert len(child.lines) == 2  # where it listens and that it is ready; nothing about anyone
 
 
 NGINX_CONF = """
