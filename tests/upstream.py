@@ -239,6 +239,7 @@ class StandInUpstream:
         self.requests: list[Received] = []
         self.connections = 0
         self.gone = 0
+        self.port = 0
         self._path, self._tls = path, tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -249,12 +250,6 @@ class StandInUpstream:
             return f"unix:{self._path}"
         return f"tcp://127.0.0.1:{self.port}"
 
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
     async def __aenter__(self) -> Self:
         if self._path is not None:
             self._server = await asyncio.start_unix_server(
@@ -264,6 +259,7 @@ class StandInUpstream:
             self._server = await asyncio.start_server(
                 self._accept, "127.0.0.1", 0, ssl=self._tls, limit=READ_SIZE
             )
+            self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(

@@ -15,6 +15,7 @@ from enclave_server.chat.errors import ChatError, Failure, UpstreamError
 from enclave_server.chat.faults import fault_in_stream
 
 DONE = "[DONE]"
+NO_ERROR = msgspec.Raw()
 DONE_EVENT = b"data: [DONE]\n\n"
 
 Outputs = Sequence[dict[str, Any]]
@@ -79,7 +80,7 @@ class ChatEvent(msgspec.Struct):
 
     choices: list[ChatPart] = msgspec.field(default_factory=list)
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = NO_ERROR
 
 
 class TextEvent(msgspec.Struct):
@@ -87,7 +88,7 @@ class TextEvent(msgspec.Struct):
 
     choices: list[TextPart] = msgspec.field(default_factory=list)
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = NO_ERROR
 
 
 @dataclass(slots=True)
@@ -184,8 +185,8 @@ class Recoder:
             event = self._decoder.decode(data)
         except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
             raise UpstreamError(Failure.BROKEN) from None
-        if event.error is not None:
-            raise fault_in_stream(bytes(event.error))
+        if (error := bytes(event.error)) not in (b"", b"null"):
+            raise fault_in_stream(error)
         self._usage = event.usage or self._usage
         parts = [part for part in event.choices if self._take(part)]
         return self._pass_on(parts) if parts else b""
