@@ -22,7 +22,7 @@ from enclave_server.keys import KeySet, decode_snapshot
 from enclave_server.log import Log
 from enclave_server.pool import EXIT_FAILED, MAX_SNAPSHOT_BYTES, SERIAL
 from enclave_server.replay import ReplayFilter
-from enclave_server.routes import TooOften, make_handler
+from enclave_server.routes import TooOften, make_handler, screen
 from enclave_server.server import Server
 from enclave_server.token_bucket import TokenBucket
 from protocol.binary_http import Response, ResponseEncoder
@@ -137,7 +137,7 @@ def _make_server(inheritance: Inheritance, state: State, chat: ChatService, log:
         ),
     )
     handler = make_handler(state, gateway, unpadded)
-    return Server(inheritance.listener, handler, config.limits, log)
+    return Server(inheritance.listener, handler, config.limits, log, screen=screen)
 
 
 def _listen_to_parent(
