@@ -1,5 +1,6 @@
 """Starts a real `enclave-server` process on a Unix socket, and asks it sealed questions."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -21,6 +22,7 @@ from protocol.binary_http import Request, Response, decode_response, encode_requ
 from protocol.encapsulation import encapsulate_request
 from protocol.evidence import Evidence, VerifiedEvidence, simulated_root, verify_evidence
 from protocol.key_config import KeyConfig, decode_key_configs
+from tests.upstream import Behaviour, StandInUpstream
 
 DEADLINE = 30.0
 """Seconds after which a test fails rather than hang; nothing is expected to take as long."""
@@ -192,6 +194,27 @@ upstream = "stand-in"
 [upstreams.stand-in]
 address = "{upstream}"
 """
+
+
+@contextlib.contextmanager
+def running_upstream(behaviour: Behaviour | None = None) -> Iterator[StandInUpstream]:
+    """Yield a stand-in upstream that answers from a thread of its own."""
+    upstream = StandInUpstream(behaviour)
+    started, ended = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with upstream:
+            started.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert started.wait(DEADLINE)
+        yield upstream
+    finally:
+        ended.set()
+        thread.join(DEADLINE)
 
 
 @contextlib.contextmanager
