@@ -290,7 +290,6 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
-    wbufsize = -1
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Log nothing."""
@@ -357,7 +356,6 @@ class _Handler(BaseHTTPRequestHandler):
                 sent += 1
                 if faults.cut_after == sent:
                     self.close_connection = True
-                    self.wfile.flush()
                     return
             pieces = []
         for piece in faults.pieces([sealer.finish(encoder.finish())]):
@@ -366,7 +364,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-        self.wfile.flush()
 
     def _plain(self, plain: Plain) -> None:
         self._head(plain.status, plain.media_type, plain.fields)
