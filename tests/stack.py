@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,50 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
-__all__ = ["Stack", "Tap", "needs_nginx", "nginx_relay", "reference_relay"]
+__all__ = [
+    "Stack",
+    "Tap",
+    "TappedStack",
+    "careless_relay",
+    "needs_nginx",
+    "nginx_relay",
+    "reference_relay",
+]
+
+
+class TappedStack(Stack):
+    """The whole stack with a pump before each of its parts, that of the relay included."""
+
+    def __init__(self, server_options: Sequence[str | Path] = ()) -> None:
+        self.taps: dict[str, Tap] = {}
+        self.opened = contextlib.ExitStack()
+        super().__init__(interpose=self.tap, server_options=server_options)
+
+    def tap(self, name: str, address: str) -> str:
+        """Put a pump before `address`; only the proxy wants a Unix socket."""
+        path = self.folder / f"{name}.tap" if address.startswith("unix:") else None
+        self.taps[name] = self.opened.enter_context(Tap(address, path))
+        return self.taps[name].address.replace("tcp://", "http://")
+
+    def start(self) -> None:
+        """Start all parts, and the pump before the relay."""
+        super().start()
+        self.relay = self.tap("relay", self.relay)
+
+    def stop(self) -> None:
+        """Stop all parts, then the pumps."""
+        super().stop()
+        self.opened.close()
+
+    @property
+    def captured(self) -> bytes:
+        """All bytes that passed any of the pumps, either way."""
+        return b"".join(bytes(tap.captured) for tap in self.taps.values())
+
+    @property
+    def written(self) -> str:
+        """All that the parts wrote to standard output and standard error so far."""
+        return "\n".join(line for child in self.children for line in child.lines)
 
 
 def parse(address: str) -> tuple[str, int] | str:
@@ -182,16 +225,24 @@ def careless_relay(gateway: str, folder: Path) -> Iterator[str]:
 
 @dataclass
 class Tap:
-    """A pump between two parts that records all bytes in both directions."""
+    """A pump between two parts that records all bytes in both directions.
+
+    It listens on a Unix socket at `path`, or else on a free port.
+    """
 
     target: str
+    path: Path | None = None
     captured: bytearray = field(default_factory=bytearray)
     connections: int = 0
     address: str = ""
 
     def __enter__(self) -> "Tap":
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
+        if self.path is None:
+            self.listener = socket.create_server(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
+        else:
+            self.listener = socket.create_server(str(self.path), family=socket.AF_UNIX)
+            self.address = f"unix:{self.path}"
         self.open: list[socket.socket] = []
         self.lock = threading.Lock()
         threading.Thread(target=self.accept, daemon=True).start()
