@@ -1,0 +1,80 @@
+"""Measure what a request costs, and print, keep and draw it.
+
+    scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
+
+ROWS are some of: crypto, server, memory, evidence (default: all). Everything in one table
+comes from one run. Prints tables, writes FILE (docs/bench.json) and a picture (docs/bench.svg).
+Machines differ and are noisy: compare rows of one run with each other, not with other runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benching import evidence, floor, memory, picture, server
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Rows = dict[str, dict[str, float]]
+SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
+    "crypto": ("CPU microseconds of the cryptography", floor.rows),
+    "server": ("the server under load", server.rows),
+    "memory": ("memory of idle connections", memory.rows),
+    "evidence": ("evidence, signatures, replays", evidence.rows),
+}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path, default=ROOT / "docs/bench.json")
+    parser.add_argument("--svg", type=Path, default=ROOT / "docs/bench.svg")
+    parser.add_argument("sections", nargs="*", metavar="ROWS", choices=[*SECTIONS, []])
+    return parser.parse_args()
+
+
+def machine() -> dict[str, object]:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown",
+    )
+    return {"processor": model, "python": platform.python_version(), "date": time.strftime("%F")}
+
+
+def show(title: str, rows: Rows) -> None:
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    width = max(len(name) for name in rows)
+    print(f"\n{title}\n{'':{width}}" + "".join(f"{name:>22}" for name in columns))
+    for name, row in rows.items():
+        cells = (f"{row[column]:>22,.2f}" if column in row else " " * 22 for column in columns)
+        print(f"{name:{width}}" + "".join(cells), flush=True)
+
+
+def main() -> int:
+    options = parse()
+    measured: dict[str, object] = {"machine": machine(), "quick": options.quick}
+    pictured: dict[str, Rows] = {}
+    for name in options.sections or SECTIONS:
+        title, measure = SECTIONS[name]
+        print(f"measuring: {title} …", file=sys.stderr, flush=True)
+        rows = measure(options.quick)
+        show(title, rows)
+        measured[name] = pictured[title] = rows
+    options.json.parent.mkdir(exist_ok=True)
+    options.json.write_text(json.dumps(measured, indent=1) + "\n")
+    options.svg.write_text(picture.draw(pictured))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
