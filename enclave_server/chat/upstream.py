@@ -34,6 +34,12 @@ class Link:
     http: httpcore.AsyncHTTP11Connection
     stream: SocketStream
 
+    def is_clean(self) -> bool:
+        """Whether the next answer on it can only be the answer to the next request."""
+        # What arrived after the end of an answer waits inside httpcore, which has no other way
+        # to ask. It would be taken for the answer to another person's request.
+        return self.http.is_idle() and self.http._h11_state.trailing_data == (b"", False)
+
 
 @contextmanager
 def _failures() -> Iterator[None]:
@@ -131,7 +137,7 @@ class UpstreamConnections:
     def release(self, link: Link) -> None:
         """Take back a connection after its exchange."""
         self._in_use -= 1
-        if link.http.is_idle() and len(self._idle) < self.upstream.idle_connections:
+        if link.is_clean() and len(self._idle) < self.upstream.idle_connections:
             self._idle.append(link)
         else:
             link.stream.close()
