@@ -11,7 +11,7 @@ from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import table
-from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_pcrs
+from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_pcrs, read_root
 from oblivious_client.sealing import Framing
 
 HELP = f"""\
@@ -32,6 +32,7 @@ where to ask (one of them):
 what to demand of the enclave before anything is sent:
   --pcrs FILE          the measurements that `nitro-cli build-enclave` printed  [OBLIVIOUS_PCRS]
   --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
+  --root FILE          trust this root certificate, not AWS's: for emulated enclaves
   --allow-simulated    accept a simulated enclave, which proves nothing; for trials
   --no-cache           fetch the evidence even if what was verified before still holds
 
@@ -92,6 +93,7 @@ def policy(options: argparse.Namespace) -> Policy:
         pcrs=read_pcrs(Path(pcrs)) if pcrs else None,
         simulated=Simulated.ALLOWED if options.allow_simulated else Simulated.REFUSED,
         max_age=options.max_age,
+        root=read_root(options.root) if options.root else None,
     )
 
 
@@ -122,6 +124,7 @@ def _parser() -> _Parser:
     parser.add_argument("--proxy")
     parser.add_argument("--pcrs")
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
+    parser.add_argument("--root", type=Path)
     parser.add_argument("--allow-simulated", action="store_true")
     parser.add_argument("--no-cache", action="store_true")
     return parser

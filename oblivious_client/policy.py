@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
@@ -90,11 +91,15 @@ class Simulated(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Pinned measurements, the oldest document in seconds, and what to do with simulated ones."""
+    """Pinned measurements, the oldest document in seconds, and what to do with simulated ones.
+
+    `root` is AWS's, unless an emulated enclave is to be tried out.
+    """
 
     pcrs: Mapping[int, bytes] | None = None
     simulated: Simulated = Simulated.REFUSED
     max_age: float = MAX_AGE_SECONDS
+    root: x509.Certificate | None = None
 
     def verify(
         self, evidence: Evidence, *, now: float, nonce: bytes | None = None
@@ -142,7 +147,8 @@ class Policy:
     def fingerprint(self) -> str:
         """Return a digest of the policy, so that a laxer one never lends out its evidence."""
         pcrs = {str(index): value.hex() for index, value in (self.pcrs or {}).items()}
-        text = json.dumps([pcrs, self.simulated.value, self.max_age], sort_keys=True)
+        root = self.root.fingerprint(hashes.SHA256()).hex() if self.root is not None else ""
+        text = json.dumps([pcrs, self.simulated.value, self.max_age, root], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _refusal(self, reason: AttestationReason) -> EvidenceRefused:
@@ -153,7 +159,7 @@ class Policy:
 
     def _root(self, evidence: Evidence) -> bytes | x509.Certificate:
         if evidence.platform is not Platform.SIMULATED or self.simulated is Simulated.REFUSED:
-            return AWS_ROOT_G1
+            return self.root or AWS_ROOT_G1
         return simulated_root(evidence.document)
 
 
@@ -177,6 +183,17 @@ def read_pcrs(path: Path) -> dict[int, bytes]:
         raise UsageError(f"cannot read {path}: {error.strerror}", advice=advice) from error
     except ValueError as error:
         raise UsageError(f"{path} holds no measurements: {error}", advice=advice) from error
+
+
+def read_root(path: Path) -> x509.Certificate:
+    """Return the certificate in a PEM file."""
+    advice = "name a PEM file with one certificate"
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", advice=advice) from error
+    except ValueError as error:
+        raise UsageError(f"{path} holds no certificate", advice=advice) from error
 
 
 def _malformed() -> EvidenceRefused:
