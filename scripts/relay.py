@@ -32,7 +32,7 @@ ANSWER_SECONDS = 300.0  # without a byte from the gateway; a long answer in one 
 CONNECT_SECONDS = 10.0
 LINGER_SECONDS = 5.0  # for an upload that is refused, so that its sender can read why
 CONNECTIONS = 1000
-REFRESH_SECONDS = 1.0  # a copy younger than this is not renewed, whoever asks
+RENEW_SECONDS = 1.0  # at most this often is a copy renewed before its time
 
 Headers = list[tuple[bytes, bytes]]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -110,6 +110,8 @@ class Copy:
     body: bytes = b""
     fetched: float = 0.0
     expires: float = 0.0
+    renewed: float = float("-inf")
+    suspect: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -237,7 +239,7 @@ class Relay:
         head = await self.gateway.response(upstream)
         if head.status_code == 422:  # perhaps the keys have changed
             for copy in self.copies.values():
-                copy.expires = min(copy.expires, copy.fetched + REFRESH_SECONDS)
+                copy.suspect = True
         await wire.send(h11.Response(status_code=head.status_code, headers=passed_back(head)))
         async for data in upstream.body():
             await wire.send(h11.Data(data=data))
@@ -248,8 +250,10 @@ class Relay:
         copy = self.copies[path]
         async with copy.lock:
             now = time.monotonic()
-            renew = b"no-cache" in fields.get(b"cache-control", b"")
-            if now >= copy.expires or (renew and now >= copy.fetched + REFRESH_SECONDS):
+            doubted = copy.suspect or b"no-cache" in fields.get(b"cache-control", b"")
+            if doubted and now >= copy.renewed + RENEW_SECONDS:
+                copy.renewed, copy.expires = now, now
+            if now >= copy.expires:
                 await self.fetch(path, copy, now)
         age = b"%d" % (time.monotonic() - copy.fetched)
         headers = [*copy.headers, (b"age", age)]
@@ -275,6 +279,7 @@ class Relay:
                 raise RefusalError(502) from error
         copy.headers, copy.body = passed_back(head), body
         copy.fetched, copy.expires = now, now + max_age(copy.headers)
+        copy.suspect = False
 
 
 def sealed_head(fields: dict[bytes, bytes]) -> Headers:

@@ -258,24 +258,23 @@ def test_a_client_may_have_the_copy_renewed_but_not_often(
         numbered(path, "max-age=60")
         renew = b"Cache-Control: no-cache\r\n"
         assert (await path.keys())[0] == b"copy 1"
-        assert (await path.keys(renew))[0] == b"copy 1"
-        monkeypatch.setattr(relay, "REFRESH_SECONDS", 0.0)
         assert (await path.keys(renew))[0] == b"copy 2"
-        assert (await path.keys())[0] == b"copy 2"
+        assert (await path.keys(renew))[0] == b"copy 2"
+        monkeypatch.setattr(relay, "RENEW_SECONDS", 0.0)
+        assert (await path.keys(renew))[0] == b"copy 3"
+        assert (await path.keys())[0] == b"copy 3"
 
     run(tmp_path, test)
 
 
-def test_a_refused_key_makes_the_copies_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay, "REFRESH_SECONDS", 0.0)
-
+def test_a_refused_key_makes_the_copies_old(tmp_path: Path) -> None:
     async def test(path: Trial) -> None:
         numbered(path, "max-age=60")
         assert (await path.keys())[0] == b"copy 1"
         assert await path.talk(post(b"sealed to an old key")) == [(422, check.PROBLEM)]
         assert (await path.keys())[0] == b"copy 3"  # the second arrival was the request
+        assert await path.talk(post(b"again")) == [(422, check.PROBLEM)]
+        assert (await path.keys())[0] == b"copy 3"  # too soon
 
     run(tmp_path, test)
 
