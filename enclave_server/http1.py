@@ -38,7 +38,7 @@ _QUERY = rb"(?:[?%b]++|%%[0-9A-Fa-f]{2})*+" % _PCHAR
 _AUTHORITY = rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?"
 _HOST = re.compile(_AUTHORITY)
 _TARGET = re.compile(
-    rb"(?:(?P<path>%b)|https?://%b(?P<absolute>%b)?)(?:\?(?P<query>%b))?"
+    rb"(?:(?P<path>%b)|(?i:https?)://%b(?P<absolute>%b)?)(?:\?(?P<query>%b))?"
     % (_PATH, _AUTHORITY, _PATH, _QUERY)
 )
 

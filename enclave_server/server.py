@@ -1,6 +1,7 @@
 """Connections of outer HTTP, on asyncio, over an injected listening socket."""
 
 import asyncio
+import resource
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ __all__ = ["Counters", "Handler", "OuterRequest", "OuterResponse", "Screen", "Se
 
 # How often the log tells what happened, in seconds.
 REPORT_SECONDS = 10.0
+
+# Standard streams, event loop, listener, security module, files that are open for a moment.
+SPARE_DESCRIPTORS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Server:
 
     async def start(self) -> None:
         """Begin to accept connections."""
+        _allow_descriptors(self._shared.limits)
         loop = asyncio.get_running_loop()
         self._shared.loop = loop
         loop.set_exception_handler(self._report_failure)
@@ -121,3 +126,13 @@ class Server:
     def _report_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log a failure that nobody awaits, without asyncio's text: it can quote what arrived."""
         self._log.event("loop_failed", kind=type(context.get("exception")).__name__)
+
+
+def _allow_descriptors(limits: Limits) -> None:
+    """Let the process open what the limits promise: each request may need an upstream as well."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + limits.refusals + limits.requests + SPARE_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,98 @@
+"""How addresses are written, and what listening on them does to what is there."""
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from enclave_server.addresses import (
+    Address,
+    TcpAddress,
+    UnixAddress,
+    VsockAddress,
+    bound_address,
+    listen_socket,
+    parse_address,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("vsock://3:5000", VsockAddress(3, 5000)),
+        ("vsock://any:5000", VsockAddress(0xFFFFFFFF, 5000)),
+        ("vsock://16:4294967294", VsockAddress(16, 0xFFFFFFFE)),
+        ("tcp://127.0.0.1:0", TcpAddress("127.0.0.1", 0)),
+        ("tcp://[::1]:5000", TcpAddress("::1", 5000)),
+        ("tcp://localhost:65535", TcpAddress("localhost", 65535)),
+        ("unix:/run/a b.sock", UnixAddress("/run/a b.sock")),
+        ("unix:relative", UnixAddress("relative")),
+    ],
+)
+def test_parse_and_write(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "unix:", "unix:a\0b", "tcp://", "tcp://a", "tcp://a:", "tcp://a:-1", "tcp://a:65536"),
+        *(
+            "tcp://a:1/",
+            "tcp://a@b:1",
+            "tcp://::1:1",
+            "tcp://a:\u0661",
+            "http://a:1",
+            "127.0.0.1:80",
+        ),
+        *("vsock://a:1", "vsock://-1:1", "vsock://4294967296:1", "vsock://3:4294967295"),
+    ],
+)
+def test_what_is_not_an_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_address(text)
+
+
+def test_listen_on_tcp() -> None:
+    with listen_socket(parse_address("tcp://127.0.0.1:0")) as listener:
+        address = bound_address(listener)
+        assert isinstance(address, TcpAddress)
+        assert address.port > 0
+        assert not listener.getblocking()
+        socket.create_connection((address.host, address.port), 5).close()
+
+
+def test_listen_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    with listen_socket(UnixAddress(str(path))) as listener:
+        assert bound_address(listener) == UnixAddress(str(path))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    address = UnixAddress(str(tmp_path / "server.sock"))
+    listen_socket(address).close()
+    listen_socket(address).close()
+
+
+def test_a_living_server_keeps_its_socket(tmp_path: Path) -> None:
+    address = UnixAddress(str(tmp_path / "server.sock"))
+    with listen_socket(address), pytest.raises(FileExistsError, match="another server"):
+        listen_socket(address)
+    assert Path(address.path).is_socket()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_nothing_but_a_socket_is_removed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "precious"
+    if kind == "file":
+        path.write_text("keep")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError, match="not a socket"):
+        listen_socket(UnixAddress(str(path)))
+    assert path.is_symlink() or path.exists()
