@@ -14,7 +14,7 @@ import trustme
 
 from enclave_server.addresses import TcpAddress, VsockAddress, parse_address
 from enclave_server.chat import backend
-from enclave_server.chat.backend import READ_AHEAD, SocketStream, connect
+from enclave_server.chat.backend import READ_AHEAD, WRITE_TOGETHER, SocketStream, connect
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable, Upstream, embedded_model
 from enclave_server.chat.upstream import JSON_TYPE, UpstreamConnections
@@ -358,7 +358,22 @@ def test_writing_waits_for_the_reader_and_times_out() -> None:
         theirs.close()
         await asyncio.sleep(0.05)
         with pytest.raises(httpcore.WriteError):
-            await stream.write(b"x")
+            await stream.write(b"x" * WRITE_TOGETHER)
+
+    asyncio.run(pair(task))
+
+
+def test_short_writes_go_out_together_before_a_read() -> None:
+    async def task(stream: SocketStream, theirs: socket.socket) -> None:
+        await stream.write(b"head")
+        await stream.write(b"body")
+        with pytest.raises(BlockingIOError):
+            theirs.recv(100)
+        assert stream.handed_over == 0
+        with pytest.raises(httpcore.ReadTimeout):
+            await stream.read(1, timeout=0.01)
+        assert theirs.recv(100) == b"headbody"
+        assert stream.handed_over == 8
 
     asyncio.run(pair(task))
 

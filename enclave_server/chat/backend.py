@@ -15,6 +15,9 @@ from enclave_server.chat.models import Upstream
 # Read ahead of the reader, at most about twice this for each connection.
 READ_AHEAD = 16 * 1024
 
+# Shorter writes are gathered until something is read.
+WRITE_TOGETHER = 64 * 1024
+
 # RFC 8305, Section 5: the recommended delay before the next address is tried as well.
 NEXT_ADDRESS_SECONDS = 0.25
 
@@ -29,6 +32,7 @@ class SocketStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self.handed_over = 0
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
+        self._unsent = bytearray()
         self._ended = False
         self._error: Exception | None = None
         self._writable = asyncio.Event()
@@ -82,7 +86,12 @@ class SocketStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     # The parameter `timeout` is httpcore's interface.
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """Return up to `max_bytes` octets, or none at the end; raises httpcore's read errors."""
+        """Return up to `max_bytes` octets, or none at the end; raises httpcore's errors.
+
+        What was written before is sent first.
+        """
+        if self._unsent:
+            self._flush()
         try:
             async with asyncio.timeout(timeout):
                 await self._readable.wait()
@@ -98,11 +107,11 @@ class SocketStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Hand `buffer` over and wait until there is room again; raises httpcore's write errors."""
-        if self._ended or self._connected.is_closing():
-            raise httpcore.WriteError
-        self.handed_over += len(buffer)
-        self._connected.write(buffer)
+        """Take `buffer`, and wait until there is room for more; raises httpcore's write errors."""
+        self._unsent += buffer
+        if len(self._unsent) < WRITE_TOGETHER:
+            return  # a request's head and body go out together, when the answer is waited for
+        self._flush()
         try:
             async with asyncio.timeout(timeout):
                 await self._writable.wait()
@@ -110,6 +119,13 @@ class SocketStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise httpcore.WriteTimeout from None
         if self._error is not None:
             raise httpcore.WriteError
+
+    def _flush(self) -> None:
+        if self._ended or self._connected.is_closing():
+            raise httpcore.WriteError
+        self.handed_over += len(self._unsent)
+        self._connected.write(bytes(self._unsent))
+        self._unsent.clear()
 
     def close(self) -> None:
         """Close at once, so that the upstream notices."""
