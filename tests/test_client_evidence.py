@@ -34,8 +34,10 @@ def gateway() -> Iterator[StandInGateway]:
         yield running
 
 
-def ask(gateway: StandInGateway, policy: Policy = ALLOWED, **options: EvidenceCache) -> str:
-    with ObliviousClient(gateway.url, policy=policy, **options) as client:
+def ask(
+    gateway: StandInGateway, policy: Policy = ALLOWED, cache: EvidenceCache | None = None
+) -> str:
+    with ObliviousClient(gateway.url, policy=policy, cache=cache) as client:
         return client.chat("hello", model=MODEL).text
 
 

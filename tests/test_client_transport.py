@@ -221,6 +221,11 @@ def test_a_rotated_key_is_fetched_anew_and_asked_once_more(gateway: StandInGatew
     assert len(gateway.chat.inner) == 1
     first, second = gateway.posts()
     assert first.body != second.body
+    # A relay must not answer the second time with what it kept.
+    assert [arrived.field("cache-control") for arrived in gateway.arrived[::2]] == [
+        None,
+        "no-cache",
+    ]
 
 
 def test_a_key_that_stays_unknown_is_tried_twice_and_no_more(gateway: StandInGateway) -> None:
