@@ -112,7 +112,8 @@ def _facts(
         yield "", SIMULATED_WARNING
     yield "module", attestation.module_id
     yield "signature", "ES384, holds"
-    root = "its own throw-away root" if simulated else "the AWS Nitro Enclaves root G1"
+    genuine = "the AWS Nitro Enclaves root G1" if policy.root is None else "the root of --root"
+    root = "its own throw-away root" if simulated else genuine
     yield "chain", f"{len(attestation.cabundle) + 1} certificates lead to {root}"
     age = now - attestation.timestamp / 1000
     made = moment(attestation.timestamp // 1000)
