@@ -87,7 +87,7 @@ class KeyKeeper:
 
     def _listable(self, now: float, *, settled: bool) -> tuple[TimedKey, ...]:
         keys = self._ring.listed(now)
-        is_announced = settled or keys[0].key is self._announced
+        is_announced = settled or keys[0].key.config == self._announced
         return keys if is_announced or len(keys) == 1 else keys[1:]
 
     def _publish(self, keys: tuple[TimedKey, ...], now: float) -> None:
@@ -95,6 +95,6 @@ class KeyKeeper:
         check_clock(now, {"security module": document_time(evidence.document)})
         end = certificate_end(evidence.document)
         self._publication = publish(keys, evidence, end)
-        self._announced = keys[0].key
+        self._announced = keys[0].key.config
         soonest = now + min(RETRY_SECONDS, self._refresh)
         self._refresh_at = max(soonest, min(now + self._refresh, end - RENEWAL_SECONDS))

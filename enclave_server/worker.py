@@ -22,7 +22,7 @@ from enclave_server.keys import KeySet, decode_snapshot
 from enclave_server.log import Log
 from enclave_server.pool import EXIT_FAILED, MAX_SNAPSHOT_BYTES, SERIAL
 from enclave_server.replay import ReplayFilter
-from enclave_server.routes import TooOften, make_handler, screen, screen
+from enclave_server.routes import TooOften, make_handler, screen
 from enclave_server.server import Server
 from enclave_server.token_bucket import TokenBucket
 from protocol.binary_http import Response, ResponseEncoder

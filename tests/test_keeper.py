@@ -1,5 +1,7 @@
 """Tests of what happens to keys and evidence as time passes, by a clock that the tests set."""
 
+import gc
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
@@ -9,6 +11,7 @@ from enclave_server.keeper import RENEWAL_SECONDS, RETRY_SECONDS, KeyKeeper
 from enclave_server.keys import KeySet, Schedule
 from enclave_server.nsm import Description, NsmError
 from enclave_server.simulated import SimulatedSecurityModule
+from protocol.encapsulation import GatewayKey
 from protocol.evidence import Platform, simulated_root, verify_evidence
 from protocol.key_config import decode_key_configs
 
@@ -127,6 +130,25 @@ def test_the_old_key_retires_and_ends() -> None:
     assert case.opening() == [new, old]
     assert case.step(1)
     assert (case.opening(), case.listed()) == ([new], [new])
+
+
+def held(key_id: int) -> int:
+    """Return how many keys of this identifier the whole process holds."""
+    gc.collect()
+    keys = [item for item in gc.get_objects() if isinstance(item, GatewayKey)]
+    return sum(key.key_id == key_id for key in keys)
+
+
+def test_a_key_that_ended_is_not_held_even_while_its_successor_has_no_evidence() -> None:
+    case = Case()
+    (old,) = case.listed()
+    elsewhere = held(old) - 1
+    case.step(23 * HOUR - 10)
+    case.module.fails = True
+    case.step(10)
+    assert held(old) == 1 + elsewhere
+    case.step(HOUR + 600)
+    assert held(old) == elsewhere
 
 
 def test_without_grace_a_key_ends_as_it_retires() -> None:

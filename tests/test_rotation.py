@@ -19,7 +19,7 @@ from tests.enclave import (
     verified,
 )
 
-LIFETIME, ANNOUNCE, GRACE = 4.0, 2.0, 2.0
+LIFETIME, ANNOUNCE, GRACE = 4.0, 2.0, 3.0
 CONFIG = (
     stand_in_config("unix:/nonexistent")
     + f"[keys]\nlifetime_seconds={LIFETIME}\nannounce_seconds={ANNOUNCE}\ngrace_seconds={GRACE}\n"

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -85,6 +86,14 @@ def test_one_worker_serves_and_ends() -> None:
         assert enclave.stop() == 0
         assert not Path(enclave.path).exists()
         wait_until_gone(pids)
+
+
+def test_the_log_names_the_port_that_the_system_chose() -> None:
+    with running_enclave(arguments=["--listen", "tcp://127.0.0.1:0"]) as enclave:
+        host, port = enclave.wait_for("ready")["address"].removeprefix("tcp://").split(":")
+        with socket.create_connection((host, int(port)), DEADLINE) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n")
+            assert connection.recv(64).startswith(b"HTTP/1.1 200 ")
 
 
 def test_an_interrupt_ends_it_as_well() -> None:
