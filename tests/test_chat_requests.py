@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat.models import Model, ModelTable, Upstream
+from enclave_server.chat.schema import ChatRequest
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.strict_json import MAX_DEPTH, MAX_VALUES
 from protocol.binary_http import Request, Response
@@ -356,3 +359,36 @@ def test_everything_that_is_allowed_reaches_the_upstream(tmp_path: Path) -> None
 def test_schema_within_the_limit_is_accepted() -> None:
     answer, _ = ask(schema_of_depth(MAX_DEPTH - 10))
     assert answer.status == 503
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+FIELDS = sorted(ChatRequest.__struct_fields__)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(), VALUES, max_size=5))
+def test_any_json_gets_a_status_of_its_own(fields: dict[str, Any]) -> None:
+    body = {"messages": HELLO, **fields, "model": "other"}
+    answer, error = ask(body)
+    assert answer.status in (400, 404)
+    assert error["message"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), VALUES)))
+def test_any_messages_get_a_status_of_their_own(messages: list[Any]) -> None:
+    answer, _ = ask({"messages": messages, "model": "other"})
+    assert answer.status in (400, 404)
+
+
+@settings(deadline=None)
+@given(st.binary() | st.text().map(str.encode), st.integers(0, 60))
+def test_any_bytes_are_refused(data: bytes, at: int) -> None:
+    whole = json.dumps({"model": "other", "messages": HELLO}).encode()
+    for body in (data, whole[:at] + data + whole[at:], whole[:at]):
+        answer, _ = ask(body)
+        assert answer.status in (400, 404)

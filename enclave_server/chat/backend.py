@@ -93,8 +93,9 @@ class SocketStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if self._unsent:
             self._flush()
         try:
-            async with asyncio.timeout(timeout):
-                await self._readable.wait()
+            if not self._readable.is_set():
+                async with asyncio.timeout(timeout):
+                    await self._readable.wait()
         except TimeoutError:
             raise httpcore.ReadTimeout from None
         if not self._buffer and self._error is not None:
