@@ -51,6 +51,11 @@ class Narrator:
         """Print a line."""
         self.display.say(text)
 
+    def fail(self, text: str) -> None:
+        """Print an error whose last line says what happened."""
+        *before, sentence = text.split("\n")
+        self.say("\n".join([*before, f"error: {sentence}"]))
+
 
 def describe(stack: Stack, narrator: Narrator, seconds: float) -> None:
     """Say what has been started."""
@@ -93,7 +98,7 @@ def serve(stack: Stack, narrator: Narrator) -> int:
     while (broken := stack.broken()) is None:
         time.sleep(WATCH_SECONDS)
     status = broken.process.returncode
-    narrator.say("error: " + broken.complaint(f"ended by itself with status {status}"))
+    narrator.fail(broken.complaint(f"ended by itself with status {status}"))
     return 1
 
 
@@ -108,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return serve(stack, narrator)
             return ask(stack, " ".join(arguments.question), narrator)
     except StackError as error:
-        narrator.say(f"error: {error}")
+        narrator.fail(str(error))
         return 1
     except Stopped:
         narrator.say("stopped" if arguments.serve else "interrupted")

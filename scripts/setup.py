@@ -381,7 +381,8 @@ def main() -> int:
         set_up(arguments.lock, display)
     except SetupError as error:
         display.clear()
-        print(f"error: {error}", file=sys.stderr)
+        *before, sentence = str(error).split("\n")
+        print(*before, f"error: {sentence}", sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         display.clear()
