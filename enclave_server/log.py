@@ -5,6 +5,7 @@ reads the log line up arrivals here with arrivals at a relay. They are counted b
 (route name and status), and each class is one line of a report.
 """
 
+import contextlib
 import json
 import re
 import sys
@@ -48,8 +49,10 @@ class Log:
         """Write one line: a name of ours with counts, sizes, durations and outcome classes."""
         values: dict[str, Value] = {"event": name, **self._context, **fields}
         line = {"time": round(self._clock(), 3)} | {k: _plain(v) for k, v in values.items()}
-        self._stream.write(json.dumps(line) + "\n")
-        self._stream.flush()
+        # A reader of the log that went away is no reason to stop serving.
+        with contextlib.suppress(OSError):
+            self._stream.write(json.dumps(line) + "\n")
+            self._stream.flush()
 
     def request(self, route: str, status: int, received: int, sent: int, seconds: float) -> None:
         """Count a request that ended: octets of both bodies, and seconds from head to answer."""

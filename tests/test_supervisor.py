@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.enclave import (
     Enclave,
     chat_request,
     models_request,
+    private_directory,
     running_enclave,
     running_upstream,
     stand_in_config,
@@ -109,6 +111,23 @@ def test_the_log_is_json_and_says_that_evidence_is_simulated() -> None:
     lines = [json.loads(line) for line in enclave.text.splitlines()]
     assert all({"time", "event"} <= line.keys() for line in lines)
     assert enclave.events("simulated_evidence")
+
+
+def test_a_log_that_nobody_reads_any_more_ends_nothing() -> None:
+    with private_directory() as directory:
+        config = directory / "config.toml"
+        config.write_text(stand_in_config("unix:/nonexistent"))
+        path = directory / "s"
+        command = [sys.executable, "-m", "enclave_server", "--listen", f"unix:{path}"]
+        with subprocess.Popen(
+            [*command, "--config", str(config)], stderr=subprocess.PIPE
+        ) as process:
+            assert process.stderr is not None
+            assert any(b'"ready"' in line for line in process.stderr)
+            process.stderr.close()
+            enclave = Enclave(str(path), process)
+            assert enclave.ask(models_request()).status == 200
+            assert enclave.stop() == 0
 
 
 def test_all_workers_have_the_same_keys() -> None:
