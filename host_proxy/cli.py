@@ -20,9 +20,18 @@ OWN_DESCRIPTORS: Final = 64 + 2 * PIPES  # listeners, pipes, the interpreter's o
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy and return its exit code."""
     try:
-        options = from_command_line(sys.argv[1:] if arguments is None else arguments)
+        proxy = _open(sys.argv[1:] if arguments is None else arguments)
     except AddressError as error:
         return _say(f"{error} (see host-proxy --help)", 2)
+    except ListenError as error:
+        return _say(str(error), 1)
+    gc.freeze()  # what is here now stays: the collector need not look at it again
+    proxy.run()
+    return 0
+
+
+def _open(arguments: Sequence[str]) -> Proxy:
+    options = from_command_line(arguments)
     _raise_descriptor_limit(options)
     proxy = Proxy(
         options,
@@ -30,15 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notifier=Notifier(os.environ),
         watchdog=watchdog_seconds(os.environ),
     )
-    try:
-        proxy.open()
-    except AddressError as error:
-        return _say(str(error), 2)
-    except ListenError as error:
-        return _say(str(error), 1)
-    gc.freeze()  # what is here now stays: the collector need not look at it again
-    proxy.run()
-    return 0
+    proxy.open()
+    return proxy
 
 
 def _say(sentence: str, code: int) -> int:

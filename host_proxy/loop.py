@@ -122,20 +122,19 @@ class Loop:
                 doomed.clear()
 
     def _run_timers(self) -> float | None:
-        """Call what is due and return the seconds until the next, None if there is none."""
+        """Call what is due and return the seconds that epoll may wait, None for ever."""
         timers = self._timers
-        while timers:
+        while timers and self._running:
             first = timers[0]
-            if first.callback is None:
-                heapq.heappop(timers)
-                continue
-            delay = first.when - time.monotonic()
-            if delay > 0:
-                return 0 if self._doomed else delay
+            if first.callback is not None:
+                delay = first.when - time.monotonic()
+                if delay > 0:
+                    return 0 if self._doomed else delay
             heapq.heappop(timers)
             callback, first.callback = first.callback, None
-            callback()
-        return 0 if self._doomed else None
+            if callback is not None:
+                callback()
+        return 0 if self._doomed or not self._running else None
 
     def shut_down(self) -> None:
         """Release the loop's own descriptors."""

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
+from host_proxy.addresses import AddressError
+
 FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 
 
@@ -44,7 +46,10 @@ def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
 
 
 def passed_sockets(environment: MutableMapping[str, str]) -> dict[str, socket.socket]:
-    """Take the listening sockets meant for this process, by name; for no child to see again."""
+    """Take the listening sockets meant for this process, by name; for no child to see again.
+
+    Raises AddressError if one of them is not an open socket.
+    """
     pid, count, names = (
         environment.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
     )
@@ -53,7 +58,14 @@ def passed_sockets(environment: MutableMapping[str, str]) -> dict[str, socket.so
     named = names.split(":") if names else []
     passed: dict[str, socket.socket] = {}
     for index in range(int(count)):
-        os.set_inheritable(FIRST_FD + index, False)
         name = named[index] if index < len(named) else "unknown"
-        passed[name] = socket.socket(fileno=FIRST_FD + index)
+        passed[name] = _passed_socket(FIRST_FD + index)
     return passed
+
+
+def _passed_socket(fd: int) -> socket.socket:
+    try:
+        os.set_inheritable(fd, False)
+        return socket.socket(fileno=fd)
+    except OSError as error:
+        raise AddressError(f"descriptor {fd} that systemd passed is not open") from error
