@@ -97,7 +97,7 @@ def tree_bytes(path: Path) -> int:
 
 
 def watch(command: Sequence[str | Path], label: str, display: Display) -> None:
-    """Run `command`, showing that and how it goes on; raise CommandError if it ends with an error."""
+    """Run `command`, showing how it goes on; raise CommandError if it ends with an error."""
     lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
     begun = time.monotonic()
     display.shown = begun
