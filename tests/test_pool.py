@@ -1,6 +1,7 @@
 """Tests of forked workers, with workers that only acknowledge what they are sent."""
 
 import contextlib
+import functools
 import io
 import os
 import select
@@ -12,10 +13,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from enclave_server import pool as pool_module
-from enclave_server.keys import KeySet
+from enclave_server.keys import KeySet, decode_snapshot
 from enclave_server.log import Log
 from enclave_server.pool import MAX_SNAPSHOT_BYTES, SERIAL, Pool, Run
-from tests.test_keys import SIGNING_KEY, decode_snapshot, made_key_set
+from tests.test_keys import SIGNING_KEY, made_key_set
 
 DEADLINE = 20.0
 
@@ -47,6 +48,10 @@ def running(size: int, run: Run = acknowledge) -> Iterator[Pool]:
         pool.signal(signal.SIGKILL)
         while pool.workers:
             pool.watch(time.monotonic())
+
+
+def has_failed(pool: Pool, times: int) -> bool:
+    return pool.failures == times
 
 
 def pids(pool: Pool) -> list[int]:
@@ -104,7 +109,7 @@ def test_failures_before_the_first_service_are_counted_and_slow_down() -> None:
 
     with running(1, fail) as pool:
         for failures in (1, 2, 3):
-            tend_until(pool, lambda expected=failures: pool.failures == expected)
+            tend_until(pool, functools.partial(has_failed, pool, failures))
             started.append(time.monotonic())
     assert started[2] - started[1] >= 0.15
 
