@@ -15,10 +15,14 @@ import msgspec
 
 from enclave_server.addresses import parse_address
 from enclave_server.limits import Limits
+from protocol.chunked import CHUNK_SIZE
+from protocol.shaping import GeometricSeries
 
 EMBEDDED_UPSTREAM = "embedded"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 ED25519_KEY_SIZE = 32
+MIN_TICK_MILLISECONDS = 10  # of which the ticker keeps three quiet
+MIN_CHUNK_BYTES = 64
 
 
 class ConfigError(Exception):
@@ -92,15 +96,26 @@ class EvidenceTable(Table, frozen=True):
 class StreamTable(Table, frozen=True):
     """The clock and the chunk size that hide a streamed answer's shape."""
 
+    # With padding off, sizes and times show the words of an answer to whoever watches.
     padding: Literal["on", "off"] = "on"
+    # What a reader hardly notices; half of it costs twice the processor time.
     tick_milliseconds: float = 100
-    chunk_bytes: int = 2048
-    series: float = 1.5
+    # 150 tokens a second, in events of up to 260 octets each.
+    chunk_bytes: int = 4096
+    # Ticks of the shortest answer, and by how much each longer duration exceeds the one before.
+    series_first: int = 5
+    series_ratio: float = 1.5
 
     def __post_init__(self) -> None:
-        _require(self.tick_milliseconds > 0, "stream.tick_milliseconds must be positive")
-        _require(self.chunk_bytes > 0, "stream.chunk_bytes must be positive")
-        _require(self.series > 1, "stream.series must be greater than 1")
+        _require(
+            MIN_TICK_MILLISECONDS <= self.tick_milliseconds <= 10_000,
+            f"stream.tick_milliseconds must be from {MIN_TICK_MILLISECONDS} to 10000",
+        )
+        _require(
+            MIN_CHUNK_BYTES <= self.chunk_bytes <= CHUNK_SIZE,
+            f"stream.chunk_bytes must be from {MIN_CHUNK_BYTES} to {CHUNK_SIZE}",
+        )
+        GeometricSeries(self.series_first, self.series_ratio)
 
 
 class ChatTable(Table, frozen=True):

@@ -64,6 +64,8 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
     protect_memory()
     if module.platform is Platform.SIMULATED:
         log.event("simulated_evidence", proves="nothing")
+    if config.stream.padding == "off":
+        log.event("padding_off", shown="sizes-and-times-of-answers")
     with contextlib.ExitStack() as stack:
         stack.enter_context(_as_start_errors())
         signals = stack.enter_context(StopSignals())

@@ -6,10 +6,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -17,29 +15,23 @@ from enclave_server.admission import Admission
 from enclave_server.attester import Attester
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.service import ChatService
-from enclave_server.config import Config
+from enclave_server.config import Config, StreamTable
 from enclave_server.keys import KeySet, decode_snapshot
 from enclave_server.log import Log
+from enclave_server.pacing import Pacer, Report, Shape, unpadded
 from enclave_server.pool import EXIT_FAILED, MAX_SNAPSHOT_BYTES, SERIAL
 from enclave_server.replay import ReplayFilter
+from enclave_server.routes import Pacer as AnyPacer
 from enclave_server.routes import TooOften, make_handler, screen
 from enclave_server.server import Server
 from enclave_server.token_bucket import TokenBucket
-from protocol.binary_http import Response, ResponseEncoder
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
-from protocol.gateway import BareJson, ChunkedExchange, Gateway
+from protocol.gateway import BareJson, Gateway
+from protocol.shaping import GeometricSeries
 
 NONCE_BURST = 2.0
 """Documents for nonces that may be made at once: twice a second's."""
-
-
-@runtime_checkable
-class Closable(Protocol):
-    """An iterator that holds something until it is read to its end, or closed."""
-
-    async def aclose(self) -> None:
-        """Let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +119,26 @@ def _make_server(inheritance: Inheritance, state: State, chat: ChatService, log:
         window=config.replay.window_seconds,
         require_date=config.replay.require_date,
     )
+
+    def report(failure: Exception) -> None:
+        log.event("request_failed", kind=type(failure).__name__, at=_place(failure))
+
     gateway = Gateway(
         state.opening_keys,
         chat.dispatch,
         admit=admission,
         bare_json=BareJson.ACCEPTED if config.chat.bare_json else BareJson.REFUSED,
-        report=lambda failure: log.event(
-            "request_failed", kind=type(failure).__name__, at=_place(failure)
-        ),
+        report=report,
     )
-    handler = make_handler(state, gateway, unpadded)
+    handler = make_handler(state, gateway, _make_pacer(config.stream, report))
     return Server(inheritance.listener, handler, config.limits, log, screen=screen)
+
+
+def _make_pacer(stream: StreamTable, report: Report) -> AnyPacer:
+    if stream.padding == "off":
+        return unpadded
+    series = GeometricSeries(stream.series_first, stream.series_ratio)
+    return Pacer(Shape(stream.tick_milliseconds / 1000, stream.chunk_bytes, series), report)
 
 
 def _listen_to_parent(
@@ -160,23 +161,6 @@ def _listen_to_parent(
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     return ending
-
-
-async def unpadded(exchange: ChunkedExchange) -> AsyncIterator[bytes]:
-    """Yield an answer in sealed chunks as it comes: sizes and times show through."""
-    encoder, sealer = ResponseEncoder(), exchange.sealer
-    answer = await exchange.respond()
-    yield sealer.seal(encoder.start(answer.status, answer.headers))
-    if isinstance(answer, Response):
-        yield sealer.seal(encoder.content(answer.content))
-    else:
-        try:
-            async for piece in answer.content:
-                yield sealer.seal(encoder.content(piece))
-        finally:
-            if isinstance(answer.content, Closable):
-                await answer.content.aclose()
-    yield sealer.finish(encoder.finish())
 
 
 def _place(failure: BaseException) -> str:
