@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +17,11 @@ import pytest
 from openai import OpenAI
 
 from oblivious_client.client import AsyncObliviousClient, ObliviousClient
-from oblivious_client.errors import ServiceError
+from oblivious_client.errors import ClientError, ServiceError
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.transport import ObliviousTransport
-from tests.stack import Stack, TappedStack, needs_nginx, nginx_relay
+from tests.stack import DEADLINE_SECONDS, Stack, TappedStack, needs_nginx, nginx_relay
 
 QUESTION = "What is the capital of France?"
 # Nothing else on the way has reason to contain any of these words.
@@ -158,6 +160,45 @@ def test_nginx_is_a_relay_for_the_whole_path(stack: TappedStack, tmp_path: Path)
         with ObliviousClient(relay, policy=TRIAL, framing=Framing.WHOLE) as client:
             assert "Paris" in client.chat(QUESTION, temperature=0).text
     assert len(stack.taps["gateway"].captured) == before  # it went its own way
+
+
+def engine_of(stack: Stack) -> int:
+    """Return the process of the embedded model."""
+    marks = (b"enclave_server.chat.engine_main", str(stack.folder).encode())
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes()
+            if all(mark in line for mark in marks):
+                return int(entry.name)
+    raise AssertionError("there is no engine")
+
+
+def test_a_model_that_dies_in_mid_answer_comes_back() -> None:
+    with Stack() as stack, ObliviousClient(stack.relay, policy=TRIAL) as client:
+        streamed = client.stream("Tell me a very long story about a fox.")
+        pieces = iter(streamed)
+        next(pieces)
+        os.kill(engine_of(stack), signal.SIGKILL)
+        with pytest.raises(ClientError):
+            list(pieces)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            try:
+                assert "Paris" in client.chat(QUESTION).text
+                break
+            except ServiceError as error:  # until it is up again
+                if error.status not in (502, 503) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+def test_several_workers_share_keys_and_evidence() -> None:
+    with Stack(server_options=("--workers", "2")) as stack:
+        identities = set()
+        for _ in range(6):  # a connection each, so that both workers get some
+            with ObliviousClient(gateway=stack.gateway, policy=TRIAL) as client:
+                identities.add(client.chat(QUESTION, **FEW).signed.tee_id)
+        assert len(identities) == 1
 
 
 def restart(stack: Stack) -> None:

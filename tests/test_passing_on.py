@@ -1,0 +1,119 @@
+"""What each part on the way adds to the delay of a streamed piece, and that it adds little.
+
+The figures are printed (`pytest -rP tests/test_passing_on.py`); only what would be noticed by
+a reader of the answer fails, because a busy machine is no fault of the parts.
+"""
+
+import asyncio
+import contextlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from stack import Child, silent
+
+from tests.stack import NGINX, nginx_relay, parse, reference_relay
+
+PIECES = 100
+PIECE_BYTES = 512
+SPACING_SECONDS = 0.005
+NOTICED_SECONDS = 0.25
+DEADLINE_SECONDS = 60
+HEAD = b"POST /v1/ohttp HTTP/1.1\r\nHost: r\r\nContent-Type: message/ohttp-chunked-req\r\n"
+HEAD += b"Content-Length: 6\r\n\r\nsealed"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: message/ohttp-chunked-res\r\n"
+ANSWER += b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@contextlib.contextmanager
+def nothing(gateway: str, _: Path) -> Iterator[str]:
+    """Nothing between: what the measurement itself costs."""
+    yield gateway
+
+
+@contextlib.contextmanager
+def proxy(gateway: str, _: Path) -> Iterator[str]:
+    """host_proxy between."""
+    program = Path(sys.executable).parent / "host-proxy"
+    child = Child("proxy", [program, "--listen", "tcp://127.0.0.1:0", "--connect", gateway], {})
+    try:
+        child.wait_ready(silent)
+        yield child.address
+    finally:
+        child.stop()
+
+
+@contextlib.contextmanager
+def relay(gateway: str, _: Path) -> Iterator[str]:
+    """The reference relay between."""
+    with reference_relay(gateway) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def nginx(gateway: str, folder: Path) -> Iterator[str]:
+    """nginx between."""
+    with nginx_relay(gateway, folder / "nginx") as url:
+        yield url
+
+
+Between = Callable[[str, Path], contextlib.AbstractContextManager[str]]
+PARTS: dict[str, Between] = {"nothing": nothing, "host_proxy": proxy, "relay.py": relay}
+if NGINX is not None:
+    PARTS["nginx"] = nginx
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer with pieces that say when they were sent."""
+    await reader.readuntil(b"sealed")
+    writer.write(ANSWER)
+    for _ in range(PIECES):
+        await asyncio.sleep(SPACING_SECONDS)
+        piece = b"%.9f" % time.monotonic()
+        writer.write(b"%x\r\n%b\r\n" % (PIECE_BYTES, piece.ljust(PIECE_BYTES)))
+        await writer.drain()
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def delays(address: str) -> list[float]:
+    """Ask at `address` and return for how long each piece was under way, in seconds."""
+    place = parse(address)
+    opening = (
+        asyncio.open_unix_connection(place)
+        if isinstance(place, str)
+        else asyncio.open_connection(*place)
+    )
+    reader, writer = await opening
+    writer.write(HEAD)
+    await reader.readuntil(b"\r\n\r\n")
+    found, data = [], b""
+    while size := int(await reader.readline(), 16):  # a busy relay may join pieces
+        data += (await reader.readexactly(size + 2))[:-2]
+        while len(data) >= PIECE_BYTES:
+            found.append(time.monotonic() - float(data[:PIECE_BYTES]))
+            data = data[PIECE_BYTES:]
+    writer.close()
+    return found
+
+
+@pytest.mark.parametrize("name", list(PARTS))
+def test_a_piece_is_passed_on_at_once(name: str, tmp_path: Path) -> None:
+    async def run() -> list[float]:
+        socket_path = tmp_path / "gateway"
+        server = await asyncio.start_unix_server(serve, socket_path)
+        with PARTS[name](f"unix:{socket_path}", tmp_path) as address:
+            found = await asyncio.wait_for(delays(address), DEADLINE_SECONDS)
+        server.close()
+        return found
+
+    found = asyncio.run(run())
+    assert len(found) == PIECES
+    ordered = sorted(found)
+    median, tail = statistics.median(found), ordered[len(ordered) * 99 // 100]
+    print(f"{name}: median {median * 1e6:.0f} µs, 99th percentile {tail * 1e6:.0f} µs")
+    assert median < NOTICED_SECONDS
