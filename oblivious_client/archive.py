@@ -31,6 +31,13 @@ class Archived:
     evidence: Evidence
 
 
+def check_writable(path: Path) -> None:
+    """Raise UsageError if `save` would, so that it is known before the question is asked."""
+    folder = path if path.exists() else path.parent
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError(f"cannot write {path}", advice="name a file in a folder that exists")
+
+
 def save(path: Path, answer: Answer) -> None:
     """Write question, answer and evidence; the file is readable by its owner alone."""
     text = json.dumps(

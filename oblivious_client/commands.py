@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 
@@ -35,6 +35,8 @@ NONCE_BYTES = 32
 
 def chat(chosen: Chosen) -> Exit:
     """Ask one question and write the answer as it comes."""
+    if chosen.save is not None:
+        archive.check_writable(chosen.save)
     question = _question(chosen)
     with _client(chosen, chosen.framing) as client:
         _warn(client.transport.source.endpoint)
@@ -103,6 +105,11 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person sees or types what passes."""
+    return stream.isatty()
+
+
 def _note(text: str) -> None:
     # Standard output belongs to the answer.
     print(text, file=sys.stderr, flush=True)
@@ -135,7 +142,7 @@ def _question(chosen: Chosen) -> str:
     words = " ".join(chosen.question)
     if words and words != "-":
         return words
-    if sys.stdin.isatty():
+    if is_terminal(sys.stdin):
         _note("type the question; Ctrl-D ends it")
     try:
         text = sys.stdin.read().strip()
@@ -173,7 +180,7 @@ def _answered(client: ObliviousClient, chosen: Chosen, question: str) -> Answer:
 
 def _show(text: str) -> None:
     """Write a piece of the answer; a terminal gets no control sequences from a model."""
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         text = "".join(each for each in text if each.isprintable() or each in "\n\t")
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -96,6 +96,7 @@ class Chat:
         self.events: Sequence[dict[str, Any]] | None = None
         self.release = threading.Event()
         self.release.set()
+        self.pause_after = 1
         self.abandoned = threading.Event()
         self.inner: list[Request] = []
 
@@ -130,9 +131,9 @@ class Chat:
     async def _stream(self, request: Request, body: dict[str, Any]) -> AsyncIterator[bytes]:
         message = _message(request, body)
         try:
-            for event in self.events or _events(message):
+            for number, event in enumerate(self.events or _events(message), 1):
                 yield b": padding\n\ndata: " + json.dumps(event).encode() + b"\r\n\r\n"
-                while not self.release.is_set():
+                while number >= self.pause_after and not self.release.is_set():
                     await asyncio.sleep(0.01)
                     yield b": padding\n\n"
             last = {**_chunk(), "choices": [], **self._signed(request, [message])}
@@ -229,6 +230,10 @@ class StandInGateway:
     def posts(self) -> list[Arrived]:
         """Return the sealed requests that arrived."""
         return [arrived for arrived in self.arrived if arrived.method == "POST"]
+
+    def close(self) -> None:
+        """Give the port back; for a gateway that never served."""
+        self._server.server_close()
 
     def __enter__(self) -> Self:
         """Start serving."""
