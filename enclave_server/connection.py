@@ -141,7 +141,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reader.feed(self._shared.read_buffer[:nbytes])
         if self._phase is not Phase.ANSWERING:
             self._advance()
-        elif self._reader.held > self._shared.limits.head_bytes:
+        elif self._is_full():
             self._transport.pause_reading()  # pipelined requests can wait in the kernel
 
     def eof_received(self) -> bool:
@@ -221,6 +221,11 @@ class Connection(asyncio.BufferedProtocol):
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
         self._since = self._shared.loop.time()
+
+    def _is_full(self) -> bool:
+        """Whether enough has arrived while a request is being answered."""
+        enough = self._shared.limits.head_bytes
+        return self._phase is Phase.ANSWERING and self._reader.held > enough
 
     def _hold(self, octets: int) -> None:
         self._shared.held += octets - self._held
@@ -390,9 +395,9 @@ class Connection(asyncio.BufferedProtocol):
         if last:
             self._linger()
             return
-        if not self._transport.is_reading():
-            self._transport.resume_reading()
         self._advance()
+        if not self._is_full() and not self._transport.is_reading():
+            self._transport.resume_reading()
 
     def _schedule_probe(self) -> None:
         self._shared.loop.call_later(self._shared.limits.probe_seconds, self._probe, self._head)

@@ -75,10 +75,11 @@ class Peer:
 
     async def read_to_end(self) -> bytes:
         """Return everything until the server closes its side."""
-        while data := await self.receive():
-            self.unread += data
-        data, self.unread = self.unread, b""
-        return data
+        pieces = [self.unread]
+        while piece := await self.receive():
+            pieces.append(piece)
+        self.unread = b""
+        return b"".join(pieces)
 
     async def answer(self, method: str = "GET") -> Received:
         """Return the next whole answer; its end must be marked, or the connection ended."""
@@ -88,7 +89,7 @@ class Peer:
         connection.receive_data(self.unread) if self.unread else None
         interim: list[int] = []
         head: h11.Response | None = None
-        body = b""
+        body = bytearray()
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
@@ -104,7 +105,7 @@ class Peer:
         self.unread = connection.trailing_data[0]
         assert head is not None, "the connection ended without an answer"
         headers = {name.decode(): value.decode() for name, value in head.headers}
-        return Received(head.status_code, headers, body, tuple(interim))
+        return Received(head.status_code, headers, bytes(body), tuple(interim))
 
     def end(self) -> None:
         """Close the sending side only."""
