@@ -48,6 +48,7 @@ class Emulator:
         self._temporary = tempfile.TemporaryDirectory(prefix="enclave-")  # a short path: sockets
         self.directory = Path(self._temporary.name)
         self.vsock = self.directory / "vsock"
+        self.enclave_device = self.directory / f"vsock{ENCLAVE_CID}.sock"
         self.nsm_root = self.directory / "nsm-root.pem"
         self.heard = threading.Event()
         self._children: list[subprocess.Popen[bytes]] = []
@@ -122,7 +123,7 @@ class Emulator:
 
     def start_switch(self, *options: str) -> None:
         """Start the vsock devices; by default the enclave's alone, joined to `self.vsock`."""
-        own = ["--guest", f"{ENCLAVE_CID}={self.directory / f'vsock{ENCLAVE_CID}.sock'}"]
+        own = ["--guest", f"{ENCLAVE_CID}={self.enclave_device}"]
         own += ["--unix", f"{ENCLAVE_CID}={self.vsock}"] if not options else []
         child = self.start("switch", [*_module("vhost_vsock"), *own, *options])
         self.wait_until("switch", child, lambda: self.said("switch", "ready"), 30)
@@ -135,14 +136,14 @@ class Emulator:
         kernel.write_bytes(parts[Kind.KERNEL])
         initrd.write_bytes(parts[Kind.RAMDISK])
         self._start_nsm(measure(sections))
-        cmdline = f"{parts[Kind.CMDLINE].decode()} {_early_tsc()}"
+        cmdline = f"{parts[Kind.CMDLINE].decode()} {early_tsc()}"
         options = [
             *("-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", str(memory)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-serial", "stdio", "-M", "microvm,acpi=on,rtc=on,memory-backend=memory"),
             *("-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on"),
             *("-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline),
-            *("-chardev", f"socket,id=vsock,path={self.directory / f'vsock{ENCLAVE_CID}.sock'}"),
+            *("-chardev", f"socket,id=vsock,path={self.enclave_device}"),
             *("-device", "vhost-user-vsock-device,chardev=vsock"),
             *("-chardev", f"socket,id=nsm,path={self.directory / 'nsm.sock'}", "-device"),
             "vhost-user-test-device,virtio-id=33,num_vqs=1,vq_size=64,chardev=nsm",
@@ -173,15 +174,20 @@ class Emulator:
         child = self.start("nsm", [*_module("vhost_nsm"), *options, "--root", str(self.nsm_root)])
         self.wait_until("nsm", child, lambda: self.said("nsm", "ready"), 30)
 
+    def firmware(self) -> list[str]:
+        """Return QEMU's options that name its firmware."""
+        share = self._qemu_root() / "usr/share"
+        return ["-L", str(share / "qemu"), "-L", str(share / "seabios")]
+
     def _qemu(self) -> list[str]:
-        root = Archive(self._work / "apt-qemu").unpack_closure(
-            EMULATOR_PACKAGES, self._work / "qemu"
-        )
+        root = self._qemu_root()
         libraries = root / "usr/lib/x86_64-linux-gnu"
         loader = [str(libraries / "ld-linux-x86-64.so.2"), "--library-path", str(libraries)]
-        share = root / "usr/share"
-        firmware = ["-L", str(share / "qemu"), "-L", str(share / "seabios")]
-        return [*loader, str(root / "usr/bin/qemu-system-x86_64"), *firmware]
+        return [*loader, str(root / "usr/bin/qemu-system-x86_64"), *self.firmware()]
+
+    def _qemu_root(self) -> Path:
+        archive = Archive(self._work / "apt-qemu")
+        return archive.unpack_closure(EMULATOR_PACKAGES, self._work / "qemu")
 
 
 def connect_vsock(path: Path, port: int, seconds: float = 20) -> socket.socket:
@@ -207,7 +213,7 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-B", "-c", code + "main()"]
 
 
-def _early_tsc() -> str:
+def early_tsc() -> str:
     """Return the option that spares an emulated machine a calibration which can hang."""
     text = Path("/proc/cpuinfo").read_text()
     found = re.search(r"^cpu MHz\s*:\s*([\d.]+)", text, re.MULTILINE)
