@@ -209,11 +209,14 @@ class Config(Table, frozen=True):
             )
         names = [model.name for model in self.models]
         _require(len(names) == len(set(names)), "two models have the same name")
-        # A bare JSON request has nowhere to put a date.
-        _require(
-            not (self.chat.bare_json and self.replay.require_date),
-            "chat.bare_json needs replay.require_date = false, because such requests have no date",
-        )
+
+    @property
+    def requires_date(self) -> bool:
+        """Whether requests without a Date are refused; a bare JSON request has nowhere to put it.
+
+        An undated request is still answered only once: it is remembered until its key ends.
+        """
+        return self.replay.require_date and not self.chat.bare_json
 
     @property
     def uses_engine(self) -> bool:

@@ -117,7 +117,7 @@ def _make_server(inheritance: Inheritance, state: State, chat: ChatService, log:
         inheritance.replays,
         state.keyset,
         window=config.replay.window_seconds,
-        require_date=config.replay.require_date,
+        require_date=config.requires_date,
     )
 
     def report(failure: Exception) -> None:

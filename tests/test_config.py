@@ -90,7 +90,6 @@ def test_every_table_can_be_set() -> None:
         ("[evidence]\nrefresh_seconds = 0", "refresh_seconds"),
         ("[evidence]\nnonce_per_second = -1", "nonce_per_second"),
         ("[stream]\npadding = 'maybe'", "padding"),
-        ("[chat]\nbare_json = true", "require_date"),
         ("[engine]\nmodel_file = '/m'", "sha256"),
         ("[engine]\nthreads = 0", "threads"),
         ("[[models]]\nname = 'a'", "upstream"),

@@ -109,7 +109,7 @@ def test_bare_json_is_spoken_where_it_is_allowed() -> None:
     body = json.dumps({"model": "stand-in", "messages": [{"role": "user", "content": "Hi"}]})
     with running_upstream() as upstream:
         config = stand_in_config(upstream.address)
-        config += "[chat]\nbare_json = true\n[replay]\nrequire_date = false\n"
+        config += "[chat]\nbare_json = true\n"
         with running_enclave(config) as enclave:
             sealed, context = encapsulate_request(enclave.key_configs()[0], body.encode())
             answer = json.loads(context.open_response(enclave.send(sealed).body))
