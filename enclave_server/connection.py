@@ -288,8 +288,6 @@ class Connection(asyncio.BufferedProtocol):
         self._enter(Phase.ANSWERING)
         self._task = shared.loop.create_task(self._answer(self._head, body))
         shared.tasks.add(self._task)
-        if self._ended:
-            self._schedule_probe()
 
     async def _answer(self, head: Head, body: bytes) -> None:
         shared = self._shared
@@ -400,18 +398,19 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _schedule_probe(self) -> None:
-        self._shared.loop.call_later(self._shared.limits.probe_seconds, self._probe, self._head)
+        self._shared.loop.call_later(self._shared.limits.probe_seconds, self._probe)
 
-    def _probe(self, head: Head | None) -> None:
+    def _probe(self) -> None:
         """Write an interim answer, so that a peer that is gone is noticed by the failure.
 
         The end of what a peer sends looks the same whether it has gone or waits for its answer.
         """
-        stale = self._head is not head or self._begun or self._transport.is_closing()
-        # RFC 9110, Section 15.2: a server MUST NOT send a 1xx response to an HTTP/1.0 client.
-        if stale or head is None or head.version == b"1.0":
+        if self._transport.is_closing():
             return
-        self._transport.write(http1.PROCESSING)
+        waiting = self._phase is Phase.ANSWERING and not self._begun
+        # RFC 9110, Section 15.2: a server MUST NOT send a 1xx response to an HTTP/1.0 client.
+        if waiting and self._head is not None and self._head.version != b"1.0":
+            self._transport.write(http1.PROCESSING)
         self._schedule_probe()
 
     # From an answer to the end.

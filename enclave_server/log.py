@@ -55,7 +55,7 @@ class Log:
             self._stream.flush()
 
     def request(self, route: str, status: int, received: int, sent: int, seconds: float) -> None:
-        """Count a request that ended: octets of both bodies, and seconds from head to answer."""
+        """Count a request: octets of both bodies, seconds from its end to that of its answer."""
         tally = self._tallies.get((route, status))
         if tally is None:
             tally = self._tallies[route, status] = _Tally()

@@ -1,7 +1,9 @@
 """The server at its socket: order, limits, deadlines, early answers, streams, and its end."""
 
 import asyncio
+import contextlib
 import dataclasses
+import random
 from collections.abc import AsyncIterator, Callable
 from email.utils import parsedate_to_datetime
 
@@ -447,6 +449,42 @@ def test_a_head_that_is_too_large_is_a_431() -> None:
             peer = await server.connect()
             await peer.send(get("/a", "X: " + "a" * 16384))
             assert (await peer.answer()).status == 431
+
+    run(main)
+
+
+def test_nothing_stays_behind_when_peers_misbehave() -> None:
+    """Two hundred peers do something at random, at random moments; then nothing is left."""
+
+    async def misbehave(server: Serving, seed: int) -> None:
+        chance = random.Random(seed)
+        peer = await server.connect()
+        stream = b"".join(
+            chance.choice([get(), post(5) + b"hello", post(90_000) + bytes(90_000), get()[:-3]])
+            for _ in range(4)
+        )
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(chance.randrange(6)):
+                size = chance.choice([1, 40, 5000, 100_000])
+                await peer.send(stream[:size])
+                stream = stream[size:]
+                await asyncio.sleep(chance.random() / 100)
+            chance.choice([peer.end, peer.reset, peer.close, peer.end])()
+            if peer.socket.fileno() >= 0:
+                await peer.read_to_end()
+                peer.close()
+
+    async def slow_echo(request: OuterRequest) -> OuterResponse:
+        await asyncio.sleep(len(request.body) / 10_000_000)
+        return OuterResponse(200, (), request.body)
+
+    async def main() -> None:
+        async with serving(slow_echo, limits=QUICK) as server:
+            await asyncio.gather(*(misbehave(server, seed) for seed in range(200)))
+            await server.until(lambda: server.server.counters.connections == 0)
+            await server.until(lambda: server.server.counters.requests == 0)
+            assert server.server.counters.buffered_bytes == 0
+            assert not [line for line in server.events() if line["event"] != "requests"]
 
     run(main)
 
