@@ -12,6 +12,8 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 DONE = b"[DONE]"
+_SENTINEL = re.compile(rb"[\r\n]data: ?\[DONE\]")
+_SENTINEL_REACH = len(b"\ndata: [DONE]")
 
 
 class EventReader:
@@ -44,6 +46,34 @@ class EventReader:
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
         return []
+
+
+class EndKeeper:
+    """Keeps the sentinel of a stream back until the end of the answer has verified.
+
+    Programs take the sentinel for the end and hang up: too early, they would show everybody on
+    the way where the answer ends and its padding begins, and miss that it was cut.
+    """
+
+    def __init__(self) -> None:
+        self._seen = b"\n"
+        self._kept = b""
+
+    def pass_on(self, content: bytes) -> bytes:
+        """Return what may be read now."""
+        if not self._kept:
+            seen = self._seen + content
+            # A line of JSON cannot begin so; whatever a model says stands inside of one.
+            if _SENTINEL.search(seen) is None:
+                self._seen = seen[-_SENTINEL_REACH:]
+                return content
+        self._kept += content
+        return b""
+
+    def release(self) -> bytes:
+        """Return what was kept."""
+        kept, self._kept = self._kept, b""
+        return kept
 
 
 def encode(data: bytes) -> bytes:

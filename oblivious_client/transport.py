@@ -16,6 +16,7 @@ import httpx
 from oblivious_client.cache import EvidenceCache
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ExchangeError, UsageError
+from oblivious_client.events import EndKeeper
 from oblivious_client.evidence import EvidenceSource, Flow, T, too_large
 from oblivious_client.exchange import Opened, ask, content_in, head_in, is_sealed
 from oblivious_client.policy import Policy
@@ -50,20 +51,21 @@ class Answer:
         self.opened = opened
         self.head: ResponseHead | None = None
         self._size = 0
+        self._end = EndKeeper()
 
     def feed(self, data: bytes) -> bytes:
         """Return the content that `data` completes."""
         self._size += len(data)
         if self._size > ANSWER_LIMIT:
             raise too_large(self.opened.response.request.url)
-        return self._taken(self.opened.reader.feed(data))
+        return self._end.pass_on(self._taken(self.opened.reader.feed(data)))
 
     def finish(self) -> bytes:
         """Return the last content; raises AnswerTruncated unless the end has verified."""
-        content = self._taken(self.opened.reader.finish())
+        last = self._taken(self.opened.reader.finish())
         if self.head is None:
             raise AnswerUnreadable("the sealed answer holds no response")
-        return content
+        return self._end.release() + last
 
     def response(self, stream: AnswerStream | AsyncAnswerStream) -> httpx.Response:
         """Return the answer as httpx knows it, with the evidence as an extension."""

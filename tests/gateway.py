@@ -97,7 +97,9 @@ class Chat:
         self.release = threading.Event()
         self.release.set()
         self.pause_after = 1
+        self.padding_after = 0
         self.abandoned = threading.Event()
+        self.finished = threading.Event()
         self.inner: list[Request] = []
 
     async def dispatch(self, request: Request, delivery: Delivery) -> Answer:
@@ -138,6 +140,10 @@ class Chat:
                     yield b": padding\n\n"
             last = {**_chunk(), "choices": [], **self._signed(request, [message])}
             yield b"data: " + json.dumps(last).encode() + b"\n\ndata: [DONE]\n\n"
+            for _ in range(self.padding_after):
+                await asyncio.sleep(0.01)
+                yield b": padding\n\n"
+            self.finished.set()
         except BaseException:
             self.abandoned.set()
             raise

@@ -66,6 +66,19 @@ def test_encoded_events_read_back() -> None:
         assert read(events.encode(data), 1) == [data]
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+def test_the_sentinel_is_kept_until_the_end(size: int) -> None:
+    said = b'data: {"a": "data: [DONE]"}\n\n'
+    for sentinel in (b"data: [DONE]\n\n", b"data:[DONE]\r\r"):
+        for data in (said + sentinel + b": padding\n\n", sentinel):
+            keeper = events.EndKeeper()
+            pieces = (data[start : start + size] for start in range(0, len(data), size))
+            passed = b"".join(keeper.pass_on(piece) for piece in pieces)
+            assert events.DONE not in passed.removeprefix(said)
+            assert passed + keeper.release() == data
+            assert keeper.release() == b""
+
+
 @pytest.mark.parametrize("sample", RECORDED, ids=[sample["id"][:60] for sample in RECORDED])
 @pytest.mark.parametrize("size", [1, 777, 100_000])
 def test_recorded_streams_become_whole_answers(sample: dict[str, Any], size: int) -> None:

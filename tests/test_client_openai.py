@@ -79,6 +79,16 @@ def test_chat_streamed(sdk: openai.OpenAI) -> None:
     assert [text for text in texts if text] == list(WORDS)
 
 
+def test_the_sdk_does_not_hang_up_where_the_padding_begins(
+    sdk: openai.OpenAI, gateway: StandInGateway
+) -> None:
+    gateway.chat.padding_after = 20
+    with sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True) as stream:
+        assert [chunk.choices[0].delta.content for chunk in stream if chunk.choices]
+    assert gateway.chat.finished.wait(10)
+    assert not gateway.chat.abandoned.is_set()
+
+
 def test_the_stream_helper(sdk: openai.OpenAI) -> None:
     with sdk.chat.completions.stream(model=MODEL, messages=ASKED) as stream:
         final = stream.get_final_completion()
