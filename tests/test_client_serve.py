@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from oblivious_client.local_http import LocalRequest, LocalResponse, serve_conne
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.serve import LocalEndpoint, page, start
 from oblivious_client.transport import AsyncObliviousTransport
+from tests.chromium import Browser, needs_chromium, running_browser
 from tests.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
@@ -33,7 +33,6 @@ ASKED: Any = [{"role": "user", "content": "What is the capital of France?"}]
 BODY = json.dumps({"model": MODEL, "messages": ASKED}).encode()
 STREAMED = json.dumps({"model": MODEL, "messages": ASKED, "stream": True}).encode()
 DEADLINE = 30.0
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
@@ -359,60 +358,86 @@ def test_the_page_has_no_external_resource() -> None:
     assert "innerHTML" not in html
 
 
-def browse(url: str, profile: Path, *options: str) -> str:
-    """Load `url` in headless Chromium until it is idle; return what it prints."""
-    assert CHROMIUM is not None
-    settings = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
-    settings += ["--disable-background-networking", "--disable-component-update"]
-    settings += [f"--user-data-dir={profile}", "--virtual-time-budget=10000"]
-    ended = subprocess.run(
-        [CHROMIUM, *settings, *options, url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=120,
-        check=True,
-    )
-    return ended.stdout.decode()
-
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 QUESTION = "#ask=What%20is%20the%20capital%20of%20France%3F"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as running:
+        yield running
 
 
 @needs_chromium
 def test_the_page_shows_the_evidence_and_the_answer(
-    url: str, gateway: StandInGateway, tmp_path: Path
+    url: str, gateway: StandInGateway, browser: Browser
 ) -> None:
-    html = browse(f"{url}/{QUESTION}", tmp_path, "--dump-dom")
-    assert "Verified, but SIMULATED" in html
-    assert gateway.module.module_id in html
-    assert gateway.key.config.public_key.hex() in html
-    assert f'<p class="assistant">{ANSWER}</p>' in html
-    assert 'class="proof"' in html
+    browser.open(f"{url}/{QUESTION}")
+    assert browser.wait_for(".proof") == "complete, and signed by the attested key"
+    assert browser.wait_for(".assistant") == ANSWER
+    text = browser.text
+    assert "Verified, but SIMULATED" in text
+    assert gateway.module.module_id in text
+    assert gateway.key.config.public_key.hex() in text
+    assert browser.picture().startswith(b"\x89PNG")
 
 
 @needs_chromium
-def test_the_page_shows_a_refusal_and_asks_nothing(gateway: StandInGateway, tmp_path: Path) -> None:
+def test_the_page_keeps_the_conversation(
+    url: str, gateway: StandInGateway, browser: Browser
+) -> None:
+    browser.open(f"{url}/{QUESTION}")
+    browser.wait_for(".proof")
+    browser.evaluate("at('question').value = 'And of Spain?'; at('send').click()")
+    browser.wait_for(".proof ~ .proof")
+    body = json.loads(gateway.chat.inner[-1].content)
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+    assert body["messages"][1]["content"] == ANSWER
+
+
+@needs_chromium
+def test_the_page_takes_no_markup_from_a_model(
+    url: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.gateway.WORDS", ("<img src=x ", "onerror=alert(1)>"))
+    browser.open(f"{url}/{QUESTION}")
+    browser.wait_for(".proof")
+    assert browser.wait_for(".assistant") == "<img src=x onerror=alert(1)>"
+
+
+@needs_chromium
+def test_the_page_shows_a_refusal_and_asks_nothing(
+    gateway: StandInGateway, browser: Browser
+) -> None:
     with serving(gateway, Policy()) as url:
-        html = browse(f"{url}/{QUESTION}", tmp_path, "--dump-dom")
-    assert "Not verified: nothing is sent" in html
+        browser.open(f"{url}/{QUESTION}")
+        browser.wait_for("#evidence.bad")
+    assert "Not verified: nothing is sent" in browser.text
     assert gateway.posts() == []
 
 
 @needs_chromium
 def test_the_page_shows_a_cut_answer_as_cut(
-    url: str, gateway: StandInGateway, tmp_path: Path
+    url: str, gateway: StandInGateway, browser: Browser
 ) -> None:
+    browser.open(url)
+    browser.wait_for("option")
     gateway.faults.cut_after = 4
-    html = browse(f"{url}/{QUESTION}", tmp_path, "--dump-dom")
-    assert 'class="failed"' in html
-    assert 'class="proof"' not in html
+    browser.evaluate("at('question').value = 'And of Spain?'; at('send').click()")
+    assert "broke off" in browser.wait_for(".failed")
+    assert browser.evaluate("document.querySelectorAll('.proof').length") == 0
 
 
 @needs_chromium
-def test_the_page_can_be_pictured(url: str, tmp_path: Path) -> None:
-    picture = tmp_path / "page.png"
-    size = "--window-size=900,900"
-    browse(f"{url}/{QUESTION}", tmp_path / "profile", f"--screenshot={picture}", size)
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert picture.stat().st_size > 20_000
+def test_another_site_cannot_ask_through_it(
+    url: str, gateway: StandInGateway, browser: Browser
+) -> None:
+    browser.command("Page.setBypassCSP", enabled=True)  # a hostile page has no such policy
+    with serving(gateway) as elsewhere:  # another port is another origin
+        browser.open(elsewhere)
+        browser.wait_for("option")
+        asked = len(gateway.posts())
+        for options in ("{mode: 'no-cors'}", "{mode: 'no-cors', method: 'POST', body: '{}'}"):
+            browser.evaluate(f"fetch('{url}/v1/models', {options})")
+            browser.evaluate(f"fetch('{url}/v1/chat/completions', {options})")
+    browser.command("Page.setBypassCSP", enabled=False)
+    assert len(gateway.posts()) == asked
