@@ -1,14 +1,26 @@
 """The relay check: both of our relays keep every property, and careless ones are found out."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
-from tests.stack import Tap, careless_relay, needs_nginx, nginx_relay, reference_relay
+from tests.stack import (
+    DEPLOY,
+    NGINX,
+    NGINX_CONF,
+    Tap,
+    careless_relay,
+    needs_nginx,
+    nginx_relay,
+    reference_relay,
+)
 
 PROGRAM = Path(__file__).resolve().parent.parent / "scripts" / "relay_check"
 ALL = 18
@@ -107,3 +119,37 @@ def test_an_address_that_cannot_be_listened_at_is_said_to_be_one(tmp_path: Path)
     done = check("http://127.0.0.1:9", tmp_path / "missing" / "gateway.sock")
     assert done.returncode == 2
     assert "Cannot listen at" in done.stderr
+
+
+@needs_nginx
+def test_the_site_that_is_shipped_is_one_that_nginx_takes(tmp_path: Path) -> None:
+    site = tmp_path / "oblivious-relay"
+    shutil.copytree(DEPLOY / "oblivious-relay", site)
+    shutil.copy(DEPLOY / "relay-nginx.conf", tmp_path)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authorities.pem"))
+    authority.issue_cert("relay.example.com").private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / "relay.pem")
+    )
+    replace(site / "gateway.conf", r"server gateway\.example\.com:443", "server 127.0.0.1:443")
+    replace(site / "gateway.conf", r"/etc/\S+\.crt", f"{tmp_path}/authorities.pem")
+    replace(site / "gateway.conf", r"/var/cache/\S+", f"{tmp_path}/cache")
+    replace(site / "listen.conf", r"/etc/\S+\.pem", f"{tmp_path}/relay.pem")
+    replace(site / "listen.conf", r"listen 443", f"listen unix:{tmp_path}/v4")  # it does listen
+    replace(site / "listen.conf", r"listen \[::\]:443", f"listen unix:{tmp_path}/v6")
+    conf = NGINX_CONF.format(user="", folder=tmp_path, http="include relay-nginx.conf;")
+    (tmp_path / "nginx.conf").write_text(conf)
+    done = subprocess.run(
+        [str(NGINX), "-t", "-p", f"{tmp_path}/", "-c", "nginx.conf", "-e", "stderr"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def replace(path: Path, pattern: str, text: str) -> None:
+    """Replace what must be there."""
+    changed, count = re.subn(pattern, text, path.read_text())
+    assert count > 0, pattern
+    path.write_text(changed)
