@@ -7,18 +7,24 @@ from enclave_server.chat.models import (
     KeySource,
     Model,
     ModelTable,
+    ProvisionedKeys,
     Upstream,
     embedded_model,
+    no_account,
 )
 from enclave_server.config import EMBEDDED_UPSTREAM, Config, UpstreamTable
 
 
-def build_models(config: Config, engine_socket: str) -> ModelTable:
+def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKeys) -> ModelTable:
     """Return the table of models; `engine_socket` is where the embedded engine listens.
+
+    Keys that are handed to the running server will be found in `provisioned`.
 
     Raises ValueError for an upstream that cannot be used as it is configured.
     """
-    upstreams = {name: _upstream(name, table) for name, table in config.upstreams.items()}
+    upstreams = {
+        name: _upstream(name, table, provisioned) for name, table in config.upstreams.items()
+    }
     models = []
     for model in config.models:
         if model.upstream == EMBEDDED_UPSTREAM:
@@ -29,13 +35,14 @@ def build_models(config: Config, engine_socket: str) -> ModelTable:
     return ModelTable(tuple(models))
 
 
-def _upstream(name: str, table: UpstreamTable) -> Upstream:
+def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> Upstream:
     return Upstream(
         name,
         parse_address(table.address),
         host_name=table.host_name,
         path_prefix=table.path_prefix,
-        key=_key_source(table),
+        key=provisioned.source(name) if table.key_provisioned else _key_source(table),
+        account=provisioned.account(name) if table.key_provisioned else no_account,
         ca_file=table.ca_file,
         connect_seconds=table.connect_seconds,
         first_byte_seconds=table.first_byte_seconds,

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from enclave_server.addresses import parse_address
 from enclave_server.limits import Limits
 from protocol.chunked import CHUNK_SIZE
+from protocol.provisioning import administrator_key
 from protocol.shaping import GeometricSeries
 
 EMBEDDED_UPSTREAM = "embedded"
@@ -156,6 +158,7 @@ class UpstreamTable(Table, frozen=True):
     path_prefix: str = "/v1"
     key_env: str | None = None
     key_file: str | None = None
+    key_provisioned: bool = False
     ca_file: str | None = None
     connect_seconds: float = 5
     first_byte_seconds: float = 300
@@ -164,8 +167,8 @@ class UpstreamTable(Table, frozen=True):
     def __post_init__(self) -> None:
         parse_address(self.address)
         _require(
-            self.key_env is None or self.key_file is None,
-            "an upstream takes key_env or key_file, not both",
+            (self.key_env is not None) + (self.key_file is not None) + self.key_provisioned <= 1,
+            "an upstream takes one of key_env, key_file and key_provisioned",
         )
         times = (self.connect_seconds, self.first_byte_seconds, self.total_seconds)
         _require(min(times) > 0, "an upstream's times must be positive")
@@ -182,6 +185,14 @@ class ProvisionTable(Table, frozen=True):
                 len(_from_base64(self.administrator_key)) == ED25519_KEY_SIZE,
                 "provision.administrator_key must be the base64 of 32 bytes",
             )
+            administrator_key(_from_base64(self.administrator_key))
+
+    @property
+    def administrator(self) -> Ed25519PublicKey | None:
+        """The key that signs what is provisioned, or None if nobody may provision."""
+        if self.administrator_key is None:
+            return None
+        return administrator_key(_from_base64(self.administrator_key))
 
 
 class Config(Table, frozen=True):
@@ -209,6 +220,10 @@ class Config(Table, frozen=True):
             )
         names = [model.name for model in self.models]
         _require(len(names) == len(set(names)), "two models have the same name")
+        _require(
+            not self.provisioned_upstreams or self.provision.administrator_key is not None,
+            "key_provisioned needs provision.administrator_key: nobody could hand the key over",
+        )
 
     @property
     def requires_date(self) -> bool:
@@ -217,6 +232,11 @@ class Config(Table, frozen=True):
         An undated request is still answered only once: it is remembered until its key ends.
         """
         return self.replay.require_date and not self.chat.bare_json
+
+    @property
+    def provisioned_upstreams(self) -> frozenset[str]:
+        """The upstreams whose keys are handed to the running server."""
+        return frozenset(name for name, table in self.upstreams.items() if table.key_provisioned)
 
     @property
     def uses_engine(self) -> bool:

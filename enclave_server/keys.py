@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from enclave_server.proposal import Proposal
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
 from protocol.key_config import encode_key_configs
@@ -140,7 +141,10 @@ def publish(keys: tuple[TimedKey, ...], evidence: Evidence, certificate_ends: fl
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """All that a worker serves with, replaced as one: so a document always matches the keys."""
+    """All that a worker serves with, replaced as one: so a document always matches the keys.
+
+    `provisioned` is what the administrator handed over, once that has happened.
+    """
 
     gateway_keys: tuple[GatewayKey, ...]
     ends: tuple[float, ...]
@@ -149,6 +153,7 @@ class KeySet:
     signing_key: RSAPrivateKey = field(repr=False)
     tee_id: str
     expires: float
+    provisioned: Proposal | None = None
 
     def opening(self, now: float) -> tuple[GatewayKey, ...]:
         """Return the keys that open requests at `now`, even if no newer key set has come."""
@@ -183,6 +188,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
     keys: tuple[tuple[int, bytes, float], ...]
     evidence: bytes
     expires: float
+    provisioned: Proposal | None
 
     def __repr__(self) -> str:
         return f"_Snapshot(serial={self.serial})"
@@ -197,6 +203,7 @@ def encode_snapshot(serial: int, keys: KeySet) -> bytes:
             tuple((key.key_id, key.private_key, ends) for key, ends in pairs),
             keys.evidence.encode(),
             keys.expires,
+            keys.provisioned,
         )
     )
 
@@ -213,4 +220,5 @@ def decode_snapshot(data: bytes, signing_key: RSAPrivateKey) -> tuple[int, KeySe
         signing_key,
         key_identifier(signing_key.public_key()),
         snapshot.expires,
+        snapshot.provisioned,
     )

@@ -2,11 +2,13 @@
 
 A worker and its parent share a socket pair that keeps messages apart. The parent sends key sets,
 each with a serial number; the worker answers with the number once it serves with them, the first
-time when it accepts connections. A worker that does not answer in time is killed and replaced, so
+time when it accepts connections. What it sends that is no number is a proposal, on which its parent
+decides with the next key set. A worker that does not answer in time is killed and replaced, so
 that none goes on with keys that ended. The end of a worker is the end of its socket, and its
 parent's end kills it.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from enclave_server.keys import KeySet, encode_snapshot
 from enclave_server.log import Log
 from enclave_server.process import blocked_signals, end_with_parent
+from enclave_server.proposal import MAX_PROPOSAL_BYTES
 
 ACKNOWLEDGE_SECONDS = 10.0
 """For a worker to begin to serve with new keys: it is busy for less unless it hangs."""
@@ -30,7 +33,7 @@ HEALTHY_SECONDS = 30.0
 EXIT_FAILED = 70
 SERIAL = struct.Struct("!Q")
 MAX_SNAPSHOT_BYTES = 128 * 1024
-"""Four keys and evidence, whose document has at most 16 KiB."""
+"""Four keys, evidence, whose document has at most 16 KiB, and a proposal that was accepted."""
 
 Run = Callable[[int, socket.socket], int]
 """Serves as the worker of this number until told to end; returns the exit status."""
@@ -55,13 +58,16 @@ class Worker:
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
             return
 
-    def receive(self) -> None:
-        """Note what the worker has acknowledged."""
-        try:
-            while message := self.channel.recv(SERIAL.size):
-                self.acknowledged = SERIAL.unpack(message)[0]
-        except (BlockingIOError, ConnectionResetError):
-            return
+    def receive(self) -> list[bytes]:
+        """Note what the worker has acknowledged; return what it proposes."""
+        proposals: list[bytes] = []
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while message := self.channel.recv(MAX_PROPOSAL_BYTES):
+                if len(message) == SERIAL.size:
+                    self.acknowledged = SERIAL.unpack(message)[0]
+                else:
+                    proposals.append(message)
+        return proposals
 
     def is_late(self, now: float) -> bool:
         """Whether the worker should have begun with the newest keys by now."""
@@ -91,6 +97,7 @@ class Pool:
         self._log = log
         self._serial = 0
         self._snapshot = b""
+        self._proposals: list[bytes] = []
 
     @property
     def workers(self) -> list[Worker]:
@@ -125,6 +132,11 @@ class Pool:
             if place.worker is None and now >= place.due:
                 place.worker = self._fork(number, now)
 
+    def take_proposals(self) -> list[bytes]:
+        """Return what workers have proposed since the last call, in the order of their arrival."""
+        proposals, self._proposals = self._proposals, []
+        return proposals
+
     def watch(self, now: float) -> None:
         """Do as `tend` does, but replace nobody."""
         for number, place in enumerate(self._places):
@@ -139,12 +151,13 @@ class Pool:
     def forget(self) -> None:
         """Drop keys and sockets: this process is a worker itself now."""
         self._snapshot = b""
+        self._proposals.clear()
         for worker in self.workers:
             # The end of a sibling's parent must be the end of its socket.
             worker.channel.close()
 
     def _watch(self, number: int, place: _Place, worker: Worker, now: float) -> None:
-        worker.receive()
+        self._proposals += worker.receive()
         if worker.acknowledged:
             place.failures = 0
         if worker.is_late(now):
@@ -155,7 +168,7 @@ class Pool:
             self._bury(number, place, worker, os.waitstatus_to_exitcode(status), now)
 
     def _bury(self, number: int, place: _Place, worker: Worker, code: int, now: float) -> None:
-        worker.receive()
+        self._proposals += worker.receive()
         worker.channel.close()
         place.worker = None
         place.failures = 0 if worker.acknowledged else place.failures + 1

@@ -19,7 +19,7 @@ from enclave_server.addresses import UnixAddress, bound_address, listen_socket, 
 from enclave_server.attester import Attester
 from enclave_server.catalogue import build_models
 from enclave_server.chat.engine import Engine, Weights
-from enclave_server.chat.models import ModelTable
+from enclave_server.chat.models import ModelTable, ProvisionedKeys
 from enclave_server.clock import ClockError
 from enclave_server.config import Config
 from enclave_server.entropy import EntropyError, mix_entropy, wait_for_pool
@@ -71,12 +71,15 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         signals = stack.enter_context(StopSignals())
         # The engine reads its weights while the keys are made.
         engine, engine_socket = stack.enter_context(_running_engine(config))
-        models = _models(config, engine_socket)
+        provisioned = ProvisionedKeys()
+        models = _models(config, engine_socket, provisioned)
         signing_key, keeper = _make_keys(config, module, log)
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
         attester = Attester(module, signing_key)
-        inheritance = Inheritance(config, listener, signing_key, attester, replays, models)
+        inheritance = Inheritance(
+            config, listener, signing_key, attester, replays, models, provisioned
+        )
         supervisor = Supervisor(
             signals, keeper, engine, log, grace_seconds=config.server.grace_seconds
         )
@@ -122,9 +125,9 @@ def _weights(config: Config) -> Weights | None:
     return Weights(file, digest) if file is not None and digest is not None else None
 
 
-def _models(config: Config, engine_socket: str) -> ModelTable:
+def _models(config: Config, engine_socket: str, provisioned: ProvisionedKeys) -> ModelTable:
     try:
-        return build_models(config, engine_socket)
+        return build_models(config, engine_socket, provisioned)
     except ValueError as error:
         raise StartError(ExitCode.USAGE, f"{error}; correct the configuration") from error
 

@@ -7,12 +7,14 @@ due, woken by signals, by its workers' messages and a few times a second.
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from enclave_server.chat.engine import Engine, State
 from enclave_server.clock import check_clock, ptp_time
 from enclave_server.keeper import KeyKeeper
 from enclave_server.log import Log
 from enclave_server.pool import Pool
+from enclave_server.provision import Acceptance
 from enclave_server.stop_signals import StopSignals
 
 TICK_SECONDS = 0.25
@@ -56,13 +58,15 @@ class Supervisor:
         self._engine = engine
         self._engine_state = State.STOPPED
         self._log = log
+        self._acceptance = Acceptance()
         self._grace = grace_seconds
         self._clock_due = 0.0
         self._was_failing = False
 
     def forget(self) -> None:
-        """Drop all private keys: this process is a worker now."""
+        """Drop all private keys and secrets: this process is a worker now."""
         self._keeper.forget()
+        self._acceptance.forget()
 
     def serve(self, pool: Pool, on_ready: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Keep `pool` serving until a signal; raises ClockError, EngineFails, WorkersFail.
@@ -77,7 +81,7 @@ class Supervisor:
             self._end(pool)
 
     def _loop(self, pool: Pool, on_ready: Callable[[], None]) -> None:
-        pool.publish(self._keeper.keys, time.monotonic())
+        self._publish(pool)
         was_ready = False
         while not self._signals.count:
             now = time.monotonic()
@@ -87,6 +91,7 @@ class Supervisor:
             if not was_ready and self._is_ready(pool):
                 was_ready = True
                 on_ready()
+            self._take_secrets(pool)
             self._keep_keys(pool)
             self._wait(pool, TICK_SECONDS if was_ready else STARTING_TICK_SECONDS)
 
@@ -106,9 +111,18 @@ class Supervisor:
             self._engine_state = state
             self._log.event("engine", state=state.name.lower(), starts=self._engine.starts)
 
+    def _publish(self, pool: Pool) -> None:
+        keys = replace(self._keeper.keys, provisioned=self._acceptance.accepted)
+        pool.publish(keys, time.monotonic())
+
+    def _take_secrets(self, pool: Pool) -> None:
+        if self._acceptance.consider(pool.take_proposals()):
+            self._publish(pool)
+            self._log.event("provisioned")
+
     def _keep_keys(self, pool: Pool) -> None:
         if self._keeper.step(time.time(), settled=pool.settled):
-            pool.publish(self._keeper.keys, time.monotonic())
+            self._publish(pool)
         failure = self._keeper.failure
         if failure is not None and not self._was_failing:
             self._log.event("evidence_failed", code=failure.code)

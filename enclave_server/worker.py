@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from enclave_server.admission import Admission
 from enclave_server.attester import Attester
-from enclave_server.chat.models import ModelTable
+from enclave_server.chat.models import ModelTable, ProvisionedKeys
 from enclave_server.chat.service import ChatService
 from enclave_server.config import Config, StreamTable
 from enclave_server.keys import KeySet, decode_snapshot
 from enclave_server.log import Log
 from enclave_server.pacing import Pacer, Report, Shape, unpadded
 from enclave_server.pool import EXIT_FAILED, MAX_SNAPSHOT_BYTES, SERIAL
+from enclave_server.provision import Desk, make_dispatch, make_gate
 from enclave_server.replay import ReplayFilter
 from enclave_server.routes import Pacer as AnyPacer
 from enclave_server.routes import TooOften, make_handler, screen
@@ -27,7 +28,7 @@ from enclave_server.server import Server
 from enclave_server.token_bucket import TokenBucket
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
-from protocol.gateway import BareJson, Gateway
+from protocol.gateway import BareJson, Dispatch, Gateway
 from protocol.shaping import GeometricSeries
 
 NONCE_BURST = 2.0
@@ -44,16 +45,18 @@ class Inheritance:
     attester: Attester
     replays: ReplayFilter
     models: ModelTable
+    provisioned: ProvisionedKeys
 
 
 class State:
     """What a worker serves with at the moment."""
 
-    def __init__(self, inheritance: Inheritance, keys: KeySet) -> None:
+    def __init__(self, inheritance: Inheritance, keys: KeySet, desk: Desk) -> None:
         rate = inheritance.config.evidence.nonce_per_second
         self._attester = inheritance.attester
         self._bucket = TokenBucket(rate, max(1.0, NONCE_BURST * rate), time.monotonic())
-        self._keys = keys
+        self._desk = desk
+        self.replace(keys)
 
     def keyset(self) -> KeySet:
         """Return the keys and the evidence of this moment, which belong together."""
@@ -62,6 +65,7 @@ class State:
     def replace(self, keys: KeySet) -> None:
         """Serve with `keys` from now on, and drop the ones before."""
         self._keys = keys
+        self._desk.learn(keys.provisioned)
 
     def opening_keys(self) -> tuple[GatewayKey, ...]:
         """Return the keys that open requests now."""
@@ -99,9 +103,16 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
 
 async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> int:
     serial, keys = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_key)
-    state = State(inheritance, keys)
+    desk = Desk(channel, inheritance.provisioned)
+    state = State(inheritance, keys, desk)
     chat = ChatService(inheritance.models, state.signing_key)
-    server = _make_server(inheritance, state, chat, log)
+    dispatch = make_dispatch(
+        make_gate(inheritance.config, keys.tee_id),
+        desk,
+        chat.dispatch,
+        lambda status: log.request("provision", status, 0, 0, 0.0),
+    )
+    server = _make_server(inheritance, state, dispatch, log)
     ending = _listen_to_parent(state, inheritance.signing_key, channel)
     await server.start()
     channel.send(SERIAL.pack(serial))
@@ -111,7 +122,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     return 0
 
 
-def _make_server(inheritance: Inheritance, state: State, chat: ChatService, log: Log) -> Server:
+def _make_server(inheritance: Inheritance, state: State, dispatch: Dispatch, log: Log) -> Server:
     config = inheritance.config
     admission = Admission(
         inheritance.replays,
@@ -125,7 +136,7 @@ def _make_server(inheritance: Inheritance, state: State, chat: ChatService, log:
 
     gateway = Gateway(
         state.opening_keys,
-        chat.dispatch,
+        dispatch,
         admit=admission,
         bare_json=BareJson.ACCEPTED if config.chat.bare_json else BareJson.REFUSED,
         report=report,

@@ -48,7 +48,7 @@ def test_a_provider_replaces_the_embedded_model() -> None:
 
 
 def test_every_table_can_be_set() -> None:
-    key = base64.b64encode(bytes(32)).decode()
+    key = base64.b64encode(bytes(range(32))).decode()
     config = parse_config(
         "[server]\nlisten='unix:/run/s'\nworkers=4\ngrace_seconds=1\n"
         "[limits]\nconnections=7\n"

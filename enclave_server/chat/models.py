@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from enclave_server.addresses import Address, TcpAddress, UnixAddress, VsockAddress
+from protocol.binary_http import Fields
+from protocol.provisioning import Secrets
 
 CONNECT_SECONDS = 5.0
 # An answer in one piece begins when its last word has been thought of.
@@ -22,6 +24,9 @@ EMBEDDED_CONCURRENCY = 32
 IDLE_CONNECTIONS = 64
 
 KeySource = Callable[[], str | None]
+FieldSource = Callable[[], Fields]
+
+ACCOUNT_FIELDS = {"organization": b"OpenAI-Organization", "project": b"OpenAI-Project"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class ProvisionedKeys:
 
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
+        self._accounts: dict[str, Fields] = {}
 
     def __repr__(self) -> str:
         return f"ProvisionedKeys({len(self._keys)} keys)"
@@ -62,9 +68,29 @@ class ProvisionedKeys:
             raise ValueError("an API key is empty or not printable ASCII")
         self._keys = dict(keys)
 
+    def put_all(self, secrets: Secrets) -> None:
+        """Replace all keys and settings."""
+        self.put(secrets.keys)
+        self._accounts = {
+            name: tuple(
+                (ACCOUNT_FIELDS[setting], value.encode("ascii"))
+                for setting, value in sorted(account.items())
+            )
+            for name, account in secrets.settings.items()
+        }
+
     def source(self, upstream: str) -> KeySource:
         """Return where the key of `upstream` will be found."""
         return lambda: _usable(self._keys.get(upstream, ""))
+
+    def account(self, upstream: str) -> FieldSource:
+        """Return where the fields that name the operator's account at `upstream` will be found."""
+        return lambda: self._accounts.get(upstream, ())
+
+
+def no_account() -> Fields:
+    """Return no fields: whoever has the key has one account there."""
+    return ()
 
 
 def _usable(key: str) -> str | None:
@@ -87,6 +113,7 @@ class Upstream:
     host_name: str | None = None
     path_prefix: str = "/v1"
     key: KeySource | None = None
+    account: FieldSource = no_account
     ca_file: str | None = None
     connect_seconds: float = CONNECT_SECONDS
     first_byte_seconds: float = FIRST_BYTE_SECONDS

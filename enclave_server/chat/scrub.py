@@ -136,6 +136,7 @@ def upstream_fields(upstream: Upstream, key: str | None, accept: bytes, size: in
     ]
     if key is not None:
         fields.append((b"Authorization", b"Bearer " + key.encode("ascii")))
+    fields += upstream.account()
     if upstream.idle_connections == 0:
         fields.append((b"Connection", b"close"))
     return fields
