@@ -1,0 +1,150 @@
+"""The peers: how their drivers are built, and how they are run as clients and as gateways."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from stack import ROOT, Child, silent
+
+SOURCES = Path(__file__).resolve().parent
+BUILT = ROOT / ".cache" / "interop"
+SEED = bytes(range(32))
+BUILD_SECONDS = 900.0  # a cold cache on a busy machine; 90 on an idle one
+ANSWER_SECONDS = 60.0  # nothing is expected to take as long
+
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Somebody else's implementation: a name, what it is, what building it needs."""
+
+    name: str
+    what: str
+    programs: tuple[str, ...]
+    build: Callable[[], Command]
+
+    @property
+    def missing(self) -> str:
+        """The programs that are not on this machine."""
+        return ", ".join(name for name in self.programs if shutil.which(name) is None)
+
+
+def build_rust() -> Command:
+    """Return the command of the Rust driver."""
+    target = BUILT / "rust"
+    build(["cargo", "build", "--release", "--locked", "--quiet"], "rust", CARGO_TARGET_DIR=target)
+    return (str(target / "release" / "interop-driver"),)
+
+
+def build_go() -> Command:
+    """Return the command of the Go driver."""
+    program = BUILT / "go" / "interop-driver"
+    build(["go", "build", "-mod=readonly", "-trimpath", "-o", program, "."], "go")
+    return (str(program),)
+
+
+def build_javascript() -> Command:
+    """Return the command of the JavaScript driver; its packages are installed beside a copy."""
+    folder = BUILT / "js"
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = copy_changed(SOURCES / "js", folder)
+    if "package-lock.json" in changed or not (folder / "node_modules").is_dir():
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        build([*command, "--prefix", folder], "js")
+    return ("node", str(folder / "driver.js"))
+
+
+def copy_changed(source: Path, target: Path) -> set[str]:
+    """Bring the files of one folder up to date; return the names of those that were not."""
+    changed = set()
+    for path in source.iterdir():
+        copy = target / path.name
+        if not copy.exists() or copy.read_bytes() != path.read_bytes():
+            shutil.copyfile(path, copy)
+            changed.add(path.name)
+    return changed
+
+
+def build(command: Sequence[str | Path], folder: str, **environment: Path) -> None:
+    """Run a build in one of the drivers' folders; raises CalledProcessError."""
+    subprocess.run(
+        command,
+        cwd=SOURCES / folder,
+        env=os.environ | {name: str(value) for name, value in environment.items()},
+        stdin=subprocess.DEVNULL,
+        check=True,
+        timeout=BUILD_SECONDS,
+    )
+
+
+PEERS = (
+    Peer("rust", "crates `ohttp` and `bhttp` 0.8.0", ("cargo",), build_rust),
+    Peer("go", "`github.com/openpcc/ohttp` v0.0.37", ("go",), build_go),
+    Peer(
+        "javascript",
+        "`@hpke/core` 1.9.0 and `bhttp-js` 0.2.1, joined by framing of our own",
+        ("node", "npm"),
+        build_javascript,
+    ),
+)
+
+
+class DriverClient:
+    """A driver as client: one case in, one answer out."""
+
+    def __init__(self, command: Command) -> None:
+        self.process = subprocess.Popen(
+            [*command, "client"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, case: Mapping[str, object]) -> dict[str, Any]:
+        """Return what came of one case: `status` and more, or `outer`, or `error`."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        deadline = threading.Timer(ANSWER_SECONDS, self.process.kill)
+        deadline.start()
+        try:
+            self.process.stdin.write(json.dumps(case) + "\n")
+            self.process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self.process.stdout.readline() or "{}")
+        finally:
+            deadline.cancel()
+        assert answer, "the driver ended or took too long"
+        return answer
+
+
+@contextlib.contextmanager
+def driver_gateway(peer: Peer, command: Command) -> Iterator[str]:
+    """Run a driver as a gateway that echoes; give its URL."""
+    options = ["--listen", "127.0.0.1:0", "--key", SEED.hex()]
+    child = Child(
+        f"{peer.name} gateway",
+        [shutil.which(command[0]) or command[0], *command[1:], "gateway", *options],
+        {},
+    )
+    try:
+        child.wait_ready(silent)
+        address: str = json.loads(child.lines[0])["listen"]
+        yield address.replace("tcp://", "http://") + "/"
+    finally:
+        child.stop()
+    assert child.process.returncode == 0, child.complaint("did not end in order")
