@@ -89,17 +89,27 @@ class Half:
         if events == EPOLLIN:
             self.carry()
             return
+        if events & EPOLLERR:
+            self._broken()
+            return
         if events & EPOLLOUT and self.peer.blocked:
             self.peer.flush()
         if self._pair.over:
             return
-        if self._armed & EPOLLIN:
-            if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
-                self.carry()
-        elif events & EPOLLERR:
-            self._pair.abort()
+        if events & (EPOLLIN | EPOLLHUP) and self._armed & EPOLLIN:
+            self.carry()
         elif events & EPOLLHUP and self._armed == 0:
             self._park()
+
+    def _broken(self) -> None:
+        """Read what came before a reset; the read that meets it, or the lack of any, aborts.
+
+        A write would clear the error, and the peer would see an orderly end.
+        """
+        if self._armed & EPOLLIN:
+            self.carry()
+        else:
+            self._pair.abort()
 
     def carry(self) -> None:
         """Read once and pass on what came."""

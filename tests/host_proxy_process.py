@@ -73,9 +73,14 @@ class ProxyProcess:
         return code
 
     def close(self) -> None:
-        if self._process.poll() is None:
+        for _ in range(2):  # the second signal ends what is still open
+            if self._process.poll() is None:
+                self.signal(signal.SIGTERM)
+                time.sleep(0.02)
+        try:
+            self.wait()
+        finally:
             self._process.kill()
-        self.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
 

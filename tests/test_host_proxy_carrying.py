@@ -243,6 +243,57 @@ def test_an_answer_before_the_end_of_the_upload_reaches_the_client(tmp_path: Pat
         assert proxy.counters()["ended"]["curtailed"] == 1
 
 
+def test_a_client_that_sends_on_after_the_end_of_the_answer_is_let_go(tmp_path: Path) -> None:
+    with (
+        listen_unix(tmp_path / "up") as upstream,
+        running("--listen", "tcp://127.0.0.1:0", "--connect", f"unix:{tmp_path / 'up'}") as proxy,
+    ):
+        client, server = connect_tcp(proxy.ports()[0]), accept(upstream)
+        with client:
+            server.sendall(b"answer")
+            server.close()
+            assert read_all(client) == b"answer"
+            client.sendall(b"and another thing")
+            until(lambda: proxy.counters()["ended"]["curtailed"] == 1)
+            assert proxy.counters()["active"] == 0
+
+
+@pytest.mark.parametrize("dying", ["client", "upstream"])
+def test_a_reader_that_dies_while_it_blocks_ends_the_writer(stand: Stand, dying: str) -> None:
+    reader, writer = stand.pair() if dying == "client" else stand.pair()[::-1]
+    with writer:
+        writer.setblocking(False)
+        _stuff(writer)
+        _reset(reader)  # of a Unix socket: closed with bytes unread
+        until(lambda: stand.proxy.counters()["active"] == 0)
+        assert stand.proxy.counters()["ended"]["aborted"] == 1
+        writer.settimeout(DEADLINE)
+        _sees_a_broken_connection(writer)
+
+
+@pytest.mark.parametrize("mute", ["client", "upstream"])
+def test_a_refused_shutdown_means_that_the_peer_is_gone(mute: str) -> None:
+    """vsock refuses to shut down a socket whose peer has closed; here one was never connected."""
+    carried = Carried(PipePool())
+    half = carried.pair.client if mute == "client" else carried.pair.upstream
+    with socket.socket() as never:
+        half.sock, real = never, half.sock
+        other = carried.server if mute == "client" else carried.client
+        other.shutdown(socket.SHUT_WR)
+        carried.run_for(0.1)
+        half.sock = real
+    endings = [carried.ending]
+    if mute == "upstream":  # the client may still be given what the upstream has sent
+        carried.server.sendall(b"answer")
+        carried.server.shutdown(socket.SHUT_WR)
+        carried.run_for(0.1)
+        assert read_exactly(carried.client, 6) == b"answer"
+        endings.append(carried.ending)
+    assert endings == ([Ending.ABORTED] if mute == "client" else [None, Ending.CURTAILED])
+    carried.close()
+    real.close()
+
+
 def test_a_client_that_hung_up_in_order_costs_no_time(tmp_path: Path) -> None:
     """Level-triggered epoll repeats a hang-up for ever; the proxy must not listen to it."""
     with (

@@ -222,7 +222,9 @@ def test_it_listens_where_a_dead_process_left_its_socket(
         with running(*arguments) as second:
             assert second.wait() == 1  # the first is alive
             assert "cannot listen on unix:" in second.lines[-1]
-    assert path.exists()  # it was killed
+        first.signal(signal.SIGKILL)
+        first.wait()
+    assert path.exists()
     third_upstream = listen_unix(tmp_path / "third")
     arguments = ("--listen", f"unix:{path}", "--connect", f"unix:{tmp_path / 'third'}")
     with third_upstream, running(*arguments) as third:
