@@ -11,6 +11,7 @@ from oblivious_client.errors import AnswerTruncated, AnswerUnproven, AnswerUnrea
 from oblivious_client.events import DONE, EventReader
 from protocol.errors import SignatureInvalid
 from protocol.evidence import VerifiedEvidence
+from protocol.gateway import DATE_PROBLEM
 from protocol.signature import SignedAnswer, output_of_choices, verify_answer
 
 
@@ -76,11 +77,18 @@ def raise_for_error(status: int, data: bytes) -> None:
     if status == 200:
         return
     try:
-        body = json.loads(data)
-        message = str(body["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = "no reason given"
-    raise ServiceError(status, message)
+        body = parse_object(data)
+    except AnswerUnreadable:
+        body = {}
+    if body.get("type") == DATE_PROBLEM:
+        raise ServiceError(
+            status,
+            "this machine's clock is too far from the enclave's",
+            advice="set the clock and ask again",
+        )
+    error = body.get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    raise ServiceError(status, str(message or "no reason given"))
 
 
 class StreamedAnswer:

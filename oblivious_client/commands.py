@@ -16,12 +16,14 @@ from typing import Any, TextIO
 import httpx
 
 from oblivious_client import archive, options, report
+from oblivious_client import provision as provisioning
 from oblivious_client.answers import Answer, parse_object, text_of
 from oblivious_client.client import TIMEOUT, ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import AnswerTruncated, EvidenceRefused, UsageError
 from oblivious_client.evidence import fetch, fetch_keys
 from oblivious_client.exits import Exit
+from oblivious_client.policy import Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.serve import LocalEndpoint, start
 from oblivious_client.transport import AsyncObliviousTransport
@@ -97,11 +99,35 @@ def serve(chosen: Chosen) -> Exit:
     return asyncio.run(_serve(chosen, host, port))
 
 
+def provision(chosen: Chosen) -> Exit:
+    """Hand secrets to an enclave whose measurements are pinned."""
+    policy = options.policy(chosen)
+    if not policy.pcrs and policy.simulated is Simulated.REFUSED:
+        raise UsageError(
+            "secrets are for one program only, and no measurements say which",
+            advice="pin them with --pcrs FILE; for trials with a simulator: --allow-simulated",
+        )
+    given = provisioning.read_secrets(chosen.secrets)
+    administrator = provisioning.read_administrator(chosen.admin_key)
+    for path in (chosen.secrets, chosen.admin_key):
+        if provisioning.is_open_to_others(path):
+            _note(f"warning: other users of this machine can open {path}: chmod 600 it")
+    relay, gateway = options.addresses(chosen)
+    # No cache: whatever was true an hour ago, the secrets are for what runs now.
+    with ObliviousClient(relay, gateway=gateway, policy=policy, proxy=chosen.proxy) as client:
+        _warn(client.transport.source.endpoint)
+        _note(report.as_line(client.evidence(), policy, now=time.time()))
+        provisioning.provision(client.transport, given, administrator)
+    print(f"provisioned: {', '.join(sorted(given.keys)) or 'nothing was wanted'}")
+    return Exit.OK
+
+
 COMMANDS: Mapping[str, Command] = {
     "chat": chat,
     "serve": serve,
     "verify": verify,
     "keys": keys,
+    "provision": provision,
 }
 
 

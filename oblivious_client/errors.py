@@ -44,8 +44,10 @@ class AnswerUnproven(ClientError):
 class ServiceError(ClientError):
     """The service answered with an error, sealed."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"the service answered {status}: {message}", code=Exit.SERVICE_ERROR)
+    def __init__(self, status: int, message: str, *, advice: str = "") -> None:
+        super().__init__(
+            f"the service answered {status}: {message}", advice=advice, code=Exit.SERVICE_ERROR
+        )
         self.status = status
 
 

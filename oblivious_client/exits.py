@@ -35,6 +35,8 @@ class Exit(enum.IntEnum):
     SIMULATED = 15, "the evidence is simulated and --allow-simulated was not given"
     KEYS_UNBOUND = 16, "the keys are not the ones that the evidence binds"
     UNPINNED = 17, "no measurements are pinned, so any program in any enclave would pass"
+    PROVISIONED_BEFORE = 18, "the enclave has its secrets already: it takes them once"
+    NOT_ADMINISTRATOR = 19, "the enclave's configuration names another administrator's key"
     INTERRUPTED = 130, "interrupted"
 
 

@@ -22,6 +22,7 @@ usage:
   oblivious-client serve  [options]                  be an OpenAI endpoint for this machine
   oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
   oblivious-client keys   [options]                  show the keys that questions are sealed to
+  oblivious-client provision [options]               hand API keys to an enclave, for its operator
 
 where to ask (one of them):
   --relay URL          a relay: it sees your address, never a word  [OBLIVIOUS_RELAY]
@@ -50,6 +51,12 @@ serve:
 verify, keys:
   --json               print JSON
   --fresh              (with --gateway) have a document made for this very request
+
+provision (once after each start of an enclave; --pcrs is required):
+  --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
+                       where needed [settings.NAME] with organization = "..." or project = "..."
+  --admin-key FILE     PEM: the Ed25519 private key of the administrator whom the enclave's
+                       measured configuration names
 
 The answer goes to standard output, everything else to standard error.
 
@@ -161,9 +168,17 @@ def _keys_parser() -> _Parser:
     return parser
 
 
+def _provision_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--secrets", type=Path, required=True)
+    parser.add_argument("--admin-key", type=Path, required=True)
+    return parser
+
+
 _PARSERS = {
     "chat": _chat_parser,
     "serve": _serve_parser,
     "verify": _verify_parser,
     "keys": _keys_parser,
+    "provision": _provision_parser,
 }

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +18,8 @@ from openai.types.chat.chat_completion_chunk import (
 )
 from pydantic import BaseModel
 
-from oblivious_client.errors import AnswerTruncated, EvidenceRefused
+from oblivious_client.client import ObliviousClient
+from oblivious_client.errors import AnswerTruncated, EvidenceRefused, ServiceError
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
 from tests.enclave import running_enclave, running_upstream, stand_in_config
@@ -219,6 +222,30 @@ def test_the_real_server() -> None:
             sdk.chat.completions.create(model="other", messages=ASKED)
         with pytest.raises(openai.BadRequestError, match="temperature"):
             sdk.chat.completions.create(model=MODEL, messages=ASKED, temperature=99)
+
+
+def test_the_real_server_and_a_wrong_clock() -> None:
+    with ExitStack() as opened:
+        enclave = opened.enter_context(running_enclave())
+        client = opened.enter_context(
+            ObliviousClient(gateway=f"unix:{enclave.path}", policy=ALLOWED)
+        )
+        client.evidence()
+        client.transport.source.clock = lambda: time.time() + 1200
+        with pytest.raises(ServiceError, match="clock"):
+            client.models()
+
+
+def test_the_real_server_started_again(tmp_path: Path) -> None:
+    link = tmp_path / "gateway"
+    with ObliviousClient(gateway=f"unix:{link}", policy=ALLOWED) as client:
+        with running_enclave() as enclave:
+            link.symlink_to(enclave.path)
+            assert client.models() == [MODEL]
+        link.unlink()
+        with running_enclave() as enclave:  # another enclave with keys of its own
+            link.symlink_to(enclave.path)
+            assert client.models() == [MODEL]
 
 
 def test_the_real_server_streams() -> None:
