@@ -79,12 +79,28 @@ class ImageError(Exception):
     """The image cannot be built; the text says why."""
 
 
+COMMAND: Sequence[str] = (
+    "/usr/bin/python3",
+    "-I",
+    "-B",
+    "-m",
+    "enclave_server",
+    "--listen",
+    "vsock://any:5000",
+    "--nsm",
+    "/dev/nsm",
+    "--config",
+    "/etc/oblivious/config.toml",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What goes into an image beside the pinned packages."""
 
     configuration: Path
     weights: bool
+    command: Sequence[str] = COMMAND
 
 
 def build(recipe: Recipe, work: Path, say: Say) -> list[Section]:
@@ -243,23 +259,8 @@ def _application_ramdisk(root: Path, recipe: Recipe) -> bytes:
     tree.file("rootfs/etc/ssl/certs/ca-certificates.crt", _ca_bundle(root))
     tree.link("rootfs/usr/lib/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt")
     tree.file("rootfs/etc/oblivious/config.toml", recipe.configuration.read_bytes())
-    tree.file("rootfs/etc/oblivious/command", ("\n".join(COMMAND) + "\n").encode())
+    tree.file("rootfs/etc/oblivious/command", ("\n".join(recipe.command) + "\n").encode())
     return tree.encode()
-
-
-COMMAND: Sequence[str] = (
-    "/usr/bin/python3",
-    "-I",
-    "-B",
-    "-m",
-    "enclave_server",
-    "--listen",
-    "vsock://any:5000",
-    "--nsm",
-    "/dev/nsm",
-    "--config",
-    "/etc/oblivious/config.toml",
-)
 
 
 def _ca_bundle(root: Path) -> bytes:
