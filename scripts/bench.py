@@ -2,7 +2,7 @@
 
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
-ROWS are some of: crypto, server, memory, evidence (default: all). Everything in one table
+ROWS are some of: crypto, server, proxy, memory, evidence (default: all). Everything in one table
 comes from one run. Prints tables, writes FILE (docs/bench.json) and a picture (docs/bench.svg).
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
 """
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benching import evidence, floor, memory, picture, server
+from benching import evidence, floor, memory, picture, proxies, server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +25,7 @@ Rows = dict[str, dict[str, float]]
 SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "crypto": ("CPU microseconds of the cryptography", floor.rows),
     "server": ("the server under load", server.rows),
+    "proxy": ("host_proxy and socat", proxies.rows),
     "memory": ("memory of idle connections", memory.rows),
     "evidence": ("evidence, signatures, replays", evidence.rows),
 }
