@@ -1,13 +1,14 @@
 """Build the enclave image.
 
-    scripts/build-eif [--out FILE] [--config FILE] [--without-weights]
+    scripts/build-eif [--out FILE] [--config FILE] [--without-weights] [--kernel-from DIR]
                       [--sign KEY.pem CERTIFICATE.pem] [--work DIR]
     scripts/build-eif --update-lock
 
 Writes oblivious-inference.eif (or FILE) and prints its measurements as nitro-cli does. Needs
 Debian or Ubuntu (apt, dpkg-deb), no root and no containers. --config is the server's
-configuration, measured as part of the image; --sign adds PCR8; --update-lock pins the newest
-Debian packages instead of building. Everything fetched is kept in DIR (.cache/enclave) and
+configuration, measured as part of the image; --kernel-from takes bzImage, cmdline and nsm.ko from
+a directory of AWS's tools in place of Debian's kernel; --sign adds PCR8; --update-lock pins the
+newest Debian packages instead of building. Everything fetched is kept in DIR (.cache/enclave) and
 used again. Exit codes: 0 built, 1 not built (the last line says why), 2 wrong usage.
 """
 
@@ -28,6 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("oblivious-inference.eif"))
     parser.add_argument("--config", type=Path, default=REPOSITORY / "scripts/deploy/enclave.toml")
     parser.add_argument("--without-weights", action="store_true")
+    parser.add_argument("--kernel-from", type=Path, metavar="DIR")
     parser.add_argument("--sign", nargs=2, type=Path, metavar=("KEY", "CERTIFICATE"))
     parser.add_argument("--work", type=Path, default=REPOSITORY / ".cache/enclave")
     parser.add_argument("--update-lock", action="store_true")
@@ -60,7 +62,7 @@ def update_lock(work: Path, say: image.Say) -> None:
 
 
 def build(options: argparse.Namespace, say: image.Say) -> None:
-    recipe = image.Recipe(options.config, not options.without_weights)
+    recipe = image.Recipe(options.config, not options.without_weights, kernel=options.kernel_from)
     sections = image.build(recipe, options.work, say)
     if options.sign:
         pem = [path.read_bytes() for path in options.sign]

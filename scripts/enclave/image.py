@@ -7,8 +7,6 @@ follows from the inputs, so that anyone can rebuild an image to the same measure
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import os
 import re
 import shutil
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enclave.eif import Kind, Section, metadata_section
+from enclave.kernel import Kernel, from_directory, from_package
 from enclave.packages import Archive, Package, read_lock, unpack
 from enclave.ramdisk import Tree
 
@@ -46,16 +45,6 @@ ROOT_PACKAGES = [
 ]
 TOOL_PACKAGES = ["binutils-x86-64-linux-gnu", "libbinutils", "libctf0", "libsframe1", "libjansson4"]
 BOOT_PACKAGES = ["busybox-static"]
-MODULES = [
-    "vsock",
-    "vmw_vsock_virtio_transport_common",
-    "vmw_vsock_virtio_transport",
-    "nsm",
-    "virtio_mmio",
-]
-# AWS's own images differ only in what their kernel builds in; a fixed tsc_early_khz lets an
-# emulated machine skip a calibration that fails now and then, and a later one overrides it.
-CMDLINE = "reboot=k panic=1 console=ttyS0 pci=off random.trust_cpu=on tsc_early_khz=2000000 quiet"
 PYTHON = "3.13"
 SITE = f"usr/local/lib/python{PYTHON}/dist-packages"
 OWN_PACKAGES = ["protocol", "enclave_server"]
@@ -101,6 +90,7 @@ class Recipe:
     configuration: Path
     weights: bool
     command: Sequence[str] = COMMAND
+    kernel: Path | None = None  # a directory to take it from, in place of Debian's
 
 
 def build(recipe: Recipe, work: Path, say: Say) -> list[Section]:
@@ -123,13 +113,13 @@ def build(recipe: Recipe, work: Path, say: Say) -> list[Section]:
     _strip(root, tools)
     _remove_unneeded(root)
     _compile(root, tools)
-    kernel = next(boot.glob("boot/vmlinuz-*"))
+    kernel = from_directory(recipe.kernel) if recipe.kernel else from_package(boot)
     say("packing")
     return [
-        Section(Kind.KERNEL, kernel.read_bytes()),
-        Section(Kind.CMDLINE, CMDLINE.encode()),
-        metadata_section("oblivious-inference", _version(), kernel.name.removeprefix("vmlinuz-")),
-        Section(Kind.RAMDISK, _boot_ramdisk(boot)),
+        Section(Kind.KERNEL, kernel.image),
+        Section(Kind.CMDLINE, kernel.cmdline.encode()),
+        metadata_section("oblivious-inference", _version(), kernel.name),
+        Section(Kind.RAMDISK, _boot_ramdisk(boot, kernel)),
         Section(Kind.RAMDISK, _application_ramdisk(root, recipe)),
     ]
 
@@ -224,7 +214,7 @@ for place in places:
 """
 
 
-def _boot_ramdisk(boot: Path) -> bytes:
+def _boot_ramdisk(boot: Path, kernel: Kernel) -> bytes:
     tree = Tree()
     for name in ("dev", "proc", "sys", "rootfs"):
         tree.directory(name)
@@ -232,19 +222,10 @@ def _boot_ramdisk(boot: Path) -> bytes:
     tree.file("bin/busybox", busybox.read_bytes(), 0o755)
     tree.link("bin/sh", "busybox")
     tree.file("init", (GUEST / "init").read_bytes(), 0o755)
-    tree.file("modules", ("\n".join(MODULES) + "\n").encode())
-    for module in MODULES:
-        tree.file(f"modules.d/{module}.ko", _module(boot, module))
+    tree.file("modules", "".join(f"{module}\n" for module in kernel.modules).encode())
+    for module, content in kernel.modules.items():
+        tree.file(f"modules.d/{module}.ko", content)
     return tree.encode()
-
-
-def _module(boot: Path, name: str) -> bytes:
-    found = next((boot / "usr/lib/modules").rglob(f"{name}.ko*"), None)
-    if found is None:
-        raise ImageError(f"the kernel has no module {name}")
-    content = found.read_bytes()
-    readers = {".xz": lzma.decompress, ".gz": gzip.decompress}
-    return readers[found.suffix](content) if found.suffix in readers else content
 
 
 def _application_ramdisk(root: Path, recipe: Recipe) -> bytes:
