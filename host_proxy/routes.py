@@ -4,9 +4,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from select import EPOLLERR, EPOLLIN
+from socket import AF_UNIX
 from typing import Final
 
-from host_proxy.addresses import Address
+from host_proxy.addresses import Address, tune
 from host_proxy.carrying import Ending, Pair, reset_on_close
 from host_proxy.counters import DOWNWARD, UPWARD, RouteCounters
 from host_proxy.dialing import Dial, Patience
@@ -114,6 +115,8 @@ class Route:
             return
         self.counters.accepted += 1
         sock.setblocking(False)
+        if sock.family == AF_UNIX:  # does not inherit it from the listener, as TCP does
+            tune(sock)
         Waiting(self, self._machinery, sock).start(self._upstream, self._patience)
 
     def _over(self, pair: Pair, ending: Ending) -> None:

@@ -93,14 +93,14 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, upstream: socket.socket) -
 def test_an_idle_connection_is_ended_and_a_busy_one_is_not(
     tmp_path: Path, upstream: socket.socket
 ) -> None:
-    with running(*options(tmp_path, "--idle-seconds", "0.6")) as proxy:
+    with running(*options(tmp_path, "--idle-seconds", "1.6")) as proxy:
         idle, busy = connected(proxy, upstream), connected(proxy, upstream)
-        for _ in range(12):
+        for _ in range(25):
             busy[0].sendall(b"x")
             time.sleep(0.1)
         with pytest.raises(ConnectionResetError):
             idle[0].recv(1)
-        assert read_exactly(busy[1], 12) == b"x" * 12
+        assert read_exactly(busy[1], 25) == b"x" * 25
         assert proxy.counters()["ended"]["idle"] == 1
         for sock in (*idle, *busy):
             sock.close()
