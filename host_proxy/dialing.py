@@ -317,9 +317,12 @@ def connect(family: int, sockaddr: SocketAddress) -> tuple[socket.socket | None,
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:  # out of descriptors, or a family this kernel lacks
         return None, error.errno or errno.EIO
-    sock.setblocking(False)
-    tune(sock)
-    code = sock.connect_ex(sockaddr)
+    try:
+        sock.setblocking(False)
+        tune(sock)
+        code = sock.connect_ex(sockaddr)
+    except OSError:  # no such interface in a scoped address
+        code = errno.EADDRNOTAVAIL
     if code in (0, errno.EINPROGRESS):
         return sock, code
     sock.close()

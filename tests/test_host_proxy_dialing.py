@@ -183,6 +183,11 @@ def _ignore(candidates: list[Candidate]) -> None:
     raise AssertionError("a cancelled look-up was answered")
 
 
+def test_a_scoped_address_of_no_interface_is_a_refusal() -> None:
+    dialled = Dialled(Tcp("fe80::1%no-such-interface", 443))
+    assert dialled.failures == [Failure.REFUSED]
+
+
 def test_families_alternate() -> None:
     six, four = [(V6, ("6", n)) for n in range(3)], [(V4, ("4", n)) for n in range(2)]
     assert interleaved([*six, *four]) == [six[0], four[0], six[1], four[1], six[2]]

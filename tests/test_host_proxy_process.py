@@ -348,6 +348,24 @@ def test_its_logs_are_json_lines(tmp_path: Path, upstream: socket.socket) -> Non
         assert [json.loads(line)["event"] for line in proxy.lines][-2:] == ["draining", "stopped"]
 
 
+def test_it_goes_on_when_nobody_reads_its_log(tmp_path: Path, upstream: socket.socket) -> None:
+    path = tmp_path / "in"
+    command = [sys.executable, "-m", "host_proxy", "--listen", f"unix:{path}"]
+    command += ["--connect", f"unix:{tmp_path / 'up'}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while b"ready" not in process.stderr.readline():
+            continue
+        process.stderr.close()
+        process.send_signal(signal.SIGUSR1)
+        with connect_unix(path) as client, accept(upstream) as server:
+            process.send_signal(signal.SIGUSR1)
+            client.sendall(b"x")
+            assert read_exactly(server, 1) == b"x"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+
+
 def test_the_command_explains_itself() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "host_proxy", "--help"],
