@@ -11,7 +11,7 @@ from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import table
-from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_pcrs, read_root
+from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_releases, read_root
 from oblivious_client.sealing import Framing
 
 HELP = f"""\
@@ -31,7 +31,8 @@ where to ask (one of them):
   --proxy URL          go through an HTTP proxy; proxies of the environment are not used
 
 what to demand of the enclave before anything is sent:
-  --pcrs FILE          the measurements that `nitro-cli build-enclave` printed  [OBLIVIOUS_PCRS]
+  --pcrs FILE          the measurements that `nitro-cli build-enclave` printed, or a JSON list
+                       of several such objects: any one of them will do  [OBLIVIOUS_PCRS]
   --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
   --root FILE          trust this root certificate, not AWS's: for emulated enclaves
   --allow-simulated    accept a simulated enclave, which proves nothing; for trials
@@ -96,8 +97,10 @@ def addresses(options: argparse.Namespace) -> tuple[str | None, str | None]:
 def policy(options: argparse.Namespace) -> Policy:
     """Return what is demanded of the evidence."""
     pcrs = options.pcrs or os.environ.get("OBLIVIOUS_PCRS")
+    first, *also = read_releases(Path(pcrs)) if pcrs else (None,)
     return Policy(
-        pcrs=read_pcrs(Path(pcrs)) if pcrs else None,
+        pcrs=first,
+        also=tuple(also),
         simulated=Simulated.ALLOWED if options.allow_simulated else Simulated.REFUSED,
         max_age=options.max_age,
         root=read_root(options.root) if options.root else None,

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -93,6 +94,7 @@ class Simulated(enum.Enum):
 class Policy:
     """Pinned measurements, the oldest document in seconds, and what to do with simulated ones.
 
+    `also` holds the measurements of further releases that will do, while one replaces another.
     `root` is AWS's, unless an emulated enclave is to be tried out.
     """
 
@@ -100,6 +102,20 @@ class Policy:
     simulated: Simulated = Simulated.REFUSED
     max_age: float = MAX_AGE_SECONDS
     root: x509.Certificate | None = None
+    also: tuple[Mapping[int, bytes], ...] = ()
+
+    @property
+    def releases(self) -> tuple[Mapping[int, bytes], ...]:
+        """The measurements of which one set has to match whole; none where nothing is pinned."""
+        return (self.pcrs, *self.also) if self.pcrs else ()
+
+    def pins_of(self, verified: VerifiedEvidence) -> Mapping[int, bytes]:
+        """Return the set that matched; an empty one where nothing is pinned."""
+        found = verified.attestation.pcrs
+        for pins in self.releases:
+            if all(found.get(index) == value for index, value in pins.items()):
+                return pins
+        return {}
 
     def verify(
         self, evidence: Evidence, *, now: float, nonce: bytes | None = None
@@ -127,14 +143,7 @@ class Policy:
     ) -> VerifiedEvidence:
         """Like `verify`, but let unpinned measurements pass, so that they can be shown."""
         try:
-            return verify_evidence(
-                evidence,
-                now=now,
-                root=self._root(evidence),
-                pcrs=self.pcrs,
-                nonce=nonce,
-                max_age=self.max_age,
-            )
+            return self._verify_any(evidence, now, nonce)
         except AttestationError as error:
             raise self._refusal(error.reason) from error
         except ProtocolError as error:
@@ -146,10 +155,30 @@ class Policy:
 
     def fingerprint(self) -> str:
         """Return a digest of the policy, so that a laxer one never lends out its evidence."""
-        pcrs = {str(index): value.hex() for index, value in (self.pcrs or {}).items()}
+        pcrs = [
+            {str(index): value.hex() for index, value in pins.items()} for pins in self.releases
+        ]
         root = self.root.fingerprint(hashes.SHA256()).hex() if self.root is not None else ""
         text = json.dumps([pcrs, self.simulated.value, self.max_age, root], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _verify_any(self, evidence: Evidence, now: float, nonce: bytes | None) -> VerifiedEvidence:
+        *others, last = self.releases or (None,)
+        verify = partial(
+            verify_evidence,
+            evidence,
+            now=now,
+            root=self._root(evidence),
+            nonce=nonce,
+            max_age=self.max_age,
+        )
+        for pins in others:
+            try:
+                return verify(pcrs=pins)
+            except AttestationError as error:
+                if error.reason is not AttestationReason.PCR_MISMATCH:
+                    raise
+        return verify(pcrs=last)
 
     def _refusal(self, reason: AttestationReason) -> EvidenceRefused:
         if reason is AttestationReason.SIMULATED and self.simulated is Simulated.ALLOWED:
@@ -171,14 +200,18 @@ def decode(data: bytes) -> Evidence:
         raise _malformed() from error
 
 
-def read_pcrs(path: Path) -> dict[int, bytes]:
-    """Return the measurements in a file as `nitro-cli build-enclave` prints it."""
+def read_releases(path: Path) -> tuple[dict[int, bytes], ...]:
+    """Return the measurements in a file as `nitro-cli build-enclave` prints them.
+
+    The file holds those of one release, or a list of such objects: of all that will do.
+    """
     advice = "save what `nitro-cli build-enclave` printed for the release you trust"
     try:
-        measurements = json.loads(path.read_bytes())
-        if not isinstance(measurements, dict):
-            raise ValueError("not an object")
-        return parse_pcrs(measurements)
+        found = json.loads(path.read_bytes())
+        releases = found if isinstance(found, list) else [found]
+        if not releases or not all(isinstance(each, dict) for each in releases):
+            raise ValueError("not an object, nor a list of objects")
+        return tuple(parse_pcrs(each) for each in releases)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", advice=advice) from error
     except ValueError as error:

@@ -23,7 +23,7 @@ def as_json(
 ) -> dict[str, Any]:
     """Return the report for programs; times are in Unix seconds."""
     attestation = verified.attestation
-    pins = policy.pcrs or {}
+    pins = policy.pins_of(verified)
     return {
         "verified": True,
         "address": None if endpoint is None else str(endpoint),
@@ -55,7 +55,8 @@ def as_text(
 def as_line(verified: VerifiedEvidence, policy: Policy, *, now: float) -> str:
     """Return the report in one line, for before an answer."""
     age = now - verified.attestation.timestamp / 1000
-    code = f"{len(policy.pcrs)} pinned measurements match" if policy.pcrs else "not pinned"
+    pins = policy.pins_of(verified)
+    code = f"{len(pins)} pinned measurements match" if pins else "not pinned"
     line = (
         f"verified: {verified.evidence.platform.value} document, {_ago(age)}; code: {code}; "
         f"sealing to attested key {verified.key_configs[0].key_id}"
@@ -128,7 +129,7 @@ def _facts(
 
 
 def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[str, str]]:
-    pins = policy.pcrs or {}
+    pins = policy.pins_of(verified)
     for index, value in sorted(verified.attestation.pcrs.items()):
         if index in pins:
             yield f"PCR{index}", f"{value.hex()} as pinned"

@@ -18,7 +18,7 @@ from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import ClientError, EvidenceRefused, OuterRefusal, UsageError
 from oblivious_client.evidence import fetch, freshness
 from oblivious_client.exits import Exit
-from oblivious_client.policy import Policy, Simulated, decode, read_pcrs
+from oblivious_client.policy import Policy, Simulated, decode, read_releases
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence, Platform
 from protocol.key_config import encode_key_configs
@@ -106,6 +106,25 @@ def test_pinned_measurements_decide(gateway: StandInGateway) -> None:
     pinned = dataclasses.replace(ALLOWED, pcrs={0: simulated_pcrs()[0]})
     assert refusal(gateway, dataclasses.replace(ALLOWED, pcrs=OTHER_PCRS)).code is Exit.PCRS
     assert ask(gateway, pinned)
+
+
+def test_one_of_several_releases_has_to_match_whole(gateway: StandInGateway) -> None:
+    ours = {index: simulated_pcrs()[index] for index in (0, 1)}
+    half = {0: ours[0], 1: b"\xab" * 48}
+    refused = dataclasses.replace(ALLOWED, pcrs=half, also=(OTHER_PCRS,))
+    assert refusal(gateway, refused).code is Exit.PCRS
+    for also in ((ours,), (OTHER_PCRS, ours), (ours, OTHER_PCRS)):
+        policy = dataclasses.replace(ALLOWED, pcrs=OTHER_PCRS, also=also)
+        assert ask(gateway, policy)
+        assert policy.pins_of(policy.verify(gateway.evidence(), now=time.time())) == ours
+
+
+def test_further_releases_do_not_hide_other_faults(gateway: StandInGateway) -> None:
+    ours = {0: simulated_pcrs()[0]}
+    gateway.module = SimulatedSecurityModule(now=lambda: time.time() - 3700)
+    both = dataclasses.replace(ALLOWED, pcrs=ours, also=(OTHER_PCRS,))
+    assert refusal(gateway, both).code is Exit.STALE
+    assert both.fingerprint() != dataclasses.replace(both, also=()).fingerprint()
 
 
 def test_debug_mode_is_refused(gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +283,15 @@ def test_measurements_as_nitro_cli_prints_them(tmp_path: Path) -> None:
     file = tmp_path / "pcrs.json"
     printed = {"HashAlgorithm": "Sha384 { ... }", "PCR0": "ab" * 48, "PCR1": "cd" * 48}
     file.write_text(json.dumps({"Measurements": printed}))
-    assert read_pcrs(file) == {0: b"\xab" * 48, 1: b"\xcd" * 48}
-    for wrong in ("", "[]", "{}", '{"PCR0": "ab"}', '{"Measurements": 1}'):
+    assert read_releases(file) == ({0: b"\xab" * 48, 1: b"\xcd" * 48},)
+    file.write_text(json.dumps([{"Measurements": printed}, {"PCR0": "ef" * 48}]))
+    assert [sorted(pins) for pins in read_releases(file)] == [[0, 1], [0]]
+    for wrong in ("", "1", "[]", "[[]]", "{}", "[{}]", '{"PCR0": "ab"}', '{"Measurements": 1}'):
         file.write_text(wrong)
         with pytest.raises(UsageError):
-            read_pcrs(file)
+            read_releases(file)
     with pytest.raises(UsageError):
-        read_pcrs(tmp_path / "absent")
+        read_releases(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(
