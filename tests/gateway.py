@@ -380,7 +380,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if data:  # an empty chunk would be the end
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _plain(self, plain: Plain) -> None:
         self._head(plain.status, plain.media_type, plain.fields)
