@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.interop.cells import SUITES, Cell, Form, Framing, Role
+from tests.interop.cells import (
+    SUITES,
+    Cell,
+    Fails,
+    Form,
+    Framing,
+    NotOffered,
+    Role,
+    limit,
+)
 from tests.interop.peers import PEERS
 
 PASSED = "passed"
@@ -27,9 +36,15 @@ class Report:
         return found
 
     def counts(self) -> str:
-        """Return how many cells passed, and how many a peer cannot fill or fails."""
+        """Return how many cells passed, how many a peer has no way to fill or fails."""
+        limits = [limit(cell) for cell in self.outcomes]
         passed = sum(outcome == PASSED for outcome in self.outcomes.values())
-        return f"{passed} of {len(self.outcomes)} cells passed"
+        not_offered = sum(isinstance(found, NotOffered) for found in limits)
+        fails = sum(isinstance(found, Fails) for found in limits)
+        return (
+            f"{len(self.outcomes)} cells: {passed} passed, {not_offered} not offered by the peer, "
+            f"{fails} in which the peer fails"
+        )
 
     def _rows(self, peer: str, role: Role) -> list[str]:
         rows = []
@@ -48,7 +63,7 @@ class Report:
     def markdown(self) -> str:
         """Return the document: what stays as written by hand, and the tables of this run."""
         sections = [(PARTS / "introduction.md").read_text()]
-        sections += [self._table(role) for role in Role]
+        sections += [self.counts() + ".\n", *(self._table(role) for role in Role)]
         sections += [self._chat_table(), (PARTS / "differences.md").read_text()]
         return "\n".join(sections)
 
