@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -197,9 +198,11 @@ address = "{upstream}"
 
 
 @contextlib.contextmanager
-def running_upstream(behaviour: Behaviour | None = None) -> Iterator[StandInUpstream]:
+def running_upstream(
+    behaviour: Behaviour | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[StandInUpstream]:
     """Yield a stand-in upstream that answers from a thread of its own."""
-    upstream = StandInUpstream(behaviour)
+    upstream = StandInUpstream(behaviour, tls=tls)
     started, ended = threading.Event(), threading.Event()
 
     async def serve() -> None:
