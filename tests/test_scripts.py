@@ -29,7 +29,7 @@ def checkout(tmp_path: Path) -> Path:
     """A checkout with all that decides about an environment, and an environment that runs."""
     locks = tmp_path / "scripts" / "requirements"
     locks.mkdir(parents=True)
-    for name in ("runtime", "dev", "model"):
+    for name in ("runtime", "dev", "bench", "model"):
         (locks / f"{name}.txt").write_text(f"{name}==1\n")
     for name in ("setup.cfg", "pyproject.toml"):
         (tmp_path / name).write_text(name)
@@ -88,6 +88,17 @@ def test_stamps_of_both_locks_live_side_by_side(checkout: Path) -> None:
     setup.write_stamp("runtime", checkout)
     setup.write_stamp("dev", checkout)
     assert set(json.loads((checkout / ".venv" / "installed.json").read_text())) == set(setup.LOCKS)
+
+
+def test_what_the_observer_needs_comes_on_top(checkout: Path) -> None:
+    setup.write_stamp("dev", checkout)
+    assert not setup.is_ready(setup.ADDITION, checkout)
+    setup.write_stamp(setup.ADDITION, checkout)
+    assert setup.is_ready(setup.ADDITION, checkout)
+    assert setup.is_ready("dev", checkout)
+    (checkout / ".venv" / "installed.json").write_text("{}")
+    setup.write_stamp(setup.ADDITION, checkout)
+    assert not setup.is_ready("runtime", checkout)
 
 
 def test_a_command_that_goes_well_is_one_line() -> None:

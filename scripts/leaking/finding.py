@@ -1,0 +1,124 @@
+"""What was found with padding on or off, as numbers and as a page of documentation."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from leaking.telling import Verdict
+from leaking.watching import Trace
+
+PAGE = """\
+# What an observer at the relay can tell
+
+`scripts/leak` plays somebody who sees every octet between relay and clients, and when it came:
+the relay's operator, or whoever watches a client's line. It asks {count:,} questions through the
+whole path (client, relay, host proxy, enclave server) whose answers are as different as answers
+get, then trains classifiers to tell from sizes and times which kind of answer it was.
+
+{kinds}
+
+All kinds draw their lengths from one distribution, and are told apart within a duration class,
+so that the duration, which shows, does not count. Every trace is judged by a classifier that has
+not seen it. Guessing is right {chance:.1f} % of the time; padding must keep every classifier within
+two points of that.
+
+| padding | classifier | answers | told right | 95 % interval | above guessing |
+| --- | --- | --- | --- | --- | --- |
+{verdicts}
+
+What it costs, as a median over the answers of each sort:
+
+| padding | kB, stream | kB, in one piece | s to the first words, stream | s to the end |
+| --- | --- | --- | --- | --- |
+{costs}
+
+![What passes at the relay, and how often it gives an answer away](leak.svg)
+
+{shape}
+
+What shows, with padding on: that somebody asked, the size of the question in a few steps
+(powers of two, at least 1 KiB), and the duration of the answer in those steps. A client that stops
+reading before the end shows when it stopped. A client that sends its next question at once shows
+that the answer was of use; the clients of this project pass on the end of an answer only when its
+last chunk has come, so that a program that goes on at the end goes on at a rounded time.
+
+What the figures do not cover: answers with padding `off`, which is for networks where nobody
+watches; whole answers to `message/ohttp-req`, whose time shows (the clients of this project send
+`message/ohttp-chunked-req` for everything unless told otherwise).
+
+Measured on {date} with {at_once} questions at a time on {cores} cores, which also ran the
+observer; times of arrival are the kernel's. Repeat it with `scripts/leak`.
+"""
+
+SHAPE = """\
+Chunks of {octets:,} octets go out every {tick:.0f} ms, {rate:.0f} kB/s: an event of one token has
+200 to 260 octets, so that 150 tokens a second fit. The number of chunks is one of {counts}, … .
+The shortest answer takes {shortest:.1f} s; padding makes an answer at most {ratio:.0%} longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """All that was measured with one setting."""
+
+    padding: str
+    traces: list[Trace]
+    verdicts: list[Verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures."""
+        return {
+            "padding": self.padding,
+            "answers": len(self.traces),
+            "classifiers": {
+                verdict.classifier: {
+                    "answers": verdict.traces,
+                    "right": verdict.right,
+                    "accuracy": verdict.accuracy,
+                    "interval": verdict.interval,
+                    "chance": verdict.chance,
+                }
+                for verdict in self.verdicts
+            },
+            **self.costs(),
+        }
+
+    def costs(self) -> dict[str, float]:
+        """Return what the setting costs."""
+        streams = [trace for trace in self.traces if trace.streamed]
+        others = [trace for trace in self.traces if not trace.streamed]
+        return {
+            "stream_octets": statistics.median(trace.octets for trace in streams),
+            "whole_octets": statistics.median(trace.octets for trace in others),
+            "first_words_seconds": statistics.median(trace.first_words for trace in streams),
+            "seconds": statistics.median(trace.seconds for trace in self.traces),
+        }
+
+
+def verdict_rows(findings: Sequence[Finding]) -> str:
+    """Return the table of accuracies."""
+    rows = []
+    for finding in findings:
+        for verdict in finding.verdicts:
+            low, high = verdict.interval
+            rows.append(
+                f"| {finding.padding} | {verdict.classifier} | {verdict.traces:,} "
+                f"| {verdict.accuracy:.1%} | {low:.1%} to {high:.1%} "
+                f"| {100 * (verdict.accuracy - verdict.chance):+.1f} points |"
+            )
+    return "\n".join(rows)
+
+
+def cost_rows(findings: Sequence[Finding]) -> str:
+    """Return the table of costs."""
+    rows = []
+    for finding in findings:
+        costs = finding.costs()
+        rows.append(
+            f"| {finding.padding} | {costs['stream_octets'] / 1000:.1f} "
+            f"| {costs['whole_octets'] / 1000:.1f} | {costs['first_words_seconds']:.2f} "
+            f"| {costs['seconds']:.2f} |"
+        )
+    return "\n".join(rows)
