@@ -131,8 +131,11 @@ def is_sealed(response: httpx.Response) -> bool:
 
 
 def is_key_rejected(response: httpx.Response) -> bool:
-    """Whether the gateway says that it has no key for this request (RFC 9458, Section 5.3)."""
-    if response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+    """Whether the gateway says that it has no key for this request (RFC 9458, Section 5.3).
+
+    The problem type says so, not the status: our gateway answers 422, others 400.
+    """
+    if not response.is_client_error:
         return False
     if content_type(response) != PROBLEM_JSON.decode():
         return False

@@ -228,6 +228,15 @@ def test_a_rotated_key_is_fetched_anew_and_asked_once_more(gateway: StandInGatew
     ]
 
 
+def test_the_problem_type_says_that_a_key_is_unknown_whatever_the_status(
+    gateway: StandInGateway,
+) -> None:
+    gateway.faults.outer = [Plain(400, PROBLEM, json.dumps({"type": KEY_PROBLEM}).encode())]
+    with client_of(gateway) as client:
+        assert client.chat("hello", model=MODEL).text == ANSWER
+    assert len(gateway.posts()) == 2
+
+
 def test_a_key_that_stays_unknown_is_tried_twice_and_no_more(gateway: StandInGateway) -> None:
     gateway.accepted.clear()
     with client_of(gateway) as client, pytest.raises(OuterRefusal) as caught:
@@ -243,7 +252,7 @@ def test_a_key_that_stays_unknown_is_tried_twice_and_no_more(gateway: StandInGat
         Plain(422, PROBLEM, b"no JSON"),
         Plain(422, PROBLEM, b"[]"),
         Plain(422, "text/html", json.dumps({"type": KEY_PROBLEM}).encode()),
-        Plain(400, PROBLEM, json.dumps({"type": KEY_PROBLEM}).encode()),
+        Plain(500, PROBLEM, json.dumps({"type": KEY_PROBLEM}).encode()),
         Plain(503, PROBLEM, b"{}"),
     ],
 )
