@@ -41,6 +41,9 @@ class GatewayKey:
     symmetric_algorithms: Sequence[tuple[int, int]] = field(default=SUITES, compare=False)
     config: KeyConfig = field(init=False)
     secret: hpke.PrivateKey = field(init=False, repr=False, compare=False)
+    acceptors: dict[bytes, hpke.Acceptor] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         secret = hpke.PrivateKey(self.private_key)
@@ -134,16 +137,15 @@ def setup_client(
 def setup_gateway(keys: Iterable[GatewayKey], prefix: bytes, label: bytes) -> hpke.Recipient:
     """Return the context for a request that begins with `prefix` (PREFIX_SIZE bytes)."""
     header, enc = prefix[:HEADER_SIZE], prefix[HEADER_SIZE:]
-    key_id, kem_id, kdf_id, aead_id = struct.unpack("!BHHH", header)
-    key = next((key for key in keys if key.key_id == key_id), None)
-    # RFC 9458, Section 4.3: an error if the identifier does not match a key of this KEM, or the
-    # algorithms are a combination that the gateway is unwilling to use with it.
-    if key is None or kem_id != key.config.kem_id:
+    key = next((key for key in keys if key.key_id == header[0]), None)
+    if key is None:
         raise KeyRejected("key")
-    if (kdf_id, aead_id) not in key.symmetric_algorithms or (kdf_id, aead_id) not in SUITES:
-        raise KeyRejected("suite")
     info = label + b"\0" + header
-    return hpke.setup_recipient(enc, key.secret, Kdf(kdf_id), Aead(aead_id), info)
+    acceptor = key.acceptors.get(info)
+    if acceptor is None:
+        # A few for each key: as many as it has suites for both kinds of request.
+        acceptor = key.acceptors[info] = _new_acceptor(key, header, info)
+    return acceptor.accept(enc)
 
 
 def response_nonce_size(aead: Aead) -> int:
@@ -160,6 +162,17 @@ def response_cipher(
     prk = hpke.extract(context.enc + response_nonce, secret)
     key = hpke.expand(prk, b"key", aead.key_size)
     return hpke.new_cipher(aead, key), hpke.expand(prk, b"nonce", aead.nonce_size)
+
+
+def _new_acceptor(key: GatewayKey, header: bytes, info: bytes) -> hpke.Acceptor:
+    _, kem_id, kdf_id, aead_id = struct.unpack("!BHHH", header)
+    # RFC 9458, Section 4.3: an error if the identifier does not match a key of this KEM, or the
+    # algorithms are a combination that the gateway is unwilling to use with it.
+    if kem_id != key.config.kem_id:
+        raise KeyRejected("KEM")
+    if (kdf_id, aead_id) not in key.symmetric_algorithms or (kdf_id, aead_id) not in SUITES:
+        raise KeyRejected("suite")
+    return hpke.Acceptor(key.secret, Kdf(kdf_id), Aead(aead_id), info)
 
 
 def _choose(config: KeyConfig) -> tuple[Kdf, Aead]:

