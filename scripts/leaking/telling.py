@@ -12,9 +12,9 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -31,7 +31,8 @@ LISTED = 30  # arrivals whose sizes and times are features one by one
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 Z = 1.96  # of a confidence of 95 %
 
-Floats = NDArray[np.float64]
+Floats = Any
+"""A row or a table of numbers (numpy's, which need not be installed where types are checked)."""
 
 
 @dataclass(frozen=True, slots=True)
