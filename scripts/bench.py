@@ -2,8 +2,8 @@
 
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
-ROWS are some of: crypto, server, proxy, memory, evidence (default: all). Everything in one table
-comes from one run. Prints tables, writes FILE (docs/bench.json) and a picture (docs/bench.svg).
+ROWS are some of: crypto, server, peers, proxy, memory, evidence (default: all). Everything in one
+table comes from one run. Prints tables, writes docs/bench.json and a picture, docs/bench.svg.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
 """
 
@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benching import evidence, floor, memory, picture, proxies, server
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benching import evidence, floor, memory, peers, picture, proxies, server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +27,7 @@ Rows = dict[str, dict[str, float]]
 SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "crypto": ("CPU microseconds of the cryptography", floor.rows),
     "server": ("the server under load", server.rows),
+    "peers": ("beside other gateways, 32 connections", peers.rows),
     "proxy": ("host_proxy and socat", proxies.rows),
     "memory": ("memory of idle connections", memory.rows),
     "evidence": ("evidence, signatures, replays", evidence.rows),

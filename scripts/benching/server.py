@@ -43,6 +43,7 @@ class Target:
     address: str
     path: bytes
     proxy_pid: int = 0
+    keys: str = "/.well-known/ohttp-gateway"
 
 
 def rows(quick: bool) -> dict[str, dict[str, float]]:
@@ -65,8 +66,11 @@ def rows(quick: bool) -> dict[str, dict[str, float]]:
 @contextmanager
 def gateway_alone(folder: Path) -> Iterator[Target]:
     address = f"unix:{folder / 'gateway.sock'}"
+    configuration = folder / "alone.toml"  # so that no engine runs; its upstream is never asked
+    configuration.write_text(CONFIGURATION.format(socket=folder / "nobody.sock"))
     command = [sys.executable, "-m", "benching.instant_server", "--listen", address]
-    with processes.running("enclave server", [*command, "--simulated-nsm"]) as child:
+    command += ["--config", str(configuration), "--simulated-nsm"]
+    with processes.running("enclave server", command) as child:
         yield Target("gateway alone, Unix socket", child, address, b"/v1/models")
 
 
@@ -96,13 +100,14 @@ def proxied(target: Target) -> Iterator[Target]:
 
 def _measure(target: Target, connections: int, folder: Path, count: int) -> dict[str, float]:
     """Return the medians of a few rounds."""
-    rounds = [_one_round(target, connections, folder, count) for _ in range(ROUNDS)]
+    rounds = [one_round(target, connections, folder, count) for _ in range(ROUNDS)]
     return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
 
 
-def _one_round(target: Target, connections: int, folder: Path, count: int) -> dict[str, float]:
+def one_round(target: Target, connections: int, folder: Path, count: int) -> dict[str, float]:
+    """Seal `count` requests, send them all; return what they cost and how long they took."""
     file = folder / "requests"
-    config = newest_key(target.address)
+    config = newest_key(target.address, target.keys)
     write_requests(file, count, lambda: sealed_post(config, target.path))
     processes.settle()
     pid = target.server.process.pid
@@ -133,7 +138,7 @@ def sealed_post(config: KeyConfig, path: bytes) -> bytes:
     )
     method = b"GET" if path == b"/v1/models" else b"POST"
     content = b"" if method == b"GET" else json.dumps(QUESTION).encode()
-    inner = Request(method, b"https", b"", path, headers, content)
+    inner = Request(method, b"https", b"gateway.example", path, headers, content)
     plaintext = encode_request(inner).ljust(floor.REQUEST_BYTES, b"\0")
     body = encapsulate_request(config, plaintext)[0]
     head = (
@@ -143,13 +148,13 @@ def sealed_post(config: KeyConfig, path: bytes) -> bytes:
     return head.encode() + body
 
 
-def newest_key(address: str) -> KeyConfig:
+def newest_key(address: str, path: str) -> KeyConfig:
     """Fetch the key configurations that a gateway serves; return the first."""
     connection = http.client.HTTPConnection("gateway")
     connection.sock = connect(address)
     connection.sock.settimeout(10)
     try:
-        connection.request("GET", "/.well-known/ohttp-gateway")
+        connection.request("GET", path)
         return decode_key_configs(connection.getresponse().read())[0]
     finally:
         connection.close()
