@@ -94,7 +94,8 @@ def observe(
     """Watch all answers with one setting, and try to tell them apart."""
     say(f"padding {padding}: watching {len(scripts)} answers, {at_once} at a time …")
     with scripted(scripts, padding, folder) as stack:
-        config = server.newest_key(stack.gateway.replace("http://", "tcp://"))
+        gateway = stack.gateway.replace("http://", "tcp://")
+        config = server.newest_key(gateway, "/.well-known/ohttp-gateway")
         traces = watching.watch(stack.relay, config, scripts, at_once)
     stream = StreamTable()
     tick = stream.tick_milliseconds / 1000

@@ -1,0 +1,169 @@
+"""The clock of all streams: common ticks, nothing between a tick and what it sends."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Coroutine
+
+import pytest
+
+from enclave_server import ticker
+from enclave_server.ticker import Ticker
+
+TICK = 0.02
+DEADLINE = 20.0
+
+
+def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(DEADLINE):
+            await scenario()
+
+    asyncio.run(limited())
+
+
+def test_who_waits_is_woken_at_the_next_tick_and_not_before() -> None:
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+        loop = asyncio.get_running_loop()
+        for _ in range(5):
+            begun = loop.time()
+            assert await clock.next(lambda: b"data") == b"data"
+            woken = loop.time()
+            assert woken // TICK > begun // TICK  # a multiple of the tick lies between
+
+    run(scenario)
+
+
+def test_all_are_woken_at_one_tick() -> None:
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+        loop = asyncio.get_running_loop()
+        order: list[int] = []
+
+        async def wait(number: int) -> float:
+            await clock.next(lambda: b"")
+            order.append(number)
+            return loop.time()
+
+        await asyncio.gather(*(wait(number) for number in range(200)))
+        assert order == list(range(200))
+
+    run(scenario)
+
+
+def test_a_chunk_is_prepared_before_its_tick_and_quiet_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[tuple[float, float]] = []
+    wait_until = ticker._wait_until
+
+    def watched(due: float) -> None:
+        begun = time.monotonic()
+        wait_until(due)
+        assert time.monotonic() >= due
+        waits.append((begun, due))
+
+    monkeypatch.setattr(ticker, "_wait_until", watched)
+
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+        prepared: list[float] = []
+
+        def prepare() -> bytes:
+            prepared.append(time.monotonic())
+            return b""
+
+        for number in range(10):
+            await clock.next(prepare)
+            assert len(prepared) == len(waits) == number + 1
+
+    run(scenario)
+
+
+def test_nothing_runs_between_the_tick_and_what_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the loop is: each tick, then all who waited, without a gap."""
+    events: list[str] = []
+    wait_until = ticker._wait_until
+
+    def watched(due: float) -> None:
+        wait_until(due)
+        events.append("tick")
+
+    monkeypatch.setattr(ticker, "_wait_until", watched)
+
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+        loop = asyncio.get_running_loop()
+
+        def busy() -> None:
+            events.append("busy")
+            loop.call_soon(busy)
+
+        async def stream() -> None:
+            for _ in range(5):
+                await clock.next(lambda: b"")
+                events.append("sent")
+
+        busy()
+        await asyncio.gather(*(stream() for _ in range(3)))
+
+    run(scenario)
+    for place in (index for index, event in enumerate(events) if event == "tick"):
+        assert events[place + 1 : place + 4] == ["sent"] * 3
+    assert events.count("tick") == 5
+    assert "busy" in events
+
+
+def test_missed_ticks_are_not_made_up_for() -> None:
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+        loop = asyncio.get_running_loop()
+        await clock.next(lambda: b"")
+        time.sleep(5 * TICK)  # the loop is held up on purpose
+        ticks = []
+        for _ in range(3):
+            await clock.next(lambda: b"")
+            ticks.append(loop.time() // TICK)
+        assert all(before < after for before, after in itertools.pairwise(ticks))
+
+    run(scenario)
+
+
+def test_a_failure_is_of_one_stream_alone() -> None:
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+
+        def fail() -> bytes:
+            raise ValueError("of one")
+
+        good, bad = await asyncio.gather(
+            clock.next(lambda: b"good"), clock.next(fail), return_exceptions=True
+        )
+        assert good == b"good"
+        assert isinstance(bad, ValueError)
+
+    run(scenario)
+
+
+def test_who_has_gone_costs_nothing() -> None:
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+        prepared: list[int] = []
+
+        def prepare() -> bytes:
+            prepared.append(1)
+            return b""
+
+        gone = asyncio.ensure_future(clock.next(lambda: b"%d" % len(prepared)))
+        gone.cancel()
+        staying = asyncio.ensure_future(clock.next(lambda: b"stays"))
+        await asyncio.sleep(0)
+
+        leaving = asyncio.ensure_future(clock.next(prepare))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert await staying == b"stays"
+        assert not prepared
+
+    run(scenario)
