@@ -235,12 +235,12 @@ def test_secrets_follow_to_the_next_boot_only_when_it_has_proven_itself(
     """A relay serves the evidence of the boot before: the statement is signed anew."""
     old = StandInGateway(name="second")
     old.close()
-    gateway.faults.evidence_answers = [
-        Plain(200, JSON, old.evidence().encode()),  # what is shown to the operator
-    ]
+    kept = Plain(200, JSON, old.evidence().encode(), (("Cache-Control", "max-age=600"),))
+    gateway.faults.evidence_answers = [kept]
     assert run("--relay", gateway.url, "--allow-simulated").code == Exit.OK
     assert taker.taken == [SECRETS]
-    gateway.faults.evidence_answers = [Plain(200, JSON, old.evidence().encode())]
+    assert [each.path for each in gateway.posts()] == ["/"] * 3
+    gateway.faults.evidence_answers = [kept]
     gateway.faults.evidence = other_keys
     assert run("--relay", gateway.url, "--allow-simulated").code == Exit.KEYS_UNBOUND
     assert taker.taken == [SECRETS]
