@@ -24,6 +24,10 @@ from enclave_server.nsm import NsmError
 RENEWAL_SECONDS = 300.0
 """Evidence is remade this long before its certificate ends, at the latest."""
 
+KEPT_REFRESHES = 1.5
+"""Copies may be kept until evidence is this many times as old as it ever gets here. With the
+default half-hour that is well below the hour after which clients call a document stale."""
+
 RETRY_SECONDS = 5.0
 """Between attempts while the security module gives no evidence, or only what is about to end."""
 
@@ -92,9 +96,10 @@ class KeyKeeper:
 
     def _publish(self, keys: tuple[TimedKey, ...], now: float) -> None:
         evidence = self._attester.attest(encode_listed(keys))
-        check_clock(now, {"security module": document_time(evidence.document)})
+        made = document_time(evidence.document)
+        check_clock(now, {"security module": made})
         end = certificate_end(evidence.document)
-        self._publication = publish(keys, evidence, end)
+        self._publication = publish(keys, evidence, min(end, made + KEPT_REFRESHES * self._refresh))
         self._announced = keys[0].key.config
         soonest = now + min(RETRY_SECONDS, self._refresh)
         self._refresh_at = max(soonest, min(now + self._refresh, end - RENEWAL_SECONDS))

@@ -113,7 +113,7 @@ class Publication:
     """What clients are told: a list of keys, and the evidence that binds exactly this list.
 
     `expires` is the time until which it may be cached: none of its keys retires before, nor does
-    the evidence's certificate end.
+    the evidence end.
     """
 
     ohttp_keys: bytes
@@ -130,12 +130,12 @@ def encode_listed(keys: tuple[TimedKey, ...]) -> bytes:
     return encode_key_configs([timed.key.config for timed in keys])
 
 
-def publish(keys: tuple[TimedKey, ...], evidence: Evidence, certificate_ends: float) -> Publication:
+def publish(keys: tuple[TimedKey, ...], evidence: Evidence, evidence_ends: float) -> Publication:
     """Return the publication of `keys`; ValueError unless `evidence` is about exactly them."""
     ohttp_keys = encode_listed(keys)
     if evidence.ohttp_keys != ohttp_keys:
         raise ValueError("evidence for other keys")
-    expires = min(certificate_ends, *(timed.retires for timed in keys))
+    expires = min(evidence_ends, *(timed.retires for timed in keys))
     return Publication(ohttp_keys, evidence, expires)
 
 

@@ -5,12 +5,14 @@ import gc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from enclave_server.attester import Attester
+from enclave_server.attester import Attester, document_time
 from enclave_server.clock import ClockError
+from enclave_server.config import EvidenceTable
 from enclave_server.keeper import RENEWAL_SECONDS, RETRY_SECONDS, KeyKeeper
 from enclave_server.keys import KeySet, Schedule
 from enclave_server.nsm import Description, NsmError
 from enclave_server.simulated import SimulatedSecurityModule
+from oblivious_client.policy import MAX_AGE_SECONDS
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Platform, simulated_root, verify_evidence
 from protocol.key_config import decode_key_configs
@@ -100,6 +102,17 @@ def test_evidence_is_remade_before_its_certificate_ends() -> None:
     assert not case.step(end - RENEWAL_SECONDS - case.module.now - 1)
     assert case.step(1)
     assert case.check().expires > end
+
+
+def test_a_copy_that_may_be_kept_is_young_enough_for_clients() -> None:
+    refresh = EvidenceTable().refresh_seconds
+    case = Case(refresh=refresh)
+    for _ in range(300):
+        case.step(60)
+        keys = case.check()
+        made = document_time(keys.evidence.document)
+        assert keys.expires - made <= MAX_AGE_SECONDS - 600
+        assert keys.expires - case.module.now >= refresh / 2
 
 
 def test_a_key_is_announced_when_all_workers_have_it() -> None:
