@@ -36,9 +36,9 @@ addresses:
 
 EPILOG: Final = """\
 An egress lets the enclave reach one host and port, and nothing else. The name is looked up for
-each connection. The enclave ends the TLS itself, so that AWS's `vsock-proxy 8001 api.example.com 443`
-can stand in for one egress. While the upstream of --connect is away, new clients wait
---retry-seconds.
+each connection. The enclave itself ends the TLS, so that AWS's `vsock-proxy`, started as
+`vsock-proxy 8001 api.example.com 443`, can stand in for one egress.
+While the upstream of --connect is away, new clients wait --retry-seconds.
 
 The configuration file is TOML: the long options' names with underscores, and a table [egress]
 of lines such as "vsock://3:8001" = "api.example.com:443". The command line overrides it.
