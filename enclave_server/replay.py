@@ -95,33 +95,31 @@ class ReplayFilter:
         return now
 
     def _insert(self, tag: bytes, first: int, second: int, until: float, now: float) -> Verdict:
-        times = _TIMES.unpack_from(self._table, first + TAGS_SIZE)
-        others = _TIMES.unpack_from(self._table, second + TAGS_SIZE)
-        if self._holds(first, times, tag, now) or self._holds(second, others, tag, now):
+        if self._holds(first, tag, now) or self._holds(second, tag, now):
             return Verdict.REPEATED
-        if min(times) < now:
-            return self._store(first, times, tag, until)
-        if min(others) < now:
-            return self._store(second, others, tag, until)
+        for bucket in (first, second):
+            times = _TIMES.unpack_from(self._table, bucket + TAGS_SIZE)
+            earliest = min(times)
+            if earliest < now:
+                self._store(bucket, times.index(earliest), tag, until)
+                return Verdict.NEW
         return Verdict.FULL
 
-    def _holds(self, bucket: int, times: tuple[int, ...], tag: bytes, now: float) -> bool:
+    def _holds(self, bucket: int, tag: bytes, now: float) -> bool:
         end = bucket + TAGS_SIZE
         found = self._table.find(tag, bucket, end)
         while found >= 0:
             slot, rest = divmod(found - bucket, TAG_SIZE)
-            if rest == 0 and times[slot] >= now:
+            if rest == 0 and _TIME.unpack_from(self._table, end + slot * 4)[0] >= now:
                 return True
             found = self._table.find(tag, found + 1, end)
         return False
 
-    def _store(self, bucket: int, times: tuple[int, ...], tag: bytes, until: float) -> Verdict:
-        slot = times.index(min(times))
+    def _store(self, bucket: int, slot: int, tag: bytes, until: float) -> None:
         at = bucket + slot * TAG_SIZE
         # The tag before its time: until the time is there the slot still counts as free.
         self._table[at : at + TAG_SIZE] = tag
         _TIME.pack_into(self._table, bucket + TAGS_SIZE + slot * 4, _ceiling(until))
-        return Verdict.NEW
 
 
 def _ceiling(until: float) -> int:
