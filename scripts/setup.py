@@ -37,6 +37,7 @@ TEST_PROGRAMS = {
     "nginx": "nginx-light",
     "socat": "socat",
     "chromium": "chromium",
+    "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
 }
 
