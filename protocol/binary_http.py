@@ -30,6 +30,7 @@ from protocol.binary_http_stream import (
 from protocol.errors import MalformedMessage
 
 __all__ = [
+    "MAX_CHUNKS",
     "MAX_FIELDS",
     "MAX_SECTION_SIZE",
     "Event",
@@ -47,6 +48,9 @@ __all__ = [
     "encode_response",
     "field_value",
 ]
+
+MAX_CHUNKS = 1 << 16
+"""Chunks in the content of one request: each costs time and memory, however small it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +194,12 @@ def _decode_lines(data: bytes, offset: int) -> tuple[Fields, int]:
 
 def _decode_chunks(data: bytes, offset: int) -> tuple[bytes, int]:
     chunks: list[bytes] = []
-    while True:
+    while len(chunks) <= MAX_CHUNKS:
         chunk, offset = decode_text(data, offset)
         if not chunk:
             return b"".join(chunks), offset
         chunks.append(chunk)
+    raise MalformedMessage("too many chunks")
 
 
 def _check_padding(data: bytes, offset: int) -> None:

@@ -1,5 +1,6 @@
 """Chunked Oblivious HTTP (draft-ietf-ohai-chunked-ohttp-08), both roles, in pieces of any size."""
 
+import math
 import secrets
 from collections.abc import Callable, Iterable
 
@@ -29,6 +30,9 @@ CHUNK_SIZE = 1 << 14
 
 MAX_SEALED_SIZE = 1 << 25
 """Sealed bytes in the largest chunk accepted: some senders put a whole body into one chunk."""
+
+MAX_REQUEST_CHUNKS = 1 << 16
+"""Chunks in one request: each costs a decryption, however small it is. Answers have no limit."""
 
 _REQUEST_LABEL = b"message/bhttp chunked request"
 _RESPONSE_LABEL = b"message/bhttp chunked response"
@@ -90,10 +94,21 @@ class ResponseSealer(_Sealer):
 class _Opener:
     """Opens chunks in order; `begin` turns the bytes before the first one into what opens them."""
 
-    __slots__ = ("_begin", "_buffer", "_final_seen", "_open", "_over", "_prefix_size")
+    __slots__ = (
+        "_begin",
+        "_buffer",
+        "_chunks_left",
+        "_final_seen",
+        "_open",
+        "_over",
+        "_prefix_size",
+    )
 
-    def __init__(self, prefix_size: int, begin: Callable[[bytes], _Open]) -> None:
+    def __init__(
+        self, prefix_size: int, begin: Callable[[bytes], _Open], max_chunks: float = math.inf
+    ) -> None:
         self._prefix_size = prefix_size
+        self._chunks_left = max_chunks
         self._begin = begin
         self._buffer = bytearray()
         self._open: _Open | None = None
@@ -148,6 +163,9 @@ class _Opener:
             if length:
                 chunks.append(bytes(self._buffer[start:end]))
             self._final_seen = not length
+            self._chunks_left -= 1
+            if self._chunks_left < 0:
+                raise MalformedMessage("too many chunks")
             offset = end
         del self._buffer[:offset]
         return chunks
@@ -162,7 +180,7 @@ class RequestOpener:
         self._keys = keys
         self._key_id = 0
         self._recipient: hpke.Recipient | None = None
-        self._opener = _Opener(PREFIX_SIZE, self._begin)
+        self._opener = _Opener(PREFIX_SIZE, self._begin, MAX_REQUEST_CHUNKS)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the plaintext of the non-final chunks that `data` completes."""

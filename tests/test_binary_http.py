@@ -8,6 +8,7 @@ import pytest
 
 from protocol import varint
 from protocol.binary_http import (
+    MAX_CHUNKS,
     MAX_FIELDS,
     MAX_SECTION_SIZE,
     Event,
@@ -319,6 +320,13 @@ class TestLimits:
         long_line = b"\x01a" + varint.encode(MAX_SECTION_SIZE // 2) + b"b" * (MAX_SECTION_SIZE // 2)
         with pytest.raises(MalformedMessage):
             decode_request(start + long_line * 3 + b"\0")
+
+    def test_requests_have_a_limited_number_of_chunks(self) -> None:
+        start = b"\x02\x03GET\x05https\x00\x01/\0"
+        content = decode_request(start + b"\x01a" * MAX_CHUNKS + b"\0\0").content
+        assert len(content) == MAX_CHUNKS
+        with pytest.raises(MalformedMessage):
+            decode_request(start + b"\x01a" * (MAX_CHUNKS + 1) + b"\0\0")
 
 
 def test_padding() -> None:

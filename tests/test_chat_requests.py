@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclave_server.addresses import parse_address
+from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable, Upstream
 from enclave_server.chat.schema import ChatRequest
 from enclave_server.chat.service import ChatService
-from enclave_server.chat.strict_json import MAX_DEPTH, MAX_VALUES
+from enclave_server.chat.strict_json import MAX_DEPTH, MAX_VALUES, parse_object
+from enclave_server.limits import Limits
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery
 
@@ -193,6 +196,18 @@ BROKEN_JSON = {
     "lone surrogate": b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}',
     "surrogate in an unknown name": b'{"\\ud800":1}',
 }
+
+
+@pytest.mark.parametrize("unit", [b"]", b"}", b'"', b'"",', b"[]", b"\\"])
+def test_refusing_costs_little_memory(unit: bytes) -> None:
+    data = b"{" + unit * (Limits().body_bytes // len(unit))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ChatError):
+            parse_object(data)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("case", BROKEN_JSON)

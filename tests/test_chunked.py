@@ -434,3 +434,26 @@ def test_an_endless_final_chunk_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert opener.feed(start + b"\0" + bytes(1000)) == [b"one"]
     with pytest.raises(MalformedMessage):
         opener.feed(bytes(1))
+
+
+def test_a_request_has_a_limited_number_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunked, "MAX_REQUEST_CHUNKS", 10)
+    config = KEY.config
+
+    def request_of(count: int) -> bytes:
+        sealer, _ = encapsulate_request(config)
+        return b"".join(sealer.seal(b"x") for _ in range(count - 1)) + sealer.finish(b"x")
+
+    assert open_pieces(KEY, [request_of(10)])[0] == b"x" * 10
+    for pieces in ([request_of(11)], single_bytes(request_of(11))):
+        with pytest.raises(MalformedMessage):
+            open_pieces(KEY, pieces)
+
+
+def test_an_answer_may_have_any_number_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunked, "MAX_REQUEST_CHUNKS", 10)
+    sealer, client = encapsulate_request(KEY.config)
+    _, gateway = open_pieces(KEY, [sealer.finish(b"x")])
+    response = gateway.seal_response()
+    data = b"".join(response.seal(b"y") for _ in range(20)) + response.finish()
+    assert b"".join(client.open_response().feed(data)) == b"y" * 20

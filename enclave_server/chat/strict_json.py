@@ -14,6 +14,9 @@ MAX_DEPTH = 64
 # It also bounds memory: a value of two octets would otherwise become an object of sixty.
 MAX_VALUES = 1 << 18
 
+# Each value is a string at most, and has at most one for a name.
+MAX_STRINGS = 2 * (MAX_VALUES + 1)
+
 # A string, unterminated ones included; possessive, so that it is linear in its length.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -43,9 +46,13 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 def _check_structure(data: bytes) -> None:
     """Refuse what would cost much to parse, from the punctuation outside strings alone."""
-    skeleton = _STRING.sub(b"", data)
-    if skeleton.count(b",") + skeleton.count(b"[") + skeleton.count(b"{") > MAX_VALUES:
+    skeleton, strings = _STRING.subn(b"", data, count=MAX_STRINGS)
+    openings = skeleton.count(b"[") + skeleton.count(b"{")
+    if strings == MAX_STRINGS or skeleton.count(b",") + openings > MAX_VALUES:
         raise invalid("The body has too many values.")
+    # Before they are put into a list: there may be as many as there are octets.
+    if skeleton.count(b"]") + skeleton.count(b"}") > openings:
+        raise invalid("The body is not valid JSON.")
     depth = 0
     for bracket in _BRACKET.findall(skeleton):
         depth += 1 if bracket in b"[{" else -1
