@@ -69,7 +69,7 @@ def load(path: Path) -> Archived:
         return Archived(request, stored["answer"], evidence)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise UsageError(
             f"{path} is not a saved answer", advice="save one with `chat --save FILE`"
         ) from error

@@ -42,7 +42,7 @@ class EvidenceCache:
         try:
             stored = json.loads(self._path(endpoint, policy).read_bytes())
             return Entry(stored["evidence"].encode(), float(stored["expires"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # a damaged file is as good as none: the evidence is fetched
 
     def store(self, endpoint: Endpoint, policy: Policy, entry: Entry) -> None:

@@ -23,6 +23,7 @@ from oblivious_client.answers import (
     text_of,
 )
 from oblivious_client.cache import EvidenceCache
+from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy
 from oblivious_client.sealing import Framing
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
@@ -43,7 +44,11 @@ def chat_body(question: Question, model: str, options: Mapping[str, Any]) -> byt
     """Return the exact bytes that are sealed, hashed and answered."""
     messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
     body = {"model": model, "messages": list(messages), **options}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        # Bytes of a command line that are no text in its encoding arrive as lone surrogates.
+        raise UsageError("the question or an option is not UTF-8 text") from error
 
 
 class ChatStream:

@@ -135,10 +135,15 @@ def freshness(headers: httpx.Headers) -> int:
     if "no-store" in directives or "no-cache" in directives:
         return 0
     ages = [part.removeprefix("max-age=") for part in directives if part.startswith("max-age=")]
-    if not ages or not ages[0].isdecimal():
+    lifetime = _seconds(ages[0]) if ages else 0
+    return max(0, lifetime - _seconds(headers.get("age", "0")))
+
+
+def _seconds(text: str) -> int:
+    """Return delta-seconds (RFC 9111, Section 1.2.2), cut where it says; 0 for anything else."""
+    if not text.isdecimal():
         return 0
-    age = headers.get("age", "0")
-    return max(0, int(ages[0]) - (int(age) if age.isdecimal() else 0))
+    return int(text) if len(text) <= 9 else 1 << 31
 
 
 def too_large(what: httpx.URL) -> ExchangeError:

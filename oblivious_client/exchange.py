@@ -141,7 +141,7 @@ def is_key_rejected(response: httpx.Response) -> bool:
         return False
     try:
         problem = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(problem, dict) and problem.get("type") == KEY_PROBLEM
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+import httpx
+
 from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
@@ -119,19 +121,31 @@ def model(options: argparse.Namespace) -> str:
 
 def _positive(text: str) -> int:
     value = int(text)
-    if value <= 0:
+    if not 0 < value < 1 << 31:
         raise ValueError
     return value
 
 
-_positive.__name__ = "positive number"  # argparse names the type in its error
+def _proxy(text: str) -> str:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise ValueError from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError
+    return text
+
+
+# argparse names the types in its errors.
+_positive.__name__ = "positive number"
+_proxy.__name__ = "proxy address"
 
 
 def _parser() -> _Parser:
     parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
     parser.add_argument("--relay")
     parser.add_argument("--gateway")
-    parser.add_argument("--proxy")
+    parser.add_argument("--proxy", type=_proxy)
     parser.add_argument("--pcrs")
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
     parser.add_argument("--root", type=Path)

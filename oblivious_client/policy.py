@@ -214,7 +214,7 @@ def read_releases(path: Path) -> tuple[dict[int, bytes], ...]:
         return tuple(parse_pcrs(each) for each in releases)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", advice=advice) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} holds no measurements: {error}", advice=advice) from error
 
 

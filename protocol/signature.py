@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from protocol.errors import SignatureInvalid
 
 PSS = padding.PSS(padding.MGF1(SHA256()), salt_length=32)
-LATEST_TIMESTAMP = (1 << 63) - 1
+LATEST_TIMESTAMP = 1 << 37
+"""In the year 6325: not every library can turn a later time into a date."""
 
 
 @dataclass(frozen=True, slots=True)

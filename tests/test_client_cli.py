@@ -84,6 +84,16 @@ def test_chat_reads_standard_input(run: Run, gateway: StandInGateway) -> None:
     assert chat(run, gateway, stdin="  \n").code == Exit.USAGE
 
 
+@pytest.mark.parametrize(
+    "arguments", [["\udcff"], ["--system", "\udcff", "Hi"], ["--model", "\udcff", "Hi"]]
+)
+def test_bytes_that_are_no_text(run: Run, gateway: StandInGateway, arguments: list[str]) -> None:
+    outcome = chat(run, gateway, *arguments)
+    assert (outcome.code, outcome.out) == (Exit.USAGE, "")
+    assert "UTF-8" in outcome.err
+    assert gateway.posts() == []
+
+
 def test_chat_options(run: Run, gateway: StandInGateway) -> None:
     outcome = chat(
         run, gateway, "--system", "Be brief.", "--max-tokens", 5, "--framing", "whole", "Hi"
@@ -195,6 +205,9 @@ def test_other_failures(run: Run, gateway: StandInGateway, outer: Plain, code: E
         ["chat", "--relay", "nonsense", "Hi"],
         ["chat", "--relay", "http://a/", "--gateway", "http://b/", "Hi"],
         ["chat", "--relay", "http://a/", "--max-age", "0", "Hi"],
+        ["chat", "--relay", "http://a/", "--max-age", "1" + "0" * 400, "Hi"],
+        ["chat", "--relay", "http://a/", "--proxy", "nonsense", "Hi"],
+        ["chat", "--relay", "http://a/", "--proxy", "socks5://a", "Hi"],
         ["chat", "--relay", "http://a/", "--framing", "x", "Hi"],
         ["chat", "--relay", "http://a/", "--pcrs", "/nowhere", "Hi"],
         ["serve", "--relay", "http://a/", "--listen", "0.0.0.0:1"],
@@ -314,6 +327,10 @@ def much_later(stored: dict[str, Any]) -> None:
     stored["answer"]["tee_timestamp"] += 86400
 
 
+def no_time(stored: dict[str, Any]) -> None:
+    stored["answer"]["tee_timestamp"] = (1 << 63) - 1
+
+
 def other_keys(stored: dict[str, Any]) -> None:
     keys = encode_key_configs([GatewayKey.generate(1).config])
     stored["evidence"]["ohttp_keys"] = base64.b64encode(keys).decode()
@@ -334,6 +351,7 @@ def another_format(stored: dict[str, Any]) -> None:
         (another_question, Exit.ANSWER_SIGNATURE),
         (another_time, Exit.ANSWER_SIGNATURE),
         (no_signature, Exit.ANSWER_SIGNATURE),
+        (no_time, Exit.ANSWER_SIGNATURE),
         (much_later, Exit.STALE),
         (other_keys, Exit.KEYS_UNBOUND),
         (another_format, Exit.USAGE),
@@ -349,7 +367,7 @@ def test_an_altered_saved_answer_is_refused(
     assert (outcome.code, outcome.out) == (code, "")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"format": 1}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"format": 1}', b"[" * 200_000])
 def test_what_is_no_saved_answer(run: Run, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)

@@ -207,7 +207,9 @@ def test_a_laxer_policy_lends_nothing_to_a_stricter_one(
         ask(gateway, Policy(), cache=cache)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"expires": "x", "evidence": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"expires": "x", "evidence": 1}', b"\xff", b"[" * 200_000]
+)
 def test_a_damaged_cache_is_as_good_as_none(
     gateway: StandInGateway, tmp_path: Path, content: bytes
 ) -> None:
@@ -273,6 +275,8 @@ def test_the_cache_directory_follows_the_standard(monkeypatch: pytest.MonkeyPatc
         ({"cache-control": "max-age=-5"}, 0),
         ({"cache-control": "max-age=60, no-store"}, 0),
         ({"cache-control": "no-cache, max-age=60"}, 0),
+        ({"cache-control": "max-age=" + "9" * 5000}, 1 << 31),
+        ({"cache-control": "max-age=60", "age": "9" * 5000}, 0),
     ],
 )
 def test_freshness(fields: dict[str, str], seconds: int) -> None:
@@ -286,7 +290,18 @@ def test_measurements_as_nitro_cli_prints_them(tmp_path: Path) -> None:
     assert read_releases(file) == ({0: b"\xab" * 48, 1: b"\xcd" * 48},)
     file.write_text(json.dumps([{"Measurements": printed}, {"PCR0": "ef" * 48}]))
     assert [sorted(pins) for pins in read_releases(file)] == [[0, 1], [0]]
-    for wrong in ("", "1", "[]", "[[]]", "{}", "[{}]", '{"PCR0": "ab"}', '{"Measurements": 1}'):
+    deep = "[" * 200_000
+    for wrong in (
+        "",
+        "1",
+        "[]",
+        "[[]]",
+        "{}",
+        "[{}]",
+        '{"PCR0": "ab"}',
+        '{"Measurements": 1}',
+        deep,
+    ):
         file.write_text(wrong)
         with pytest.raises(UsageError):
             read_releases(file)

@@ -251,6 +251,7 @@ def test_a_key_that_stays_unknown_is_tried_twice_and_no_more(gateway: StandInGat
         Plain(422, PROBLEM, b'{"type": "about:blank"}'),
         Plain(422, PROBLEM, b"no JSON"),
         Plain(422, PROBLEM, b"[]"),
+        Plain(422, PROBLEM, b"[" * 60_000),
         Plain(422, "text/html", json.dumps({"type": KEY_PROBLEM}).encode()),
         Plain(500, PROBLEM, json.dumps({"type": KEY_PROBLEM}).encode()),
         Plain(503, PROBLEM, b"{}"),
