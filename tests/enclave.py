@@ -199,10 +199,12 @@ address = "{upstream}"
 
 @contextlib.contextmanager
 def running_upstream(
-    behaviour: Behaviour | None = None, tls: ssl.SSLContext | None = None
+    behaviour: Behaviour | None = None,
+    tls: ssl.SSLContext | None = None,
+    path: Path | None = None,
 ) -> Iterator[StandInUpstream]:
     """Yield a stand-in upstream that answers from a thread of its own."""
-    upstream = StandInUpstream(behaviour, tls=tls)
+    upstream = StandInUpstream(behaviour, tls=tls, path=path)
     started, ended = threading.Event(), threading.Event()
 
     async def serve() -> None:

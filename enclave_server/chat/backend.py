@@ -4,7 +4,7 @@ import asyncio
 import select
 import ssl
 from collections.abc import Callable
-from socket import AF_VSOCK, SOCK_STREAM, socket
+from socket import AF_VSOCK, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
 import httpcore
@@ -14,6 +14,9 @@ from enclave_server.chat.models import Upstream
 
 # Read ahead of the reader, at most twice this for each connection.
 READ_AHEAD = 16 * 1024
+
+# What the kernel may keep of an answer that nobody takes; left to itself it keeps megabytes.
+KERNEL_BYTES = 128 * 1024
 
 # Every read goes here first and is taken out before the next one: a worker has one event loop.
 # What asyncio would read into otherwise is a quarter of a megabyte, made anew for every read.
@@ -50,6 +53,7 @@ class SocketStream(asyncio.BufferedProtocol, httpcore.AsyncNetworkStream):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("not a stream transport")
         self._transport = transport
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVBUF, KERNEL_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read into."""

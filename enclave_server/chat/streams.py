@@ -18,6 +18,9 @@ DONE = "[DONE]"
 NO_ERROR = msgspec.Raw()
 DONE_EVENT = b"data: [DONE]\n\n"
 
+# Words that are kept one by one before they become one text: each costs some fifty octets more.
+LOOSE_WORDS = 256
+
 Outputs = Sequence[dict[str, Any]]
 Sign = Callable[[Outputs], dict[str, str | int]]
 
@@ -112,6 +115,8 @@ class Choice:
         """Append `text`; return its size in characters."""
         if text:
             self.text.append(text)
+            if len(self.text) > LOOSE_WORDS:
+                self.text = ["".join(self.text)]
         return len(text or "")
 
     def add_call(self, part: ToolCallPart) -> int:
