@@ -227,6 +227,16 @@ class Connection(asyncio.BufferedProtocol):
         enough = self._shared.limits.head_bytes
         return self._phase is Phase.ANSWERING and self._reader.held > enough
 
+    def _has_room(self, octets: int) -> bool:
+        """Whether this connection may hold so many: its own share always, and all if it is alone.
+
+        So a few long requests cannot shut out the short ones.
+        """
+        limits = self._shared.limits
+        others = self._shared.held - self._held
+        fits = octets + others <= limits.buffered_bytes
+        return fits or others == 0 or octets <= limits.buffered_bytes // limits.requests
+
     def _hold(self, octets: int) -> None:
         self._shared.held += octets - self._held
         self._held = octets
@@ -260,7 +270,7 @@ class Connection(asyncio.BufferedProtocol):
             self._end_truncated()
         elif self._head is not None:
             self._hold(self._reader.held)
-            if shared.held > shared.limits.buffered_bytes:
+            if not self._has_room(self._held):
                 self._refuse(problems.unavailable(shared.limits.retry_after_seconds))
         elif not self._reader.between_requests:
             if self._phase is not Phase.HEAD:
@@ -281,9 +291,10 @@ class Connection(asyncio.BufferedProtocol):
         shared = self._shared
         if self._head is None:
             raise RuntimeError("a body without a head")
-        if len(shared.tasks) >= shared.limits.requests:
+        copies = shared.limits.body_copies * len(body)
+        if not self._has_room(copies) or len(shared.tasks) >= shared.limits.requests:
             self._refusal = problems.unavailable(shared.limits.retry_after_seconds)
-        self._hold(len(body) + self._reader.held)
+        self._hold((len(body) if self._refusal is not None else copies) + self._reader.held)
         self._begun = False
         self._enter(Phase.ANSWERING)
         self._task = shared.loop.create_task(self._answer(self._head, body))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 1 << 20
 
 
 def protect_memory() -> None:
@@ -22,6 +24,17 @@ def end_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel knew
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def give_back_memory() -> None:
+    """Have large blocks go back to the kernel when they are freed, wherever mallopt is known.
+
+    Else glibc keeps blocks of the sizes that it has seen, and a few long prompts make a process
+    half as large again for good.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from enclave_server.keys import Schedule
 from enclave_server.log import Log
 from enclave_server.nsm import NsmError, SecurityModule
 from enclave_server.pool import Pool
-from enclave_server.process import protect_memory
+from enclave_server.process import give_back_memory, protect_memory
 from enclave_server.replay import ReplayFilter
 from enclave_server.stop_signals import StopSignals
 from enclave_server.supervisor import EngineFails, Supervisor, WorkersFail
@@ -62,6 +62,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
     """Serve until SIGTERM or SIGINT; raises StartError."""
     started = time.monotonic()
     protect_memory()
+    give_back_memory()
     if module.platform is Platform.SIMULATED:
         log.event("simulated_evidence", proves="nothing")
     if config.stream.padding == "off":

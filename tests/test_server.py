@@ -572,6 +572,27 @@ def test_uploads_together_have_a_limit() -> None:
     run(main)
 
 
+def test_requests_being_answered_count_with_their_copies() -> None:
+    async def main() -> None:
+        gate = Gate()
+        limits = Limits(buffered_bytes=8 * MIB, body_copies=4, requests=100)
+        async with serving(gate, limits=limits) as server:
+            alone, upload, request, small = [await server.connect() for _ in range(4)]
+            await alone.send(post(3 * MIB) + b"x" * (3 * MIB))
+            await server.until(lambda: gate.running == 1)
+            for peer, size in ((upload, MIB), (request, 60_000)):
+                await peer.send(post(size) + b"x" * size)
+                assert (await peer.answer()).status == 503
+            await small.send(post(20_000) + b"x" * 20_000)
+            await server.until(lambda: gate.running == 2)
+            assert server.server.counters.buffered_bytes == 4 * (3 * MIB + 20_000)
+            gate.open.set()
+            assert [(await peer.answer()).status for peer in (alone, small)] == [200, 200]
+            await server.until(lambda: server.server.counters.buffered_bytes == 0)
+
+    run(main)
+
+
 # Streams.
 
 

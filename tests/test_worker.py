@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import secrets
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from enclave_server.http_date import format_date
-from enclave_server.worker import unpadded
+from enclave_server.limits import Limits
+from enclave_server.pacing import unpadded
 from protocol import chunked
 from protocol.binary_http import (
     Request,
@@ -26,6 +29,7 @@ from protocol.gateway import DATE_PROBLEM, Answer, Delivery, Gateway, StreamedRe
 from protocol.key_config import KeyConfig
 from protocol.signature import output_of, verify_answer
 from tests.enclave import (
+    DEADLINE,
     Enclave,
     chat_request,
     exchange,
@@ -35,6 +39,7 @@ from tests.enclave import (
     stand_in_config,
     verified,
 )
+from tests.upstream import silent
 
 PLAIN = stand_in_config("unix:/nonexistent")
 
@@ -230,3 +235,32 @@ def test_an_answer_that_breaks_off_is_not_passed_off_as_complete() -> None:
 
 def test_dates_of_requests_are_those_of_clients() -> None:
     assert dict(chat_request(date=0).headers)[b"date"] == format_date(0)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process holds now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def test_a_long_prompt_is_kept_no_more_often_than_limits_count() -> None:
+    size = 15 << 20
+    # A character beyond the basic plane makes Python take four octets for each of the others.
+    content = ("\N{GRINNING FACE}" + "x" * size).encode()
+    body = b'{"model":"stand-in","messages":[{"role":"user","content":"%b"}]}' % content
+    request = dataclasses.replace(chat_request(), content=body)
+    with (
+        running_upstream(silent) as upstream,
+        running_enclave(stand_in_config(upstream.address)) as enclave,
+        contextlib.closing(enclave.connect()) as connection,
+    ):
+        (pid,) = enclave.worker_pids
+        sealed, _ = encapsulate_request(enclave.key_configs()[0], encode_request(request))
+        before = resident_bytes(pid)
+        fields = {"content-type": "message/ohttp-req"}
+        connection.request("POST", "/v1/ohttp", sealed, fields)
+        deadline = time.monotonic() + DEADLINE
+        while not upstream.requests and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert upstream.requests
+        assert resident_bytes(pid) - before < (Limits().body_copies + 1) * size

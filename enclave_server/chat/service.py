@@ -102,20 +102,31 @@ class ChatService:
         self, endpoint: Endpoint, request: Request, delivery: Delivery
     ) -> Response | StreamedResponse:
         _require_json(request)
-        wanted = endpoint.read(strip(parse_object(request.content)))
+        model, body, expected = self._prepare(endpoint, request.content, delivery)
+        if expected is None:
+            return await self._whole(endpoint, model, request.content, body)
+        return await self._streamed(endpoint, model, request.content, body, expected)
+
+    def _prepare(
+        self, endpoint: Endpoint, content: bytes, delivery: Delivery
+    ) -> tuple[Model, bytes, Expected | None]:
+        """Return the model, what goes to its upstream, and what to expect of a stream.
+
+        Apart, so that what was parsed does not take memory for as long as the upstream thinks.
+        """
+        wanted = endpoint.read(strip(parse_object(content)))
         model = self._find(wanted.model)
         _check_abilities(wanted, model)
         body = upstream_body(wanted, model)
         if not wanted.stream:
-            return await self._whole(endpoint, model, request.content, body)
+            return model, body, None
         if delivery is Delivery.WHOLE:
             raise invalid(
                 "A stream needs the chunked media type: send the request as "
                 "message/ohttp-chunked-req, or set 'stream' to false.",
                 "stream",
             )
-        expected = Expected(_choices(wanted), _wants_usage(wanted))
-        return await self._streamed(endpoint, model, request.content, body, expected)
+        return model, body, Expected(_choices(wanted), _wants_usage(wanted))
 
     async def _whole(
         self, endpoint: Endpoint, model: Model, request_body: bytes, body: bytes
