@@ -7,12 +7,12 @@ import argparse
 import ctypes
 import importlib
 import os
-import resource
 import signal
 import sys
 from typing import Any
 
 from enclave_server.chat.engine import Problem, Weights, preflight
+from enclave_server.process import protect_memory
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -45,7 +45,7 @@ def main() -> int:
     options = _parser().parse_args()
     if not _die_with(options.parent):
         return 1
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    protect_memory()  # an exec undoes what the parent did
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     os.umask(SOCKET_UMASK)
     weights = Weights(options.model, options.sha256)
