@@ -27,12 +27,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """Return the JSON object in `data`; raises ChatError 400."""
     _check_structure(data)
     try:
-        value = json.loads(
-            data.decode(),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
+        value = _DECODER.decode(data.decode())
     except UnicodeDecodeError:
         raise invalid("The body is not UTF-8.") from None
     except ValueError:  # a JSONDecodeError, or an integer of thousands of digits
@@ -88,6 +83,11 @@ def _finite(text: str) -> float:
 
 def _refuse_constant(_: str) -> Never:
     raise ValueError
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+)
 
 
 def printable(text: str, limit: int = 64) -> str:
