@@ -12,8 +12,9 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 DONE = b"[DONE]"
-_SENTINEL = re.compile(rb"[\r\n]data: ?\[DONE\]")
-_SENTINEL_REACH = len(b"\ndata: [DONE]")
+# What a stream ends with, be it complete or failed.
+_ENDING = re.compile(rb'[\r\n]data: ?(?:\[DONE\]|\{"error":)')
+_ENDING_REACH = len(b'\ndata: {"error":')
 
 
 class EventReader:
@@ -49,10 +50,10 @@ class EventReader:
 
 
 class EndKeeper:
-    """Keeps the sentinel of a stream back until the end of the answer has verified.
+    """Keeps the last event of a stream back until the end of the answer has verified.
 
-    Programs take the sentinel for the end and hang up: too early, they would show everybody on
-    the way where the answer ends and its padding begins, and miss that it was cut.
+    Programs take the sentinel, or an error, for the end and hang up: too early, they would show
+    everybody on the way where the answer ends and its padding begins, and miss that it was cut.
     """
 
     def __init__(self) -> None:
@@ -63,9 +64,9 @@ class EndKeeper:
         """Return what may be read now."""
         if not self._kept:
             seen = self._seen + content
-            # A line of JSON cannot begin so; whatever a model says stands inside of one.
-            if _SENTINEL.search(seen) is None:
-                self._seen = seen[-_SENTINEL_REACH:]
+            # No chunk begins so; whatever a model says stands inside of one.
+            if _ENDING.search(seen) is None:
+                self._seen = seen[-_ENDING_REACH:]
                 return content
         self._kept += content
         return b""

@@ -21,7 +21,8 @@ from oblivious_client.evidence import EvidenceSource, Flow, T, too_large
 from oblivious_client.exchange import Opened, ask, content_in, head_in, is_sealed
 from oblivious_client.policy import Policy
 from oblivious_client.sealing import Framing
-from protocol.binary_http import Event, ResponseHead
+from protocol.binary_http import Event, ResponseHead, field_value
+from protocol.shaping import EVENT_STREAM
 
 # Evidence is about 8 KiB and problems are smaller.
 CLEAR_BODY_LIMIT = 65536
@@ -76,6 +77,15 @@ class Answer:
         return httpx.Response(
             self.head.status, headers=fields, stream=stream, extensions=extensions
         )
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether more has to come before the caller may have the answer.
+
+        An answer that is no stream is handed over at its end: whoever wants to try again after an
+        error hangs up at once, which would show everybody on the way that it was one.
+        """
+        return self.head is None or not _is_event_stream(self.head)
 
     def _taken(self, events: list[Event]) -> bytes:
         self.head = self.head or head_in(events)
@@ -253,13 +263,18 @@ def _loaded(response: httpx.Response, body: bytes) -> httpx.Response:
     )
 
 
+def _is_event_stream(head: ResponseHead) -> bool:
+    media_type = field_value(head.headers, b"content-type") or b""
+    return media_type.partition(b";")[0].strip().lower() == EVENT_STREAM
+
+
 def _begin(answer: Answer) -> httpx.Response:
     outer = answer.opened.response
     contents = _contents(outer, answer)
-    early = b""
-    while answer.head is None:
-        early += next(contents)
-    return answer.response(AnswerStream(outer, early, contents))
+    early = bytearray()
+    while answer.is_awaited and (content := next(contents, None)) is not None:
+        early += content
+    return answer.response(AnswerStream(outer, bytes(early), contents))
 
 
 def _contents(outer: httpx.Response, answer: Answer) -> Iterator[bytes]:
@@ -276,10 +291,10 @@ def _contents(outer: httpx.Response, answer: Answer) -> Iterator[bytes]:
 async def _abegin(answer: Answer) -> httpx.Response:
     outer = answer.opened.response
     contents = _acontents(outer, answer)
-    early = b""
-    while answer.head is None:
-        early += await anext(contents)
-    return answer.response(AsyncAnswerStream(outer, early, contents))
+    early = bytearray()
+    while answer.is_awaited and (content := await anext(contents, None)) is not None:
+        early += content
+    return answer.response(AsyncAnswerStream(outer, bytes(early), contents))
 
 
 async def _acontents(outer: httpx.Response, answer: Answer) -> AsyncIterator[bytes]:

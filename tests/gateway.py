@@ -98,6 +98,7 @@ class Chat:
         self.release.set()
         self.pause_after = 1
         self.padding_after = 0
+        self.busy = 0
         self.abandoned = threading.Event()
         self.finished = threading.Event()
         self.inner: list[Request] = []
@@ -105,6 +106,9 @@ class Chat:
     async def dispatch(self, request: Request, delivery: Delivery) -> Answer:
         """Answer one inner request."""
         self.inner.append(request)
+        if self.busy:
+            self.busy -= 1
+            return StreamedResponse(503, JSON, self._slow_error())
         if request.path == b"/v1/models":
             listing = {"object": "list", "data": [{"id": MODEL, "object": "model"}]}
             return Response(200, JSON, json.dumps(listing).encode())
@@ -143,6 +147,17 @@ class Chat:
             for _ in range(self.padding_after):
                 await asyncio.sleep(0.01)
                 yield b": padding\n\n"
+            self.finished.set()
+        except BaseException:
+            self.abandoned.set()
+            raise
+
+    async def _slow_error(self) -> AsyncIterator[bytes]:
+        try:
+            yield _error(503, "busy").content
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+                yield b" "
             self.finished.set()
         except BaseException:
             self.abandoned.set()

@@ -92,6 +92,43 @@ def test_the_sdk_does_not_hang_up_where_the_padding_begins(
     assert not gateway.chat.abandoned.is_set()
 
 
+def test_the_sdk_does_not_hang_up_at_an_error_that_it_tries_again(
+    gateway: StandInGateway,
+) -> None:
+    gateway.chat.busy = 1
+    with sdk_of(gateway.url, max_retries=1) as sdk:
+        assert list(sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True))
+    assert len(gateway.posts()) == 2
+    assert gateway.chat.finished.wait(10)
+    assert not gateway.chat.abandoned.is_set()
+
+
+def test_the_asynchronous_sdk_does_not_hang_up_at_an_error_either(gateway: StandInGateway) -> None:
+    async def run() -> None:
+        outer = AsyncObliviousTransport(gateway.url, policy=ALLOWED)
+        http: Any = httpx.AsyncClient(transport=outer)
+        async with openai.AsyncOpenAI(api_key="none", http_client=http, max_retries=1) as sdk:
+            stream = await sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
+            assert [chunk async for chunk in stream]
+
+    gateway.chat.busy = 1
+    asyncio.run(run())
+    assert gateway.chat.finished.wait(10)
+    assert not gateway.chat.abandoned.is_set()
+
+
+def test_the_sdk_does_not_hang_up_at_an_error_in_a_stream(
+    sdk: openai.OpenAI, gateway: StandInGateway
+) -> None:
+    gateway.chat.events = [{"error": {"message": "The model's server failed."}}]
+    gateway.chat.padding_after = 20
+    stream = sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
+    with pytest.raises(openai.APIError, match="server failed"):
+        list(stream)
+    assert gateway.chat.finished.wait(10)
+    assert not gateway.chat.abandoned.is_set()
+
+
 def test_the_stream_helper(sdk: openai.OpenAI) -> None:
     with sdk.chat.completions.stream(model=MODEL, messages=ASKED) as stream:
         final = stream.get_final_completion()
