@@ -2,8 +2,8 @@
 
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
-ROWS are some of: crypto, server, peers, proxy, memory, evidence (default: all). Everything in one
-table comes from one run. Prints tables, writes docs/bench.json and a picture, docs/bench.svg.
+ROWS are some of: crypto, steps, server, peers, proxy, memory, evidence (default: all).
+Everything in one table comes from one run. Prints tables, writes docs/bench.json and a picture.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
 """
 
@@ -19,13 +19,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benching import evidence, floor, memory, peers, picture, proxies, server
+from benching import evidence, floor, memory, peers, picture, proxies, server, steps
 
 ROOT = Path(__file__).resolve().parent.parent
 
 Rows = dict[str, dict[str, float]]
 SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "crypto": ("CPU microseconds of the cryptography", floor.rows),
+    "steps": ("CPU microseconds of a request's steps", steps.rows),
     "server": ("the server under load", server.rows),
     "peers": ("beside other gateways, 32 connections", peers.rows),
     "proxy": ("host_proxy and socat", proxies.rows),

@@ -25,6 +25,7 @@ from protocol.key_config import KeyConfig, decode_key_configs
 CONNECTIONS = (1, 32, 512)
 ROUNDS = 3
 QUESTION = {"model": "instant", "messages": [{"role": "user", "content": "x" * 800}]}
+QUESTION_BODY = json.dumps(QUESTION).encode()
 CONFIGURATION = """
 [[models]]
 name = "instant"
@@ -137,7 +138,7 @@ def sealed_post(config: KeyConfig, path: bytes) -> bytes:
         (b"date", formatdate(usegmt=True).encode()),
     )
     method = b"GET" if path == b"/v1/models" else b"POST"
-    content = b"" if method == b"GET" else json.dumps(QUESTION).encode()
+    content = b"" if method == b"GET" else QUESTION_BODY
     inner = Request(method, b"https", b"gateway.example", path, headers, content)
     plaintext = encode_request(inner).ljust(floor.REQUEST_BYTES, b"\0")
     body = encapsulate_request(config, plaintext)[0]
