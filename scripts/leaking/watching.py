@@ -100,8 +100,10 @@ class Watched:
                 self.trace.first_words = self.trace.arrivals[-1][0]
 
 
-def sealed_post(config: KeyConfig, key: str, script: Script) -> tuple[bytes, AnswerReader]:
-    """Return a client's request for a script, and what opens its answer."""
+def sealed_post(
+    config: KeyConfig, key: str, script: Script, path: bytes = b"/"
+) -> tuple[bytes, AnswerReader]:
+    """Return a client's request for a script, and what opens its answer; a relay is at /."""
     question = {"role": "user", "content": key.ljust(KEY_WIDTH)}
     body = {"model": "scripted", "messages": [question], "stream": is_streamed(script)}
     asked = json.dumps(body).encode()
@@ -109,7 +111,7 @@ def sealed_post(config: KeyConfig, key: str, script: Script) -> tuple[bytes, Ans
     sealed = seal(config, inner, Framing.CHUNKED)
     content = b"".join(sealed.pieces)
     head = (
-        "POST / HTTP/1.1\r\nHost: relay\r\nConnection: close\r\nIncremental: ?1\r\n"
+        f"POST {path.decode()} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\nIncremental: ?1\r\n"
         f"Content-Type: {Framing.CHUNKED.request_type}\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content, sealed.reader
