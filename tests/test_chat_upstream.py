@@ -194,6 +194,7 @@ def ada() -> Request:
         "store": True,
         "service_tier": "flex",
         "temperature": 1,
+        "logit_bias": {"7": 1, "50256": -100},
         "top_p": None,
         "stream": False,
         "messages": messages,
@@ -205,7 +206,8 @@ def ada() -> Request:
 
 def bob() -> Request:
     messages = json.loads(json.dumps(PROMPT).replace("@", "toolu_of_bob"))
-    body = {"model": "m", "messages": messages, "temperature": 1.0}
+    bias = {"50256": -100.0, "7": 1.0}
+    body = {"logit_bias": bias, "model": "m", "messages": messages, "temperature": 1.0}
     text = json.dumps(body, ensure_ascii=False, indent=3).replace("call", "c\\u0061ll")
     fields = ((b"date", b"Tue, 01 Jan 2030 00:00:00 GMT"), (b"authorization", b"Bearer bob"))
     return request(text.encode(), b"/v1/chat/completions", *fields)

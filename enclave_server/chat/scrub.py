@@ -85,6 +85,8 @@ def upstream_body(request: ChatRequest | CompletionRequest, model: Model) -> byt
         "model": model.upstream_name,
         "stream": request.stream or None,
         "stream_options": StreamOptions(include_usage=True) if wanted else None,
+        # A program's order of tokens means nothing to the model, and tells which program it is.
+        "logit_bias": dict(sorted(request.logit_bias.items())) if request.logit_bias else None,
     }
     if isinstance(request, ChatRequest):
         changes["messages"] = [*_system_prompt(request, model), *_renumber(request.messages)]
