@@ -1,6 +1,7 @@
 """The embedded model, for real: the process, its socket, its answers and its failures."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ from enclave_server.chat.sse import EventParser
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, StreamedResponse
 from protocol.signature import output_of, verify_answer
+from tests.enclave import UnixConnection
 
 KEY = rsa.generate_private_key(65537, 2048)
 NAME = "smollm2-135m-instruct"
@@ -60,6 +62,16 @@ class Running:
             self.engine.start(str(self.socket))
             until_ready(self.engine)
         self.models = ModelTable((embedded_model(NAME, str(self.socket), PROMPT),))
+
+    def raw(
+        self, method: str, body: object = None, path: str = "/v1/chat/completions"
+    ) -> dict[str, Any]:
+        """Return what the engine itself answers."""
+        with contextlib.closing(UnixConnection(str(self.socket))) as connection:
+            text = json.dumps(body) if body is not None else None
+            connection.request(method, path, text, {"content-type": "application/json"})
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+            return answer
 
     def service(self) -> ChatService:
         return ChatService(self.models, lambda: KEY)
@@ -179,6 +191,19 @@ def test_nothing_of_a_prompt_is_printed(running: Running) -> None:
     assert answer.status == 400
     assert canary.encode() not in answer.content
     assert canary not in running.log.read_text(errors="replace")
+
+
+def test_nothing_of_a_prompt_is_kept(running: Running) -> None:
+    question = {
+        "role": "user",
+        "content": "A fox and a hen lived together. Which of them laid eggs?",
+    }
+    for _ in range(3):  # more often than there are slots
+        answer = running.raw("POST", {"messages": [question], "max_tokens": 1})
+        # Who asks the same as somebody before must not be answered sooner: that would tell.
+        assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+        assert answer["timings"]["prompt_n"] == answer["usage"]["prompt_tokens"]
+    assert running.raw("GET", path="/slots")["error"]["code"] == 501
 
 
 def test_cancelled_answers_free_the_engine(running: Running) -> None:
