@@ -27,7 +27,8 @@ Options:
                        vsock://any:PORT, tcp://HOST:PORT or unix:PATH
     --config FILE      settings in TOML; without a file the embedded model is served
     --workers N        processes that share the address and the keys (default 1)
-    --nsm DEVICE       the security module (default /dev/nsm, where there is one)
+    --nsm DEVICE       the security module (default /dev/nsm, where there is one);
+                       fd:NUMBER takes a descriptor that is open already
     --simulated-nsm    evidence that proves nothing, under a throw-away root;
                        the default where there is no /dev/nsm
     --help             this text

@@ -19,6 +19,8 @@ from protocol.errors import MalformedMessage
 from protocol.evidence import Platform
 
 DEVICE = "/dev/nsm"
+INHERITED = "fd:"
+"""Stands before the number of a descriptor that a parent opened, which we may not open ourselves."""
 
 IOCTL_RAW = 0xC0200A00
 """_IOWR(0x0A, 0, struct nsm_raw): two iovecs, the request and the room for its answer."""
@@ -45,6 +47,7 @@ OS_ERRORS = {
     errno.ENOENT: "there is none: this is not an enclave, or the nsm module is not loaded",
     errno.EACCES: "this user may not open it",
     errno.EPERM: "this user may not open it",
+    errno.EBADF: "the descriptor is not open",
     errno.EMSGSIZE: "it found the request too large",
     errno.ETIMEDOUT: "it did not answer in time",
 }
@@ -96,9 +99,10 @@ class NitroSecurityModule:
     platform = Platform.AWS_NITRO
 
     def __init__(self, device: str = DEVICE, *, ioctl: Ioctl = fcntl.ioctl) -> None:
+        """Open a device, or take the open descriptor that `fd:NUMBER` names; raises NsmError."""
         self._ioctl = ioctl
         try:
-            self._descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            self._descriptor = _open(device)
         except OSError as error:
             raise _os_error(error) from None
 
@@ -175,6 +179,17 @@ class NitroSecurityModule:
         if length > MAX_ANSWER_BYTES:
             raise _unexpected()
         return received.raw[:length]
+
+
+def _open(device: str) -> int:
+    if not device.startswith(INHERITED):
+        return os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    number = device.removeprefix(INHERITED)
+    if not number.isdecimal():
+        raise NsmError("no descriptor", f"{device} names no open descriptor: write fd:NUMBER")
+    # No program started later inherits it, least of all the embedded engine.
+    os.set_inheritable(int(number), False)
+    return int(number)
 
 
 def check_sizes(

@@ -208,3 +208,18 @@ def test_the_real_device() -> None:
         assert module.describe().digest == "SHA384"
         assert len(module.random(300)) == 300
         assert module.attest(b"data", b"key", b"nonce")
+
+
+def test_a_descriptor_that_a_parent_opened(device: str) -> None:
+    descriptor = os.open(device, os.O_RDWR)
+    os.set_inheritable(descriptor, True)
+    driver = StandInDriver(lambda request: cbor2.dumps({"GetRandom": {"random": bytes(256)}}))
+    with NitroSecurityModule(f"fd:{descriptor}", ioctl=driver) as module:
+        assert module.random(16) == bytes(16)
+        assert not os.get_inheritable(descriptor)  # the engine is started later
+
+
+@pytest.mark.parametrize("name", ["fd:", "fd:-1", "fd:x", "fd:9999"])
+def test_a_descriptor_that_is_not_open(name: str) -> None:
+    with pytest.raises(NsmError):
+        NitroSecurityModule(name)
