@@ -20,7 +20,7 @@ from protocol.evidence import Platform
 
 DEVICE = "/dev/nsm"
 INHERITED = "fd:"
-"""Stands before the number of a descriptor that a parent opened, which we may not open ourselves."""
+"""Stands before the number of a descriptor that a parent opened and that we may not open."""
 
 IOCTL_RAW = 0xC0200A00
 """_IOWR(0x0A, 0, struct nsm_raw): two iovecs, the request and the room for its answer."""
