@@ -28,6 +28,7 @@ from oblivious_client.transport import AsyncObliviousTransport
 
 ASKED = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
+_ONE_MODEL = "/v1/models/"
 _JSON: Fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _EVENTS: Fields = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -108,7 +109,7 @@ class LocalEndpoint:
         reason = refused_origin(request)
         if reason is not None:
             return error(403, reason, "permission_error")
-        method = _ROUTES.get(request.path)
+        method = "GET" if request.path.startswith(_ONE_MODEL) else _ROUTES.get(request.path)
         if method is None:
             return error(404, f"there is nothing at {request.path}", "not_found_error")
         if request.method != method:

@@ -112,6 +112,10 @@ class Chat:
         if request.path == b"/v1/models":
             listing = {"object": "list", "data": [{"id": MODEL, "object": "model"}]}
             return Response(200, JSON, json.dumps(listing).encode())
+        if request.path == f"/v1/models/{MODEL}".encode():
+            return Response(200, JSON, json.dumps({"id": MODEL, "object": "model"}).encode())
+        if request.path.startswith(b"/v1/models/"):
+            return _error(404, "there is no model of that name")
         body = json.loads(request.content)
         if body.get("model") != MODEL:
             return _error(404, f"there is no model {body.get('model')}")

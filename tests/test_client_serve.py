@@ -87,6 +87,9 @@ def test_any_openai_program(url: str) -> None:
         pieces = sdk.completions.create(model=MODEL, prompt="The", stream=True)
         assert "".join(piece.choices[0].text for piece in pieces if piece.choices) == ANSWER
         assert [model.id for model in sdk.models.list()] == [MODEL]
+        assert sdk.models.retrieve(MODEL).id == MODEL
+        with pytest.raises(openai.NotFoundError, match="of that name"):
+            sdk.models.retrieve("other/7b")
         with pytest.raises(openai.NotFoundError, match="no model other"):
             create(model="other", messages=ASKED)
         with pytest.raises(openai.NotFoundError, match="no model other"):
