@@ -41,7 +41,7 @@ def test_help_explains_everything() -> None:
         (["--config", "/nonexistent"], ExitCode.USAGE, "/nonexistent"),
         (["--nsm", "/x", "--simulated-nsm"], ExitCode.USAGE, "not allowed"),
         (["--nsm", "/nonexistent"], ExitCode.MODULE, "/nonexistent"),
-        (["--listen", "unix:/nonexistent/s"], ExitCode.ADDRESS, "--listen"),
+        (["--listen", "unix:/dev/null/s"], ExitCode.ADDRESS, "--listen"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(arguments: list[str], code: int, words: str) -> None:
