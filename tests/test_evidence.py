@@ -97,6 +97,16 @@ def test_members_of_later_versions_are_passed_over() -> None:
     assert Evidence.decode(json.dumps(members).encode()) == evidence_of(members)
 
 
+@pytest.mark.parametrize("name", ["attestation", "ohttp_keys", "signing_key", "platform", "later"])
+def test_a_member_that_comes_twice_is_refused(name: str) -> None:
+    # Two readers could take two different keys from it.
+    members = {"later": 1} | json.loads(evidence().encode())
+    twice = json.dumps(members)[:-1] + f", {json.dumps(name)}: {json.dumps(members[name])}}}"
+    assert json.loads(twice) == members
+    with pytest.raises(MalformedMessage):
+        Evidence.decode(twice.encode())
+
+
 def evidence_of(members: dict[str, Any]) -> Evidence:
     return Evidence(
         base64.b64decode(members["attestation"]),
@@ -351,3 +361,13 @@ def test_a_simulated_root_whose_name_is_not_text() -> None:
 def test_a_root_without_a_name() -> None:
     path = changed_path("root", subject="", issuer="")
     assert refusal(evidence(path), root=path[0])[0] is AttestationStep.CHAIN
+
+
+def test_a_simulated_root_vouches_for_no_real_module() -> None:
+    module = SimulatedSecurityModule(now=NOW.timestamp)
+    module.module_id = "i-0abc123-enc0abc123"
+    good = evidence()
+    user_data = encode_user_data(good.ohttp_keys, spki(rsa_key("signing").public_key()))
+    made = replace(good, document=module.attest(user_data, gateway_key(2).config.encode(), NONCE))
+    assert made.platform is Platform.AWS_NITRO
+    assert refusal(made, root=module.root) == PLATFORM
