@@ -36,7 +36,7 @@ def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKey
 
 
 def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> Upstream:
-    return Upstream(
+    upstream = Upstream(
         name,
         parse_address(table.address),
         host_name=table.host_name,
@@ -48,6 +48,12 @@ def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> 
         first_byte_seconds=table.first_byte_seconds,
         total_seconds=table.total_seconds,
     )
+    if table.ca_file is not None:
+        try:
+            upstream.ssl_context()
+        except OSError as error:  # ssl.SSLError is one
+            raise ValueError(f"upstream {name!r}: no certificates in {table.ca_file}") from error
+    return upstream
 
 
 def _key_source(table: UpstreamTable) -> KeySource | None:

@@ -7,6 +7,7 @@ server runs in an enclave the file is part of the measured image.
 import base64
 import binascii
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,9 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 ED25519_KEY_SIZE = 32
 MIN_TICK_MILLISECONDS = 10  # of which the ticker keeps three quiet
 MIN_CHUNK_BYTES = 64
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
 
 
 class ConfigError(Exception):
@@ -171,7 +175,11 @@ class UpstreamTable(Table, frozen=True):
             "an upstream takes one of key_env, key_file and key_provisioned",
         )
         times = (self.connect_seconds, self.first_byte_seconds, self.total_seconds)
-        _require(min(times) > 0, "an upstream's times must be positive")
+        # One by one: NaN compares as false, and `min` overlooks it.
+        _require(all(seconds > 0 for seconds in times), "an upstream's times must be positive")
+        # Both go into a request's head as they are.
+        _require(_HOST_NAME.fullmatch(self.host_name or "a"), "an upstream's host_name is no name")
+        _require(_PATH.fullmatch(self.path_prefix), "an upstream's path_prefix is no path")
 
 
 class ProvisionTable(Table, frozen=True):

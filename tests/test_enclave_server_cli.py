@@ -61,14 +61,20 @@ def test_a_wrong_setting_is_named_with_its_file(tmp_path: Path) -> None:
     assert "`worker`" in err
 
 
-def test_an_upstream_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ("address='vsock://3:8001'", "host_name"),
+        ("address='tcp://10.0.0.1:443'\nca_file='/dev/null/absent'", "/dev/null/absent"),
+        ("address='tcp://10.0.0.1:443'\nca_file='/dev/null'", "/dev/null"),
+    ],
+)
+def test_an_upstream_that_cannot_be_used_is_named(tmp_path: Path, table: str, named: str) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(
-        "[[models]]\nname='a'\nupstream='b'\n[upstreams.b]\naddress='vsock://3:8001'\n"
-    )
+    config.write_text(f"[[models]]\nname='a'\nupstream='b'\n[upstreams.b]\n{table}\n")
     status, _, err = run("--config", str(config))
     assert status == ExitCode.USAGE
-    assert "host_name" in err
+    assert named in err
 
 
 def test_missing_weights_are_a_sentence(tmp_path: Path) -> None:
