@@ -77,7 +77,7 @@ COMMAND: Sequence[str] = (
     "--listen",
     "vsock://any:5000",
     "--nsm",
-    "/dev/nsm",
+    "fd:3",  # opened by start.py while it was root
     "--config",
     "/etc/oblivious/config.toml",
 )

@@ -18,6 +18,7 @@ from enclave_server.nsm import NitroSecurityModule
 USER = GROUP = 65534  # nobody: owns nothing and may become nobody else
 PARENT_CID, HEARTBEAT_PORT, HEARTBEAT = 3, 9000, b"\xb7"  # what AWS's own init does at boot
 HEARTBEAT_SECONDS = 10
+NSM_DESCRIPTOR = 3  # `--nsm fd:3` in the command
 HEARTBEAT_SENT = "--heartbeat-sent"
 SERVER = pathlib.Path("/etc/oblivious/command")
 ENVIRONMENT = {
@@ -46,6 +47,15 @@ def try_to_beat() -> None:
         print("START no heartbeat:", error.strerror or "timed out", flush=True)
 
 
+def lend_security_module() -> None:
+    """Open the module for the server under the number that its command names.
+
+    The device stays root's: the embedded engine, which runs as the same user and reads prompts
+    with a large C++ program, gets neither the descriptor nor leave to open it.
+    """
+    os.dup2(os.open("/dev/nsm", os.O_RDWR), NSM_DESCRIPTOR)
+
+
 def drop_privileges() -> None:
     os.setgroups([])
     os.setresgid(GROUP, GROUP, GROUP)
@@ -57,13 +67,14 @@ def main() -> None:
         try_to_beat()
     with NitroSecurityModule() as module:
         mix_entropy(module)  # here, because only root may credit the kernel's pool
-    os.chown("/dev/nsm", USER, GROUP)
+    lend_security_module()
     for clock in pathlib.Path("/dev").glob("ptp*"):
         clock.chmod(0o444)  # the hypervisor's time, by which the server checks its own
     pathlib.Path("/run/oblivious").mkdir(mode=0o700)
     os.chown("/run/oblivious", USER, GROUP)
     os.chdir("/run/oblivious")
     drop_privileges()
+    print("START as", *os.getresuid(), *os.getresgid(), *os.getgroups(), flush=True)
     command = SERVER.read_text().split("\n")[:-1]
     os.execve(command[0], command, ENVIRONMENT)  # noqa: S606 - the measured command, no shell
 
