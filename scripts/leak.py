@@ -49,8 +49,8 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="take seconds, prove little")
-    parser.add_argument("--of-each", type=int, default=150, help="answers of each kind")
-    parser.add_argument("--at-once", type=int, default=24, help="questions at a time")
+    parser.add_argument("--of-each", type=int, default=240, help="answers of each kind")
+    parser.add_argument("--at-once", type=int, default=40, help="questions at a time")
     parser.add_argument("--folder", type=Path, default=ROOT / "docs", help="where to write")
     return parser.parse_args()
 
@@ -151,7 +151,7 @@ def run(options: argparse.Namespace) -> None:
                 options.at_once,
                 folder,
             )
-            for padding, count in (("off", max(30, of_each // 3)), ("on", of_each))
+            for padding, count in (("off", max(30, of_each // 4)), ("on", of_each))
         ]
     figures = {"at_once": options.at_once, "findings": [each.as_json() for each in findings]}
     options.folder.mkdir(exist_ok=True)

@@ -108,6 +108,11 @@ def described(kinds: list[str]) -> str:
     return "\n".join(f"- `{kind}`: {texts[kind]};" for kind in kinds)[:-1] + "."
 
 
+def first_gap(script: Script) -> float:
+    """Return the seconds before the first words."""
+    return (script[0][0] if script else 0.0) if isinstance(script, list) else float(script["after"])
+
+
 def is_streamed(script: Script) -> bool:
     """Whether the question asks for a stream."""
     return isinstance(script, list)

@@ -15,7 +15,7 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from leaking.answers import Script, is_streamed
+from leaking.answers import Script, first_gap, is_streamed
 from oblivious_client.exchange import content_in, head_in, inner_request
 from oblivious_client.sealing import AnswerReader, Framing, seal
 from protocol.key_config import KeyConfig
@@ -37,6 +37,7 @@ class Trace:
     first_words: float = 0.0  # seconds until the client could read something of the content
     status: int = 0
     streamed: bool = True
+    due: float = 0.0  # seconds after which the upstream's first words came
 
     @property
     def kind(self) -> str:
@@ -58,7 +59,7 @@ class Watched:
     """One client's connection to the relay."""
 
     def __init__(self, relay: str, config: KeyConfig, key: str, script: Script) -> None:
-        self.trace = Trace(key, streamed=is_streamed(script))
+        self.trace = Trace(key, streamed=is_streamed(script), due=first_gap(script))
         url = urllib.parse.urlsplit(relay)
         self.socket = socket.create_connection((url.hostname, url.port or 80))
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
