@@ -43,7 +43,15 @@ def started(
         raise Executed
 
     monkeypatch.setattr(os, "open", lambda path, flags: (path, flags))
-    for name in ("dup2", "setgroups", "setresgid", "setresuid", "chown", "chdir"):
+    for name in (
+        "dup2",
+        "set_inheritable",
+        "setgroups",
+        "setresgid",
+        "setresuid",
+        "chown",
+        "chdir",
+    ):
         monkeypatch.setattr(os, name, noting(name))
     monkeypatch.setattr(os, "execve", execute)
     monkeypatch.setattr(pathlib.Path, "mkdir", noting("mkdir"))
@@ -85,6 +93,7 @@ def test_what_is_done_as_root(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib
     assert [name for name, *_ in calls[:3]] == ["beat", "mix_entropy", "dup2"]
     # The device stays root's; the server gets a descriptor under the number in its command.
     assert calls[2] == ("dup2", ("/dev/nsm", os.O_RDWR), 3)
+    assert calls[3] == ("set_inheritable", 3, True)
     assert "fd:3" in image.COMMAND
     owned = [values for name, *values in calls if name == "chown"]
     assert owned == [["/run/oblivious", NOBODY, NOBODY]]

@@ -54,6 +54,7 @@ def lend_security_module() -> None:
     with a large C++ program, gets neither the descriptor nor leave to open it.
     """
     os.dup2(os.open("/dev/nsm", os.O_RDWR), NSM_DESCRIPTOR)
+    os.set_inheritable(NSM_DESCRIPTOR, True)  # which dup2 does not do where both are one
 
 
 def drop_privileges() -> None:
