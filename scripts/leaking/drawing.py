@@ -44,7 +44,13 @@ def _draw_traces(axis: Any, finding: Finding) -> None:
             seconds += [moment, moment]
             passed += [passed[-1], passed[-1] + size]
         axis.plot(seconds, [octets / 1000 for octets in passed], color=colour, label=kind)
-    axis.set_title(f"padding {finding.padding}: what passes at the relay")
+    costs = finding.costs()
+    size = costs["stream_octets"] / 1000
+    added = 1000 * costs["added_to_first_words_seconds"]
+    axis.set_title(
+        f"padding {finding.padding}: what passes at the relay\n"
+        f"(a stream: {size:.0f} kB, first words {added:.0f} ms later)"
+    )
     axis.set_xlabel("seconds after the question")
     axis.set_ylabel("kB of the answer so far")
     axis.legend(frameon=False)
@@ -61,7 +67,7 @@ def _draw_accuracies(axis: Any, findings: Sequence[Finding]) -> None:
     for finding in findings:
         for verdict in finding.verdicts:
             low, high = verdict.interval
-            names.append(f"{finding.padding}\n{verdict.classifier}")
+            names.append(f"{finding.padding}:\n{verdict.classifier}".replace(" ", "\n"))
             shares.append(100 * verdict.accuracy)
             errors.append((shares[-1] - 100 * low, 100 * high - shares[-1]))
     axis.bar(names, shares, yerr=list(zip(*errors, strict=True)), color="#1b6ca8", capsize=4)
