@@ -107,13 +107,18 @@ def observe(
 
 def page(findings: list[Finding], at_once: int) -> str:
     """Return the documentation of the findings."""
+    stream = StreamTable()
     return finding.PAGE.format(
         count=sum(len(each.traces) for each in findings),
         kinds=answers.described(sorted({trace.kind for trace in findings[0].traces})),
         chance=100 * findings[0].verdicts[0].chance,
         verdicts=finding.verdict_rows(findings),
         costs=finding.cost_rows(findings),
-        shape=shape(StreamTable()),
+        shape=shape(stream),
+        tick=stream.tick_milliseconds,
+        chunk=stream.chunk_bytes,
+        first=stream.series_first,
+        series_ratio=stream.series_ratio,
         date=time.strftime("%F"),
         at_once=at_once,
         cores=os.cpu_count(),

@@ -45,11 +45,11 @@ def _draw_traces(axis: Any, finding: Finding) -> None:
             passed += [passed[-1], passed[-1] + size]
         axis.plot(seconds, [octets / 1000 for octets in passed], color=colour, label=kind)
     costs = finding.costs()
-    size = costs["stream_octets"] / 1000
+    kilobytes = costs["stream_octets"] / 1000
     added = 1000 * costs["added_to_first_words_seconds"]
     axis.set_title(
         f"padding {finding.padding}: what passes at the relay\n"
-        f"(a stream: {size:.0f} kB, first words {added:.0f} ms later)"
+        f"(a stream: {kilobytes:.0f} kB, first words {added:.0f} ms later)"
     )
     axis.set_xlabel("seconds after the question")
     axis.set_ylabel("kB of the answer so far")

@@ -37,17 +37,39 @@ What it costs, as a median over the answers of each sort:
 
 ![What passes at the relay, and how often it gives an answer away](leak.svg)
 
+## The shape of an answer
+
 {shape}
 
-What shows, with padding on: that somebody asked, the size of the question in a few steps
-(powers of two, at least 1 KiB), and the duration of the answer in those steps. A client that stops
-reading before the end shows when it stopped. A client that sends its next question at once shows
-that the answer was of use; the clients of this project pass on the end of an answer only when its
-last chunk has come, so that a program that goes on at the end goes on at a rounded time.
+The settings, with their defaults:
 
-What the figures do not cover: answers with padding `off`, which is for networks where nobody
-watches; whole answers to `message/ohttp-req`, whose time shows (the clients of this project send
-`message/ohttp-chunked-req` for everything unless told otherwise).
+```toml
+[stream]
+padding = "on"
+tick_milliseconds = {tick:.0f}
+chunk_bytes = {chunk}
+series_first = {first}
+series_ratio = {series_ratio}
+```
+
+`padding = "off"` sends every event as it comes: the table and the picture say what that gives
+away. It is for networks where nobody watches, and the server says so in its log when it starts.
+All streams of a worker tick together, on the worker's clock. Whoever reads too slowly misses ticks:
+that shows that the reader is slow, which the network shows anyway, and loses nothing of the answer.
+
+## What shows nevertheless
+
+- That somebody asked, when, the size of the question in steps (powers of two from 1 KiB, then
+  steps of at most 12 %), and the duration of the answer in the steps above.
+- When a client stopped reading, if it did so before the end: a program that gives up at an error
+  event, say, or a person who pressed a key. The clients of this project pass on the end of an
+  answer only when its last chunk has come, so that a program that goes on at the end does so at a
+  rounded time.
+- The duration of an answer to `message/ohttp-req`, which comes in one piece as soon as it is
+  there. The clients of this project send `message/ohttp-chunked-req` for everything unless told
+  otherwise.
+- How busy the machine is, from how punctual its ticks are; the chunks are made ready before the
+  tick, and the event loop rests until it, so that this does not depend on what is said in them.
 
 Measured on {date} with {at_once} questions at a time on {cores} cores, which also ran the
 observer; times of arrival are the kernel's. Repeat it with `scripts/leak`.
