@@ -32,6 +32,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "proxy": ("host_proxy and socat", proxies.rows),
     "memory": ("memory of idle connections", memory.rows),
     "evidence": ("evidence, signatures, replays", evidence.rows),
+    "streaming": ("streams", streaming.rows),
 }
 
 

@@ -28,6 +28,7 @@ from benching import processes, server
 from benching.load import connect
 from enclave_server.config import StreamTable
 from oblivious_client.exchange import content_in
+from oblivious_client.sealing import AnswerReader
 from protocol.key_config import KeyConfig
 
 WORDS, SPACING_SECONDS, FIRST_SECONDS = 20, 0.04, 0.3
@@ -82,7 +83,8 @@ def _serving(folder: Path, upstream: Path, padding: str) -> Iterator[Child]:
 
 
 def _address(child: Child) -> str:
-    return child.url.replace("http://", "tcp://")
+    events = (json.loads(line) for line in child.lines if line.startswith("{"))
+    return str(next(event["address"] for event in events if event["event"] == "ready"))
 
 
 # Delays of words.
@@ -154,8 +156,13 @@ def _ask_sealed(address: str, config: KeyConfig) -> Heard:
         stream.sendall(request)
         answer = http.client.HTTPResponse(stream)
         answer.begin()
-        sealed = iter(lambda: answer.read1(1 << 16), b"")
-        return _listen(asked, (content_in(reader.feed(data)) for data in sealed))
+        return _listen(asked, _opened(answer, reader))
+
+
+def _opened(answer: http.client.HTTPResponse, reader: AnswerReader) -> Iterator[bytes]:
+    while sealed := answer.read1(1 << 16):
+        yield content_in(reader.feed(sealed))
+    yield content_in(reader.finish())
 
 
 def _listen(asked: float, pieces: Iterator[bytes]) -> Heard:
