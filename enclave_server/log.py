@@ -8,6 +8,7 @@ reads the log line up arrivals here with arrivals at a relay. They are counted b
 import contextlib
 import json
 import re
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -49,10 +50,11 @@ class Log:
         """Write one line: a name of ours with counts, sizes, durations and outcome classes."""
         values: dict[str, Value] = {"event": name, **self._context, **fields}
         line = {"time": round(self._clock(), 3)} | {k: _plain(v) for k, v in values.items()}
-        # A reader of the log that went away is no reason to stop serving.
+        # A reader of the log that went away, or stands still, is no reason to stop serving.
         with contextlib.suppress(OSError):
-            self._stream.write(json.dumps(line) + "\n")
-            self._stream.flush()
+            if _has_room(self._stream):
+                self._stream.write(json.dumps(line) + "\n")
+                self._stream.flush()
 
     def request(self, route: str, status: int, received: int, sent: int, seconds: float) -> None:
         """Count a request: octets of both bodies, seconds from its end to that of its answer."""
@@ -79,6 +81,17 @@ class Log:
                 mean_ms=round(1000 * tally.seconds / tally.count, 3),
                 longest_ms=round(1000 * tally.longest, 3),
             )
+
+
+def _has_room(stream: TextIO) -> bool:
+    """Whether a line can be written without waiting; a pipe that says so has room for 4 KiB."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # io.UnsupportedOperation: it is in memory
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def _plain(value: Value) -> Value:

@@ -2,11 +2,16 @@
 
 import io
 import json
+import os
+import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from enclave_server.log import Log
+from host_proxy.log import log as proxy_log
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -62,3 +67,25 @@ def test_a_report_starts_anew() -> None:
     log.report()
     log.report()
     assert len(lines(stream)) == 1
+
+
+@pytest.mark.parametrize("write", [lambda: Log().event("started"), lambda: proxy_log("started")])
+def test_a_reader_that_stands_still_stops_nobody(
+    write: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_much() -> None:
+        for _ in range(3000):
+            write()
+
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        written = threading.Thread(target=write_much, daemon=True)
+        written.start()
+        written.join(30)
+        try:
+            assert not written.is_alive()
+            assert os.read(read_end, 4096).startswith(b"{")
+        finally:
+            os.close(read_end)
+            written.join(30)
