@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enclave_server.simulated import SimulatedSecurityModule, simulated_pcrs
+from oblivious_client import archive
 from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
@@ -329,3 +330,16 @@ def test_resources_of_relay_and_gateway() -> None:
         Endpoint.parse(Role.RELAY, text).is_protected
         for text in ("https://a/", "unix:/s", "http://[::1]/", "http://a/", "http://10.0.0.1/")
     ] == [True, True, True, False, False]
+
+
+def test_an_answer_that_took_long_still_proves_itself(gateway: StandInGateway) -> None:
+    gateway.module = SimulatedSecurityModule(now=lambda: time.time() - 3000)
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        answer = client.chat("hello", model=MODEL)
+    archived = archive.Archived(answer.request, answer.body, answer.evidence.evidence)
+    # As if the document had been at its oldest when the question was sealed ten minutes earlier.
+    sealed_then = dataclasses.replace(ALLOWED, max_age=3000 - 600)
+    assert archive.verify(archived, sealed_then).text == answer.text
+    with pytest.raises(EvidenceRefused) as caught:
+        archive.verify(archived, dataclasses.replace(ALLOWED, max_age=2000))
+    assert caught.value.code is Exit.STALE
