@@ -47,12 +47,17 @@ from enclave.packages import PackageError
 from enclave.parent import start_parent
 from stack import Child, StackError, silent
 
+from oblivious_client.errors import ClientError
+from oblivious_client.policy import Policy, read_releases, read_root
+from oblivious_client.transport import ObliviousTransport
+
 DEFAULT_PARTS = ("image", "enclave", "parent")
 MEMORY_MIB = 1536
-BOOT_SECONDS, ASK_SECONDS = 240.0, 240.0
+BOOT_SECONDS, ASK_SECONDS, LOAD_SECONDS = 240.0, 240.0, 30.0
 QUESTION = "What is the capital of France?"
 PROGRAMS = Path(sys.executable).parent
 PROXY_PORT = 8443
+NOBODY = "65534"
 
 
 class TestFailure(Exception):
@@ -118,9 +123,10 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
             client.ask(say, "chunked")
             client.ask(say, "whole")
             client.refuses_other_code(say)
-            with steady_load(gateway) as load:
+            with steady_load(gateway, client.policy()) as load:
+                load.wait_for_success()
                 emulator.kill(enclave)
-                say("enclave killed under load")
+                say(f"enclave killed under load, after {load.succeeded} sealed requests")
                 load.wait_for_failures()
                 boot(emulator, eif_file, say)
                 load.wait_for_success()
@@ -135,6 +141,8 @@ def boot(emulator: Emulator, eif_file: Path, say: Report) -> subprocess.Popen[by
     )
     if not emulator.said("enclave", '"platform": "aws-nitro"'):
         raise TestFailure("the server does not use the security module")
+    if not emulator.said("enclave", f"START as {' '.join([NOBODY] * 6)}\n"):
+        raise TestFailure("the server was not started as nobody, with no other group")
     say("enclave booted and ready, with the evidence of its security module")
     return enclave
 
@@ -158,7 +166,12 @@ class Client:
         self.directory = emulator.directory
         self.pcrs = self.directory / "measured.json"
         self.pcrs.write_text(eif.nitro_cli_json(eif.measure(eif.decode(eif_file.read_bytes()))))
-        self.options = ["--gateway", gateway, "--root", str(emulator.nsm_root), "--no-cache"]
+        self.root = emulator.nsm_root
+        self.options = ["--gateway", gateway, "--root", str(self.root), "--no-cache"]
+
+    def policy(self) -> Policy:
+        [pins] = read_releases(self.pcrs)
+        return Policy(pcrs=pins, root=read_root(self.root))
 
     def verify(self, say: Report) -> None:
         started = time.monotonic()
@@ -205,21 +218,26 @@ class Client:
 
 
 class Load:
-    """Small requests one after the other, counted; each on a connection of its own."""
+    """Sealed requests one after the other, counted, of clients that go on as if nothing happened.
 
-    def __init__(self, gateway: str) -> None:
-        self.gateway = gateway
+    The keys that they sealed to are gone after a reboot: they have to verify the new ones.
+    """
+
+    def __init__(self, gateway: str, policy: Policy) -> None:
+        self.gateway, self.policy = gateway, policy
         self.succeeded = self.failed = 0
         self.ending = threading.Event()
 
     def run(self) -> None:
-        while not self.ending.is_set():
-            try:
-                httpx.get(f"{self.gateway}/health", timeout=5).raise_for_status()
-                self.succeeded += 1
-            except httpx.HTTPError:
-                self.failed += 1
-            time.sleep(0.1)
+        transport = ObliviousTransport(gateway=self.gateway, policy=self.policy)
+        with httpx.Client(transport=transport, timeout=LOAD_SECONDS) as client:
+            while not self.ending.is_set():
+                try:
+                    client.get("https://sealed.invalid/v1/models").raise_for_status()
+                    self.succeeded += 1
+                except (httpx.HTTPError, ClientError):
+                    self.failed += 1
+                time.sleep(0.1)
 
     def wait_for_failures(self) -> None:
         self._wait(lambda: self.failed > 0, "no request failed while the enclave was gone")
@@ -237,8 +255,8 @@ class Load:
 
 
 @contextmanager
-def steady_load(gateway: str) -> Iterator[Load]:
-    load = Load(gateway)
+def steady_load(gateway: str, policy: Policy) -> Iterator[Load]:
+    load = Load(gateway, policy)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         running = [pool.submit(load.run) for _ in range(2)]
         try:

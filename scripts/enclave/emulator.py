@@ -135,7 +135,8 @@ class Emulator:
         kernel, initrd = self.directory / "kernel", self.directory / "initrd"
         kernel.write_bytes(parts[Kind.KERNEL])
         initrd.write_bytes(parts[Kind.RAMDISK])
-        self._start_nsm(measure(sections))
+        if not self.nsm_root.exists():  # a reboot finds the module that was there before
+            self._start_nsm(measure(sections))
         cmdline = f"{parts[Kind.CMDLINE].decode()} {early_tsc()}"
         options = [
             *("-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", str(memory)),
