@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import given
@@ -12,6 +13,7 @@ from enclave_server.keys import (
     KeyRing,
     KeySet,
     Schedule,
+    _Snapshot,
     advance,
     decode_snapshot,
     encode_listed,
@@ -166,3 +168,6 @@ def test_no_secret_is_printed() -> None:
     text = repr(keys)
     assert repr(keys.gateway_keys[0].private_key) not in text
     assert "RSA" not in text
+    snapshot = msgspec.msgpack.decode(encode_snapshot(1, keys), type=_Snapshot)
+    assert snapshot.keys
+    assert repr(snapshot) == "_Snapshot(serial=1)"
