@@ -2,7 +2,7 @@
 
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
-ROWS are some of: crypto, steps, server, peers, proxy, memory, evidence (default: all).
+ROWS are some of: crypto, steps, server, peers, proxy, memory, evidence, streaming (default: all).
 Everything in one table comes from one run. Prints tables, writes docs/bench.json and a picture.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benching import evidence, floor, memory, peers, picture, proxies, server, steps
+from benching import evidence, floor, memory, peers, picture, proxies, server, steps, streaming
 
 ROOT = Path(__file__).resolve().parent.parent
 

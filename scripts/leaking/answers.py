@@ -27,7 +27,10 @@ QUESTIONS = {
     "medicine": "What are the symptoms of diabetes?",
 }
 RECORDED_TOKENS = 64
-LENGTH_SECONDS = (1.3, 2.6)  # of all answers: two of the durations that there are by default
+LENGTH_SECONDS = (1.3, 2.5)  # of all answers: two of the durations that there are by default
+# Before a stream begins. The observer's clients ask again when a tick has ended an answer; without
+# this their first words would always come at the same time between two ticks.
+DELAY_SECONDS = (0.0, 0.1)
 WORDS = ("the", "of", "and", "a", "to", "in", "is", "you", "that", "it", "he", "was", "for", "on")
 
 
@@ -96,6 +99,10 @@ def scripts(
             made[f"{kind}/{number}"] = stretched(chance.choice(taken), seconds)
         for kind, make in MADE_UP.items():
             made[f"{kind}/{number}"] = make(chance, chance.uniform(*LENGTH_SECONDS))
+    for script in made.values():
+        if isinstance(script, list):
+            seconds, text = script[0]
+            script[0] = (seconds + chance.uniform(*DELAY_SECONDS), text)
     keys = list(made)
     chance.shuffle(keys)
     return {key: made[key] for key in keys}
