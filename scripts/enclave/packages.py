@@ -18,7 +18,6 @@ RELEASE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FETCH_SECONDS = 600
 _SOURCES = [Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d")]
-_DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
 
 class PackageError(Exception):
@@ -48,14 +47,14 @@ def write_lock(path: Path, packages: Iterable[Package]) -> None:
 
 
 def mirror() -> str:
-    """Return the Debian mirror that this machine's apt uses, or the well-known one."""
+    """Return the Debian mirror that this machine's apt uses, or raise PackageError."""
     files = [path for source in _SOURCES for path in ([source] if source.is_file() else [])]
     files += sorted(_SOURCES[1].glob("*")) if _SOURCES[1].is_dir() else []
     for path in files:
         found = re.search(r"(https?://\S+/debian)/?(?=\s|$)", path.read_text(), re.MULTILINE)
         if found:
             return found[1]
-    return _DEFAULT_MIRROR
+    raise PackageError("apt's configuration names no mirror of Debian: images are built on Debian")
 
 
 class Archive:
