@@ -1,11 +1,20 @@
 """Tests of the comparison with other clocks."""
 
+import io
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from enclave_server import clock
+from enclave_server import clock, supervisor
 from enclave_server.clock import MAX_SKEW_SECONDS, ClockError, check_clock, ptp_time
+from enclave_server.keeper import KeyKeeper
+from enclave_server.log import Log
+from enclave_server.pool import Pool
+from enclave_server.stop_signals import StopSignals
+from enclave_server.supervisor import Supervisor
 
 NOW = 1_800_000_000.0
 
@@ -53,3 +62,52 @@ def test_a_device_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/ptp0").write_text("no clock")
     assert ptp_time(tmp_path) is None
+
+
+class NoWorkers:
+    """A pool that counts how often it was asked to have workers, and has none."""
+
+    workers = ()
+    settled = False
+    failures = 0
+    tended = 0
+
+    def tend(self, now: float) -> None:
+        self.tended += 1
+
+    def take_proposals(self) -> list[bytes]:
+        return []
+
+    def signal(self, number: int) -> None:
+        return None
+
+    def watch(self, now: float) -> None:
+        return None
+
+
+def supervise(monkeypatch: pytest.MonkeyPatch, skews: Iterator[float]) -> tuple[int, str]:
+    """Run a supervisor whose PTP device differs by one of `skews` each time it is asked.
+
+    Return how often it looked after its workers until it ended, and of what.
+    """
+    monkeypatch.setattr(supervisor, "ptp_time", lambda: time.time() + next(skews))
+    monkeypatch.setattr(supervisor, "CLOCK_SECONDS", 0.0)
+    for method in ("_publish", "_keep_keys"):
+        monkeypatch.setattr(Supervisor, method, lambda *_: None)
+    pool = NoWorkers()
+    keeper, log = cast(KeyKeeper, None), Log(io.StringIO())
+    with StopSignals() as signals:
+        watching = Supervisor(signals, keeper, None, log, grace_seconds=0)
+        with pytest.raises(ClockError) as ended:
+            watching.serve(cast(Pool, pool), lambda: None, lambda: None)
+    return pool.tended, str(ended.value)
+
+
+def test_nobody_serves_with_a_clock_that_the_hypervisor_contradicts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = MAX_SKEW_SECONDS + 10
+    served, why = supervise(monkeypatch, iter([wrong]))
+    assert (served, "behind the PTP device" in why) == (0, True)
+    served, why = supervise(monkeypatch, iter([0.0, 0.0, -wrong]))
+    assert (served, "ahead of the PTP device" in why) == (2, True)

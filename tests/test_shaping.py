@@ -126,6 +126,22 @@ def test_an_unfinished_event_waits_and_is_not_cut_by_padding() -> None:
     assert b"data: two\n\n" in content
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\r\n\n"])
+def test_an_event_goes_out_whatever_ends_its_lines(end: bytes) -> None:
+    shaper = AnswerShaper(64, SERIES)
+    shaper.head(200, EVENTS)
+    shaper.content(b"data: one" + end)
+    assert b"data: one" in shaper.tick()[0]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_one_line_end_is_not_the_end_of_an_event(end: bytes) -> None:
+    shaper = AnswerShaper(64, SERIES)
+    shaper.head(200, EVENTS)
+    shaper.content(b"data: one" + end)
+    assert b"data: one" not in shaper.tick()[0]
+
+
 def test_an_unfinished_event_at_the_end_is_sent() -> None:
     shaper = AnswerShaper(64, SERIES)
     shaper.head(200, EVENTS)
