@@ -43,7 +43,7 @@ from enclave.emulator import (
     EmulatorError,
     connect_vsock,
 )
-from enclave.packages import PackageError
+from enclave.packages import Archive, PackageError, PackageGone, read_lock, write_lock
 from enclave.parent import start_parent
 from stack import Child, StackError, silent
 
@@ -54,6 +54,7 @@ from oblivious_client.transport import ObliviousTransport
 DEFAULT_PARTS = ("image", "enclave", "parent")
 MEMORY_MIB = 1536
 BOOT_SECONDS, ASK_SECONDS, LOAD_SECONDS = 240.0, 240.0, 30.0
+CONFIGURATION = image.REPOSITORY / "scripts/deploy/enclave.toml"
 QUESTION = "What is the capital of France?"
 PROGRAMS = Path(sys.executable).parent
 PROXY_PORT = 8443
@@ -77,25 +78,41 @@ class Report:
 # --- image
 
 
-def build_image(work: Path, out: Path, say: Report) -> dict[str, str]:
+def usable_lock(work: Path, say: Report) -> Path:
+    """Return the project's lock, or one of today's packages where the mirror dropped a pinned one.
+
+    Debian replaces packages at every point release. What is tested here does not depend on their
+    versions; that the published measurements can be rebuilt does, and is said to be lost.
+    """
+    archive = Archive(work / "apt")
+    try:
+        for package in read_lock(image.LOCK):
+            archive.fetch(package)
+    except PackageGone as error:
+        say(f"WARNING: {error}; testing with today's packages instead")
+        today = work / image.LOCK.name
+        today.write_text("# Packages of one day.\n")
+        write_lock(today, image.current_packages(archive))
+        return today
+    return image.LOCK
+
+
+def build_image(work: Path, out: Path, lock: Path, say: Report) -> dict[str, str]:
     """Build the image at `out`; return its measurements."""
-    sections = image.build(
-        image.Recipe(image.REPOSITORY / "scripts/deploy/enclave.toml", weights=True),
-        work,
-        lambda message: None,
-    )
+    recipe = image.Recipe(CONFIGURATION, weights=True, lock=lock)
+    sections = image.build(recipe, work, lambda message: None)
     out.write_bytes(eif.encode(sections))
     measured = eif.measure(sections)
     say(f"image of {out.stat().st_size} bytes, PCR0 {measured['PCR0'][:16]}…")
     return measured
 
 
-def compare_builds(work: Path, first: Path, say: Report) -> None:
+def compare_builds(work: Path, first: Path, lock: Path, say: Report) -> None:
     """Build again elsewhere and later; the bytes must be the same."""
     with tempfile.TemporaryDirectory(prefix="another-place-") as name:
         other = Path(name)
         shutil.copytree(work / "apt", other / "work/apt")  # the pinned files, checked by hash
-        build_image(other / "work", other / "again.eif", say)
+        build_image(other / "work", other / "again.eif", lock, say)
         hashes = [sha256(path) for path in (first, other / "again.eif")]
     say(f"SHA-256 of both builds: {hashes[0]} {hashes[1]}")
     if hashes[0] != hashes[1]:
@@ -270,7 +287,7 @@ def steady_load(gateway: str, policy: Policy) -> Iterator[Load]:
 # --- parent
 
 
-def test_parent(work: Path, eif_file: Path, say: Report) -> None:
+def test_parent(work: Path, eif_file: Path, lock: Path, say: Report) -> None:
     """Run host_proxy in a parent instance, where both of its sides are AF_VSOCK."""
     with Emulator(work, say) as emulator:
         switch = [
@@ -281,7 +298,7 @@ def test_parent(work: Path, eif_file: Path, say: Report) -> None:
         listen, connect = f"vsock://any:{PROXY_PORT}", f"vsock://{ENCLAVE_CID}:{SERVER_PORT}"
         command = ["/usr/bin/python3", "-I", "-B", "-m", "host_proxy"]
         parent = start_parent(
-            emulator, work, image.LOCK, [*command, "--listen", listen, "--connect", connect]
+            emulator, work, lock, [*command, "--listen", listen, "--connect", connect]
         )
         emulator.wait_until("parent", parent, lambda: emulator.said("parent", "waits"), 90)
         say("parent instance booted")
@@ -305,15 +322,14 @@ PRINT_DOCUMENT = (
 )
 
 
-def compare_measurements(work: Path, say: Report) -> None:
+def compare_measurements(work: Path, lock: Path, say: Report) -> None:
     """Have QEMU's nitro-enclave machine measure an image; the registers must agree.
 
     The image is built as the real one is, but prints a document instead of serving, because that
     machine's security module signs nothing and the server takes no such evidence. It is signed.
     """
     command = ["/usr/bin/python3", "-I", "-B", "-c", PRINT_DOCUMENT]
-    configuration = image.REPOSITORY / "scripts/deploy/enclave.toml"
-    recipe = image.Recipe(configuration, weights=False, command=command)
+    recipe = image.Recipe(CONFIGURATION, weights=False, command=command, lock=lock)
     sections = image.build(recipe, work, lambda message: None)
     sections.append(eif.signature_section(eif.measure(sections)["PCR0"], *signer(work)))
     signed = work / "signed.eif"
@@ -357,15 +373,16 @@ def main() -> int:
     eif_file = options.work / "tested.eif"
     try:
         options.work.mkdir(parents=True, exist_ok=True)
-        build_image(options.work, eif_file, say)
+        lock = usable_lock(options.work, say)
+        build_image(options.work, eif_file, lock, say)
         if "image" in parts:
-            compare_builds(options.work, eif_file, say)
+            compare_builds(options.work, eif_file, lock, say)
         if "enclave" in parts:
             test_enclave(options.work, eif_file, say)
         if "parent" in parts:
-            test_parent(options.work, eif_file, say)
+            test_parent(options.work, eif_file, lock, say)
         if "measure" in parts:
-            compare_measurements(options.work, say)
+            compare_measurements(options.work, lock, say)
     except (
         TestFailure,
         EmulatorError,

@@ -91,12 +91,13 @@ class Recipe:
     weights: bool
     command: Sequence[str] = COMMAND
     kernel: Path | None = None  # a directory to take it from, in place of Debian's
+    lock: Path = LOCK
 
 
 def build(recipe: Recipe, work: Path, say: Say) -> list[Section]:
     """Return the unsigned image's sections; `work` holds what was fetched and unpacked."""
     archive = Archive(work / "apt")
-    packages = read_lock(LOCK)
+    packages = read_lock(recipe.lock)
     say(f"fetching {len(packages)} pinned packages")
     files = {package.name: archive.fetch(package) for package in packages}
     root, boot, tools = (work / name for name in ("root", "boot", "tools"))

@@ -24,6 +24,10 @@ class PackageError(Exception):
     """A package cannot be had; the text says which one and what to do."""
 
 
+class PackageGone(PackageError):
+    """The mirror no longer serves a pinned version."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Package:
     """One pinned package: Debian name, version, and SHA-256 of the `.deb` file."""
@@ -120,7 +124,7 @@ class Archive:
         try:
             self._apt("apt-get", "download", f"{package.name}={package.version}", directory=scratch)
         except PackageError as error:
-            raise PackageError(
+            raise PackageGone(
                 f"{package.name} {package.version} is no longer served by the mirror: run "
                 "scripts/build-eif --update-lock, and publish the new measurements"
             ) from error

@@ -9,6 +9,7 @@ the rings are read and written without memory barriers.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import enum
 import mmap
@@ -129,7 +130,7 @@ class Queue:
                 os.write(self.call, struct.pack("<Q", 1))
 
 
-class Device:
+class Device(abc.ABC):
     """A vhost-user device listening at `path`; subclasses say what its queues mean."""
 
     queue_count = 1
@@ -152,10 +153,11 @@ class Device:
         self._listener.listen(1)
         asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
+    @abc.abstractmethod
     def on_kick(self, queue: Queue) -> None:
         """The driver made buffers available in `queue`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def on_stop(self) -> None:
         """The guest's driver or the front end has gone: forget what was under way."""
 
