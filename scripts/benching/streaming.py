@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import random
 import resource
 import selectors
 import socket
@@ -33,6 +34,7 @@ from protocol.key_config import KeyConfig
 
 WORDS, SPACING_SECONDS, FIRST_SECONDS = 20, 0.04, 0.3
 SETTLE_SECONDS = 3.0  # until all streams have begun, and what that took is over
+MOMENTS = random.SystemRandom()
 OPEN_FILES = 16_384
 CHUNK_OVERHEAD = 26  # octets around a plaintext: tag, length, transfer coding
 LOADS = ((1000, 0), (1000, 5), (1000, 10), (1000, 20))
@@ -115,6 +117,7 @@ def _delays(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
         for _ in range(rounds):
             direct.append(_ask_directly(upstream))
             for name, child in ways.items():
+                time.sleep(MOMENTS.uniform(0.0, 0.2))  # to ask at any moment between two ticks
                 heard[name].append(_ask_sealed(_address(child), configs[name]))
         return {f"added by the server, {name}": _added(heard[name], direct) for name in ways}
 
