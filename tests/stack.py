@@ -129,7 +129,7 @@ upstream oblivious_gateway {{
     keepalive 8;
 }}
 map "" $oblivious_gateway_name {{ default gateway.example.com; }}
-map "" $oblivious_gateway_scheme {{ default http; }}
+map "" $oblivious_gateway_scheme {{ default {scheme}; }}
 proxy_ssl_trusted_certificate {folder}/authorities.pem;
 proxy_cache_path {folder}/cache keys_zone=oblivious_relay:1m;
 """
@@ -140,16 +140,20 @@ def server_of(gateway: str) -> str:
     return gateway if gateway.startswith("unix:") else gateway.partition("://")[2]
 
 
-def deployed(gateway: str, folder: Path, listen: str) -> str:
-    """Install the configuration that is deployed into `folder`, with a site of its own."""
+def deployed(gateway: str, folder: Path, listen: str, authority: trustme.CA | None) -> str:
+    """Install the configuration that is deployed into `folder`, with a site of its own.
+
+    The gateway is reached over TLS if there is an `authority` to verify it by.
+    """
     site = folder / "oblivious-relay"
     site.mkdir()
     shutil.copy(DEPLOY / "relay-nginx.conf", folder)
     (site / "listen.conf").write_text(f"listen {listen};\n")
-    site_text = GATEWAY_CONF.format(server=server_of(gateway), folder=folder)
+    scheme = "http" if authority is None else "https"
+    site_text = GATEWAY_CONF.format(server=server_of(gateway), folder=folder, scheme=scheme)
     (site / "gateway.conf").write_text(site_text)
-    trustme.CA().cert_pem.write_to_path(str(folder / "authorities.pem"))
-    return "include relay-nginx.conf;"
+    (authority or trustme.CA()).cert_pem.write_to_path(str(folder / "authorities.pem"))
+    return f"access_log {folder}/access.log; include relay-nginx.conf;"
 
 
 def careless(gateway: str, folder: Path, listen: str) -> str:
@@ -201,16 +205,17 @@ def wait_for(path: Path, process: subprocess.Popen[bytes], errors: Path) -> None
 
 
 @contextlib.contextmanager
-def nginx_relay(gateway: str, folder: Path) -> Iterator[str]:
+def nginx_relay(gateway: str, folder: Path, authority: trustme.CA | None = None) -> Iterator[str]:
     """Run nginx as it is deployed; give its URL."""
     folder.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         name = f"127.0.0.1:{listener.getsockname()[1]}"
-        with nginx(folder, listener, deployed(gateway, folder, name)):
+        with nginx(folder, listener, deployed(gateway, folder, name, authority)):
             yield f"http://{name}"
     # The site writes nothing about clients anywhere, nor does what surrounds it.
     written = [path.read_text() for path in (folder / "error.log", folder / "stderr")]
     assert "client:" not in "".join(written)
+    assert (folder / "access.log").read_text() == ""
 
 
 @contextlib.contextmanager

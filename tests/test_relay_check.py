@@ -1,13 +1,19 @@
 """The relay check: both of our relays keep every property, and careless ones are found out."""
 
+import contextlib
+import http.server
 import json
 import re
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 
@@ -153,3 +159,56 @@ def replace(path: Path, pattern: str, text: str) -> None:
     changed, count = re.subn(pattern, text, path.read_text())
     assert count > 0, pattern
     path.write_text(changed)
+
+
+class Sealed(http.server.BaseHTTPRequestHandler):
+    """A gateway that answers anything."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def tls_gateway(authority: trustme.CA, name: str) -> Iterator[str]:
+    """Run a gateway that shows a certificate of `authority` for `name`; give its URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sealed) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # refused handshakes
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("name", "trusted", "status"),
+    [
+        ("gateway.example.com", True, 200),
+        ("gateway.example.com", False, 502),
+        ("other.example.com", True, 502),
+    ],
+)
+def test_nginx_verifies_its_gateway(tmp_path: Path, name: str, trusted: bool, status: int) -> None:
+    authority = trustme.CA()
+    known = authority if trusted else trustme.CA()
+    with (
+        tls_gateway(authority, name) as gateway,
+        nginx_relay(gateway, tmp_path / "nginx", known) as relay,
+    ):
+        fields = {"content-type": "message/ohttp-req"}
+        answer = httpx.post(relay, content=b"sealed", headers=fields, timeout=30, trust_env=False)
+    assert answer.status_code == status
