@@ -237,6 +237,20 @@ def test_dates_of_requests_are_those_of_clients() -> None:
     assert dict(chat_request(date=0).headers)[b"date"] == format_date(0)
 
 
+@pytest.mark.parametrize(
+    ("path", "media_type", "status"),
+    [("/v1/chat/completions", "application/json", 404), ("/v1/ohttp", "application/json", 415)],
+)
+def test_nobody_uploads_for_nothing(path: str, media_type: str, status: int) -> None:
+    with running_enclave(PLAIN) as enclave, contextlib.closing(enclave.connect()) as connection:
+        connection.putrequest("POST", path)
+        connection.putheader("content-type", media_type)
+        connection.putheader("content-length", str(Limits().body_bytes))
+        connection.endheaders()
+        answer = connection.getresponse()  # of the body, nothing has been sent
+        assert (answer.status, answer.getheader("connection")) == (status, "close")
+
+
 def resident_bytes(pid: int) -> int:
     """Return the memory that a process holds now."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
