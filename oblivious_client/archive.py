@@ -20,6 +20,8 @@ from protocol.evidence import Evidence
 from protocol.signature import SignedAnswer
 
 FORMAT = "oblivious-inference-answer/1"
+LARGEST_FILE = 64 << 20
+"""In octets: a question of 20 MiB, the most that a gateway takes, is 27 MiB in base64."""
 LONGEST_ANSWER_SECONDS = 900
 """From sealing a question to the signature over its answer: gateways wait ten minutes at most."""
 
@@ -63,7 +65,7 @@ def save(path: Path, answer: Answer) -> None:
 def load(path: Path) -> Archived:
     """Read a file that `save` wrote; raises UsageError."""
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(_read(path))
         if stored["format"] != FORMAT or not isinstance(stored["answer"], dict):
             raise ValueError("another format")
         request = base64.b64decode(stored["request"], validate=True)
@@ -75,6 +77,14 @@ def load(path: Path) -> Archived:
         raise UsageError(
             f"{path} is not a saved answer", advice="save one with `chat --save FILE`"
         ) from error
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError("too large")
+    return data
 
 
 def verify(archived: Archived, policy: Policy) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -17,6 +18,8 @@ from oblivious_client.exits import Exit
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show ends no answer
     try:
         chosen = options.parse(given, tuple(COMMANDS))
         if chosen.command == "help":
@@ -34,9 +37,19 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the answer has enough; the flush at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # whoever read the answer has enough
         return Exit.FAILURE
+    except OSError as error:
+        _give_up_output()
+        advice = "is there room where the output goes?"
+        return _fail(
+            given, f"input or output failed: {error.strerror or error}", advice, Exit.FAILURE
+        )
+
+
+def _give_up_output() -> None:
+    # The flush at exit must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(given: list[str], message: str, advice: str, code: Exit) -> int:

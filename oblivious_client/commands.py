@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from oblivious_client import provision as provisioning
 from oblivious_client.answers import Answer, parse_object, text_of
 from oblivious_client.client import TIMEOUT, ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
-from oblivious_client.errors import AnswerTruncated, EvidenceRefused, UsageError
+from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
 from oblivious_client.evidence import fetch, fetch_keys
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Simulated
@@ -45,10 +46,12 @@ def chat(chosen: Chosen) -> Exit:
         verified = client.evidence()
         _note(report.as_line(verified, client.transport.source.policy, now=time.time()))
         answer = _answered(client, chosen, question)
+    if _stopped_at_a_limit(answer):
+        _note("the model stopped at its limit of tokens")
     _note("complete, and signed by the attested key")
     if chosen.save is not None:
         archive.save(chosen.save, answer)
-        _note(f"saved; check it any time with: oblivious-client verify {chosen.save}")
+        _note(f"saved; check it any time with: {_check(chosen, chosen.save)}")
     return Exit.OK
 
 
@@ -168,15 +171,34 @@ def _question(chosen: Chosen) -> str:
     words = " ".join(chosen.question)
     if words and words != "-":
         return words
-    if is_terminal(sys.stdin):
-        _note("type the question; Ctrl-D ends it")
     try:
-        text = sys.stdin.read().strip()
+        text = _typed().strip()
     except UnicodeDecodeError as error:
         raise UsageError("the question on standard input is not UTF-8 text") from error
     if not text:
         raise UsageError("there is no question", advice='write one: oblivious-client chat "…"')
     return text
+
+
+def _typed() -> str:
+    if sys.stdin is None:  # Python's way to say that descriptor 0 was closed at the start
+        return ""
+    if is_terminal(sys.stdin):
+        _note("type the question; Ctrl-D ends it")
+    return sys.stdin.read()
+
+
+def _check(chosen: Chosen, path: Path) -> str:
+    """Return the command that checks a saved answer, demanding the same as was demanded now."""
+    words = ["oblivious-client", "verify"]
+    words += ["--allow-simulated"] if chosen.allow_simulated else []
+    words += ["--pcrs", chosen.pcrs] if chosen.pcrs else []
+    words += ["--root", str(chosen.root)] if chosen.root else []
+    return shlex.join([*words, str(path)])
+
+
+def _stopped_at_a_limit(answer: Answer) -> bool:
+    return any(choice.get("finish_reason") == "length" for choice in answer.body["choices"])
 
 
 def _answered(client: ObliviousClient, chosen: Chosen, question: str) -> Answer:
@@ -225,7 +247,12 @@ def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
 
 def _verify_file(chosen: Chosen, path: Path) -> Exit:
     policy = options.policy(chosen)
-    answer = archive.verify(archive.load(path), policy)
+    try:
+        answer = archive.verify(archive.load(path), policy)
+    except ClientError as error:
+        if error.code not in (Exit.USAGE, Exit.SIMULATED, Exit.UNPINNED):  # advised as elsewhere
+            error.advice = "the file does not prove its answer: do not rely on it"
+        raise
     now = float(answer.signed.timestamp)
     described = report.as_json(answer.evidence, policy, None, now=now)
     if chosen.json:

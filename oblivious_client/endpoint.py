@@ -13,6 +13,7 @@ from oblivious_client.errors import UsageError
 _EVIDENCE = "/v1/attestation"
 _KEYS = "/.well-known/ohttp-gateway"
 _GATEWAY_RESOURCE = "/v1/ohttp"
+MAX_PORT = 65535
 
 
 class Role(enum.Enum):
@@ -40,6 +41,8 @@ class Endpoint:
         except httpx.InvalidURL as error:
             raise _wrong_address(role, text) from error
         if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+            raise _wrong_address(role, text)
+        if (url.port or 0) > MAX_PORT or not _can_be_looked_up(url):
             raise _wrong_address(role, text)
         return cls(role, url.copy_with(fragment=None))
 
@@ -82,6 +85,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _can_be_looked_up(url: httpx.URL) -> bool:
+    try:
+        url.raw_host.decode("ascii").encode("idna")  # which `socket` does as well, and unguarded
+    except UnicodeError:  # an empty label, or one of more than 63 characters
+        return False
+    return True
 
 
 def _wrong_address(role: Role, text: str) -> UsageError:

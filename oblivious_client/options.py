@@ -78,7 +78,8 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str], commands: tuple[str, ...]) -> argparse.Namespace:
     """Return the parsed command line; raises UsageError. `help` is a command of its own."""
-    if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(arguments):
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(options):
         return argparse.Namespace(command="help")
     command, *rest = arguments
     if command not in commands:
@@ -136,7 +137,12 @@ def _proxy(text: str) -> str:
     return text
 
 
+def _framing(text: str) -> Framing:
+    return Framing(text)
+
+
 # argparse names the types in its errors.
+_framing.__name__ = "framing (chunked or whole)"
 _positive.__name__ = "positive number"
 _proxy.__name__ = "proxy address"
 
@@ -160,7 +166,7 @@ def _chat_parser() -> _Parser:
     parser.add_argument("--system")
     parser.add_argument("--max-tokens", type=_positive)
     parser.add_argument("--save", type=Path)
-    parser.add_argument("--framing", type=Framing, default=Framing.CHUNKED)
+    parser.add_argument("--framing", type=_framing, default=Framing.CHUNKED)
     parser.add_argument("question", nargs="*")
     return parser
 

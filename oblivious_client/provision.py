@@ -110,7 +110,23 @@ def _load(pem: bytes, path: Path) -> object:
     try:
         return load_pem_private_key(pem, password=None)
     except TypeError:  # it is encrypted
-        return load_pem_private_key(pem, getpass.getpass(f"passphrase of {path}: ").encode())
+        passphrase = _ask_passphrase(path)
+    try:
+        return load_pem_private_key(pem, passphrase)
+    except ValueError as error:
+        raise UsageError(
+            f"the passphrase does not open {path}", advice="type it once more"
+        ) from error
+
+
+def _ask_passphrase(path: Path) -> bytes:
+    try:
+        return getpass.getpass(f"passphrase of {path}: ").encode()
+    except EOFError as error:
+        raise UsageError(
+            f"{path} wants a passphrase and nobody is here to type it",
+            advice="run this in a terminal",
+        ) from error
 
 
 def _secrets(tables: dict[str, Any]) -> Secrets:

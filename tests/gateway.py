@@ -34,6 +34,7 @@ JSON = ((b"content-type", b"application/json"),)
 EVENTS = ((b"content-type", b"text/event-stream"),)
 MODEL = "stand-in"
 WORDS = ("The capital ", "of France ", "is Paris.")
+FINISHED = "stop"
 PROBLEM = "application/problem+json"
 
 
@@ -199,7 +200,7 @@ def _events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
     for delta in _deltas(message):
         yield {**_chunk(), "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    yield {**_chunk(), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    yield {**_chunk(), "choices": [{"index": 0, "delta": {}, "finish_reason": FINISHED}]}
 
 
 def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:

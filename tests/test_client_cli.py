@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -53,8 +53,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     for name in ("RELAY", "GATEWAY", "PCRS"):
         monkeypatch.delenv(f"OBLIVIOUS_{name}", raising=False)
 
-    def command(*arguments: object, stdin: str = "") -> Outcome:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+    def command(*arguments: object, stdin: str | None = "") -> Outcome:
+        monkeypatch.setattr("sys.stdin", None if stdin is None else io.StringIO(stdin))
         code = cli.main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
@@ -62,7 +62,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return command
 
 
-def chat(run: Run, gateway: StandInGateway, *more: object, stdin: str = "") -> Outcome:
+def chat(run: Run, gateway: StandInGateway, *more: object, stdin: str | None = "") -> Outcome:
     return run("chat", "--relay", gateway.url, "--allow-simulated", *more, stdin=stdin)
 
 
@@ -82,6 +82,24 @@ def test_chat_reads_standard_input(run: Run, gateway: StandInGateway) -> None:
         body = json.loads(gateway.chat.inner[-1].content)
         assert body["messages"][-1]["content"] == "Hello?"
     assert chat(run, gateway, stdin="  \n").code == Exit.USAGE
+
+
+def test_standard_input_that_is_closed_is_no_question(run: Run, gateway: StandInGateway) -> None:
+    outcome = chat(run, gateway, stdin=None)
+    assert outcome.code == Exit.USAGE
+    assert "there is no question" in outcome.err
+
+
+def test_options_end_where_a_question_begins(run: Run, gateway: StandInGateway) -> None:
+    assert chat(run, gateway, "--", "--help").out == ANSWER + "\n"
+
+
+def test_an_answer_cut_at_its_limit_is_said_to_be(
+    run: Run, gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "limit" not in chat(run, gateway, "Hi").err
+    monkeypatch.setattr("tests.gateway.FINISHED", "length")
+    assert "stopped at its limit of tokens" in chat(run, gateway, "Hi").err
 
 
 @pytest.mark.parametrize(
@@ -213,6 +231,9 @@ def test_other_failures(run: Run, gateway: StandInGateway, outer: Plain, code: E
         ["serve", "--relay", "http://a/", "--listen", "0.0.0.0:1"],
         ["serve", "--relay", "http://a/", "--listen", "localhost"],
         ["serve", "--relay", "http://a/", "--listen", "127.0.0.1:99999"],
+        ["chat", "--relay", "http://a:99999/", "Hi"],
+        ["chat", "--relay", "http://a..b/", "Hi"],
+        ["chat", "--relay", f"http://{'a' * 64}.example/", "Hi"],
         ["verify", "--relay", "http://a/", "--fresh"],
         ["verify", "/nowhere"],
     ],
@@ -290,6 +311,7 @@ def saved(run: Run, gateway: StandInGateway, tmp_path: Path) -> Path:
     path = tmp_path / "answer.json"
     outcome = chat(run, gateway, "--save", path, "What is the capital?")
     assert outcome.code == Exit.OK
+    assert f"oblivious-client verify --allow-simulated {path}\n" in outcome.err
     return path
 
 
@@ -365,6 +387,8 @@ def test_an_altered_saved_answer_is_refused(
     saved.write_text(json.dumps(stored))
     outcome = run("verify", saved, "--allow-simulated")
     assert (outcome.code, outcome.out) == (code, "")
+    assert "sent" not in outcome.err
+    assert "ask again" not in outcome.err
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"format": 1}', b"[" * 200_000])
@@ -372,6 +396,13 @@ def test_what_is_no_saved_answer(run: Run, tmp_path: Path, content: bytes) -> No
     path = tmp_path / "file"
     path.write_bytes(content)
     assert run("verify", path).code == Exit.USAGE
+
+
+def test_a_file_without_an_end_is_no_saved_answer(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oblivious_client.archive.LARGEST_FILE", 1000)
+    assert "is not a saved answer" in run("verify", "/dev/zero").err
 
 
 def test_a_file_that_cannot_be_written(run: Run, gateway: StandInGateway, tmp_path: Path) -> None:
@@ -383,12 +414,14 @@ def test_a_file_that_cannot_be_written(run: Run, gateway: StandInGateway, tmp_pa
 # The process.
 
 
-def process(gateway: StandInGateway, tmp_path: Path, *more: str) -> subprocess.Popen[bytes]:
+def process(
+    gateway: StandInGateway, tmp_path: Path, *more: str, stdout: IO[bytes] | int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "oblivious_client", "chat", "--relay", gateway.url]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     return subprocess.Popen(
         [*command, "--allow-simulated", "--model", MODEL, *more],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         env=environment,
     )
@@ -432,3 +465,24 @@ def test_a_reader_that_has_enough(gateway: StandInGateway, tmp_path: Path) -> No
         assert b"Traceback" not in running.stderr.read()
         running.wait(DEADLINE)
     assert running.returncode == Exit.FAILURE
+
+
+def test_an_output_without_room_is_a_sentence(gateway: StandInGateway, tmp_path: Path) -> None:
+    with (
+        Path("/dev/full").open("wb") as full,
+        process(gateway, tmp_path, "Hi", stdout=full) as running,
+    ):
+        _, errors = running.communicate(timeout=DEADLINE)
+    assert running.returncode == Exit.FAILURE
+    assert b"No space left" in errors
+    assert b"Traceback" not in errors
+
+
+def test_an_output_that_lacks_letters_shows_the_others(
+    gateway: StandInGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.gateway.WORDS", ("caf\u00e9",))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    with process(gateway, tmp_path, "Hi") as running:
+        out, _ = running.communicate(timeout=DEADLINE)
+    assert (running.returncode, out) == (Exit.OK, b"caf?\n")

@@ -366,3 +366,18 @@ def test_a_key_with_a_passphrase_is_asked_for_it(
     monkeypatch.setattr(getpass, "getpass", lambda prompt: "wrong")
     outcome = run("--gateway", "http://127.0.0.1:1", "--allow-simulated", "--admin-key", path)
     assert outcome.code == Exit.USAGE
+    assert "passphrase does not open" in outcome.err
+
+
+def test_nobody_there_to_type_a_passphrase_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path
+) -> None:
+    path = write_key(tmp_path / "locked.pem", passphrase="open sesame")
+
+    def nobody(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(getpass, "getpass", nobody)
+    outcome = run("--gateway", "http://127.0.0.1:1", "--allow-simulated", "--admin-key", path)
+    assert outcome.code == Exit.USAGE
+    assert "nobody is here to type it" in outcome.err
