@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         advice = "the relay or gateway is down or overloaded; try again"
         return _fail(given, "no answer in time", advice, Exit.NO_CONNECTION)
     except httpx.TransportError as error:
-        advice = "check the address and your network"
+        advice = f"check {_reached_for(chosen)} and your network"
         return _fail(given, f"no connection: {error}", advice, Exit.NO_CONNECTION)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -45,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(
             given, f"input or output failed: {error.strerror or error}", advice, Exit.FAILURE
         )
+
+
+def _reached_for(chosen: argparse.Namespace) -> str:
+    relay, gateway = options.addresses(chosen)
+    return " and ".join(address for address in (chosen.proxy, relay or gateway) if address)
 
 
 def _give_up_output() -> None:

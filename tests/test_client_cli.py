@@ -140,7 +140,9 @@ def test_the_environment_is_asked_second(
     outcome = run("chat", "--allow-simulated", "--gateway", gateway.url, "Hi")
     assert gateway.posts()[-1].path == "/v1/ohttp"
     assert "sees your address" in outcome.err
-    assert run("chat", "--relay", "http://127.0.0.1:1", "Hi").code == Exit.NO_CONNECTION
+    outcome = run("chat", "--relay", "http://127.0.0.1:1", "Hi")
+    assert outcome.code == Exit.NO_CONNECTION
+    assert "check http://127.0.0.1:1 and your network" in outcome.err
     monkeypatch.setenv("OBLIVIOUS_PCRS", "/nowhere")
     assert run("chat", "Hi").code == Exit.USAGE
     monkeypatch.delenv("OBLIVIOUS_RELAY")
