@@ -80,15 +80,16 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
+async def opened(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    place = parse(address)
+    if isinstance(place, str):
+        return await asyncio.open_unix_connection(place)
+    return await asyncio.open_connection(*place)
+
+
 async def delays(address: str) -> list[float]:
     """Ask at `address` and return for how long each piece was under way, in seconds."""
-    place = parse(address)
-    opening = (
-        asyncio.open_unix_connection(place)
-        if isinstance(place, str)
-        else asyncio.open_connection(*place)
-    )
-    reader, writer = await opening
+    reader, writer = await opened(address)
     writer.write(HEAD)
     await reader.readuntil(b"\r\n\r\n")
     found, data = [], b""
@@ -117,3 +118,38 @@ def test_a_piece_is_passed_on_at_once(name: str, tmp_path: Path) -> None:
     median, tail = statistics.median(found), ordered[len(ordered) * 99 // 100]
     print(f"{name}: median {median * 1e6:.0f} µs, 99th percentile {tail * 1e6:.0f} µs")
     assert median < NOTICED_SECONDS
+
+
+SAID = (b"a", b"few", b"words", b"at a time")
+
+
+@pytest.mark.parametrize("name", list(PARTS))
+def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
+    """The next piece is sent when the one before has been read: whoever kept it back would stop."""
+    read = asyncio.Event()
+
+    async def wait_for_reader(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"sealed")
+        writer.write(ANSWER)
+        for piece in SAID:
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await read.wait()
+            read.clear()
+        writer.write(b"0\r\n\r\n")
+        writer.close()
+
+    async def run() -> None:
+        socket_path = tmp_path / "gateway"
+        server = await asyncio.start_unix_server(wait_for_reader, socket_path)
+        with PARTS[name](f"unix:{socket_path}", tmp_path) as address:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                reader, writer = await opened(address)
+                writer.write(HEAD)
+                for piece in SAID:
+                    await reader.readuntil(piece + b"\r\n")
+                    read.set()
+                assert await reader.readuntil(b"0\r\n\r\n")
+                writer.close()
+        server.close()
+
+    asyncio.run(run())
