@@ -268,8 +268,11 @@ def load_config(path: str | None) -> Config:
         return Config()
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
+    except OSError as error:
+        sentence = f"cannot read the configuration file {path}: {error.strerror}"
+        raise ConfigError(sentence) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text") from error
     try:
         return parse_config(text)
     except ConfigError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from host_proxy.addresses import (
     ANY_CID,
@@ -112,8 +112,14 @@ def from_file(path: Path) -> dict[str, Any]:
     return {name: _value(name, value) for name, value in table.items()}
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End with one sentence; the usage would take a screen."""
+        self.exit(2, f"host-proxy: {message} (see host-proxy --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="host-proxy",
         usage=USAGE,
         epilog=EPILOG,

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from enclave import eif, image, packages
 
+from enclave_server.config import ConfigError, load_config
+
 REPOSITORY = image.REPOSITORY
 
 
@@ -61,7 +63,18 @@ def update_lock(work: Path, say: image.Say) -> None:
     say(f"{len(found)} packages pinned in {image.LOCK.name}")
 
 
+def check_inputs(options: argparse.Namespace) -> None:
+    """Find out now what would come to light at the end of the build, or in the enclave."""
+    try:
+        load_config(str(options.config))
+    except ConfigError as error:
+        raise image.ImageError(str(error)) from error
+    for path in (*(options.sign or ()), *((options.kernel_from,) if options.kernel_from else ())):
+        path.stat()
+
+
 def build(options: argparse.Namespace, say: image.Say) -> None:
+    check_inputs(options)
     recipe = image.Recipe(options.config, not options.without_weights, kernel=options.kernel_from)
     sections = image.build(recipe, options.work, say)
     if options.sign:

@@ -15,12 +15,18 @@ from enclave import eif
 
 
 def main() -> int:
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print((__doc__ or "").strip())
+        return 0
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2
     try:
         print(eif.nitro_cli_json(eif.measure(eif.decode(Path(sys.argv[1]).read_bytes()))))
-    except (eif.EifError, OSError) as error:
+    except OSError as error:
+        print(f"measure-eif: cannot read {sys.argv[1]}: {error.strerror}", file=sys.stderr)
+        return 1
+    except eif.EifError as error:
         print(f"measure-eif: {error}", file=sys.stderr)
         return 1
     return 0

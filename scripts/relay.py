@@ -21,7 +21,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-import h11
+try:
+    import h11
+except ModuleNotFoundError:
+    sys.exit(
+        "error: h11 is missing: use a Python that has it, as .venv/bin/python scripts/relay.py"
+    )
 
 HEAD_BYTES = 16 * 1024  # more than any browser sends
 BODY_BYTES = 22 * 1024 * 1024  # a little more than the gateway takes, so that it decides
@@ -356,12 +361,14 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--listen", required=True, help="tcp://HOST:PORT or unix:PATH")
-    parser.add_argument(
-        "--gateway", required=True, type=parse_gateway, help="http(s)://HOST:PORT or unix:PATH"
-    )
+    parser.add_argument("--gateway", required=True, help="http(s)://HOST:PORT or unix:PATH")
     arguments = parser.parse_args()
     try:
-        asyncio.run(run(arguments.listen, arguments.gateway))
+        gateway = parse_gateway(arguments.gateway)
+    except ValueError as error:
+        parser.error(f"{error}: {arguments.gateway!r}")
+    try:
+        asyncio.run(run(arguments.listen, gateway))
     except (OSError, ValueError) as error:
         print(f"error: cannot listen at {arguments.listen}: {error}", file=sys.stderr)
         return 1

@@ -127,6 +127,12 @@ def test_an_address_that_cannot_be_listened_at_is_said_to_be_one(tmp_path: Path)
     assert "Cannot listen at" in done.stderr
 
 
+def test_what_is_no_address_is_said_to_be_none(tmp_path: Path) -> None:
+    done = check("http://127.0.0.1:9", tmp_path / "unused", "--gateway-listen", "nonsense")
+    assert done.returncode == 2
+    assert "neither HOST:PORT nor unix:PATH" in done.stderr
+
+
 @needs_nginx
 def test_the_site_that_is_shipped_is_one_that_nginx_takes(tmp_path: Path) -> None:
     site = tmp_path / "oblivious-relay"

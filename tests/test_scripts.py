@@ -283,6 +283,64 @@ def test_without_a_python_every_command_says_what_to_do(tmp_path: Path, command:
     assert "no Python 3.11 or newer was found. Install one" in done.stderr
 
 
+def test_a_python_can_be_named_wherever_it_is(tmp_path: Path) -> None:
+    named = tmp_path / "a folder" / "python"
+    named.parent.mkdir()
+    named.symlink_to(sys.executable)
+    source = f'. "{ROOT / "scripts" / "find-python"}"; echo "$PYTHON"'
+    done = subprocess.run(
+        ["bash", "-c", source],
+        env=os.environ | {"OBLIVIOUS_PYTHON": str(named)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{named}\n", "")
+
+
+def program(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run one of the scripts that are written in Python."""
+    command = [sys.executable, "-B", str(ROOT / "scripts" / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_relay_says_what_it_needs() -> None:
+    done = program("relay.py", "--listen", "tcp://127.0.0.1:0", "--gateway", "nonsense")
+    assert done.returncode == 2
+    assert "not a gateway's address: 'nonsense'" in done.stderr
+    bare = [sys.executable, "-S", str(ROOT / "scripts" / "relay.py"), "--help"]
+    done = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: h11 is missing")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_measuring_explains_itself_and_names_what_it_cannot_read(tmp_path: Path) -> None:
+    done = program("measure_eif.py", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "scripts/measure-eif FILE" in done.stdout
+    done = program("measure_eif.py", tmp_path / "absent")
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"measure-eif: cannot read {tmp_path / 'absent'}: No such file or directory\n"
+    )
+
+
+def test_an_image_is_not_built_around_settings_that_will_not_do(tmp_path: Path) -> None:
+    config = tmp_path / "wrong.toml"
+    config.write_text("[server]\nlisten_at = 5\n")
+    work = tmp_path / "work"
+    done = program("build_eif.py", "--config", config, "--work", work, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "listen_at" in done.stderr
+    done = program("build_eif.py", "--kernel-from", tmp_path / "absent", "--work", work)
+    assert done.returncode == 1
+    assert str(tmp_path / "absent") in done.stderr
+    assert not work.exists()
+
+
 @pytest.mark.parametrize("name", ["demo", "test", "check", "relay_check", "relay.py"])
 def test_commands_can_be_run(name: str) -> None:
     assert os.access(ROOT / "scripts" / name, os.X_OK)
