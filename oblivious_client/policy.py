@@ -28,6 +28,10 @@ from protocol.evidence import (
 # Gateways remake their document every 30 minutes and relays may keep it as long.
 MAX_AGE_SECONDS = 3600
 
+# Registers that tell which code runs: the image, its two halves, or who signed it. Others tell
+# whose machine it runs on, and any program runs there.
+CODE_PINS = ({0}, {1, 2}, {8})
+
 _STALE_ADVICE = (
     "check this machine's clock; then the relay may be serving old evidence: try another"
 )
@@ -130,11 +134,14 @@ class Policy:
         return verified
 
     def require_pins(self, verified: VerifiedEvidence) -> None:
-        """Raise EvidenceRefused for a genuine document that was compared with nothing."""
-        if verified.evidence.platform is not Platform.SIMULATED and not self.pcrs:
+        """Raise EvidenceRefused for a genuine document whose code was compared with nothing."""
+        if verified.evidence.platform is Platform.SIMULATED:
+            return
+        pinned = self.pins_of(verified).keys()
+        if not any(registers <= pinned for registers in CODE_PINS):
             raise EvidenceRefused(
-                "the document is genuine, but no measurements are pinned to compare it with",
-                advice="pin them with --pcrs FILE, as `nitro-cli build-enclave` prints them",
+                "the document is genuine, but no measurements of the code are pinned",
+                advice="pin PCR0 with --pcrs FILE, as `nitro-cli build-enclave` prints it",
                 code=Exit.UNPINNED,
             )
 

@@ -146,10 +146,15 @@ def test_old_evidence_is_refused(gateway: StandInGateway) -> None:
 def test_a_genuine_document_needs_pins(gateway: StandInGateway) -> None:
     verified = ALLOWED.inspect(gateway.evidence(), now=time.time())
     genuine = dataclasses.replace(verified, evidence=relabelled(verified.evidence))
-    with pytest.raises(EvidenceRefused) as caught:
-        ALLOWED.require_pins(genuine)
-    assert caught.value.code is Exit.UNPINNED
-    dataclasses.replace(ALLOWED, pcrs=OTHER_PCRS).require_pins(genuine)
+    found = genuine.attestation.pcrs
+    for pinned in ((), (3,), (4,), (1,), (2,)):  # none of which tells what the code is
+        policy = dataclasses.replace(ALLOWED, pcrs={index: found[index] for index in pinned})
+        with pytest.raises(EvidenceRefused) as caught:
+            policy.require_pins(genuine)
+        assert caught.value.code is Exit.UNPINNED
+    for pinned in ((0,), (1, 2), (0, 1, 2, 3)):
+        pcrs = {index: found[index] for index in pinned}
+        dataclasses.replace(ALLOWED, pcrs=pcrs).require_pins(genuine)
 
 
 def test_a_nonce_makes_a_fresh_document(gateway: StandInGateway) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
@@ -15,7 +16,7 @@ Rows = Mapping[str, Mapping[str, float]]
 
 
 def draw(tables: Mapping[str, Rows]) -> str:
-    """Return a picture of the first column of every table."""
+    """Return a picture of one column of every table: its ratios, or what most rows have."""
     parts: list[str] = []
     top = 10
     for title, rows in tables.items():
@@ -25,7 +26,8 @@ def draw(tables: Mapping[str, Rows]) -> str:
 
 
 def _chart(title: str, rows: Rows, top: int) -> tuple[list[str], int]:
-    column = next(iter(next(iter(rows.values()))))
+    counts = Counter(name for row in rows.values() for name in row)
+    column = "ratio" if "ratio" in counts else counts.most_common(1)[0][0]
     values = {name: row[column] for name, row in rows.items() if column in row}
     longest = max(values.values()) or 1.0
     parts = [_text(10, top + 14, f"{title}: {column}", "bold")]
@@ -35,7 +37,13 @@ def _chart(title: str, rows: Rows, top: int) -> tuple[list[str], int]:
         parts.append(_text(LABEL, top + 13, name, "normal", "end"))
         place = f'x="{LABEL + 10}" y="{top + 2}"'
         parts.append(f'<rect {place} width="{length:.1f}" height="14" fill="#4a7ab5"/>')
-        parts.append(_text(LABEL + 16 + int(length), top + 13, f"{value:,.1f}"))
+        parts.append(
+            _text(
+                LABEL + 16 + int(length),
+                top + 13,
+                f"{value:,.3g}" if value < 10 else f"{value:,.0f}",
+            )
+        )
         top += LINE
     return parts, top + LINE
 
