@@ -61,10 +61,10 @@ that shows that the reader is slow, which the network shows anyway, and loses no
 
 - That somebody asked, when, the size of the question in steps (powers of two from 1 KiB, then
   steps of at most 12 %), and the duration of the answer in the steps above.
-- When a client stopped reading, if it did so before the end: a program that gives up at an error
-  event, say, or a person who pressed a key. The clients of this project pass on the end of an
-  answer only when its last chunk has come, so that a program that goes on at the end does so at a
-  rounded time.
+- When a client stopped reading, if it did so before the end: a person who pressed a key, say, or a
+  program that has enough. The clients of this project pass on the end of an answer, and an error,
+  only when the last chunk has come, so that a program that goes on then does so at a rounded time.
+  A program that asks again after an error shows that it asks again.
 - The duration of an answer to `message/ohttp-req`, which comes in one piece as soon as it is
   there. The clients of this project send `message/ohttp-chunked-req` for everything unless told
   otherwise.
