@@ -74,6 +74,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         engine, engine_socket = stack.enter_context(_running_engine(config))
         provisioned = ProvisionedKeys()
         models = _models(config, engine_socket, provisioned)
+        _report_absent_keys(config, models, log)
         signing_key, keeper = _make_keys(config, module, log)
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
@@ -131,6 +132,15 @@ def _models(config: Config, engine_socket: str, provisioned: ProvisionedKeys) ->
         return build_models(config, engine_socket, provisioned)
     except ValueError as error:
         raise StartError(ExitCode.USAGE, f"{error}; correct the configuration") from error
+
+
+def _report_absent_keys(config: Config, models: ModelTable, log: Log) -> None:
+    # Clients are told 503; a wrong name of a variable or file should be found before them.
+    for upstream in models.upstreams():
+        if upstream.key is None or config.upstreams[upstream.name].key_provisioned:
+            continue
+        if upstream.key() is None:
+            log.event("key_absent", upstream=upstream.name)
 
 
 def _make_keys(config: Config, module: SecurityModule, log: Log) -> tuple[RSAPrivateKey, KeyKeeper]:

@@ -77,6 +77,21 @@ def test_an_upstream_that_cannot_be_used_is_named(tmp_path: Path, table: str, na
     assert named in err
 
 
+def test_a_key_that_is_not_where_it_should_be_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEY_OF_B", "sk-b")
+    keys = {"a": "key_env='NO_SUCH_KEY'", "b": "key_env='KEY_OF_B'", "c": "key_provisioned=true"}
+    config = "".join(
+        f"[[models]]\nname='{name}'\nupstream='{name}'\n"
+        f"[upstreams.{name}]\naddress='tcp://127.0.0.1:9'\n{key}\n"
+        for name, key in keys.items()
+    )
+    config += '[provision]\nadministrator_key="sddpLIvytHBnhdrc6IMmo56hbfXSzPJ0lUSkT5ko/1I="\n'
+    with running_enclave(config=config) as enclave:
+        assert [event["upstream"] for event in enclave.events("key_absent")] == ["a"]
+
+
 def test_missing_weights_are_a_sentence(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[engine]\nmodel_file='/nonexistent.gguf'\nsha256='00'\n")
