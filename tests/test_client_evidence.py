@@ -152,8 +152,8 @@ def test_a_genuine_document_needs_pins(gateway: StandInGateway) -> None:
         with pytest.raises(EvidenceRefused) as caught:
             policy.require_pins(genuine)
         assert caught.value.code is Exit.UNPINNED
-    for pinned in ((0,), (1, 2), (0, 1, 2, 3)):
-        pcrs = {index: found[index] for index in pinned}
+    for named in ((0,), (1, 2), (0, 1, 2, 3)):
+        pcrs = {index: found[index] for index in named}
         dataclasses.replace(ALLOWED, pcrs=pcrs).require_pins(genuine)
 
 
