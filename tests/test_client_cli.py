@@ -488,3 +488,18 @@ def test_an_output_that_lacks_letters_shows_the_others(
     with process(gateway, tmp_path, "Hi") as running:
         out, _ = running.communicate(timeout=DEADLINE)
     assert (running.returncode, out) == (Exit.OK, b"caf?\n")
+
+
+def test_streams_that_are_closed_take_nothing(gateway: StandInGateway, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m oblivious_client chat --relay {gateway.url} --allow-simulated"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OBLIVIOUS_MODEL": MODEL}
+    for closed, expected in ((">&-", b""), ("2>&-", ANSWER.encode() + b"\n")):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} Hi {closed}"],
+            capture_output=True,
+            env=environment,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (Exit.OK, expected)
+        assert b"Traceback" not in done.stderr
