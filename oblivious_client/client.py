@@ -126,7 +126,7 @@ class ObliviousClient:
 
     def evidence(self) -> VerifiedEvidence:
         """Return verified evidence; raises EvidenceRefused."""
-        return self.transport.run(self.transport.source.current({"timeout": TIMEOUT.as_dict()}))
+        return self.transport.run(self.transport.source.current())
 
     def models(self) -> list[str]:
         """Return the names of the models that the gateway offers."""
@@ -190,9 +190,7 @@ class AsyncObliviousClient:
 
     async def evidence(self) -> VerifiedEvidence:
         """Return verified evidence; raises EvidenceRefused."""
-        return await self.transport.run(
-            self.transport.source.current({"timeout": TIMEOUT.as_dict()})
-        )
+        return await self.transport.run(self.transport.source.current())
 
     async def models(self) -> list[str]:
         """Return the names of the models that the gateway offers."""

@@ -19,7 +19,7 @@ import httpx
 from oblivious_client import archive, options, report
 from oblivious_client import provision as provisioning
 from oblivious_client.answers import Answer, parse_object, text_of
-from oblivious_client.client import TIMEOUT, ObliviousClient
+from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
 from oblivious_client.evidence import fetch, fetch_keys
@@ -80,7 +80,7 @@ def keys(chosen: Chosen) -> Exit:
     """Show the attested keys, and whether the list that is served apart is the same."""
     with _client(chosen) as client:
         source = client.transport.source
-        verified = client.transport.run(source.renewed({"timeout": TIMEOUT.as_dict()}))
+        verified = client.transport.run(source.renewed())
         served = client.transport.run(fetch_keys(source.endpoint))
     if chosen.json:
         _print_json({"keys": [report.describe_key(config) for config in verified.key_configs]})
@@ -297,9 +297,7 @@ async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
     try:
         source = transport.source
         _warn(source.endpoint)
-        verified: VerifiedEvidence = await transport.run(
-            source.current({"timeout": TIMEOUT.as_dict()})
-        )
+        verified: VerifiedEvidence = await transport.run(source.current())
         _note(report.as_line(verified, source.policy, now=time.time()))
         await _serve_until_stopped(LocalEndpoint(transport), host, port)
     finally:

@@ -23,6 +23,9 @@ from protocol.evidence import Evidence, VerifiedEvidence
 # Every client sends the same fields, so that they tell no two apart.
 OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
 
+FETCHING: dict[str, object] = {"timeout": httpx.Timeout(30.0, connect=15.0).as_dict()}
+"""Seconds for evidence and keys, which are served from memory; an answer may take far longer."""
+
 T = TypeVar("T")
 Flow = Generator[httpx.Request, httpx.Response, T]
 Clock = Callable[[], float]
@@ -53,7 +56,7 @@ class EvidenceSource:
         self._cache = cache
         self._held: Held | None = None
 
-    def current(self, extensions: dict[str, object]) -> Flow[VerifiedEvidence]:
+    def current(self, extensions: dict[str, object] = FETCHING) -> Flow[VerifiedEvidence]:
         """Return evidence that holds now; costs no request while it is kept."""
         held = self._held or self._stored()
         if held is not None and self.clock() < held.expires:
@@ -61,7 +64,7 @@ class EvidenceSource:
             return held.verified
         return (yield from self.renewed(extensions))
 
-    def renewed(self, extensions: dict[str, object]) -> Flow[VerifiedEvidence]:
+    def renewed(self, extensions: dict[str, object] = FETCHING) -> Flow[VerifiedEvidence]:
         """Fetch and verify anew, whatever is kept; raises EvidenceRefused."""
         request = evidence_request(self.endpoint, extensions)
         if self._held is not None and self.clock() < self._held.expires:
@@ -99,14 +102,14 @@ class EvidenceSource:
 
 def fetch(endpoint: Endpoint, nonce: bytes | None = None) -> Flow[Evidence]:
     """Return what is served now, nothing of it verified; a nonce has a document made for us."""
-    response = yield evidence_request(endpoint, {}, nonce)
+    response = yield evidence_request(endpoint, FETCHING, nonce)
     return decode(body_of(response, "evidence"))
 
 
 def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
     """Return the application/ohttp-keys bytes that are served, nothing of them verified."""
     fields = [*OUTER_FIELDS, ("Accept", "application/ohttp-keys")]
-    response = yield httpx.Request("GET", endpoint.keys, headers=fields)
+    response = yield httpx.Request("GET", endpoint.keys, headers=fields, extensions=FETCHING)
     return body_of(response, "keys")
 
 
@@ -124,7 +127,9 @@ def body_of(response: httpx.Response, what: str) -> bytes:
         raise OuterRefusal(
             f"asked for the {what}, {response.request.url} answered {response.status_code}",
             status=response.status_code,
-            advice="check the address: it must be a relay or gateway of this service",
+            advice="the gateway or the way to it is down: try again later"
+            if httpx.codes.is_server_error(response.status_code)
+            else "check the address: it must be a relay or gateway of this service",
         )
     return response.content
 

@@ -128,7 +128,7 @@ class LocalEndpoint:
 
     async def _evidence(self) -> LocalResponse:
         source = self._transport.source
-        verified = await self._transport.run(source.current({"timeout": TIMEOUT.as_dict()}))
+        verified = await self._transport.run(source.current())
         report = as_json(verified, source.policy, source.endpoint, now=source.clock())
         return LocalResponse(200, _JSON, json.dumps(report).encode())
 

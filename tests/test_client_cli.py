@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import pytest
 
 from enclave_server.simulated import simulated_pcrs
 from oblivious_client import cli
+from oblivious_client.evidence import FETCHING
 from oblivious_client.exits import Exit
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
@@ -172,6 +175,28 @@ def swapped(evidence: Evidence) -> Evidence:
 def altered(evidence: Evidence) -> Evidence:
     document = evidence.document[:-1] + bytes([evidence.document[-1] ^ 1])
     return dataclasses.replace(evidence, document=document)
+
+
+@pytest.mark.parametrize("command", [["verify"], ["keys"], ["chat", "Hi"]])
+def test_a_relay_that_says_nothing_is_given_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setitem(FETCHING, "timeout", httpx.Timeout(0.2).as_dict())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        outcome = run(*command, "--relay", address, "--allow-simulated")
+    assert outcome.code == Exit.NO_CONNECTION
+    assert "no answer in time" in outcome.err
+
+
+def test_a_gateway_that_is_away_is_told_from_a_wrong_address(
+    run: Run, gateway: StandInGateway
+) -> None:
+    for status, advice in ((502, "try again later"), (404, "check the address")):
+        gateway.faults.evidence_answers = [Plain(status, PROBLEM, b"{}")]
+        outcome = run("verify", "--relay", gateway.url, "--allow-simulated")
+        assert outcome.code == Exit.OUTER_REFUSAL
+        assert advice in outcome.err
 
 
 def test_refused_evidence(run: Run, gateway: StandInGateway, tmp_path: Path) -> None:
