@@ -66,9 +66,14 @@ def update_lock(work: Path, say: image.Say) -> None:
 def check_inputs(options: argparse.Namespace) -> None:
     """Find out now what would come to light at the end of the build, or in the enclave."""
     try:
-        load_config(str(options.config))
+        config = load_config(str(options.config))
     except ConfigError as error:
         raise image.ImageError(str(error)) from error
+    if options.without_weights and config.uses_engine:
+        raise image.ImageError(
+            f"{options.config} serves the embedded model, which needs its weights: "
+            "name other models in a --config FILE, or leave out --without-weights"
+        )
     for path in (*(options.sign or ()), *((options.kernel_from,) if options.kernel_from else ())):
         path.stat()
 

@@ -338,6 +338,9 @@ def test_an_image_is_not_built_around_settings_that_will_not_do(tmp_path: Path) 
     done = program("build_eif.py", "--kernel-from", tmp_path / "absent", "--work", work)
     assert done.returncode == 1
     assert str(tmp_path / "absent") in done.stderr
+    done = program("build_eif.py", "--without-weights", "--work", work, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "needs its weights" in done.stderr
     assert not work.exists()
 
 
