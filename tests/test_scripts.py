@@ -344,6 +344,15 @@ def test_an_image_is_not_built_around_settings_that_will_not_do(tmp_path: Path) 
     assert not work.exists()
 
 
+@pytest.mark.parametrize("name", ["test", "check", "interop"])
+def test_help_comes_before_anything_is_set_up(name: str, tmp_path: Path) -> None:
+    script = tmp_path / name  # there is nothing beside it that could be run
+    shutil.copy(ROOT / "scripts" / name, script)
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip().endswith(".")
+
+
 @pytest.mark.parametrize("name", ["demo", "test", "check", "relay_check", "relay.py"])
 def test_commands_can_be_run(name: str) -> None:
     assert os.access(ROOT / "scripts" / name, os.X_OK)
