@@ -61,7 +61,8 @@ _REFUSALS: dict[AttestationReason, tuple[Exit, str, str]] = {
     AttestationReason.PCR_MISMATCH: (
         Exit.PCRS,
         "the enclave does not run the code that the pinned measurements name",
-        "nothing was sent; if the service has a new release, build it and pin its measurements",
+        "nothing was sent; if the service has a new release, build it and pin its measurements "
+        "(`oblivious-client verify` without --pcrs shows what runs)",
     ),
     AttestationReason.DEBUG_MODE: (
         Exit.DEBUG_MODE,
