@@ -260,7 +260,7 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
         return Exit.OK
     print(report.as_text(answer.evidence, policy, None, now=now))
     print(f"{'answered':<13} {report.moment(answer.signed.timestamp)}")
-    print(f"\nquestion: {_asked(answer)}\nanswer:   {answer.text}\n")
+    _show(f"\nquestion: {_asked(answer)}\nanswer:   {answer.text}\n\n")
     print(report.verdict(answer.evidence))
     return Exit.OK
 

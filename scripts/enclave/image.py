@@ -162,9 +162,12 @@ def _install_wheels(site: Path, recipe: Recipe) -> None:
 
 
 def _install_own(site: Path) -> None:
+    """Copy the project's modules, and nothing that merely lies beside them."""
     for name in OWN_PACKAGES:
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "py.typed")
-        shutil.copytree(REPOSITORY / name, site / name, ignore=ignore)
+        for source in sorted((REPOSITORY / name).rglob("*.py")):
+            target = site / source.relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
 
 
 def _strip(root: Path, tools: Path) -> None:

@@ -7,6 +7,7 @@ which is the only program that ever sees a prompt, is loaded. AWS's own init has
 heartbeat already, and the parent instance hears only one.
 """
 
+import ctypes
 import os
 import pathlib
 import socket
@@ -18,6 +19,7 @@ from enclave_server.nsm import NitroSecurityModule
 USER = GROUP = 65534  # nobody: owns nothing and may become nobody else
 PARENT_CID, HEARTBEAT_PORT, HEARTBEAT = 3, 9000, b"\xb7"  # what AWS's own init does at boot
 HEARTBEAT_SECONDS = 10
+PR_SET_NO_NEW_PRIVS = 38
 NSM_DESCRIPTOR = 3  # `--nsm fd:3` in the command
 HEARTBEAT_SENT = "--heartbeat-sent"
 SERVER = pathlib.Path("/etc/oblivious/command")
@@ -61,6 +63,8 @@ def drop_privileges() -> None:
     os.setgroups([])
     os.setresgid(GROUP, GROUP, GROUP)
     os.setresuid(USER, USER, USER)
+    if ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):  # not by a setuid file either
+        raise OSError("the kernel keeps no promise about privileges")
 
 
 def main() -> None:
