@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -516,7 +517,8 @@ def test_an_output_that_lacks_letters_shows_the_others(
 
 
 def test_streams_that_are_closed_take_nothing(gateway: StandInGateway, tmp_path: Path) -> None:
-    command = f"{sys.executable} -m oblivious_client chat --relay {gateway.url} --allow-simulated"
+    python = shlex.quote(sys.executable)
+    command = f"{python} -m oblivious_client chat --relay {gateway.url} --allow-simulated"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OBLIVIOUS_MODEL": MODEL}
     for closed, expected in ((">&-", b""), ("2>&-", ANSWER.encode() + b"\n")):
         done = subprocess.run(

@@ -78,7 +78,7 @@ class Shell:
 @contextlib.contextmanager
 def serving(command: str, relay: str) -> Iterator[str]:
     """Run `command`, the local endpoint, on a free port; give its URL."""
-    words = [*shlex.split(command.replace(".venv/bin", str(PROGRAMS))), "--no-cache"]
+    words = [*shlex.split(command.replace(".venv/bin", shlex.quote(str(PROGRAMS)))), "--no-cache"]
     process = subprocess.Popen(
         [*words, "--listen", "127.0.0.1:0"],
         env=os.environ | {"OBLIVIOUS_RELAY": relay},
@@ -108,8 +108,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         replaced = {
             RELAY: stack.relay,
             ENDPOINT: endpoint,
-            ".venv/bin/": f"{PROGRAMS}/",
-            "./scripts/demo": f"{sys.executable} {ROOT}/scripts/demo.py",
+            ".venv/bin/": f"{shlex.quote(str(PROGRAMS))}/",
+            "./scripts/demo": shlex.join([sys.executable, f"{ROOT}/scripts/demo.py"]),
         }
         yield Shell(folder, replaced)
 

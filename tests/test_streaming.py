@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import re
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -232,9 +233,10 @@ class Flood:
 
 
 def memory_kib(pid: int) -> int:
-    """Return the memory that a process has for itself."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    """Return the memory that a process has and no file gave it."""
+    # `smaps` would know more, and of a process that lets nobody look at it tells root alone.
+    _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    return (int(resident) - int(shared)) * resource.getpagesize() // 1024
 
 
 def test_slow_readers_take_little_memory_and_lose_nothing() -> None:
