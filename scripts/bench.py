@@ -39,8 +39,8 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path, default=ROOT / "docs/bench.json")
-    parser.add_argument("--svg", type=Path, default=ROOT / "docs/bench.svg")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--svg", type=Path)
     parser.add_argument("sections", nargs="*", metavar="ROWS", choices=[*SECTIONS, []])
     return parser.parse_args()
 
@@ -76,10 +76,19 @@ def main() -> int:
         rows = measure(options.quick)
         show(title, rows)
         measured[name] = pictured[title] = rows
-    options.json.parent.mkdir(exist_ok=True)
-    options.json.write_text(json.dumps(measured, indent=1) + "\n")
-    options.svg.write_text(picture.draw(pictured))
+    keep(options, json.dumps(measured, indent=1) + "\n", picture.draw(pictured))
     return 0
+
+
+def keep(options: argparse.Namespace, text: str, drawn: str) -> None:
+    """Write what was asked for; a whole run without any wish is the one that the documents show."""
+    is_whole = not options.quick and not options.sections
+    if is_whole and options.json is None and options.svg is None:
+        options.json, options.svg = ROOT / "docs/bench.json", ROOT / "docs/bench.svg"
+    for path, content in ((options.json, text), (options.svg, drawn)):
+        if path is not None:
+            path.write_text(content)
+            print(f"written: {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":
