@@ -3,7 +3,8 @@
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
 ROWS are some of: crypto, steps, server, peers, proxy, memory, evidence, streaming (default: all).
-Everything in one table comes from one run. Prints tables, writes docs/bench.json and a picture.
+Everything in one table comes from one run. Prints tables; a whole run also writes docs/bench.json
+and a picture, docs/bench.svg, unless --json or --svg name other files.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
 """
 
