@@ -237,7 +237,8 @@ class Config(Table, frozen=True):
     def requires_date(self) -> bool:
         """Whether requests without a Date are refused; a bare JSON request has nowhere to put it.
 
-        An undated request is still answered only once: it is remembered until its key ends.
+        Bare JSON lifts it for all requests. An undated one is still answered only once: it is
+        remembered until its key ends.
         """
         return self.replay.require_date and not self.chat.bare_json
 

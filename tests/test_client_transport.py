@@ -298,13 +298,20 @@ def append(pieces: list[bytes]) -> list[bytes]:
     return [piece + b"\0" for piece in pieces]
 
 
-@pytest.mark.parametrize("change", [alter_last_byte, drop_a_chunk, repeat_a_chunk, append])
-@FRAMINGS
+@pytest.mark.parametrize(
+    ("framing", "change"),
+    [
+        (Framing.WHOLE, alter_last_byte),
+        (Framing.WHOLE, append),
+        (Framing.CHUNKED, alter_last_byte),
+        (Framing.CHUNKED, append),
+        (Framing.CHUNKED, drop_a_chunk),
+        (Framing.CHUNKED, repeat_a_chunk),
+    ],
+)
 def test_altered_answers_are_refused(
     gateway: StandInGateway, framing: Framing, change: Break
 ) -> None:
-    if framing is Framing.WHOLE and change in (drop_a_chunk, repeat_a_chunk):
-        pytest.skip("a whole answer has no chunks")
     gateway.faults.pieces = change
     with client_of(gateway, framing) as client, pytest.raises(AnswerUnreadable) as caught:
         client.chat("hello", model=MODEL)
