@@ -1,6 +1,8 @@
 """Connections to upstreams: the three kinds of address, TLS, reuse, and the one retry."""
 
 import asyncio
+import contextlib
+import errno
 import json
 import socket
 import ssl
@@ -68,6 +70,38 @@ def test_address_is_reached(kind: str, tmp_path: Path) -> None:
             connections = UpstreamConnections(upstream_at(upstream.address))
             assert (await post(connections))["choices"]
             connections.close()
+
+    asyncio.run(scenario())
+
+
+def test_full_queue_of_a_unix_socket_is_waited_for(tmp_path: Path) -> None:
+    """What comes while the upstream is slow to accept is late, and not lost."""
+
+    async def scenario() -> None:
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as clients:
+            listener.bind(str(tmp_path / "upstream.sock"))
+            listener.listen(0)
+            outcome = 0
+            while outcome == 0:
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                outcome = client.connect_ex(listener.getsockname())
+            assert outcome == errno.EAGAIN
+            address = f"unix:{listener.getsockname()}"
+            with pytest.raises(httpcore.ConnectTimeout):
+                await connect(upstream_at(address, connect_seconds=0.1), None)
+            task = asyncio.ensure_future(connect(upstream_at(address), None))
+            await asyncio.sleep(0.1)
+            assert not task.done()
+            listener.accept()[0].close()
+            async with asyncio.timeout(DEADLINE):
+                stream = await task
+            accepted = listener.accept()[0]
+            accepted.sendall(b"at last")
+            async with asyncio.timeout(DEADLINE):
+                assert await stream.read(100) == b"at last"
+            stream.close()
+            accepted.close()
 
     asyncio.run(scenario())
 

@@ -4,7 +4,7 @@ import asyncio
 import select
 import ssl
 from collections.abc import Callable
-from socket import AF_VSOCK, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
+from socket import AF_UNIX, AF_VSOCK, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
 import httpcore
@@ -27,6 +27,9 @@ WRITE_TOGETHER = 64 * 1024
 
 # RFC 8305, Section 5: the recommended delay before the next address is tried as well.
 NEXT_ADDRESS_SECONDS = 0.25
+
+# Until a Unix socket whose queue of connections was full is asked again.
+FULL_QUEUE_SECONDS = 0.01
 
 
 class SocketStream(asyncio.BufferedProtocol, httpcore.AsyncNetworkStream):
@@ -186,7 +189,7 @@ async def _open(upstream: Upstream, context: ssl.SSLContext | None) -> SocketStr
         tls = {}
     match upstream.address:
         case UnixAddress(path):
-            _, stream = await loop.create_unix_connection(new, path, **tls)
+            _, stream = await loop.create_connection(new, sock=await _unix(path), **tls)
         case TcpAddress(host, port):
             _, stream = await loop.create_connection(
                 new, host, port, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, **tls
@@ -194,6 +197,26 @@ async def _open(upstream: Upstream, context: ssl.SSLContext | None) -> SocketStr
         case VsockAddress(cid, port):
             _, stream = await loop.create_connection(new, sock=await _vsock(cid, port), **tls)
     return stream
+
+
+async def _unix(path: str) -> socket:
+    """Return a connected socket, also when the queue of the listener was full for a while.
+
+    `connect` then says EAGAIN, which is no connection under way, though asyncio takes it for one.
+    """
+    sock = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:
+                await asyncio.sleep(FULL_QUEUE_SECONDS)
+            else:
+                return sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _vsock(cid: int, port: int) -> socket:
