@@ -37,7 +37,8 @@ An option takes precedence over the file. The log is on standard error, one JSON
 object a line; the line with "event": "ready" comes when requests are answered.
 
 SIGTERM and SIGINT end the server: it finishes what it is doing for the grace time of
-the settings (10 seconds) and exits; a second one ends it at once.
+the settings (10 seconds) and exits; a second one ends it at once. SIGHUP, SIGUSR1
+and SIGUSR2 do nothing: the settings are read once.
 
 Exit status:
     0  it was told to end             4  the security module or the kernel gives no

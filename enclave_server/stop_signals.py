@@ -10,6 +10,12 @@ from typing import Self
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
+IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Elsewhere they mean to read the settings again; here these are measured, and do not change.
+
+Workers and engine inherit that: by default each of these signals would end them.
+"""
+
 
 class StopSignals:
     """Counts signals to end from `with` on, instead of dying of them."""
@@ -25,6 +31,8 @@ class StopSignals:
             end.setblocking(False)
         for number in NUMBERS:
             self._undo.callback(signal.signal, number, signal.signal(number, self._note))
+        for number in IGNORED:
+            self._undo.callback(signal.signal, number, signal.signal(number, signal.SIG_IGN))
         # The end of a child has no meaning of its own here: it only ends the waiting.
         before = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._undo.callback(signal.signal, signal.SIGCHLD, before)

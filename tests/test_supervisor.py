@@ -103,6 +103,21 @@ def test_an_interrupt_ends_it_as_well() -> None:
         assert enclave.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_asks_for_nothing_ends_nothing(number: signal.Signals) -> None:
+    """Whichever process it is sent to: the parent, a worker, the engine."""
+    with running_enclave(config="", workers=2) as enclave:
+        parent = enclave.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        assert len(children) == 3
+        for pid in (parent, *map(int, children)):
+            os.kill(pid, number)
+        assert enclave.ask(models_request()).status == 200
+        assert enclave.stop() == 0
+    assert [line["exit"] for line in enclave.events("worker_ended")] == [0, 0]
+    assert [line["starts"] for line in enclave.events("engine")] == [1, 1]  # starting, ready
+
+
 def test_the_log_is_json_and_says_that_evidence_is_simulated() -> None:
     with running_enclave() as enclave:
         enclave.ask(models_request())
