@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from protocol.attestation import AWS_ROOT_G1, parse_pcrs
-from protocol.errors import AttestationError, AttestationReason, ProtocolError
+from protocol.errors import AttestationError, AttestationReason, AttestationStep, ProtocolError
 from protocol.evidence import (
     Evidence,
     Platform,
@@ -153,9 +153,9 @@ class Policy:
         try:
             return self._verify_any(evidence, now, nonce)
         except AttestationError as error:
-            raise self._refusal(error.reason) from error
+            raise self._refusal(error) from error
         except ProtocolError as error:
-            raise self._refusal(AttestationReason.MALFORMED) from error
+            raise _malformed() from error
 
     def expiry(self, verified: VerifiedEvidence) -> float:
         """Return the Unix second at which the document is too old."""
@@ -171,7 +171,6 @@ class Policy:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _verify_any(self, evidence: Evidence, now: float, nonce: bytes | None) -> VerifiedEvidence:
-        *others, last = self.releases or (None,)
         verify = partial(
             verify_evidence,
             evidence,
@@ -180,18 +179,25 @@ class Policy:
             nonce=nonce,
             max_age=self.max_age,
         )
-        for pins in others:
+        mismatches: list[str] = []
+        for pins in self.releases or (None,):
             try:
                 return verify(pcrs=pins)
             except AttestationError as error:
                 if error.reason is not AttestationReason.PCR_MISMATCH:
                     raise
-        return verify(pcrs=last)
+                mismatches.append(str(error))
+        raise AttestationError(
+            AttestationStep.MEASUREMENTS, AttestationReason.PCR_MISMATCH, "; ".join(mismatches)
+        )
 
-    def _refusal(self, reason: AttestationReason) -> EvidenceRefused:
+    def _refusal(self, error: AttestationError) -> EvidenceRefused:
+        reason = error.reason
         if reason is AttestationReason.SIMULATED and self.simulated is Simulated.ALLOWED:
             reason = AttestationReason.CHAIN  # it is not what its label says
         code, message, advice = _REFUSALS[reason]
+        if reason is AttestationReason.PCR_MISMATCH:
+            message = f"{message}: {error}"
         return EvidenceRefused(message, advice=advice, code=code)
 
     def _root(self, evidence: Evidence) -> bytes | x509.Certificate:

@@ -246,11 +246,13 @@ def _refuse_debug_mode(attestation: Attestation) -> None:
 
 def _verify_pcrs(attestation: Attestation, pins: Mapping[int, bytes]) -> None:
     for index, expected in sorted(pins.items()):
-        if attestation.pcrs.get(index) != expected:
+        found = attestation.pcrs.get(index)
+        if found != expected:
+            value = "absent" if found is None else found.hex()
             raise AttestationError(
                 AttestationStep.MEASUREMENTS,
                 AttestationReason.PCR_MISMATCH,
-                f"PCR{index} is not the expected one",
+                f"PCR{index} is {value}, expected was {expected.hex()}",
             )
 
 

@@ -120,6 +120,17 @@ def test_one_of_several_releases_has_to_match_whole(gateway: StandInGateway) -> 
         assert policy.pins_of(policy.verify(gateway.evidence(), now=time.time())) == ours
 
 
+def test_a_mismatch_is_named_with_both_values(gateway: StandInGateway) -> None:
+    """The first that differs of each release, so that it shows what was built otherwise."""
+    ours = simulated_pcrs()
+    absent = {0: ours[0], 31: b"\xab" * 48}
+    refused = refusal(gateway, dataclasses.replace(ALLOWED, pcrs=OTHER_PCRS, also=(absent,)))
+    assert str(refused).endswith(
+        f": PCR0 is {ours[0].hex()}, expected was {'01' * 48}; "
+        f"PCR31 is absent, expected was {'ab' * 48}"
+    )
+
+
 def test_further_releases_do_not_hide_other_faults(gateway: StandInGateway) -> None:
     ours = {0: simulated_pcrs()[0]}
     gateway.module = SimulatedSecurityModule(now=lambda: time.time() - 3700)
