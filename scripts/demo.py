@@ -127,10 +127,12 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("question", nargs="*", default=[], help="what to ask")
     what.add_argument("--serve", action="store_true", help="keep the path up instead")
     arguments = parser.parse_args()
+    if not arguments.serve and not " ".join(arguments.question).strip():
+        parser.error("there is no question: write one, or --serve")
     for number in SIGNALS:
         signal.signal(number, on_signal)
     return run(arguments)

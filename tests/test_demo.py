@@ -165,8 +165,17 @@ def test_interrupted_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("arguments", [(), ("--serve", "and ask"), ("--no-such-option",)])
-def test_a_wrong_command_line_is_said_to_be_one(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ((), "there is no question"),
+        ((" ", ""), "there is no question"),
+        (("--serve", "and ask"), "not allowed with argument --serve"),
+        (("--no-such-option",), "unrecognized arguments: --no-such-option"),
+    ],
+)
+def test_a_wrong_command_line_is_said_to_be_one(arguments: tuple[str, ...], fault: str) -> None:
     status, written, said = finished(demo(*arguments))
     assert (status, written) == (2, "")
     assert "usage: scripts/demo" in said
+    assert fault in said
