@@ -265,7 +265,7 @@ def test_two_set_ups_in_one_checkout_wait_for_each_other() -> None:
 
 @pytest.mark.parametrize("command", ["demo", "test", "check"])
 def test_without_a_python_every_command_says_what_to_do(tmp_path: Path, command: str) -> None:
-    for name in ("bash", "dirname"):
+    for name in ("bash", "dirname", "readlink"):
         (tmp_path / name).symlink_to(shutil.which(name) or "")
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")  # what any Python before 3.11 answers
@@ -351,6 +351,37 @@ def test_help_comes_before_anything_is_set_up(name: str, tmp_path: Path) -> None
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip().endswith(".")
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "bench", "leak", "enclave-test", "build-eif", "measure-eif"]
+)
+def test_help_of_programs_comes_before_anything_is_set_up(name: str, tmp_path: Path) -> None:
+    scripts = tmp_path / "scripts"  # without setup.py
+    scripts.mkdir()
+    for file in (name, "find-python", name.replace("-", "_") + ".py"):
+        shutil.copy(ROOT / "scripts" / file, scripts)
+    done = subprocess.run([scripts / name, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"    scripts/{name} " in done.stdout
+    assert '"""' not in done.stdout
+    assert "import" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_a_command_is_found_through_a_link(name: str, tmp_path: Path) -> None:
+    """Its checkout is the one that the link leads to, whatever the folder it is called from."""
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
+    (checkout / "scripts").mkdir(parents=True)
+    elsewhere.mkdir()
+    for file in (name, "find-python"):
+        shutil.copy(ROOT / "scripts" / file, checkout / "scripts")
+    (checkout / "scripts" / "setup.py").write_text("import os, sys; sys.exit(os.getcwd())")
+    (elsewhere / "link").symlink_to(checkout / "scripts" / name)
+    done = subprocess.run(
+        ["./link", "hello"], cwd=elsewhere, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"{checkout}\n")
 
 
 @pytest.mark.parametrize("name", ["demo", "test", "check", "relay_check", "relay.py"])
