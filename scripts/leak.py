@@ -2,8 +2,9 @@
 
     scripts/leak [--quick] [--of-each N] [--at-once N] [--folder FOLDER]
 
-Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about four minutes; --quick asks
-few questions, none of them to the embedded model, and proves little.
+Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about four minutes. --quick asks
+few questions, none of them to the embedded model, and proves little: it writes nothing unless
+FOLDER is given.
 """
 
 from __future__ import annotations
@@ -51,8 +52,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="take seconds, prove little")
     parser.add_argument("--of-each", type=int, default=240, help="answers of each kind")
     parser.add_argument("--at-once", type=int, default=40, help="questions at a time")
-    parser.add_argument("--folder", type=Path, default=ROOT / "docs", help="where to write")
-    return parser.parse_args()
+    parser.add_argument("--folder", type=Path, help="where to write")
+    options = parser.parse_args()
+    if options.folder is None and not options.quick:
+        options.folder = ROOT / "docs"
+    return options
 
 
 def say(text: str) -> None:
@@ -158,13 +162,19 @@ def run(options: argparse.Namespace) -> None:
             )
             for padding, count in (("off", max(30, of_each // 4)), ("on", of_each))
         ]
-    figures = {"at_once": options.at_once, "findings": [each.as_json() for each in findings]}
-    options.folder.mkdir(exist_ok=True)
-    (options.folder / "leak.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (options.folder / "leak.md").write_text(page(findings, options.at_once))
-    drawing.draw(findings, options.folder / "leak.svg")
+    if options.folder is not None:
+        keep(findings, options.at_once, options.folder)
     print(finding.verdict_rows(findings))
     print(finding.cost_rows(findings))
+
+
+def keep(findings: list[Finding], at_once: int, folder: Path) -> None:
+    """Write the figures, the page and the picture."""
+    figures = {"at_once": at_once, "findings": [each.as_json() for each in findings]}
+    folder.mkdir(exist_ok=True)
+    (folder / "leak.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (folder / "leak.md").write_text(page(findings, at_once))
+    drawing.draw(findings, folder / "leak.svg")
 
 
 def main() -> int:

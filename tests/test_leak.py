@@ -73,6 +73,31 @@ def test_scripts_have_the_length_that_was_drawn() -> None:
         assert shortest - 0.1 <= seconds <= longest + 0.2, key
 
 
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        ([], [ROOT / "docs"]),
+        (["--quick"], []),
+        (["--quick", "--folder", "here"], [Path("here")]),
+    ],
+)
+def test_a_quick_run_never_replaces_the_one_that_is_kept(
+    arguments: list[str], written: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    leak: Any = importlib.import_module("leak")
+    kept: list[Path] = []
+    monkeypatch.setattr(sys, "argv", ["leak", *arguments])
+    monkeypatch.setattr(leak, "record", lambda *_: {})
+    monkeypatch.setattr(leak, "observe", lambda *_: None)
+    for name in ("verdict_rows", "cost_rows"):
+        monkeypatch.setattr(leak.finding, name, lambda _: "")
+    monkeypatch.setattr(leak, "keep", lambda findings, at_once, folder: kept.append(folder))
+    assert leak.main() == 0
+    assert kept == written
+
+
 @pytest.mark.slow
 def test_the_page_is_written(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
