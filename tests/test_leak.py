@@ -55,6 +55,14 @@ def test_what_does_not_differ_is_not(telling: Any) -> None:
         assert verdict.accuracy < 0.5  # a quarter is right by chance
 
 
+def test_a_share_lies_in_its_interval(telling: Any) -> None:
+    for count in range(1, 400):
+        for right in (0, count // 2, count):
+            verdict = telling.Verdict("any", count, right, 0.25)
+            low, high = verdict.interval
+            assert low <= verdict.accuracy <= high
+
+
 def test_a_duration_class_needs_enough_of_every_kind(telling: Any) -> None:
     few = traces(dict.fromkeys(KINDS, 100), of_each=3)
     assert telling.balanced(few, TICK, SERIES, random.SystemRandom()) == {}

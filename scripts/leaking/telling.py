@@ -55,7 +55,8 @@ class Verdict:
         share, n = self.accuracy, self.traces
         middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
         spread = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-        return middle - spread, middle + spread
+        # Rounding would leave a share of 0 or 1 outside by a hair, which cannot be drawn.
+        return min(share, middle - spread), max(share, middle + spread)
 
 
 def classifiers() -> dict[str, object]:
