@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -108,10 +109,23 @@ def test_a_common_reverse_proxy_is_found_out(tmp_path: Path) -> None:
     }
 
 
-def test_a_relay_that_does_not_answer_is_said_to(tmp_path: Path) -> None:
-    done = check(f"unix:{tmp_path / 'nobody'}", tmp_path / "gateway.sock", "--wait", "0")
+def test_where_nothing_listens_is_said_at_once(tmp_path: Path) -> None:
+    with socket.socket() as unused:  # bound, so that nobody else can listen there
+        unused.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        for relay in (f"unix:{tmp_path / 'nobody'}", dead):
+            done = check(relay, tmp_path / "gateway.sock", "--wait", "0.2")
+            _, first, *_, last = done.stderr.splitlines()
+            assert done.returncode == 2
+            assert first == "waiting 0 s more: nothing listens there"
+            assert "No request came through the relay (nothing listens there)" in last
+
+
+def test_a_relay_of_another_gateway_is_said_to_be_one(tmp_path: Path) -> None:
+    with reference_relay(f"unix:{tmp_path / 'nobody'}") as relay:
+        done = check(relay, tmp_path / "gateway.sock", "--wait", "0")
     assert done.returncode == 2
-    assert "No request came through the relay" in done.stderr
+    assert "(it answers 502 by itself): point it at the gateway above" in done.stderr
 
 
 @pytest.mark.parametrize("url", ["relay.example.com", "ftp://relay.example.com/"])
