@@ -13,7 +13,7 @@ from enclave_server.config import Config, ConfigError, load_config
 from enclave_server.log import Log
 from enclave_server.nsm import DEVICE, NitroSecurityModule, NsmError, SecurityModule
 from enclave_server.simulated import SimulatedSecurityModule
-from enclave_server.startup import ExitCode, StartError, serve
+from enclave_server.startup import ExitCode, StartError, check, serve
 
 USAGE = """\
 enclave-server: answers sealed chat requests, inside an attested enclave.
@@ -21,6 +21,7 @@ enclave-server: answers sealed chat requests, inside an attested enclave.
 Usage:
     enclave-server [--listen ADDRESS] [--config FILE] [--workers N]
                    [--nsm DEVICE | --simulated-nsm]
+    enclave-server --check-config [--config FILE]
 
 Options:
     --listen ADDRESS   where to accept connections (default vsock://any:5000):
@@ -31,6 +32,9 @@ Options:
                        fd:NUMBER takes a descriptor that is open already
     --simulated-nsm    evidence that proves nothing, under a throw-away root;
                        the default where there is no /dev/nsm
+    --check-config     find out whether a server with these settings would start, and
+                       end: for the build of an image, where the embedded model has to be
+                       in place and nothing else of the machine matters
     --help             this text
 
 An option takes precedence over the file. The log is on standard error, one JSON
@@ -62,7 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.help:
             sys.stdout.write(USAGE)
             return ExitCode.ENDED
-        serve(_config(options), _module(options), Log())
+        config = _config(options)
+        if options.check_config:
+            check(config)
+            return ExitCode.ENDED
+        serve(config, _module(options), Log())
     except StartError as error:
         sys.stderr.write(f"enclave-server: {error}\n")
         return error.code
@@ -75,6 +83,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--listen")
     parser.add_argument("--config")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--check-config", action="store_true")
     modules = parser.add_mutually_exclusive_group()
     modules.add_argument("--nsm")
     modules.add_argument("--simulated-nsm", action="store_true")

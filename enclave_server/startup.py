@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from enclave_server.addresses import UnixAddress, bound_address, listen_socket, parse_address
 from enclave_server.attester import Attester
 from enclave_server.catalogue import build_models
-from enclave_server.chat.engine import Engine, Weights
+from enclave_server.chat.engine import Engine, Problem, Weights, installed_weights
 from enclave_server.chat.models import ModelTable, ProvisionedKeys
 from enclave_server.clock import ClockError
 from enclave_server.config import Config
@@ -56,6 +56,14 @@ class StartError(Exception):
     def __init__(self, code: ExitCode, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+def check(config: Config) -> None:
+    """Raise StartError for settings with which `serve` would end on any machine."""
+    _models(config, "engine.sock", ProvisionedKeys())
+    weights = _weights(config) or installed_weights()
+    if config.uses_engine and (weights is None or not Path(weights.path).is_file()):
+        raise StartError(ExitCode.MODEL, Problem.NO_WEIGHTS.sentence)
 
 
 def serve(config: Config, module: SecurityModule, log: Log) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from enclave import eif, image, packages
 
 from enclave_server.config import ConfigError, load_config
+from enclave_server.startup import StartError, check
 
 REPOSITORY = image.REPOSITORY
 
@@ -67,13 +68,16 @@ def check_inputs(options: argparse.Namespace) -> None:
     """Find out now what would come to light at the end of the build, or in the enclave."""
     try:
         config = load_config(str(options.config))
-    except ConfigError as error:
+        check(config)
+    except (ConfigError, StartError) as error:
         raise image.ImageError(str(error)) from error
     if options.without_weights and config.uses_engine:
         raise image.ImageError(
             f"{options.config} serves the embedded model, which needs its weights: "
             "name other models in a --config FILE, or leave out --without-weights"
         )
+    if config.uses_engine and config.engine.model_file is not None:
+        raise image.ImageError(f"{config.engine.model_file} would not be in the image")
     for path in (*(options.sign or ()), *((options.kernel_from,) if options.kernel_from else ())):
         path.stat()
 

@@ -339,6 +339,24 @@ def test_both_images_install_the_same_locks_and_start_the_same_server() -> None:
     assert any(package.name == "libgomp1" for package in read_lock(image.LOCK))
 
 
+@pytest.mark.parametrize(("settings", "status"), [("", 0), ("[server]\nworker = 1\n", 2)])
+def test_settings_with_which_no_server_starts_end_the_build(
+    tmp_path: Path, settings: str, status: int
+) -> None:
+    steps = " ".join(" ".join(arguments_of("RUN")).split())
+    found = re.search(
+        r"&& PYTHONPATH=\S+ python3 (-B -m enclave_server --check-config .*?) &&", steps
+    )
+    assert found is not None
+    # COPY has put the configuration where the server's own command finds it.
+    assert found[1].split()[-1] == image.COMMAND[-1].removeprefix("/")
+    config = tmp_path / "etc" / "oblivious" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(settings)
+    command = [sys.executable, *found[1].split()]
+    assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == status
+
+
 @pytest.mark.parametrize("step", arguments_of("RUN"))
 def test_each_step_is_shell(step: str) -> None:
     subprocess.run(["sh", "-n"], input=step, text=True, check=True, timeout=60)

@@ -25,7 +25,15 @@ def run(*arguments: str, program: Sequence[str] = ("-m", "enclave_server")) -> t
 def test_help_explains_everything() -> None:
     code, out, err = run("--help")
     assert (code, err) == (0, "")
-    for word in ("--listen", "--config", "--workers", "--nsm", "--simulated-nsm", "SIGTERM"):
+    for word in (
+        "--listen",
+        "--config",
+        "--workers",
+        "--nsm",
+        "--simulated-nsm",
+        "--check-config",
+        "SIGTERM",
+    ):
         assert word in out
     for status in ExitCode:
         assert f" {int(status)}  " in out
@@ -75,6 +83,28 @@ def test_an_upstream_that_cannot_be_used_is_named(tmp_path: Path, table: str, na
     status, _, err = run("--config", str(config))
     assert status == ExitCode.USAGE
     assert named in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        ("", ExitCode.ENDED, ""),
+        ("[server]\nworkers = 0\n", ExitCode.USAGE, "server.workers"),
+        ("[[models]]\nname='a'\nupstream='b'\n", ExitCode.USAGE, "not configured"),
+        ("[upstreams.b]\naddress='vsock://3:8001'\n", ExitCode.USAGE, "host_name"),
+        ("[engine]\nmodel_file='/nonexistent.gguf'\nsha256='00'\n", ExitCode.MODEL, "weights"),
+        ("models = []\n[engine]\nmodel_file='/absent'\nsha256='00'\n", ExitCode.ENDED, ""),
+    ],
+)
+def test_settings_are_checked_without_a_start(
+    tmp_path: Path, settings: str, code: int, words: str
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(settings)
+    status, out, err = run("--check-config", "--config", str(config), "--nsm", "/nonexistent")
+    assert (status, out) == (code, "")
+    assert words in err
+    assert len(err.splitlines()) == (code != ExitCode.ENDED)
 
 
 def test_a_key_that_is_not_where_it_should_be_is_in_the_log(

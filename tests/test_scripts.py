@@ -330,11 +330,16 @@ def test_measuring_explains_itself_and_names_what_it_cannot_read(tmp_path: Path)
 
 def test_an_image_is_not_built_around_settings_that_will_not_do(tmp_path: Path) -> None:
     config = tmp_path / "wrong.toml"
-    config.write_text("[server]\nlisten_at = 5\n")
     work = tmp_path / "work"
-    done = program("build_eif.py", "--config", config, "--work", work, "--out", tmp_path / "out")
-    assert done.returncode == 1
-    assert "listen_at" in done.stderr
+    for settings, named in (
+        ("[server]\nlisten_at = 5\n", "listen_at"),
+        ("[upstreams.a]\naddress = 'vsock://3:8001'\n", "host_name"),
+        (f"[engine]\nmodel_file = '{config}'\nsha256 = '00'\n", "would not be in the image"),
+    ):
+        config.write_text(settings)
+        done = program("build_eif.py", "--config", config, "--work", work, "--out", tmp_path / "x")
+        assert done.returncode == 1
+        assert named in done.stderr
     done = program("build_eif.py", "--kernel-from", tmp_path / "absent", "--work", work)
     assert done.returncode == 1
     assert str(tmp_path / "absent") in done.stderr
