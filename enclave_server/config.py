@@ -7,6 +7,7 @@ server runs in an enclave the file is part of the measured image.
 import base64
 import binascii
 import dataclasses
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -73,6 +74,11 @@ class KeysTable(Table, frozen=True):
         _require(
             0 <= self.grace_seconds <= self.lifetime_seconds,
             "keys.grace_seconds must be from 0 to keys.lifetime_seconds",
+        )
+        # A request without a Date is remembered until its key ends.
+        _require(
+            math.isfinite(self.lifetime_seconds + self.grace_seconds),
+            "keys.lifetime_seconds must be finite: every key has to end",
         )
 
 

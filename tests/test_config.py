@@ -85,6 +85,8 @@ def test_every_table_can_be_set() -> None:
         ("[keys]\nannounce_seconds = 0", "announce_seconds"),
         ("[keys]\nlifetime_seconds = 60", "announce_seconds"),
         ("[keys]\ngrace_seconds = 1e9", "grace_seconds"),
+        ("[keys]\nlifetime_seconds = inf", "lifetime_seconds must be finite"),
+        ("[keys]\nlifetime_seconds = 1e308\ngrace_seconds = 1e308", "must be finite"),
         ("[replay]\nwindow_seconds = 0", "window_seconds"),
         ("[replay]\ncapacity = 0", "capacity"),
         ("[evidence]\nrefresh_seconds = 0", "refresh_seconds"),
