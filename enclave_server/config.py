@@ -240,15 +240,6 @@ class Config(Table, frozen=True):
         )
 
     @property
-    def requires_date(self) -> bool:
-        """Whether requests without a Date are refused; a bare JSON request has nowhere to put it.
-
-        Bare JSON lifts it for all requests. An undated one is still answered only once: it is
-        remembered until its key ends.
-        """
-        return self.replay.require_date and not self.chat.bare_json
-
-    @property
     def provisioned_upstreams(self) -> frozenset[str]:
         """The upstreams whose keys are handed to the running server."""
         return frozenset(name for name, table in self.upstreams.items() if table.key_provisioned)

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -29,7 +30,7 @@ from enclave_server.server import Server
 from enclave_server.token_bucket import TokenBucket
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
-from protocol.gateway import BareJson, Dispatch, Gateway
+from protocol.gateway import Dispatch, Gateway
 from protocol.shaping import GeometricSeries
 
 NONCE_BURST = 2.0
@@ -129,11 +130,8 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
 
 def _make_server(inheritance: Inheritance, state: State, dispatch: Dispatch, log: Log) -> Server:
     config = inheritance.config
-    admission = Admission(
-        inheritance.replays,
-        state.keyset,
-        window=config.replay.window_seconds,
-        require_date=config.requires_date,
+    admission = partial(
+        Admission, inheritance.replays, state.keyset, window=config.replay.window_seconds
     )
 
     def report(failure: Exception) -> None:
@@ -142,8 +140,9 @@ def _make_server(inheritance: Inheritance, state: State, dispatch: Dispatch, log
     gateway = Gateway(
         state.opening_keys,
         dispatch,
-        admit=admission,
-        bare_json=BareJson.ACCEPTED if config.chat.bare_json else BareJson.REFUSED,
+        admit=admission(require_date=config.replay.require_date),
+        # A bare JSON request has nowhere to put a Date.
+        admit_bare=admission(require_date=False) if config.chat.bare_json else None,
         report=report,
     )
     handler = make_handler(state, gateway, _make_pacer(config.stream, report))

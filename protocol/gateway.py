@@ -4,6 +4,7 @@ import enum
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from protocol import chunked, encapsulation
 from protocol.binary_http import (
@@ -39,13 +40,6 @@ class Delivery(enum.Enum):
     CHUNKED = enum.auto()
 
 
-class BareJson(enum.Enum):
-    """Whether a plaintext that is a JSON object, not Binary HTTP, passes for a chat request."""
-
-    REFUSED = enum.auto()
-    ACCEPTED = enum.auto()
-
-
 @dataclass(frozen=True, slots=True)
 class StreamedResponse:
     """A response whose content comes in pieces of any size."""
@@ -59,6 +53,7 @@ Answer = Response | StreamedResponse
 Dispatch = Callable[[Request, Delivery], Awaitable[Answer]]
 Admit = Callable[[bytes, int, Request], Response | None]
 """Takes `enc`, the key identifier and the request; a Response refuses it."""
+_AdmitOne = Callable[[Request], Response | None]
 
 
 def problem(status: int, problem_type: str = _UNSPECIFIC) -> Response:
@@ -93,7 +88,11 @@ class ChunkedExchange:
 
 
 class Gateway:
-    """Opens requests with the keys of the moment; once open, every outcome is a sealed answer."""
+    """Opens requests with the keys of the moment; once open, every outcome is a sealed answer.
+
+    `admit_bare` decides on a plaintext that is a JSON object, not Binary HTTP, and then passes for
+    a chat request; without it there is no such dialect.
+    """
 
     def __init__(
         self,
@@ -101,13 +100,13 @@ class Gateway:
         dispatch: Dispatch,
         *,
         admit: Admit = admit_all,
-        bare_json: BareJson = BareJson.REFUSED,
+        admit_bare: Admit | None = None,
         report: Callable[[Exception], None] = report_nothing,
     ) -> None:
         self._keys = keys
         self._dispatch = dispatch
         self._admit = admit
-        self._bare_json = bare_json
+        self._admit_bare = admit_bare
         self._report = report
 
     async def answer(self, data: bytes) -> bytes:
@@ -117,11 +116,13 @@ class Gateway:
         """
         plaintext, context = encapsulation.decapsulate_request(self._keys(), data)
         # No Binary HTTP message begins with a brace: its first byte is a framing indicator.
-        if self._bare_json is BareJson.ACCEPTED and plaintext.startswith(b"{"):
+        if self._admit_bare is not None and plaintext.startswith(b"{"):
             request = Request(b"POST", b"https", b"", _BARE_PATH, _JSON_HEADERS, plaintext)
-            response = await self._whole(context.enc, context.key_id, lambda: request)
+            admit = partial(self._admit_bare, context.enc, context.key_id)
+            response = await self._whole(lambda: request, admit)
             return context.seal_response(response.content)
-        response = await self._whole(context.enc, context.key_id, lambda: _decode_inner(plaintext))
+        admit = partial(self._admit, context.enc, context.key_id)
+        response = await self._whole(lambda: _decode_inner(plaintext), admit)
         return context.seal_response(pad(encode_response(response)))
 
     def open_chunked(self, data: bytes) -> ChunkedExchange:
@@ -135,14 +136,13 @@ class Gateway:
         plaintext = b"".join(pieces) + final
 
         async def answer() -> Answer:
-            return await self._outcome(
-                context.enc, context.key_id, lambda: _decode_inner(plaintext), Delivery.CHUNKED
-            )
+            admit = partial(self._admit, context.enc, context.key_id)
+            return await self._outcome(lambda: _decode_inner(plaintext), admit, Delivery.CHUNKED)
 
         return ChunkedExchange(context.seal_response(), answer)
 
-    async def _whole(self, enc: bytes, key_id: int, decode: Callable[[], Request]) -> Response:
-        answer = await self._outcome(enc, key_id, decode, Delivery.WHOLE)
+    async def _whole(self, decode: Callable[[], Request], admit: _AdmitOne) -> Response:
+        answer = await self._outcome(decode, admit, Delivery.WHOLE)
         if isinstance(answer, Response):
             return answer
         try:
@@ -156,7 +156,7 @@ class Gateway:
     # RFC 9458, Section 5.2: "Errors detected by the Oblivious Gateway Resource after successfully
     # removing encapsulation [...] MUST be sent in an Encapsulated Response."
     async def _outcome(
-        self, enc: bytes, key_id: int, decode: Callable[[], Request], delivery: Delivery
+        self, decode: Callable[[], Request], admit: _AdmitOne, delivery: Delivery
     ) -> Answer:
         try:
             request = decode()
@@ -167,7 +167,7 @@ class Gateway:
         if field_value(request.headers, b"expect") is not None:
             return problem(417)
         try:
-            return self._admit(enc, key_id, request) or await self._dispatch(request, delivery)
+            return admit(request) or await self._dispatch(request, delivery)
         except Exception as failure:
             self._report(failure)
             return problem(500)

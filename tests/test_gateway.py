@@ -16,7 +16,7 @@ from protocol.binary_http import (
 )
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, MalformedMessage, ProtocolError, TruncatedMessage
-from protocol.gateway import Answer, BareJson, Delivery, Gateway, StreamedResponse
+from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse, admit_all
 from protocol.key_config import KeyConfig
 from protocol.padding import bucket
 
@@ -205,7 +205,7 @@ class TestBareJson:
 
     def test_is_a_chat_request_and_gets_the_bare_body(self) -> None:
         chat = Chat(OK)
-        server = Gateway(lambda: [KEY], chat, bare_json=BareJson.ACCEPTED)
+        server = Gateway(lambda: [KEY], chat, admit_bare=admit_all)
         assert ask(server, b'{"model":"m"}') == OK.content
         ((request, delivery),) = chat.asked
         assert (request.method, request.path) == (b"POST", b"/v1/chat/completions")
@@ -214,11 +214,20 @@ class TestBareJson:
         assert delivery is Delivery.WHOLE
 
     def test_binary_http_goes_on_beside_it(self) -> None:
-        server = Gateway(lambda: [KEY], Chat(OK), bare_json=BareJson.ACCEPTED)
+        server = Gateway(lambda: [KEY], Chat(OK), admit_bare=admit_all)
         assert decode_response(ask(server, encode_request(REQUEST))) == OK
 
+    def test_each_dialect_is_admitted_by_its_own_rule(self) -> None:
+        refused = Response(403, (), b"binary"), Response(403, (), b"bare")
+        whole, bare = (lambda *_, refusal=refusal: refusal for refusal in refused)
+        server = Gateway(lambda: [KEY], Chat(OK), admit=whole, admit_bare=bare)
+        assert ask(server, b"{}") == b"bare"
+        assert decode_response(ask(server, encode_request(REQUEST))).content == b"binary"
+        answer, _ = ask_chunked(server, encode_request(REQUEST))
+        assert answer == refused[0]
+
     def test_its_errors_are_bare_too(self) -> None:
-        server = Gateway(lambda: [KEY], Chat(RuntimeError()), bare_json=BareJson.ACCEPTED)
+        server = Gateway(lambda: [KEY], Chat(RuntimeError()), admit_bare=admit_all)
         assert json.loads(ask(server, b"{}"))["status"] == 500
 
 
@@ -247,7 +256,7 @@ class TestChunked:
     @pytest.mark.parametrize("plaintext", [b"", b"garbage", b'{"model":"m"}'])
     def test_garbage_inside_has_an_answer(self, plaintext: bytes) -> None:
         chat = Chat(OK)
-        server = Gateway(lambda: [KEY], chat, bare_json=BareJson.ACCEPTED)
+        server = Gateway(lambda: [KEY], chat, admit_bare=admit_all)
         answer, _ = ask_chunked(server, plaintext)
         assert isinstance(answer, Response)
         assert problem_of(answer) == (400, "about:blank")

@@ -119,6 +119,10 @@ def test_bare_json_is_spoken_where_it_is_allowed() -> None:
             sealed, context = encapsulate_request(enclave.key_configs()[0], body.encode())
             answer = json.loads(context.open_response(enclave.send(sealed).body))
             assert answer["choices"][0]["message"]["content"] == "Paris."
+            # Whoever can state a Date has to.
+            undated = Request(b"GET", b"https", b"gateway", b"/v1/models")
+            assert enclave.ask(undated).status == 400
+            assert enclave.ask(models_request()).status == 200
 
 
 def test_answers_are_signed_with_the_attested_key() -> None:
