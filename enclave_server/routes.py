@@ -174,6 +174,7 @@ async def _answer_signing_key(service: Service, request: OuterRequest) -> OuterR
 
 
 async def _answer_health(service: Service, request: OuterRequest) -> OuterResponse:
+    # Not whether a model answers: an engine may have ended because of what it was asked.
     headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
     return OuterResponse(HTTPStatus.OK, headers, b'{"status":"ok"}', "health")
 
