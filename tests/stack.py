@@ -134,21 +134,37 @@ proxy_ssl_trusted_certificate {folder}/authorities.pem;
 proxy_cache_path {folder}/cache keys_zone=oblivious_relay:1m;
 """
 
+TLS_CONF = """
+listen {listen} ssl;
+ssl_certificate {folder}/relay.pem;
+ssl_certificate_key {folder}/relay.pem;
+"""
+
 
 def server_of(gateway: str) -> str:
     """Return a gateway's address in nginx's words."""
     return gateway if gateway.startswith("unix:") else gateway.partition("://")[2]
 
 
-def deployed(gateway: str, folder: Path, listen: str, authority: trustme.CA | None) -> str:
+def deployed(
+    gateway: str,
+    folder: Path,
+    listen: str,
+    authority: trustme.CA | None,
+    certificate: trustme.LeafCert | None,
+) -> str:
     """Install the configuration that is deployed into `folder`, with a site of its own.
 
-    The gateway is reached over TLS if there is an `authority` to verify it by.
+    The gateway is reached over TLS if there is an `authority` to verify it by, the relay if there
+    is a `certificate` for it to show.
     """
     site = folder / "oblivious-relay"
     site.mkdir()
     shutil.copy(DEPLOY / "relay-nginx.conf", folder)
     (site / "listen.conf").write_text(f"listen {listen};\n")
+    if certificate is not None:
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "relay.pem"))
+        (site / "listen.conf").write_text(TLS_CONF.format(listen=listen, folder=folder))
     scheme = "http" if authority is None else "https"
     site_text = GATEWAY_CONF.format(server=server_of(gateway), folder=folder, scheme=scheme)
     (site / "gateway.conf").write_text(site_text)
@@ -205,13 +221,18 @@ def wait_for(path: Path, process: subprocess.Popen[bytes], errors: Path) -> None
 
 
 @contextlib.contextmanager
-def nginx_relay(gateway: str, folder: Path, authority: trustme.CA | None = None) -> Iterator[str]:
-    """Run nginx as it is deployed; give its URL."""
+def nginx_relay(
+    gateway: str,
+    folder: Path,
+    authority: trustme.CA | None = None,
+    certificate: trustme.LeafCert | None = None,
+) -> Iterator[str]:
+    """Run nginx as it is deployed; give its URL. See `deployed` for TLS."""
     folder.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         name = f"127.0.0.1:{listener.getsockname()[1]}"
-        with nginx(folder, listener, deployed(gateway, folder, name, authority)):
-            yield f"http://{name}"
+        with nginx(folder, listener, deployed(gateway, folder, name, authority, certificate)):
+            yield f"http://{name}" if certificate is None else f"https://{name}"
     # The site writes nothing about clients anywhere, nor does what surrounds it.
     written = [path.read_text() for path in (folder / "error.log", folder / "stderr")]
     assert "client:" not in "".join(written)

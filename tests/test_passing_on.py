@@ -6,13 +6,16 @@ a reader of the answer fails, because a busy machine is no fault of the parts.
 
 import asyncio
 import contextlib
+import functools
+import ssl
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from stack import Child, silent
 
 from tests.stack import NGINX, nginx_relay, parse, reference_relay
@@ -60,10 +63,37 @@ def nginx(gateway: str, folder: Path) -> Iterator[str]:
         yield url
 
 
+class Authority:
+    """Vouches for the gateway and for the relay, and knows whom to trust for it."""
+
+    def __init__(self) -> None:
+        self.authority = trustme.CA()
+        self.gateway = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert("gateway.example.com").configure_cert(self.gateway)
+        self.client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.authority.configure_trust(self.client)
+
+
+@functools.cache
+def authority() -> Authority:
+    """Return the one of this run."""
+    return Authority()
+
+
+@contextlib.contextmanager
+def nginx_over_tls(gateway: str, folder: Path) -> Iterator[str]:
+    """nginx between, with TLS on both sides of it."""
+    vouching = authority().authority
+    own = vouching.issue_cert("127.0.0.1")
+    with nginx_relay(gateway, folder / "nginx", vouching, own) as url:
+        yield url
+
+
 Between = Callable[[str, Path], contextlib.AbstractContextManager[str]]
 PARTS: dict[str, Between] = {"nothing": nothing, "host_proxy": proxy, "relay.py": relay}
 if NGINX is not None:
     PARTS["nginx"] = nginx
+    PARTS["nginx over TLS"] = nginx_over_tls
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,11 +110,26 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def between(name: str, folder: Path, serve: Serve) -> AsyncIterator[str]:
+    """Run a part before a gateway that serves as told; give the part's address."""
+    path = folder / "gateway"
+    tls = authority().gateway if PARTS[name] is nginx_over_tls else None
+    server = await asyncio.start_unix_server(serve, path, ssl=tls)
+    with PARTS[name](f"unix:{path}", folder) as address:
+        yield address
+    server.close()
+
+
 async def opened(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     place = parse(address)
     if isinstance(place, str):
         return await asyncio.open_unix_connection(place)
-    return await asyncio.open_connection(*place)
+    tls = authority().client if address.startswith("https:") else None
+    return await asyncio.open_connection(*place, ssl=tls)
 
 
 async def delays(address: str) -> list[float]:
@@ -105,12 +150,8 @@ async def delays(address: str) -> list[float]:
 @pytest.mark.parametrize("name", list(PARTS))
 def test_a_piece_is_passed_on_at_once(name: str, tmp_path: Path) -> None:
     async def run() -> list[float]:
-        socket_path = tmp_path / "gateway"
-        server = await asyncio.start_unix_server(serve, socket_path)
-        with PARTS[name](f"unix:{socket_path}", tmp_path) as address:
-            found = await asyncio.wait_for(delays(address), DEADLINE_SECONDS)
-        server.close()
-        return found
+        async with between(name, tmp_path, serve) as address:
+            return await asyncio.wait_for(delays(address), DEADLINE_SECONDS)
 
     found = asyncio.run(run())
     assert len(found) == PIECES
@@ -139,17 +180,16 @@ def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
         writer.close()
 
     async def run() -> None:
-        socket_path = tmp_path / "gateway"
-        server = await asyncio.start_unix_server(wait_for_reader, socket_path)
-        with PARTS[name](f"unix:{socket_path}", tmp_path) as address:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                reader, writer = await opened(address)
-                writer.write(HEAD)
-                for piece in SAID:
-                    await reader.readuntil(piece + b"\r\n")
-                    read.set()
-                assert await reader.readuntil(b"0\r\n\r\n")
-                writer.close()
-        server.close()
+        async with (
+            between(name, tmp_path, wait_for_reader) as address,
+            asyncio.timeout(DEADLINE_SECONDS),
+        ):
+            reader, writer = await opened(address)
+            writer.write(HEAD)
+            for piece in SAID:
+                await reader.readuntil(piece + b"\r\n")
+                read.set()
+            assert await reader.readuntil(b"0\r\n\r\n")
+            writer.close()
 
     asyncio.run(run())
