@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from enclave_server import ticker
 from enclave_server.pacing import WAITING_CHUNKS, Pacer, Shape, unpadded
 from enclave_server.routes import Pacer as AnyPacer
 from protocol.binary_http import (
@@ -213,6 +214,36 @@ def test_a_stream_arrives_whole_and_in_order() -> None:
     assert seen.head == ResponseHead(200, EVENTS)
     assert seen.data == [event[6:-2] for event in source.pieces]
     assert source.closed
+
+
+def test_streams_tick_together_whatever_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk of each at every tick of the one clock, whenever it begins, until it has ended."""
+    dues: list[float] = []
+    wait_until = ticker._wait_until
+
+    def watched(due: float) -> None:
+        dues.append(due)
+        wait_until(due)
+
+    monkeypatch.setattr(ticker, "_wait_until", watched)
+
+    async def ticks_of(paced: Pacer, respond: Respond, begins: float) -> list[int]:
+        await asyncio.sleep(begins)
+        chunks, _ = open_exchange(paced, respond)
+        return [len(dues) async for _ in chunks]
+
+    async def scenario() -> None:
+        paced = pacer()
+        sources = Source(events(20), 0.005), Source(events(200)), Source(events(1), 0.15)
+        responds = [refuse, refuse_late, fail, say_much, *(source.respond for source in sources)]
+        streams = (ticks_of(paced, each, 0.003 * place) for place, each in enumerate(responds))
+        for ticks in await asyncio.gather(*streams):
+            assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
+
+    run(scenario)
+    counts = [due / SHAPE.tick_seconds for due in dues]
+    assert counts == pytest.approx([round(count) for count in counts], rel=0, abs=1e-3)
+    assert counts == sorted(set(counts))
 
 
 def test_thinking_looks_like_nothing_else() -> None:
