@@ -4,7 +4,8 @@
     scripts/demo --serve
 
 The answer goes to standard output, everything else to standard error. With --serve one JSON
-line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it.
+line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it. A demo that is
+killed outright ends its parts too, and leaves a folder oblivious-… in /tmp that nobody reads.
 """
 
 import argparse

@@ -138,6 +138,9 @@ def test_nothing_outlives_a_demo_that_is_killed() -> None:
         process.wait(DEADLINE_SECONDS)
         assert eventually(lambda: processes_at(folder) == []), processes_at(folder)
         assert not any(listens(url) for url in urls.values())
+        left = Path(folder)  # nobody is there to remove it, but its parts took their sockets away
+        assert list(left.iterdir()) == []
+        left.rmdir()
 
 
 def test_a_part_that_dies_ends_the_demo_with_a_message() -> None:
