@@ -12,6 +12,7 @@ from typing import Final
 UNIX_SEND_BYTES: Final = 1 << 19  # the kernel caps it; measured, bulk takes half the CPU time
 ANY_CID: Final = 0xFFFFFFFF  # VMADDR_CID_ANY
 UNIX_PATH_BYTES: Final = 107  # sun_path holds 108 with its final zero
+UNPACED: Final = b"reno"  # the congestion control that every Linux has; loopback loses nothing
 BACKLOG: Final = 4096  # AF_VSOCK resets what exceeds it, so it is generous; the kernel caps it
 
 
@@ -172,7 +173,15 @@ def prepare_listener(listener: socket.socket) -> socket.socket:
     """Set what accepted sockets inherit, and make the listener non-blocking."""
     listener.setblocking(False)
     tune(listener)
+    if _is_loopback(listener):  # where bbr is the default, its timers double the CPU time of bulk
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
     return listener
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
 def tune(sock: socket.socket) -> None:

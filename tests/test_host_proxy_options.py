@@ -1,11 +1,13 @@
 """host_proxy's addresses, command line and configuration file."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from host_proxy.addresses import (
     ANY_CID,
+    UNPACED,
     Activated,
     Address,
     AddressError,
@@ -17,8 +19,10 @@ from host_proxy.addresses import (
     listen,
     parse,
     parse_host_port,
+    prepare_listener,
 )
 from host_proxy.options import Hole, Options, from_command_line
+from tests.host_proxy_process import DEADLINE
 
 GOOD: dict[str, Address] = {
     "tcp://127.0.0.1:8443": Tcp("127.0.0.1", 8443),
@@ -78,6 +82,18 @@ def test_only_an_interface_can_be_listened_on(tmp_path: Path) -> None:
         listen(Activated("ingress"))
     with pytest.raises(ListenError, match=r"cannot listen on unix:.*No such file"):
         listen(Unix(str(tmp_path / "absent" / "socket")))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_only_on_loopback_the_congestion_control_is_chosen(host: str) -> None:
+    with socket.create_server((host, 0)) as listener, socket.socket() as plain:
+        prepare_listener(listener)
+        usual = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        with socket.create_connection(("127.0.0.1", listener.getsockname()[1]), DEADLINE):
+            listener.settimeout(DEADLINE)
+            with listener.accept()[0] as accepted:
+                chosen = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    assert chosen.rstrip(b"\0") == (UNPACED if host == "127.0.0.1" else usual.rstrip(b"\0"))
 
 
 def test_host_and_port() -> None:
