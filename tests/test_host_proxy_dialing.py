@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from host_proxy import dialing
-from host_proxy.addresses import Activated, Address, Tcp, Unix, VsockUds
+from host_proxy.addresses import Activated, Address, Tcp, Unix, VsockUds, parse
 from host_proxy.dialing import Dial, Failure, Patience, Race, candidates_of
 from host_proxy.loop import Loop
 from host_proxy.resolver import WAITING, Candidate, Lookup, Resolver, interleaved
@@ -18,6 +18,7 @@ from tests.host_proxy_process import (
     DEADLINE,
     accept,
     connect_tcp,
+    connect_unix,
     in_background,
     listen_tcp,
     listen_unix,
@@ -232,6 +233,30 @@ def test_it_dials_again_until_the_upstream_is_there(tmp_path: Path) -> None:
     with dialled.connected() as sock:
         assert read_exactly(sock, 5) == b"hello"
     thread.join(DEADLINE)
+    assert set(dialled.failures) == {Failure.REFUSED}
+
+
+@pytest.mark.parametrize("kind", ["unix:{}", "vsock-uds:{}:5000"])
+def test_it_dials_again_while_the_upstreams_queue_is_full(tmp_path: Path, kind: str) -> None:
+    """A Unix socket answers EAGAIN then; it is not connected, and no event tells when it can be."""
+    with listen_unix(tmp_path / "up") as listener:
+        listener.listen(0)
+
+        def make_room() -> None:
+            time.sleep(0.2)
+            accept(listener).close()
+            with accept(listener) as sock:
+                sock.sendall(b"OK 1\n")
+                read_all(sock)
+
+        with connect_unix(tmp_path / "up"):
+            thread = in_background(make_room)
+            address = parse(kind.format(tmp_path / "up"))
+            dialled = Dialled(address, Patience(connect=DEADLINE, retry=DEADLINE))
+        with dialled.connected() as sock:
+            if kind.startswith("unix:"):
+                assert read_exactly(sock, 5) == b"OK 1\n"
+        thread.join(DEADLINE)
     assert set(dialled.failures) == {Failure.REFUSED}
 
 
