@@ -2,8 +2,8 @@
 """host_proxy against socat, interleaved in one run: speed, CPU time, memory.
 
 Both stand between TCP clients and an upstream on a Unix socket, as on the enclave's host between
-the front and the machine monitor's vsock socket. Every row gives host_proxy, the best of socat's
-settings for that row, and the ratio of their medians.
+the front and the machine monitor's vsock socket. All share one core. Every row gives host_proxy,
+the best of socat's settings for that row, and the ratio of their medians.
 
     scripts/bench_proxy.py [--quick] [--json]
 """
@@ -89,7 +89,7 @@ def measure(effort: Effort) -> dict[str, Any]:
         raise FileNotFoundError("socat is not installed: apt-get install socat")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         path = Path(directory) / "upstream"
-        with running_upstream(path), contextlib.ExitStack() as stack:
+        with on_one_core(), running_upstream(path), contextlib.ExitStack() as stack:
             proxy = stack.enter_context(running_host_proxy(path))
             socats = [stack.enter_context(running_socat(path, size)) for size in SOCAT_BLOCKS]
             memory = compare_memory(proxy, socats[0], effort.idle_connections)
@@ -272,6 +272,21 @@ class Upstream:
                     sock.close()
                 elif not received:
                     sock.sendall(buffer)
+
+
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread, and what it starts, on one core.
+
+    Waking a process on another core costs more than the proxy's own work. Left to the scheduler,
+    who shares a core with whom changes in the middle of a run, and decides the medians.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextlib.contextmanager
