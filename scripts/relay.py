@@ -13,6 +13,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -35,6 +36,7 @@ READ_BYTES = 64 * 1024
 IDLE_SECONDS = 75.0  # without a byte from the client
 ANSWER_SECONDS = 300.0  # without a byte from the gateway; a long answer in one piece takes minutes
 CONNECT_SECONDS = 10.0
+FULL_QUEUE_SECONDS = 0.01  # between attempts; no event tells that a Unix listener has room
 LINGER_SECONDS = 5.0  # for an upload that is refused, so that its sender can read why
 CONNECTIONS = 1000
 RENEW_SECONDS = 1.0  # at most this often is a copy renewed before its time
@@ -134,7 +136,8 @@ class Gateway:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 if isinstance(self.address, str):
-                    streams = await asyncio.open_unix_connection(self.address)
+                    sock = await connect_unix(self.address)
+                    streams = await asyncio.open_unix_connection(sock=sock)
                 else:
                     streams = await asyncio.open_connection(*self.address, ssl=self.tls)
         except (OSError, TimeoutError) as error:
@@ -285,6 +288,26 @@ class Relay:
         copy.headers, copy.body = passed_back(head), body
         copy.fetched, copy.expires = now, now + max_age(copy.headers)
         copy.suspect = False
+
+
+async def connect_unix(path: str) -> socket.socket:
+    """Return a connected socket, waiting while the listener's queue is full.
+
+    `connect` then says EAGAIN, which is no connection under way, though asyncio takes it for one.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:
+                await asyncio.sleep(FULL_QUEUE_SECONDS)
+            else:
+                return sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 def sealed_head(fields: dict[bytes, bytes]) -> Headers:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.machinery
 import importlib.util
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -171,6 +172,23 @@ def test_a_gateway_that_is_absent_is_a_502_until_it_is_there(tmp_path: Path) -> 
         assert await path.talk(post(b"one")) == [(502, b"")]
         (tmp_path / "elsewhere").rename(tmp_path / "gateway")
         assert await path.talk(post(b"one")) == [(200, b"one")]
+
+    run(tmp_path, test)
+
+
+def test_a_gateway_whose_queue_is_full_is_waited_for(tmp_path: Path) -> None:
+    async def test(path: Trial) -> None:
+        (tmp_path / "gateway").unlink()
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as filler:
+            listener.bind(str(tmp_path / "gateway"))
+            listener.listen(0)
+            filler.connect(listener.getsockname())
+            asked = asyncio.ensure_future(path.talk(post(b"one")))
+            await asyncio.sleep(0.1)
+            assert not asked.done()
+            server = await asyncio.start_unix_server(path.gateway.serve, sock=listener)
+            assert await asked == [(200, b"one")]
+            server.close()
 
     run(tmp_path, test)
 
