@@ -1,17 +1,14 @@
 """Server-sent events, parsed incrementally (WHATWG HTML, Section 9.2.6)."""
 
-import re
-from dataclasses import dataclass
+import msgspec
 
 # An upstream cannot make us keep more than this for one event that never ends.
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """A dispatched event: its data, its type and the last event identifier."""
 
     data: str
@@ -52,9 +49,9 @@ class EventParser:
         if not data:
             return []
         self._after_return = data.endswith(b"\r")
-        first, *lines = _LINE_END.split(data)
-        lines = [self._partial + first, *lines]
-        self._partial = lines.pop()
+        lines = data.splitlines()  # of octets: at CRLF, LF and CR, and nowhere else
+        lines[0] = self._partial + lines[0]
+        self._partial = b"" if data.endswith((b"\n", b"\r")) else lines.pop()
         if self._at_start and lines:
             self._at_start = False
             lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
