@@ -39,6 +39,16 @@ class Closable(Protocol):
         """Let go."""
 
 
+@runtime_checkable
+class Collectable(Protocol):
+    """An iterator that can be asked for what is there; once it `is_ending`, it must be awaited."""
+
+    is_ending: bool
+
+    def collect(self) -> bytes:
+        """Return what is there, be it nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What all answers have in common to whoever watches them."""
@@ -62,7 +72,7 @@ class Pacer:
         source = asyncio.create_task(stream.fill(exchange, self._report))
         try:
             while not stream.is_final:
-                yield await self._ticker.next(stream.seal)
+                yield await self._ticker.next(stream.seal, stream.collect)
                 stream.make_room()
                 if source.done():
                     source.result()  # a fault in it must not go on as padding without end
@@ -74,13 +84,23 @@ class Pacer:
 class _Stream:
     """One answer on its way: filled as it comes about, emptied by the ticks."""
 
-    __slots__ = ("_room", "_sealer", "_shaper", "_threshold", "is_final")
+    __slots__ = (
+        "_collected",
+        "_failure",
+        "_room",
+        "_sealer",
+        "_shaper",
+        "_threshold",
+        "is_final",
+    )
 
     def __init__(self, shape: Shape, sealer: ResponseSealer) -> None:
         self._shaper = AnswerShaper(shape.chunk_bytes, shape.series)
         self._sealer = sealer
         self._threshold = WAITING_CHUNKS * shape.chunk_bytes
         self._room: asyncio.Future[None] | None = None  # while the source has to wait
+        self._collected: Collectable | None = None  # while the ticks ask the source
+        self._failure: Exception | None = None  # of the source when it was asked
         self.is_final = False
 
     def seal(self) -> bytes:
@@ -91,11 +111,36 @@ class _Stream:
         self.is_final = True
         return self._sealer.finish(piece)
 
+    def collect(self) -> None:
+        """Take what the source has, unless enough is waiting."""
+        if self._collected is None or self._shaper.waiting > self._threshold:
+            return
+        try:
+            if piece := self._collected.collect():
+                self._shaper.content(piece)
+            if self._collected.is_ending:
+                self._collected = None
+        except Exception as failure:
+            self._collected, self._failure = None, failure
+
     def make_room(self) -> None:
-        """Let the source go on if enough has been sent."""
-        if self._room is not None and self._shaper.waiting <= self._threshold:
-            self._room.set_result(None)
-            self._room = None
+        """Let the source go on if enough has been sent, and the rest of it must be awaited.
+
+        Called when the chunks of a tick are on their way, which nothing may delay.
+        """
+        if self._room is None or self._collected is not None:
+            return
+        if self._shaper.waiting > self._threshold:
+            return
+        room, self._room = self._room, None
+        if self._failure is None:
+            room.set_result(None)
+        else:
+            room.set_exception(self._failure)
+
+    async def _pause(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+        await self._room
 
     async def fill(self, exchange: ChunkedExchange, report: Report) -> None:
         """Take the answer as it comes about, and its end."""
@@ -108,11 +153,14 @@ class _Stream:
     async def _fill_with_events(self, answer: StreamedResponse, report: Report) -> None:
         self._shaper.head(answer.status, answer.headers)
         try:
+            if isinstance(answer.content, Collectable):
+                # Waking this task for what comes would cost 20 µs an event more.
+                self._collected = answer.content
+                await self._pause()
             async for piece in answer.content:
                 self._shaper.content(piece)
                 if self._shaper.waiting > self._threshold:
-                    self._room = asyncio.get_running_loop().create_future()
-                    await self._room
+                    await self._pause()
         except Exception as failure:
             report(failure)
             self._shaper.content(BROKEN_OFF)

@@ -444,6 +444,127 @@ def test_reset_is_a_read_error() -> None:
     asyncio.run(scenario())
 
 
+def test_asking_takes_what_waits_in_the_kernel() -> None:
+    async def task(stream: SocketStream, theirs: socket.socket) -> None:
+        theirs.send(b"read before")
+        await asyncio.sleep(0.01)
+        assert stream.ask() == b"read before"
+        assert stream.ask() is None
+        theirs.send(b"abc" * READ_AHEAD)
+        await asyncio.sleep(0.01)
+        assert not stream._buffer  # the event loop looks away
+        taken = [stream.ask() for _ in range(4)]
+        assert [len(piece or b"") for piece in taken] == [READ_AHEAD] * 3 + [0]
+        assert b"".join(filter(None, taken)) == b"abc" * READ_AHEAD
+        theirs.close()
+        assert stream.ask() == stream.ask() == b""
+        assert await stream.read(5) == b""
+
+    asyncio.run(pair(task))
+
+
+def test_who_has_asked_can_wait_again() -> None:
+    async def task(stream: SocketStream, theirs: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for wait in (lambda: stream.read(100), stream.arrival):
+            assert stream.ask() is None
+            loop.call_later(0.01, theirs.send, b"later")
+            assert await wait() in (b"later", None)
+        assert stream.take_arrived() == b"later"
+        assert stream.take_arrived() is None
+
+    asyncio.run(pair(task))
+
+
+def test_asking_meets_a_reset() -> None:
+    async def task(stream: SocketStream, theirs: socket.socket) -> None:
+        await stream.write(b"nobody reads this")
+        assert stream.ask() is None
+        stream._flush()
+        theirs.close()  # with something unread: a reset
+        for _ in range(2):
+            with pytest.raises(httpcore.ReadError):
+                stream.ask()
+
+    asyncio.run(pair(task))
+
+
+def test_asking_through_tls_takes_all_of_a_burst(tmp_path: Path) -> None:
+    """More than is read ahead: what stops the reading must not stop it for good."""
+    size = 10 * READ_AHEAD
+
+    async def burst(exchange: Exchange) -> None:
+        await exchange.head(200, "Content-Type: application/json", f"Content-Length: {size}")
+        await exchange.send(b"x" * size)
+
+    async def scenario() -> None:
+        authority = Authority(tmp_path)
+        async with (
+            StandInUpstream(burst, tls=authority.server(NAME)) as upstream,
+            asyncio.timeout(DEADLINE),
+        ):
+            target = upstream_at(upstream.address, host_name=NAME, ca_file=str(authority.file))
+            connections = UpstreamConnections(target)
+            answer = await connections.post("/chat/completions", b"{}", JSON_TYPE)
+            taken = 0
+            while (piece := answer.take()) is not None:
+                taken += len(piece)
+                await asyncio.sleep(0)
+            assert taken == size
+            await answer.close()
+            connections.close()
+
+    asyncio.run(scenario())
+
+
+async def haltingly(exchange: Exchange) -> None:
+    """Answer with the body some time after the head."""
+    body = b'{"choices":[]}'
+    await exchange.head(200, "Content-Type: application/json", f"Content-Length: {len(body)}")
+    await asyncio.sleep(0.02)
+    await exchange.send(body)
+
+
+async def asked(connections: UpstreamConnections) -> bytes:
+    """Return the body of an answer that was asked for until it was whole."""
+    answer = await connections.post("/chat/completions", b"{}", JSON_TYPE)
+    body = b""
+    while (piece := answer.take()) is not None:
+        body += piece
+        await asyncio.sleep(0)
+    await answer.close()
+    return body
+
+
+def test_connection_is_kept_after_it_was_asked() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream(haltingly) as upstream, asyncio.timeout(DEADLINE):
+            connections = UpstreamConnections(upstream_at(upstream.address))
+            for _ in range(3):
+                assert await asked(connections) == b'{"choices":[]}'
+            assert (upstream.connections, len(upstream.requests)) == (1, 3)
+            connections.close()
+
+    asyncio.run(scenario())
+
+
+def test_end_of_a_kept_connection_is_noticed_after_it_was_asked() -> None:
+    async def closing(exchange: Exchange) -> None:
+        await haltingly(exchange)
+        await asyncio.sleep(0.1)
+        exchange.writer.close()
+
+    async def scenario() -> None:
+        async with StandInUpstream(closing) as upstream, asyncio.timeout(DEADLINE):
+            connections = UpstreamConnections(upstream_at(upstream.address))
+            assert await asked(connections)
+            (link,) = connections._idle
+            await link.stream._readable.wait()
+            assert link.stream.take_arrived() == b""
+
+    asyncio.run(scenario())
+
+
 def test_large_answer_in_small_pieces_is_read_whole() -> None:
     async def scenario() -> None:
         text = json.dumps({"choices": "x" * 1_000_000}).encode()

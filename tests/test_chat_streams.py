@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,63 @@ def test_recorded_stream_in_random_splits(sample: dict[str, Any], end: str) -> N
     assert all(item["model"] == "m" for item in objects)
 
 
+async def awaited(content: EventStream) -> bytes:
+    return await anext(content)
+
+
+async def collected(content: EventStream) -> bytes:
+    while not (text := content.collect()):
+        await asyncio.sleep(0)
+    return text
+
+
+def collect(behaviour: Behaviour, asked: Request | None = None, **changes: Any) -> bytes:
+    """Return the same as `read`, asked for now and then until it is ending."""
+
+    async def scenario() -> bytes:
+        async with StandInUpstream(behaviour) as upstream, asyncio.timeout(DEADLINE):
+            service = service_for(upstream, **changes)
+            content = await open_stream(service, asked or request())
+            text = b""
+            while not content.is_ending:
+                text += content.collect()
+                await asyncio.sleep(0.001)
+            text += b"".join([piece async for piece in content])
+            service.close()
+        return text
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sample", RECORDED, ids=lambda sample: sample["id"])
+def test_stream_that_is_collected_is_the_same(sample: dict[str, Any]) -> None:
+    pieces = random_pieces(sample["sse_text"].encode(), random.Random(sample["id"]))
+    asked = request(stream_options={"include_usage": True})
+    collected = complete(collect(streaming(pieces), asked))
+    check_signature(asked, collected)
+    awaited = complete(read(streaming(pieces), asked))
+    assert [item["choices"] for item in collected] == [item["choices"] for item in awaited]
+
+
+def test_events_that_have_come_are_collected_together() -> None:
+    async def scenario() -> None:
+        one_piece = b"".join(stream_of(["a", "b", "c"]))
+        async with StandInUpstream(streaming([one_piece])) as upstream, asyncio.timeout(DEADLINE):
+            service = service_for(upstream)
+            content = await open_stream(service, request())
+            deltas = [
+                json.loads(data)["choices"][0]["delta"]
+                for data in data_of(await collected(content))
+            ]
+            assert deltas[1:] == [{"content": "a"}, {"content": "b"}, {"content": "c"}]
+            assert content.is_ending
+            assert data_of(await anext(content))[-1] == "[DONE]"
+            await content.aclose()
+            service.close()
+
+    asyncio.run(scenario())
+
+
 def test_recorded_stream_through_a_connection_that_is_kept() -> None:
     async def scenario() -> None:
         data = RECORDED[0]["sse_text"].encode()
@@ -235,12 +292,12 @@ def test_repeated_identifiers_of_a_tool_call_are_sent_once() -> None:
     check_signature(request(), objects)
 
 
-def test_reasoning_and_comments_leave_no_events() -> None:
+def test_reasoning_comments_and_errors_that_are_none_leave_no_events() -> None:
     events = [
         b": ping\n\n",
         event(chunk_of({"role": "assistant", "content": ""})),
         event(chunk_of({"reasoning_content": "Let me think."})),
-        event(chunk_of({"content": "a"}, "stop")),
+        event(chunk_of({"content": "a"}, "stop", error=None)),
         DONE,
     ]
     text = read(streaming(events))
@@ -302,6 +359,15 @@ def test_failure_in_mid_stream_is_an_error_event_without_done(case: str) -> None
     assert b"org-operator" not in text
 
 
+@pytest.mark.parametrize("case", MALFORMED)
+def test_failure_is_the_same_to_who_collects(case: str) -> None:
+    behaviour, code = MALFORMED[case]
+    objects, error = failed(collect(behaviour, request(n=2)))
+    assert error["code"] == code
+    awaited, _ = failed(read(behaviour, request(n=2)))
+    assert [item["choices"] for item in objects] == [item["choices"] for item in awaited]
+
+
 def test_what_came_before_a_failure_is_passed_on() -> None:
     one_piece = b"".join([*WORDS[:3], b"data: Hello\n\n"])
     objects, _ = failed(read(streaming([one_piece])))
@@ -314,9 +380,10 @@ def test_stream_that_stops_is_slow() -> None:
         await exchange.chunk(WORDS[1])
         await exchange.wait_gone()
 
-    objects, error = failed(read(stop, total_seconds=0.2))
-    assert assemble(objects)[0]["content"] == "a"
-    assert error["code"] == "upstream_timeout"
+    for way in (read, collect):
+        objects, error = failed(way(stop, total_seconds=0.2))
+        assert assemble(objects)[0]["content"] == "a"
+        assert error["code"] == "upstream_timeout"
 
 
 def test_answer_without_limit_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,7 +469,10 @@ def test_cancelled_reader_closes_the_upstream_connection() -> None:
     asyncio.run(scenario())
 
 
-def test_slow_readers_slow_their_upstream(tmp_path: Path) -> None:
+@pytest.mark.parametrize("take", [awaited, collected])
+def test_slow_readers_slow_their_upstream(
+    take: Callable[[EventStream], Awaitable[bytes]], tmp_path: Path
+) -> None:
     """Two hundred readers take one event and pause: the upstream must stall, not fill memory."""
     readers = 200
     sent: list[int] = []
@@ -422,14 +492,14 @@ def test_slow_readers_slow_their_upstream(tmp_path: Path) -> None:
             service = service_for(upstream)
             streams = [await open_stream(service, request()) for _ in range(readers)]
             for content in streams:
-                await anext(content)
+                await take(content)
             before = -1
             while sum(sent) != before:
                 before = sum(sent)
                 await asyncio.sleep(0.2)
             # What is under way is in the kernel's buffers and in two reads of ours.
             assert max(sent) < 1024 * 1024
-            taken = [await anext(content) for content in streams[:5] for _ in range(200)]
+            taken = [await take(content) for content in streams[:5] for _ in range(200)]
             assert all(piece.startswith(b"data: ") for piece in taken)
             await until(lambda: sum(sent) > before)
             for content in streams:

@@ -87,6 +87,44 @@ class Source:
         return StreamedResponse(200, EVENTS, self)
 
 
+@dataclass(slots=True)
+class Gathering:
+    """A source that is asked: it has `rate` pieces at a time, and the last one is awaited."""
+
+    pieces: list[bytes]
+    rate: int = 2
+    failure: Exception | None = None
+    is_ending: bool = False
+    asked: int = 0
+    taken: int = 0
+    closed: bool = False
+
+    def collect(self) -> bytes:
+        assert not self.is_ending
+        self.asked += 1
+        if self.failure is not None and self.taken:
+            raise self.failure
+        begin, self.taken = self.taken, min(self.taken + self.rate, len(self.pieces) - 1)
+        self.is_ending = self.taken == len(self.pieces) - 1
+        return b"".join(self.pieces[begin : self.taken])
+
+    def __aiter__(self) -> "Gathering":
+        return self
+
+    async def __anext__(self) -> bytes:
+        assert self.is_ending
+        if self.taken == len(self.pieces):
+            raise StopAsyncIteration
+        self.taken = len(self.pieces)
+        return self.pieces[-1]
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+    async def respond(self) -> Answer:
+        return StreamedResponse(200, EVENTS, self)
+
+
 def open_exchange(
     pacer: AnyPacer, respond: Respond, report: Callable[[Exception], None] = lambda _: None
 ) -> tuple[AsyncIterator[bytes], ResponseOpener]:
@@ -182,7 +220,11 @@ CASES = {
     "burst": Source(events(200)).respond,
     "thinking": Source(events(1), 0.15).respond,
     "failing": Source(events(3), 0.01, RuntimeError("broken")).respond,
+    "gathering": Gathering(events(20)).respond,
+    "gathered burst": Gathering(events(200), rate=100).respond,
 }
+
+ASKED = ("gathering", "gathered burst")
 
 
 def test_all_outcomes_begin_alike() -> None:
@@ -235,7 +277,9 @@ def test_streams_tick_together_whatever_they_say(monkeypatch: pytest.MonkeyPatch
     async def scenario() -> None:
         paced = pacer()
         sources = Source(events(20), 0.005), Source(events(200)), Source(events(1), 0.15)
-        responds = [refuse, refuse_late, fail, say_much, *(source.respond for source in sources)]
+        asked = Gathering(events(20)), Gathering(events(200), rate=100)
+        responds = [refuse, refuse_late, fail, say_much]
+        responds += [source.respond for source in (*sources, *asked)]
         streams = (ticks_of(paced, each, 0.003 * place) for place, each in enumerate(responds))
         for ticks in await asyncio.gather(*streams):
             assert ticks == list(range(ticks[0], ticks[0] + len(ticks)))
@@ -244,6 +288,85 @@ def test_streams_tick_together_whatever_they_say(monkeypatch: pytest.MonkeyPatch
     counts = [due / SHAPE.tick_seconds for due in dues]
     assert counts == pytest.approx([round(count) for count in counts], rel=0, abs=1e-3)
     assert counts == sorted(set(counts))
+
+
+def test_a_source_that_can_be_asked_is_asked_at_the_ticks() -> None:
+    source = Gathering(events(40))
+    seen = answer(source.respond)
+    assert seen.data == [event[6:-2] for event in source.pieces]
+    assert source.closed
+    assert source.asked == 20
+    assert len(seen.sizes) > source.asked
+    assert_shaped(seen)
+
+
+def test_nothing_that_was_asked_waits_for_another_tick() -> None:
+    async def scenario() -> None:
+        source = Gathering(events(40))
+        chunks, opener = open_exchange(pacer(), source.respond)
+        decoder = ResponseDecoder()
+        content = b""
+        for _ in range(10):
+            for piece in opener.feed(await anext(chunks)):
+                content += b"".join(e for e in decoder.feed(piece) if isinstance(e, bytes))
+            assert content.count(b"data: ") == source.taken
+        await close(chunks)
+        assert source.closed
+
+    run(scenario)
+
+
+def test_a_source_that_fails_when_asked_ends_with_an_error_event() -> None:
+    reports: list[Exception] = []
+    source = Gathering(events(9), failure=RuntimeError("broken"))
+    seen = answer(source.respond, reports)
+    assert seen.data[:2] == [b"0" * 40, b"1" * 40]
+    assert json.loads(seen.data[2])["error"]["type"] == "server_error"
+    assert reports == [source.failure]
+    assert source.closed
+    assert_shaped(seen)
+
+
+def test_an_end_is_seen_to_when_all_chunks_of_the_tick_are_out() -> None:
+    """It may take a signature: the chunks of other streams must not be late because of it."""
+    order: list[str] = []
+
+    class Ending(Gathering):
+        def collect(self) -> bytes:
+            order.append("asked")
+            return super().collect()
+
+        async def __anext__(self) -> bytes:
+            order.append("awaited")
+            return await super().__anext__()
+
+    async def note(name: str, chunks: AsyncIterator[bytes]) -> None:
+        async for _ in chunks:
+            order.append(name)
+
+    async def scenario() -> None:
+        paced = pacer()
+        ending, _ = open_exchange(paced, Ending(events(2)).respond)
+        other, _ = open_exchange(paced, Source(events(5), 0.01).respond)
+        await asyncio.gather(note("ending", ending), note("other", other))
+
+    run(scenario)
+    asked = order.index("asked")
+    assert order[asked : asked + 4] == ["asked", "ending", "other", "awaited"]
+
+
+def test_a_source_is_not_asked_while_enough_waits() -> None:
+    async def scenario() -> None:
+        source = Gathering(events(100_000), rate=100)
+        chunks, opener = open_exchange(pacer(), source.respond)
+        for ticks in range(1, 30):
+            opener.feed(await anext(chunks))
+            size = len(source.pieces[0])
+            burst = source.rate * (size + 3)
+            assert source.taken * size <= (WAITING_CHUNKS + ticks) * SHAPE.chunk_bytes + burst
+        await close(chunks)
+
+    run(scenario)
 
 
 def test_thinking_looks_like_nothing_else() -> None:
@@ -393,7 +516,7 @@ def test_many_streams_keep_apart() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "failing"])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in {"failing", *ASKED}])
 def test_without_padding_everything_arrives_as_it_comes(name: str) -> None:
     sources = {
         "stream": Source(events(20)),

@@ -160,10 +160,67 @@ def test_who_has_gone_costs_nothing() -> None:
         staying = asyncio.ensure_future(clock.next(lambda: b"stays"))
         await asyncio.sleep(0)
 
-        leaving = asyncio.ensure_future(clock.next(prepare))
+        leaving = asyncio.ensure_future(clock.next(prepare, lambda: prepared.append(2)))
         await asyncio.sleep(0)
         leaving.cancel()
         assert await staying == b"stays"
         assert not prepared
 
     run(scenario)
+
+
+def test_all_is_collected_before_anything_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticker, "MORE_SECONDS", DEADLINE)
+
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+        order: list[str] = []
+
+        def prepare() -> bytes:
+            order.append("prepared")
+            return b""
+
+        async def stream() -> None:
+            for _ in range(3):
+                await clock.next(prepare, lambda: order.append("collected"))
+
+        await asyncio.gather(*(stream() for _ in range(4)))
+        assert order == (["collected"] * 4 + ["prepared"] * 4) * 3
+
+    run(scenario)
+
+
+def test_a_burst_delays_no_chunk() -> None:
+    """Whom a tick does not reach in time, the next one asks first; each has its chunk at each."""
+    streams, ticks = 9, 12
+    collected: list[list[int]] = []
+    prepared: list[int] = []
+
+    async def scenario() -> None:
+        clock = Ticker(TICK)
+
+        async def stream(number: int) -> None:
+            def collect() -> None:
+                collected[-1].append(number)
+                time.sleep(2 * ticker.MORE_SECONDS)
+
+            def prepare() -> bytes:
+                prepared.append(number)
+                if number == streams - 1:
+                    collected.append([])
+                return b""
+
+            for _ in range(ticks):
+                await clock.next(prepare, collect)
+
+        collected.append([])
+        await asyncio.gather(*(stream(number) for number in range(streams)))
+
+    run(scenario)
+    assert prepared == list(range(streams)) * ticks
+    assert len(collected[0]) <= 1
+    first = 0
+    for asked in collected:
+        assert asked == [(first + place) % streams for place in range(len(asked))]
+        first = (first + len(asked)) % streams if len(asked) < streams else 0
+    assert sum(map(len, collected)) > 2 * ticks  # the time that is usual grows meanwhile

@@ -1,8 +1,10 @@
 """Connections to upstreams over Unix sockets, TCP and vsock, as httpcore's network streams."""
 
 import asyncio
+import os
 import select
 import ssl
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from socket import AF_UNIX, AF_VSOCK, SO_RCVBUF, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
@@ -41,6 +43,8 @@ class SocketStream(asyncio.BufferedProtocol, httpcore.AsyncNetworkStream):
     def __init__(self) -> None:
         self.handed_over = 0
         self._transport: asyncio.Transport | None = None
+        self._socket: TransportSocket
+        self._encrypted = False
         self._buffer = bytearray()
         self._unsent = bytearray()
         self._ended = False
@@ -56,7 +60,9 @@ class SocketStream(asyncio.BufferedProtocol, httpcore.AsyncNetworkStream):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("not a stream transport")
         self._transport = transport
-        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVBUF, KERNEL_BYTES)
+        self._socket = transport.get_extra_info("socket")
+        self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, KERNEL_BYTES)
+        self._encrypted = transport.get_extra_info("ssl_object") is not None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read into."""
@@ -110,16 +116,62 @@ class SocketStream(asyncio.BufferedProtocol, httpcore.AsyncNetworkStream):
         try:
             if not self._readable.is_set():
                 async with asyncio.timeout(timeout):
-                    await self._readable.wait()
+                    await self.arrival()
         except TimeoutError:
             raise httpcore.ReadTimeout from None
+        return self._take(max_bytes)
+
+    def watch(self) -> None:
+        """Let the event loop read what arrives, and notice the end."""
+        self._connected.resume_reading()
+
+    async def arrival(self) -> None:
+        """Return when `take_arrived` has something to say."""
+        self.watch()
+        await self._readable.wait()
+
+    def take_arrived(self) -> bytes | None:
+        """Return what has arrived, nothing (b"") at the end, None if none has; raises ReadError.
+
+        At most READ_AHEAD octets, so that taking them is soon done.
+        """
+        return self._take(READ_AHEAD) if self._readable.is_set() else None
+
+    def ask(self) -> bytes | None:
+        """Return the same as `take_arrived`, from the kernel: the event loop looks away.
+
+        It is not woken for what arrives, 10 µs an event, until `read`, `arrival` or `watch`.
+        """
+        if self._encrypted:
+            return self._ask_tls()
+        self._connected.pause_reading()
+        if self._readable.is_set():
+            return self.take_arrived()
+        try:
+            size = os.readv(self._socket.fileno(), (_arriving,))
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._end(error)
+            raise httpcore.ReadError from None
+        if not size:
+            self._end(None)
+        return bytes(_arriving[:size])
+
+    def _ask_tls(self) -> bytes | None:
+        """Do without the kernel: what comes from there means something to asyncio alone."""
+        data = self.take_arrived()
+        if not self._readable.is_set():
+            self.watch()
+        return data
+
+    def _take(self, max_bytes: int) -> bytes:
         if not self._buffer and self._error is not None:
             raise httpcore.ReadError
         data = bytes(self._buffer[:max_bytes])
         del self._buffer[:max_bytes]
         if not self._buffer and not self._ended:
             self._readable.clear()
-            self._connected.resume_reading()
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -163,7 +215,7 @@ class SocketStream(asyncio.BufferedProtocol, httpcore.AsyncNetworkStream):
     def _has_input(self) -> bool:
         """Ask the operating system, which knows of a close before the event loop does."""
         poll = select.poll()
-        poll.register(self._connected.get_extra_info("socket"), select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
 

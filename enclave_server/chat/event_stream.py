@@ -23,6 +23,7 @@ class EventStream(AsyncIterator[bytes]):
         self._parser = EventParser()
         self._complete = False
         self._ended = False
+        self.is_ending = False
 
     async def __anext__(self) -> bytes:
         """Return one or more whole events; raises StopAsyncIteration after the last."""
@@ -36,6 +37,20 @@ class EventStream(AsyncIterator[bytes]):
         except BaseException:
             await self.aclose()
             raise
+
+    def collect(self) -> bytes:
+        """Return whole events out of what has arrived, be it nothing, without waiting.
+
+        Once `is_ending`, the rest must be awaited.
+        """
+        try:
+            piece = self._answer.take()
+        except UpstreamError as error:
+            return self._fail(error)
+        if piece:
+            return self._recode(piece)
+        self.is_ending = piece is None
+        return b""
 
     async def aclose(self) -> None:
         """Stop: an upstream that has not finished sees its connection close."""
@@ -62,10 +77,11 @@ class EventStream(AsyncIterator[bytes]):
             text += self._fail(error)
         except EventTooLarge:
             text += self._fail(UpstreamError(Failure.BROKEN))
+        self.is_ending = self._recoder.done or self._ended
         return bytes(text)
 
     def _fail(self, error: UpstreamError) -> bytes:
-        self._ended = True
+        self._ended = self.is_ending = True
         return error_event(error)
 
     async def _end(self) -> None:

@@ -1,10 +1,11 @@
 """Requests to upstreams over HTTP/1.1 (httpcore), with deadlines, and connections that are kept."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import h11
 import httpcore
 
 from enclave_server.chat.answers import MAX_ANSWER_BYTES
@@ -22,6 +23,9 @@ RETRY_AFTER_SECONDS = 0.25
 
 # Every connection here leads to one upstream, so that httpcore need not tell them apart by name.
 ORIGIN = httpcore.Origin(b"http", b"upstream", 80)
+
+# Octets of a connection: None if none has arrived, no octets at its end.
+Arrived = Callable[[], bytes | None]
 
 JSON_TYPE = b"application/json"
 EVENT_STREAM_TYPE = b"text/event-stream"
@@ -63,8 +67,10 @@ class UpstreamAnswer:
         end: float,
     ) -> None:
         self._connections, self._link, self._response = connections, link, response
-        self._pieces = _pieces(response)
-        self._closed = self._expired = False
+        # httpcore hands on the events of its parser one by one, each to a task that it wakes.
+        # Asked here, it gives all there are at once.
+        self._parser = link.http._h11_state
+        self._waiting = self._whole = self._closed = self._expired = False
         # One timer for the whole answer: one for each piece costs more than reading the piece.
         self._timer = asyncio.get_running_loop().call_at(end, self._expire)
 
@@ -84,13 +90,45 @@ class UpstreamAnswer:
 
     async def next_piece(self) -> bytes | None:
         """Return what arrives next of the body, or None at its end; raises UpstreamError."""
+        stream = self._link.stream
+        while (piece := self._take(stream.take_arrived)) == b"":
+            await stream.arrival()
+        return piece
+
+    def take(self) -> bytes | None:
+        """Return what has arrived of the body, be it nothing; None at its end.
+
+        Raises UpstreamError.
+        """
+        return self._take(self._link.stream.ask)
+
+    def _take(self, arrived: Arrived) -> bytes | None:
         try:
-            piece = await anext(self._pieces, None)
-        except (httpcore.ProtocolError, httpcore.NetworkError):
+            piece = None if self._whole else self._parsed(arrived)
+        except (h11.RemoteProtocolError, httpcore.ReadError):
             raise UpstreamError(Failure.SLOW if self._expired else Failure.BROKEN) from None
         if piece is None and self._expired:  # an answer that ends with its connection
             raise UpstreamError(Failure.SLOW)
         return piece
+
+    def _parsed(self, arrived: Arrived) -> bytes | None:
+        if self._waiting:
+            if (data := arrived()) is None:
+                return b""
+            self._parser.receive_data(data)
+        pieces = []
+        try:
+            while type(event := self._parser.next_event()) is h11.Data:
+                pieces.append(event.data)
+            self._waiting = event is h11.NEED_DATA
+            self._whole = not self._waiting
+        except h11.RemoteProtocolError:
+            self._waiting = False  # once broken, it fails again when asked again
+            if not pieces:
+                raise
+        if self._whole and not pieces:
+            return None
+        return b"".join(pieces)
 
     def _expire(self) -> None:
         """Give up: whoever reads sees the connection end."""
@@ -107,12 +145,6 @@ class UpstreamAnswer:
             await self._response.aclose()
         finally:
             self._connections.release(self._link)
-
-
-def _pieces(response: httpcore.Response) -> AsyncIterator[bytes]:
-    if not isinstance(response.stream, AsyncIterable):
-        raise TypeError("not an asynchronous response")
-    return aiter(response.stream)
 
 
 class UpstreamConnections:
@@ -149,6 +181,7 @@ class UpstreamConnections:
         """Take back a connection after its exchange."""
         self._in_use -= 1
         if link.is_clean() and len(self._idle) < self.upstream.idle_connections:
+            link.stream.watch()
             self._idle.append(link)
         else:
             link.stream.close()
