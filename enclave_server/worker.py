@@ -17,6 +17,7 @@ from enclave_server.admission import Admission
 from enclave_server.attester import Attester
 from enclave_server.chat.models import ModelTable, ProvisionedKeys
 from enclave_server.chat.service import ChatService
+from enclave_server.chat.upstream import warm_up
 from enclave_server.config import Config, StreamTable
 from enclave_server.keys import KeySet, decode_snapshot
 from enclave_server.log import Log
@@ -116,6 +117,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     )
     server = _make_server(inheritance, state, dispatch, log)
     ending = _listen_to_parent(state, inheritance.signing_key, channel)
+    await warm_up()
     # What is there by now stays. The garbage collector need not walk through it again and again:
     # 2 to 4 microseconds less for a request, and no pause of 20 milliseconds now and then.
     gc.collect()

@@ -6,6 +6,7 @@ import errno
 import json
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -561,6 +562,38 @@ def test_end_of_a_kept_connection_is_noticed_after_it_was_asked() -> None:
             (link,) = connections._idle
             await link.stream._readable.wait()
             assert link.stream.take_arrived() == b""
+
+    asyncio.run(scenario())
+
+
+WARM = """
+import asyncio, sys
+from enclave_server.chat.upstream import UpstreamConnections, JSON_TYPE, warm_up
+from enclave_server.chat.models import Upstream
+from enclave_server.addresses import parse_address
+
+async def main():
+    await warm_up()
+    known = set(sys.modules)
+    connections = UpstreamConnections(Upstream("u", parse_address(sys.argv[1])))
+    answer = await connections.post("/chat/completions", b"{}", JSON_TYPE)
+    await answer.read()
+    await answer.close()
+    print(*(set(sys.modules) - known))
+
+asyncio.run(main())
+"""
+
+
+def test_first_question_loads_nothing_once_warmed_up() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream, asyncio.timeout(DEADLINE):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", WARM, upstream.address, stdout=asyncio.subprocess.PIPE
+            )
+            loaded, _ = await process.communicate()
+            assert process.returncode == 0
+            assert loaded.split() == []
 
     asyncio.run(scenario())
 

@@ -242,6 +242,15 @@ class UpstreamConnections:
             raise UpstreamError(Failure.ABSENT) from None
 
 
+async def warm_up() -> None:
+    """Ask nobody something: what httpcore loads with its first request takes 15 ms.
+
+    By so much would the first question be late, and whatever a worker has to send meanwhile.
+    """
+    nobody = httpcore.AsyncMockStream([b"HTTP/1.1 204 No Content\r\n\r\n"])
+    await httpcore.AsyncHTTP11Connection(ORIGIN, nobody).request("GET", "http://upstream/")
+
+
 async def _accepted(
     answer: UpstreamAnswer, response: httpcore.Response, accept: bytes
 ) -> UpstreamAnswer:
