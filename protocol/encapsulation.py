@@ -158,10 +158,10 @@ def response_cipher(
 ) -> tuple[Cipher, bytes]:
     """Return the cipher of a response and its nonce (RFC 9458, Section 4.4)."""
     aead = context.aead
-    secret = context.export(label, response_nonce_size(aead))
-    prk = hpke.extract(context.enc + response_nonce, secret)
-    key = hpke.expand(prk, b"key", aead.key_size)
-    return hpke.new_cipher(aead, key), hpke.expand(prk, b"nonce", aead.nonce_size)
+    secret = context.export(label, len(response_nonce))
+    mac = hpke.keyed(hpke.extract(context.enc + response_nonce, secret))
+    key = hpke.expand_keyed(mac, b"key", aead.key_size)
+    return hpke.new_cipher(aead, key), hpke.expand_keyed(mac, b"nonce", hpke.NONCE_SIZE)
 
 
 def _new_acceptor(key: GatewayKey, header: bytes, info: bytes) -> hpke.Acceptor:

@@ -5,7 +5,6 @@ the same primitives. So the two ends are two implementations, which the tests ho
 """
 
 import enum
-import hmac
 import struct
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,8 +12,10 @@ from typing import Protocol
 
 import pyhpke
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from protocol.errors import KeyRejected
 
@@ -32,6 +33,8 @@ NONCE_SIZE = 12
 
 _BASE_MODE = b"\0"
 _KEM_LABEL = b"HPKE-v1KEM\0\x20"
+_SHA256 = hashes.SHA256()
+_UNSALTED = HMAC(b"", _SHA256)
 
 
 class Kem(enum.IntEnum):
@@ -142,7 +145,15 @@ class Acceptor:
     a message. Another 15 come from not using pyhpke for it.
     """
 
-    __slots__ = ("_aead", "_exporter_info", "_key_info", "_label", "_nonce_info", "_private_key")
+    __slots__ = (
+        "_aead",
+        "_exporter_info",
+        "_key_info",
+        "_key_size",
+        "_label",
+        "_nonce_info",
+        "_private_key",
+    )
 
     def __init__(self, private_key: PrivateKey, kdf: Kdf, aead: Aead, info: bytes) -> None:
         label = b"HPKE-v1HPKE" + struct.pack("!HHH", Kem.X25519_HKDF_SHA256, kdf, aead)
@@ -153,6 +164,7 @@ class Acceptor:
         self._private_key = private_key
         self._aead = aead
         self._label = label
+        self._key_size = aead.key_size
         self._key_info = _info(label, b"key", context, aead.key_size)
         self._nonce_info = _info(label, b"base_nonce", context, NONCE_SIZE)
         self._exporter_info = _info(label, b"exp", context, HASH_SIZE)
@@ -160,12 +172,13 @@ class Acceptor:
     def accept(self, enc: bytes) -> Recipient:
         """Return the context that the sender of `enc` made, or raise KeyRejected."""
         secret = extract(_decapsulate(enc, self._private_key), self._label + b"secret")
+        mac = keyed(secret)
         return Recipient(
             enc,
             self._aead,
-            expand(secret, self._key_info, self._aead.key_size),
-            expand(secret, self._nonce_info, NONCE_SIZE),
-            expand(secret, self._exporter_info, HASH_SIZE),
+            expand_keyed(mac, self._key_info, self._key_size),
+            expand_keyed(mac, self._nonce_info, NONCE_SIZE),
+            expand_keyed(mac, self._exporter_info, HASH_SIZE),
             self._label,
         )
 
@@ -208,14 +221,31 @@ def open_with(cipher: Cipher, nonce: bytes, ciphertext: bytes, aad: bytes = b"")
 
 def extract(salt: bytes, secret: bytes) -> bytes:
     """HKDF-Extract with SHA-256 (RFC 5869, Section 2.2)."""
-    return hmac.digest(salt, secret, "sha256")
+    mac = HMAC(salt, _SHA256)
+    mac.update(secret)
+    return mac.finalize()
 
 
 def expand(key: bytes, info: bytes, length: int) -> bytes:
     """HKDF-Expand with SHA-256 for at most one block, 32 bytes (RFC 5869, Section 2.3)."""
-    if not 0 < length <= 32:
+    return expand_keyed(keyed(key), info, length)
+
+
+def keyed(key: bytes) -> HMAC:
+    """Return HMAC-SHA256 under `key`, for several calls of `expand_keyed`.
+
+    A copy of it costs a third of hmac.digest: 4 microseconds less for a request and its answer.
+    """
+    return HMAC(key, _SHA256)
+
+
+def expand_keyed(mac: HMAC, info: bytes, length: int) -> bytes:
+    """Do what `expand` does, under the key of `mac`."""
+    if not 0 < length <= HASH_SIZE:
         raise ValueError(f"length {length} is not one block")
-    return hmac.digest(key, info + b"\x01", "sha256")[:length]
+    mac = mac.copy()
+    mac.update(info + b"\x01")
+    return mac.finalize()[:length]
 
 
 def _decapsulate(enc: bytes, private_key: PrivateKey) -> bytes:
@@ -225,7 +255,9 @@ def _decapsulate(enc: bytes, private_key: PrivateKey) -> bytes:
         dh = private_key.exchange(X25519PublicKey.from_public_bytes(enc))
     except ValueError:
         raise KeyRejected("encapsulated key") from None
-    prk = extract(b"", _KEM_LABEL + b"eae_prk" + dh)
+    mac = _UNSALTED.copy()  # HKDF-Extract without a salt
+    mac.update(_KEM_LABEL + b"eae_prk" + dh)
+    prk = mac.finalize()
     context = enc + private_key.public_key
     return expand(prk, _info(_KEM_LABEL, b"shared_secret", context, HASH_SIZE), HASH_SIZE)
 
