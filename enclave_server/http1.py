@@ -201,6 +201,8 @@ class RequestReader:
 
     def _read_head(self) -> Head | None:
         buffer = self._buffer
+        if not buffer:
+            return None
         # RFC 9112, Section 2.2: one empty line before the request line SHOULD be ignored.
         if not self._line_skipped and buffer.startswith(b"\r\n"):
             del buffer[:2]

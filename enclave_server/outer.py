@@ -35,13 +35,8 @@ class OuterResponse:
     route: str = "none"
 
 
-# Answers a whole request. Cancelled when the peer goes away.
-Handler = Callable[[OuterRequest], Awaitable[OuterResponse]]
+# Answers a whole request, at once or later. What is awaited is cancelled when the peer goes away.
+Handler = Callable[[OuterRequest], OuterResponse | Awaitable[OuterResponse]]
 
-# Sees a request without its body before the upload; an answer refuses the upload.
-Screen = Callable[[OuterRequest], OuterResponse | None]
-
-
-def admit(request: OuterRequest) -> OuterResponse | None:
-    """Let every request through to the handler."""
-    return None
+# Sees a request without its body, before the upload: what will answer it, or a refusal.
+Router = Callable[[OuterRequest], Handler | OuterResponse]

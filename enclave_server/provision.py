@@ -21,7 +21,7 @@ from enclave_server.config import Config
 from enclave_server.proposal import Proposal, decode_proposal
 from protocol.binary_http import Request, Response
 from protocol.errors import MalformedMessage, SignatureInvalid
-from protocol.gateway import Answer, Delivery, Dispatch
+from protocol.gateway import Answer, Answering, Delivery, Dispatch
 from protocol.provisioning import MAX_CONTENT_BYTES, PATH, Secrets, open_secrets
 
 DECISION_SECONDS = 10.0
@@ -136,12 +136,13 @@ def make_dispatch(
     if gate is None:
         return otherwise  # to which the path is one of those where nothing is
 
-    async def dispatch(request: Request, delivery: Delivery) -> Answer:
-        if request.path != PATH:
-            return await otherwise(request, delivery)
+    async def take(request: Request) -> Answer:
         response = await _answer(lambda: desk.propose(gate.open(request, clock())))
         report(response.status)
         return response
+
+    def dispatch(request: Request, delivery: Delivery) -> Answering:
+        return take(request) if request.path == PATH else otherwise(request, delivery)
 
     return dispatch
 

@@ -6,15 +6,16 @@ What is sealed passes through unread; nothing in an answer's head depends on it.
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
 from enclave_server import problems
 from enclave_server.keys import KeySet
 from enclave_server.nsm import NsmError
-from enclave_server.outer import Handler, Headers, OuterRequest, OuterResponse
+from enclave_server.outer import Headers, OuterRequest, OuterResponse, Router
 from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import Evidence
 from protocol.gateway import ChunkedExchange, Gateway
@@ -25,6 +26,10 @@ CHUNKED_REQUEST = b"message/ohttp-chunked-req"
 CHUNKED_RESPONSE = b"message/ohttp-chunked-res"
 KEYS = b"application/ohttp-keys"
 JSON = b"application/json"
+
+# Looked up once: members of HTTPStatus are properties until Python 3.12.
+_OK = int(HTTPStatus.OK)
+_SEALED_FIELDS = ((b"content-type", RESPONSE),)
 
 # 8 to 64 octets: long enough not to be guessed, and AWS's module takes 512 at most.
 _NONCE = re.compile(rb"nonce=((?:[0-9a-fA-F]{2}){8,64})")
@@ -63,38 +68,38 @@ class Service:
     now: Callable[[], float]
 
 
+Answer = Callable[[Service, OuterRequest], OuterResponse | Awaitable[OuterResponse]]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One resource and method: its name in the log, and what it takes and gives."""
 
     name: str
-    answer: Callable[[Service, OuterRequest], Awaitable[OuterResponse]]
-    media_types: frozenset[bytes] = frozenset()  # of content that must be there
+    answer: Answer | None = None  # whatever the content is
+    by_media_type: Mapping[bytes, Answer] = field(default_factory=dict)  # of content
     query: re.Pattern[bytes] = re.compile(rb"")  # what the whole query must match
 
 
-def make_handler(
+def make_router(
     state: ServingState, gateway: Gateway, pacer: Pacer, now: Callable[[], float] = time.time
-) -> Handler:
-    """Return the handler that answers for `state` and `gateway`."""
+) -> Router:
+    """Return what routes requests to answers for `state` and `gateway`.
+
+    The head alone decides about a refusal, so that nobody uploads for nothing.
+    """
     service = Service(state, gateway, pacer, now)
 
-    async def handle(request: OuterRequest) -> OuterResponse:
+    def route(
+        request: OuterRequest,
+    ) -> partial[OuterResponse | Awaitable[OuterResponse]] | OuterResponse:
         found = _find(request)
-        if isinstance(found, OuterResponse):
-            return found
-        return await found.answer(service, request)
+        return found if isinstance(found, OuterResponse) else partial(found, service)
 
-    return handle
+    return route
 
 
-def screen(request: OuterRequest) -> OuterResponse | None:
-    """Return the refusal that the head alone decides, so that nobody uploads for nothing."""
-    found = _find(request)
-    return found if isinstance(found, OuterResponse) else None
-
-
-def _find(request: OuterRequest) -> Route | OuterResponse:
+def _find(request: OuterRequest) -> Answer | OuterResponse:
     methods = _ROUTES.get(request.path)
     if methods is None:
         return problems.problem(HTTPStatus.NOT_FOUND)
@@ -103,51 +108,60 @@ def _find(request: OuterRequest) -> Route | OuterResponse:
         # RFC 9110, Section 15.5.6: the origin server MUST generate an Allow field.
         allow = ((b"allow", b", ".join(methods)),)
         return problems.problem(HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
-    if route.media_types and not _is_acceptable(request, route):
+    answer = route.answer or route.by_media_type.get(_media_type(request))
+    if answer is None:
         return problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, route=route.name)
     if request.query and route.query.fullmatch(request.query) is None:
         return problems.problem(HTTPStatus.BAD_REQUEST, route=route.name)
-    return route
-
-
-def _is_acceptable(request: OuterRequest, route: Route) -> bool:
-    """Whether the content has one media type that is wanted, and no content coding."""
-    media_type = _media_type(request)
-    return media_type in route.media_types and not request.fields(b"content-encoding")
+    return answer
 
 
 def _media_type(request: OuterRequest) -> bytes:
-    """Return the media type in lower case; ours have no parameters."""
+    """Return the media type of uncoded content in lower case; ours have no parameters."""
     values = request.fields(b"content-type")
-    return values[0].lower() if len(values) == 1 else b""
+    coded = request.fields(b"content-encoding")
+    return values[0].lower() if len(values) == 1 and not coded else b""
 
 
-async def _answer_sealed(service: Service, request: OuterRequest) -> OuterResponse:
-    chunked = _media_type(request) == CHUNKED_REQUEST
-    name = "ohttp_chunked" if chunked else "ohttp"
+def _answer_sealed(
+    service: Service, request: OuterRequest
+) -> OuterResponse | Awaitable[OuterResponse]:
     try:
-        if chunked:
-            return _answer_chunked(service, request, name)
-        body = await service.gateway.answer(request.body)
-    except KeyRejected:
-        return problems.key_rejected(name)
-    except ProtocolError:
-        return problems.problem(HTTPStatus.BAD_REQUEST, route=name)
-    return OuterResponse(HTTPStatus.OK, ((b"content-type", RESPONSE),), body, name)
+        sealed = service.gateway.begin(request.body)
+    except ProtocolError as error:
+        return _not_opened(error, "ohttp")
+    return _sealed(sealed) if isinstance(sealed, bytes) else _sealed_later(sealed)
 
 
-def _answer_chunked(service: Service, request: OuterRequest, name: str) -> OuterResponse:
-    exchange = service.gateway.open_chunked(request.body)
+def _sealed(body: bytes) -> OuterResponse:
+    return OuterResponse(_OK, _SEALED_FIELDS, body, "ohttp")
+
+
+async def _sealed_later(body: Awaitable[bytes]) -> OuterResponse:
+    return _sealed(await body)
+
+
+def _answer_chunked(service: Service, request: OuterRequest) -> OuterResponse:
+    try:
+        exchange = service.gateway.open_chunked(request.body)
+    except ProtocolError as error:
+        return _not_opened(error, "ohttp_chunked")
     headers = ((b"content-type", CHUNKED_RESPONSE), (b"incremental", b"?1"))
-    return OuterResponse(HTTPStatus.OK, headers, service.pacer(exchange), name)
+    return OuterResponse(HTTPStatus.OK, headers, service.pacer(exchange), "ohttp_chunked")
 
 
-async def _answer_keys(service: Service, request: OuterRequest) -> OuterResponse:
+def _not_opened(error: ProtocolError, route: str) -> OuterResponse:
+    if isinstance(error, KeyRejected):
+        return problems.key_rejected(route)
+    return problems.problem(HTTPStatus.BAD_REQUEST, route=route)
+
+
+def _answer_keys(service: Service, request: OuterRequest) -> OuterResponse:
     keys = service.state.keyset()
     return OuterResponse(HTTPStatus.OK, _cached(KEYS, keys, service), keys.ohttp_keys, "keys")
 
 
-async def _answer_attestation(service: Service, request: OuterRequest) -> OuterResponse:
+def _answer_attestation(service: Service, request: OuterRequest) -> OuterResponse:
     match = _NONCE.fullmatch(request.query)
     if match is not None:
         return _answer_nonce(service, bytes.fromhex(match[1].decode("ascii")))
@@ -166,14 +180,14 @@ def _answer_nonce(service: Service, nonce: bytes) -> OuterResponse:
     return OuterResponse(HTTPStatus.OK, headers, evidence.encode(), name)
 
 
-async def _answer_signing_key(service: Service, request: OuterRequest) -> OuterResponse:
+def _answer_signing_key(service: Service, request: OuterRequest) -> OuterResponse:
     keys = service.state.keyset()
     members = {"public_key": keys.evidence.signing_key_pem.decode("ascii"), "tee_id": keys.tee_id}
     body = json.dumps(members, separators=(",", ":")).encode()
     return OuterResponse(HTTPStatus.OK, _cached(JSON, keys, service), body, "signing_key")
 
 
-async def _answer_health(service: Service, request: OuterRequest) -> OuterResponse:
+def _answer_health(service: Service, request: OuterRequest) -> OuterResponse:
     # Not whether a model answers: an engine may have ended because of what it was asked.
     headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
     return OuterResponse(HTTPStatus.OK, headers, b'{"status":"ok"}', "health")
@@ -185,7 +199,7 @@ def _cached(media_type: bytes, keys: KeySet, service: Service) -> Headers:
     return ((b"content-type", media_type), (b"cache-control", b"max-age=%d" % seconds))
 
 
-_SEALED = Route("ohttp", _answer_sealed, frozenset({REQUEST, CHUNKED_REQUEST}))
+_SEALED = Route("ohttp", by_media_type={REQUEST: _answer_sealed, CHUNKED_REQUEST: _answer_chunked})
 _KEYS = Route("keys", _answer_keys)
 
 _ROUTES = {

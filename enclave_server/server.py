@@ -10,9 +10,9 @@ from enclave_server.addresses import BACKLOG
 from enclave_server.connection import Connection, Shared
 from enclave_server.limits import Limits
 from enclave_server.log import Log
-from enclave_server.outer import Handler, OuterRequest, OuterResponse, Screen, admit
+from enclave_server.outer import OuterRequest, OuterResponse, Router
 
-__all__ = ["Counters", "Handler", "OuterRequest", "OuterResponse", "Screen", "Server"]
+__all__ = ["Counters", "OuterRequest", "OuterResponse", "Router", "Server"]
 
 # How often the log tells what happened, in seconds.
 REPORT_SECONDS = 10.0
@@ -35,21 +35,13 @@ class Counters:
 
 
 class Server:
-    """Accepts connections and brings each whole request to the handler."""
+    """Accepts connections and brings each whole request to its handler."""
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        handler: Handler,
-        limits: Limits,
-        log: Log,
-        *,
-        screen: Screen = admit,
-    ) -> None:
+    def __init__(self, listener: socket.socket, router: Router, limits: Limits, log: Log) -> None:
         """Take over `listener`; nothing is accepted before `start`."""
         self._listener = listener
         self._log = log
-        self._shared = Shared(handler, screen, limits, log)
+        self._shared = Shared(router, limits, log)
         # Deadlines are looked at together: one timer a server, not one or more a request.
         self._sweep_seconds = min(
             1.0,

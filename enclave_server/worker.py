@@ -26,7 +26,7 @@ from enclave_server.pool import EXIT_FAILED, MAX_SNAPSHOT_BYTES, SERIAL
 from enclave_server.provision import Desk, make_dispatch, make_gate
 from enclave_server.replay import ReplayFilter
 from enclave_server.routes import Pacer as AnyPacer
-from enclave_server.routes import TooOften, make_handler, screen
+from enclave_server.routes import TooOften, make_router
 from enclave_server.server import Server
 from enclave_server.token_bucket import TokenBucket
 from protocol.encapsulation import GatewayKey
@@ -147,8 +147,8 @@ def _make_server(inheritance: Inheritance, state: State, dispatch: Dispatch, log
         admit_bare=admission(require_date=False) if config.chat.bare_json else None,
         report=report,
     )
-    handler = make_handler(state, gateway, _make_pacer(config.stream, report))
-    return Server(inheritance.listener, handler, config.limits, log, screen=screen)
+    router = make_router(state, gateway, _make_pacer(config.stream, report))
+    return Server(inheritance.listener, router, config.limits, log)
 
 
 def _make_pacer(stream: StreamTable, report: Report) -> AnyPacer:

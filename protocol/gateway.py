@@ -4,7 +4,6 @@ import enum
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from protocol import chunked, encapsulation
 from protocol.binary_http import (
@@ -50,10 +49,11 @@ class StreamedResponse:
 
 
 Answer = Response | StreamedResponse
-Dispatch = Callable[[Request, Delivery], Awaitable[Answer]]
+Answering = Answer | Awaitable[Answer]
+Dispatch = Callable[[Request, Delivery], Answering]
+_Context = encapsulation.GatewayContext | chunked.GatewayContext
 Admit = Callable[[bytes, int, Request], Response | None]
 """Takes `enc`, the key identifier and the request; a Response refuses it."""
-_AdmitOne = Callable[[Request], Response | None]
 
 
 def problem(status: int, problem_type: str = _UNSPECIFIC) -> Response:
@@ -69,6 +69,11 @@ def admit_all(enc: bytes, key_id: int, request: Request) -> Response | None:
 
 def report_nothing(failure: Exception) -> None:
     """Ignore that dispatch failed; the client learns its status either way."""
+
+
+async def settled(answer: Answering) -> Answer:
+    """Return an answer that may have to be awaited."""
+    return answer if isinstance(answer, Response | StreamedResponse) else await answer
 
 
 class ChunkedExchange:
@@ -114,16 +119,19 @@ class Gateway:
 
         ProtocolError only when the request does not open.
         """
+        sealed = self.begin(data)
+        return sealed if isinstance(sealed, bytes) else await sealed
+
+    def begin(self, data: bytes) -> bytes | Awaitable[bytes]:
+        """Do what `answer` does, and return at once what dispatch answers at once."""
         plaintext, context = encapsulation.decapsulate_request(self._keys(), data)
         # No Binary HTTP message begins with a brace: its first byte is a framing indicator.
         if self._admit_bare is not None and plaintext.startswith(b"{"):
             request = Request(b"POST", b"https", b"", _BARE_PATH, _JSON_HEADERS, plaintext)
-            admit = partial(self._admit_bare, context.enc, context.key_id)
-            response = await self._whole(lambda: request, admit)
-            return context.seal_response(response.content)
-        admit = partial(self._admit, context.enc, context.key_id)
-        response = await self._whole(lambda: _decode_inner(plaintext), admit)
-        return context.seal_response(pad(encode_response(response)))
+            return self._seal(
+                context, self._pass(self._admit_bare, context, request, Delivery.WHOLE), _content
+            )
+        return self._seal(context, self._ask(context, plaintext, Delivery.WHOLE), _padded)
 
     def open_chunked(self, data: bytes) -> ChunkedExchange:
         """Return the exchange for a chunked request that is complete.
@@ -136,41 +144,72 @@ class Gateway:
         plaintext = b"".join(pieces) + final
 
         async def answer() -> Answer:
-            admit = partial(self._admit, context.enc, context.key_id)
-            return await self._outcome(lambda: _decode_inner(plaintext), admit, Delivery.CHUNKED)
+            return await self._settle(self._ask(context, plaintext, Delivery.CHUNKED))
 
         return ChunkedExchange(context.seal_response(), answer)
 
-    async def _whole(self, decode: Callable[[], Request], admit: _AdmitOne) -> Response:
-        answer = await self._outcome(decode, admit, Delivery.WHOLE)
+    def _seal(
+        self,
+        context: encapsulation.GatewayContext,
+        answer: Answering,
+        encode: Callable[[Response], bytes],
+    ) -> bytes | Awaitable[bytes]:
         if isinstance(answer, Response):
-            return answer
+            return context.seal_response(encode(answer))
+
+        async def sealed() -> bytes:
+            return context.seal_response(encode(await self._whole(answer)))
+
+        return sealed()
+
+    async def _whole(self, answer: Answering) -> Response:
+        given = await self._settle(answer)
+        if isinstance(given, Response):
+            return given
         try:
-            return Response(
-                answer.status, answer.headers, b"".join([piece async for piece in answer.content])
-            )
+            content = b"".join([piece async for piece in given.content])
+            return Response(given.status, given.headers, content)
+        except Exception as failure:
+            self._report(failure)
+            return problem(500)
+
+    async def _settle(self, answer: Answering) -> Answer:
+        try:
+            return await settled(answer)
         except Exception as failure:
             self._report(failure)
             return problem(500)
 
     # RFC 9458, Section 5.2: "Errors detected by the Oblivious Gateway Resource after successfully
     # removing encapsulation [...] MUST be sent in an Encapsulated Response."
-    async def _outcome(
-        self, decode: Callable[[], Request], admit: _AdmitOne, delivery: Delivery
-    ) -> Answer:
+    def _ask(self, context: _Context, plaintext: bytes, delivery: Delivery) -> Answering:
         try:
-            request = decode()
+            request = _decode_inner(plaintext)
         except ProtocolError:
             return problem(400)
         # RFC 9458, Section 5.1: "the Oblivious Gateway Resource MUST generate an error if a
         # 100-continue expectation is received."
         if field_value(request.headers, b"expect") is not None:
             return problem(417)
+        return self._pass(self._admit, context, request, delivery)
+
+    def _pass(
+        self, admit: Admit, context: _Context, request: Request, delivery: Delivery
+    ) -> Answering:
         try:
-            return admit(request) or await self._dispatch(request, delivery)
+            refusal = admit(context.enc, context.key_id, request)
+            return self._dispatch(request, delivery) if refusal is None else refusal
         except Exception as failure:
             self._report(failure)
             return problem(500)
+
+
+def _padded(response: Response) -> bytes:
+    return pad(encode_response(response))
+
+
+def _content(response: Response) -> bytes:
+    return response.content
 
 
 def _decode_inner(plaintext: bytes) -> Request:

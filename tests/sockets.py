@@ -23,7 +23,7 @@ from enclave_server.addresses import (
 )
 from enclave_server.limits import Limits
 from enclave_server.log import Log
-from enclave_server.outer import Handler, OuterRequest, OuterResponse, Screen, admit
+from enclave_server.outer import Handler, OuterRequest, OuterResponse, Router
 from enclave_server.server import Server
 
 DEADLINE = 20.0
@@ -166,20 +166,27 @@ def _target(address: Address) -> Any:
     raise ValueError("only loopback and Unix sockets are tested")
 
 
-@contextlib.asynccontextmanager
-async def serving(
+def serving(
     handler: Handler,
     *,
     limits: Limits | None = None,
-    screen: Screen = admit,
+    screen: Callable[[OuterRequest], OuterResponse | None] = lambda _: None,
     family: str = "unix",
+) -> contextlib.AbstractAsyncContextManager[Serving]:
+    """Serve what `screen` does not refuse with `handler`."""
+    return serving_routes(lambda head: screen(head) or handler, limits=limits, family=family)
+
+
+@contextlib.asynccontextmanager
+async def serving_routes(
+    router: Router, *, limits: Limits | None = None, family: str = "unix"
 ) -> AsyncIterator[Serving]:
     """Serve on a socket of `family` (`unix` or `tcp`), and end everything afterwards."""
     with tempfile.TemporaryDirectory() as directory:
         unix = UnixAddress(str(Path(directory) / "server.sock"))
         listener = listen_socket(unix if family == "unix" else TcpAddress("127.0.0.1", 0))
         log = io.StringIO()
-        server = Server(listener, handler, limits or Limits(), Log(log), screen=screen)
+        server = Server(listener, router, limits or Limits(), Log(log))
         running = Serving(server, bound_address(listener), log)
         await server.start()
         try:
@@ -207,6 +214,10 @@ class Recorder:
     requests: list[OuterRequest] = field(default_factory=list)
 
     async def __call__(self, request: OuterRequest) -> OuterResponse:
+        """Answer what `at_once` does, from a task."""
+        return self.at_once(request)
+
+    def at_once(self, request: OuterRequest) -> OuterResponse:
         """Answer `NUMBER METHOD PATH SIZE`."""
         self.requests.append(request)
         text = b"%d %b %b %d" % (

@@ -20,7 +20,7 @@ from enclave_server.chat.service import ChatService
 from enclave_server.chat.strict_json import MAX_DEPTH, MAX_VALUES, parse_object
 from enclave_server.limits import Limits
 from protocol.binary_http import Request, Response
-from protocol.gateway import Delivery
+from protocol.gateway import Delivery, settled
 
 KEY = rsa.generate_private_key(65537, 2048)
 NOWHERE = Upstream("nowhere", parse_address("unix:/nonexistent/socket"))
@@ -46,7 +46,7 @@ def ask(
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = Request(method, b"https", b"gateway", path, headers, content)
     service = ChatService(TABLE, lambda: KEY)
-    answer = asyncio.run(service.dispatch(request, delivery))
+    answer = asyncio.run(settled(service.dispatch(request, delivery)))
     assert isinstance(answer, Response)
     value = json.loads(answer.content)
     error = value.get("error", {})

@@ -18,7 +18,7 @@ from enclave_server.chat.service import ChatService
 from enclave_server.chat.sse import EventParser
 from protocol.binary_http import Request, Response
 from protocol.errors import SignatureInvalid
-from protocol.gateway import Delivery, StreamedResponse
+from protocol.gateway import Delivery, StreamedResponse, settled
 from protocol.signature import output_of_choices, verify_answer
 from tests.upstream import (
     DONE,
@@ -61,7 +61,7 @@ def request(path: bytes = b"/v1/chat/completions", **fields: Any) -> Request:
 
 
 async def open_stream(service: ChatService, asked: Request) -> EventStream:
-    answer = await service.dispatch(asked, Delivery.CHUNKED)
+    answer = await settled(service.dispatch(asked, Delivery.CHUNKED))
     assert isinstance(answer, StreamedResponse), answer
     assert answer.headers == ((b"content-type", b"text/event-stream"),)
     assert isinstance(answer.content, EventStream)
@@ -405,7 +405,7 @@ def test_failure_before_the_stream_is_a_whole_answer(behaviour: Behaviour, statu
     async def scenario() -> None:
         async with StandInUpstream(behaviour) as upstream, asyncio.timeout(DEADLINE):
             service = service_for(upstream, first_byte_seconds=0.1)
-            answer = await service.dispatch(request(), Delivery.CHUNKED)
+            answer = await settled(service.dispatch(request(), Delivery.CHUNKED))
             assert isinstance(answer, Response)
             assert answer.status == status
             service.close()
@@ -417,7 +417,7 @@ def test_chunked_delivery_without_a_stream_is_a_whole_answer() -> None:
     async def scenario() -> None:
         async with StandInUpstream() as upstream:
             service = service_for(upstream)
-            answer = await service.dispatch(request(stream=False), Delivery.CHUNKED)
+            answer = await settled(service.dispatch(request(stream=False), Delivery.CHUNKED))
             assert isinstance(answer, Response)
             assert answer.status == 200
             service.close()

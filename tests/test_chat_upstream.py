@@ -21,7 +21,7 @@ from enclave_server.chat.models import (
 )
 from enclave_server.chat.service import ChatService
 from protocol.binary_http import Request, Response
-from protocol.gateway import Delivery
+from protocol.gateway import Delivery, settled
 from protocol.signature import output_of, output_of_choices, verify_answer
 from tests.upstream import (
     Behaviour,
@@ -65,7 +65,7 @@ HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
 async def ask(service: ChatService, asked: Request) -> tuple[Response, dict[str, Any]]:
     async with asyncio.timeout(DEADLINE):
-        answer = await service.dispatch(asked, Delivery.WHOLE)
+        answer = await settled(service.dispatch(asked, Delivery.WHOLE))
     assert isinstance(answer, Response)
     return answer, json.loads(answer.content)
 
@@ -386,7 +386,7 @@ def test_too_many_at_once_are_told_to_come_back() -> None:
     async def scenario() -> tuple[Response, dict[str, Any]]:
         async with StandInUpstream(silent) as upstream:
             service = service_for(upstream, concurrency=1)
-            first = asyncio.ensure_future(service.dispatch(request(HELLO), Delivery.WHOLE))
+            first = asyncio.ensure_future(settled(service.dispatch(request(HELLO), Delivery.WHOLE)))
             while not upstream.requests:
                 await asyncio.sleep(0.01)
             refused = await ask(service, request(HELLO))
@@ -407,7 +407,7 @@ def test_cancel_closes_the_connection() -> None:
     async def scenario() -> None:
         async with StandInUpstream(silent) as upstream:
             service = service_for(upstream)
-            task = asyncio.ensure_future(service.dispatch(request(HELLO), Delivery.WHOLE))
+            task = asyncio.ensure_future(settled(service.dispatch(request(HELLO), Delivery.WHOLE)))
             while not upstream.requests:
                 await asyncio.sleep(0.01)
             task.cancel()

@@ -32,7 +32,7 @@ from enclave_server.chat.models import ModelTable, embedded_model
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.sse import EventParser
 from protocol.binary_http import Request, Response
-from protocol.gateway import Delivery, StreamedResponse
+from protocol.gateway import Delivery, StreamedResponse, settled
 from protocol.signature import output_of, verify_answer
 from tests.enclave import UnixConnection
 
@@ -77,7 +77,9 @@ class Running:
         return ChatService(self.models, lambda: KEY)
 
     def ask(self, path: bytes = b"/v1/chat/completions", **fields: Any) -> Response:
-        answer = asyncio.run(self.service().dispatch(request(path, **fields), Delivery.WHOLE))
+        answer = asyncio.run(
+            settled(self.service().dispatch(request(path, **fields), Delivery.WHOLE))
+        )
         assert isinstance(answer, Response)
         return answer
 
@@ -91,7 +93,7 @@ def request(path: bytes = b"/v1/chat/completions", **fields: Any) -> Request:
 
 
 async def streamed(service: ChatService, **fields: Any) -> StreamedResponse:
-    answer = await service.dispatch(request(stream=True, **fields), Delivery.CHUNKED)
+    answer = await settled(service.dispatch(request(stream=True, **fields), Delivery.CHUNKED))
     assert isinstance(answer, StreamedResponse), answer
     return answer
 
@@ -105,7 +107,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_whole_answer_is_true_and_signed(running: Running) -> None:
     asked = request()
-    answer = asyncio.run(running.service().dispatch(asked, Delivery.WHOLE))
+    answer = asyncio.run(settled(running.service().dispatch(asked, Delivery.WHOLE)))
     assert isinstance(answer, Response)
     body = json.loads(answer.content)
     assert answer.status == 200
@@ -166,7 +168,7 @@ def test_request_longer_than_the_context(running: Running) -> None:
     messages = [{"role": "user", "content": "word " * 5000}]
     for stream in (False, True):
         asked = request(messages=messages, stream=stream)
-        answer = asyncio.run(running.service().dispatch(asked, Delivery.CHUNKED))
+        answer = asyncio.run(settled(running.service().dispatch(asked, Delivery.CHUNKED)))
         assert isinstance(answer, Response)
         error = json.loads(answer.content)["error"]
         assert (answer.status, error["code"]) == (400, "context_length_exceeded")
@@ -218,7 +220,7 @@ def test_cancelled_answers_free_the_engine(running: Running) -> None:
             await anext(answer.content)
             await answer.content.aclose()
         async with asyncio.timeout(DEADLINE):
-            last = await service.dispatch(request(), Delivery.WHOLE)
+            last = await settled(service.dispatch(request(), Delivery.WHOLE))
         assert last.status == 200
 
     asyncio.run(run())

@@ -136,6 +136,32 @@ class TestWhole:
         silent = Gateway(lambda: [KEY], Chat(failing()))
         assert decode_response(ask(silent, encode_request(REQUEST))).status == 500
 
+    def test_what_is_answered_at_once_is_sealed_at_once(self) -> None:
+        asked: list[Request] = []
+
+        def dispatch(request: Request, delivery: Delivery) -> Answer:
+            asked.append(request)
+            return OK
+
+        server = Gateway(lambda: [KEY], dispatch)
+        data, client = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
+        sealed = server.begin(data)
+        assert isinstance(sealed, bytes)
+        assert decode_response(client.open_response(sealed)) == OK
+        assert decode_response(ask(server, encode_request(REQUEST))) == OK
+        assert ask_chunked(server, encode_request(REQUEST))[0] == OK
+        assert asked == [REQUEST] * 3
+
+    def test_a_failure_at_once_is_a_sealed_500(self) -> None:
+        def dispatch(request: Request, delivery: Delivery) -> Answer:
+            raise RuntimeError("secret reason")
+
+        failures: list[Exception] = []
+        server = Gateway(lambda: [KEY], dispatch, report=failures.append)
+        answer = ask(server, encode_request(REQUEST))
+        assert problem_of(decode_response(answer)) == (500, "about:blank")
+        assert len(failures) == 1
+
     def test_what_does_not_open_is_raised(self) -> None:
         chat = Chat(OK)
         server = Gateway(lambda: [KEY], chat)

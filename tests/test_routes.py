@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from enclave_server.keys import KeySet
 from enclave_server.limits import Limits
 from enclave_server.nsm import NsmError
-from enclave_server.routes import TooOften, make_handler, screen
+from enclave_server.routes import TooOften, make_router
 from protocol import chunked
 from protocol.binary_http import (
     Request,
@@ -30,7 +30,7 @@ from protocol.evidence import Evidence, Platform
 from protocol.gateway import Answer, ChunkedExchange, Delivery, Gateway
 from protocol.key_config import decode_key_configs, encode_key_configs
 from protocol.signature import key_identifier
-from tests.sockets import Received, Serving, run, serving
+from tests.sockets import Received, Serving, run, serving_routes
 
 NOW = 1_800_000_000.25
 PROMPT = b"a prompt that nobody may read in the clear"
@@ -126,8 +126,8 @@ def check(test: Callable[[Client], Awaitable[None]]) -> None:
     async def main() -> None:
         state = State()
         gateway = Gateway(state.opening_keys, dispatch)
-        handler = make_handler(state, gateway, two_pieces, lambda: NOW)
-        async with serving(handler, screen=screen) as server:
+        router = make_router(state, gateway, two_pieces, lambda: NOW)
+        async with serving_routes(router) as server:
             await test(Client(server, state))
             await server.server.drain(1)
             text = server.log.getvalue()
@@ -446,8 +446,8 @@ def test_log_lines_hold_names_and_figures_only() -> None:
 
     async def main() -> None:
         state = State()
-        handler = make_handler(state, Gateway(state.opening_keys, dispatch), two_pieces)
-        async with serving(handler, screen=screen) as server:
+        router = make_router(state, Gateway(state.opening_keys, dispatch), two_pieces)
+        async with serving_routes(router) as server:
             client = Client(server, state)
             body, _ = client.seal()
             await client.post(body)

@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import AsyncIterator, Callable
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 
@@ -214,6 +215,97 @@ def test_a_handler_that_fails_is_a_500_without_a_reason() -> None:
                 answer = await peer.answer()
                 assert answer.status == 500
                 assert answer.json == {"title": "Internal Server Error", "status": 500}
+            assert "secret" not in server.log.getvalue()
+            assert [line["kind"] for line in server.events()] == ["ValueError"] * 2
+
+    run(main)
+
+
+# Answers that are there at once.
+
+
+@FAMILIES
+def test_an_answer_that_is_there_needs_no_task(family: str) -> None:
+    tasks: list[str] = []
+
+    def count_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        tasks.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(count_task)
+        async with serving(Recorder().at_once, family=family) as server:
+            peer = await server.connect()
+            for number in range(1, 4):
+                await peer.send(post(5) + b"hello")
+                answer = await peer.answer()
+                assert (answer.status, answer.body) == (200, b"%d POST /a 5" % number)
+            await peer.send(get("/long").replace(b"GET", b"HEAD"))
+            assert (await peer.answer("HEAD")).headers["content-length"] == "14"
+            await peer.send(get("/a", "Connection: close"))
+            assert (await peer.answer()).headers["connection"] == "close"
+            assert await peer.read_to_end() == b""
+            await server.until(lambda: server.server.counters.connections == 0)
+            assert server.server.counters.answered == 5
+            assert server.server.counters.buffered_bytes == 0
+            await server.server.drain(1)
+            assert [line["count"] for line in server.events()] == [5]
+        assert not [name for name in tasks if name.startswith("Connection.")]
+
+    run(main)
+
+
+def test_a_pipeline_does_not_keep_others_waiting() -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        async with serving(recorder.at_once) as server:
+            many, one = await server.connect(), await server.connect()
+            await many.send(get("/warm"))
+            await one.send(get("/warm"))
+            await many.answer()
+            await one.answer()
+            await many.send(b"".join(get(f"/{n}") for n in range(100)))
+            await one.send(get("/one"))
+            assert (await one.answer()).status == 200
+            for number in range(100):
+                assert b" /%d " % number in (await many.answer()).body
+            asked = [request.path for request in recorder.requests]
+            assert len(asked) == 103
+            assert asked.index(b"/one") < 50
+
+    run(main)
+
+
+def test_an_answer_at_once_waits_for_its_reader() -> None:
+    """What does not fit into asyncio's buffer is written as the peer reads."""
+    size = 200 * WRITE_BUFFER_BYTES
+
+    async def main() -> None:
+        answer = OuterResponse(200, (), bytes(size), "large")
+        async with serving(lambda _: answer, limits=QUICK) as server:
+            peer = await server.connect(receive_buffer=4096)
+            await peer.send(get())
+            await server.until(lambda: server.server.counters.requests == 1)
+            assert server.server.counters.answered == 0
+            assert (await peer.answer()).body == bytes(size)
+            await server.until(lambda: server.server.counters.answered == 1)
+
+    run(main)
+
+
+def test_a_handler_that_fails_at_once_is_a_500_without_a_reason() -> None:
+    def fail(request: OuterRequest) -> OuterResponse:
+        raise ValueError(request.path.decode())
+
+    async def main() -> None:
+        async with serving(fail) as server:
+            peer = await server.connect()
+            for _ in range(2):
+                await peer.send(get("/secret"))
+                assert (await peer.answer()).json == {
+                    "title": "Internal Server Error",
+                    "status": 500,
+                }
             assert "secret" not in server.log.getvalue()
             assert [line["kind"] for line in server.events()] == ["ValueError"] * 2
 

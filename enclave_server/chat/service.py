@@ -28,7 +28,7 @@ from enclave_server.chat.streams import ChatEvent, Expected, Outputs, Recoder, T
 from enclave_server.chat.strict_json import parse_object, printable
 from enclave_server.chat.upstream import EVENT_STREAM_TYPE, JSON_TYPE, UpstreamConnections
 from protocol.binary_http import Request, Response, field_value
-from protocol.gateway import Delivery, StreamedResponse
+from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 
 MODELS_PATH = b"/v1/models"
 EVENT_STREAM = (b"content-type", EVENT_STREAM_TYPE)
@@ -83,12 +83,14 @@ class ChatService:
             upstream.name: UpstreamConnections(upstream) for upstream in models.upstreams()
         }
 
-    async def dispatch(self, request: Request, delivery: Delivery) -> Response | StreamedResponse:
-        """Return the answer to an inner request; whatever is wrong with it is an answer too."""
+    def dispatch(self, request: Request, delivery: Delivery) -> Answering:
+        """Return the answer to an inner request; whatever is wrong with it is an answer too.
+
+        It is there at once if no upstream has to be asked.
+        """
+        if (endpoint := ENDPOINTS.get(request.path)) is not None:
+            return self._ask(endpoint, request, delivery)
         try:
-            if (endpoint := ENDPOINTS.get(request.path)) is not None:
-                _require_method(request, b"POST")
-                return await self._ask(endpoint, request, delivery)
             return self._list(request)
         except ChatError as error:
             return error.response()
@@ -98,14 +100,16 @@ class ChatService:
         for connections in self._upstreams.values():
             connections.close()
 
-    async def _ask(
-        self, endpoint: Endpoint, request: Request, delivery: Delivery
-    ) -> Response | StreamedResponse:
-        _require_json(request)
-        model, body, expected = self._prepare(endpoint, request.content, delivery)
-        if expected is None:
-            return await self._whole(endpoint, model, request.content, body)
-        return await self._streamed(endpoint, model, request.content, body, expected)
+    async def _ask(self, endpoint: Endpoint, request: Request, delivery: Delivery) -> Answer:
+        try:
+            _require_method(request, b"POST")
+            _require_json(request)
+            model, body, expected = self._prepare(endpoint, request.content, delivery)
+            if expected is None:
+                return await self._whole(endpoint, model, request.content, body)
+            return await self._streamed(endpoint, model, request.content, body, expected)
+        except ChatError as error:
+            return error.response()
 
     def _prepare(
         self, endpoint: Endpoint, content: bytes, delivery: Delivery

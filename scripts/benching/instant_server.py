@@ -22,7 +22,7 @@ class InstantService:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    async def dispatch(self, request: Request, delivery: Delivery) -> Response:
+    def dispatch(self, request: Request, delivery: Delivery) -> Response:
         return ANSWER
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from enclave_server.connection import Connection, Shared
 from enclave_server.http_date import parse_date
 from enclave_server.limits import Limits
 from enclave_server.log import Log
-from enclave_server.outer import OuterRequest, OuterResponse, admit
+from enclave_server.outer import OuterRequest, OuterResponse
 from enclave_server.replay import ReplayFilter
 from protocol.binary_http import Response, decode_request, encode_response, field_value
 from protocol.encapsulation import GatewayKey, decapsulate_request
@@ -84,16 +84,19 @@ class NoSocket(asyncio.Transport):
     def is_reading(self) -> bool:
         return True
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 async def _connection() -> dict[str, float]:
     """Return what outer HTTP costs without the kernel, and one turn of the event loop in it."""
     post = server.sealed_post(GatewayKey.generate(1).config, INNER_PATH)
     answer = OuterResponse(200, ((b"content-type", b"message/ohttp-res"),), bytes(1072), "ohttp")
 
-    async def handle(request: OuterRequest) -> OuterResponse:
+    def handle(request: OuterRequest) -> OuterResponse:
         return answer
 
-    shared = Shared(handle, admit, Limits(), Log())
+    shared = Shared(lambda _: handle, Limits(), Log())
     shared.loop = asyncio.get_running_loop()
     shared.read_buffer[: len(post)] = post
     connection = Connection(shared)
