@@ -164,8 +164,10 @@ class KeySet:
 
     def end_of(self, key_id: int) -> float:
         """Return when the key of this identifier ends; 0 for a key that is gone already."""
-        pairs = zip(self.gateway_keys, self.ends, strict=True)
-        return next((ends for key, ends in pairs if key.key_id == key_id), 0.0)
+        for key, ends in zip(self.gateway_keys, self.ends, strict=True):
+            if key.key_id == key_id:
+                return ends
+        return 0.0
 
 
 def key_set(ring: KeyRing, publication: Publication, signing_key: RSAPrivateKey) -> KeySet:

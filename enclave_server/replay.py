@@ -95,19 +95,22 @@ class ReplayFilter:
         return now
 
     def _insert(self, tag: bytes, first: int, second: int, until: float, now: float) -> Verdict:
-        if self._holds(first, tag, now) or self._holds(second, tag, now):
-            return Verdict.REPEATED
+        table = self._table
         for bucket in (first, second):
-            times = _TIMES.unpack_from(self._table, bucket + TAGS_SIZE)
+            found = table.find(tag, bucket, bucket + TAGS_SIZE)
+            if found >= 0 and self._holds(bucket, found, tag, now):
+                return Verdict.REPEATED
+        for bucket in (first, second):
+            times = _TIMES.unpack_from(table, bucket + TAGS_SIZE)
             earliest = min(times)
             if earliest < now:
                 self._store(bucket, times.index(earliest), tag, until)
                 return Verdict.NEW
         return Verdict.FULL
 
-    def _holds(self, bucket: int, tag: bytes, now: float) -> bool:
+    def _holds(self, bucket: int, found: int, tag: bytes, now: float) -> bool:
+        """Whether `tag`, whose bytes are at `found`, stands in a slot whose time has not come."""
         end = bucket + TAGS_SIZE
-        found = self._table.find(tag, bucket, end)
         while found >= 0:
             slot, rest = divmod(found - bucket, TAG_SIZE)
             if rest == 0 and _TIME.unpack_from(self._table, end + slot * 4)[0] >= now:

@@ -97,7 +97,10 @@ def check_trailers(fields: Fields) -> None:
 
 def field_value(fields: Fields, name: bytes) -> bytes | None:
     """Return the first value of the field called `name` (in lower case), in whatever case."""
-    return next((value for key, value in fields if key.lower() == name), None)
+    for key, value in fields:
+        if key.lower() == name:
+            return value
+    return None
 
 
 def encode_fields(fields: Fields) -> bytes:
