@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,25 @@ def machine() -> dict[str, object]:
         ),
         "unknown",
     )
-    return {"processor": model, "python": platform.python_version(), "date": time.strftime("%F")}
+    return {"processor": model, **interpreter(), "date": time.strftime("%F")}
+
+
+def interpreter() -> dict[str, str]:
+    """Return version, optimisation and linking of the Python that is measured.
+
+    Debian's is profile-guided by its packaging, which sysconfig does not tell; its place does.
+    """
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    guided = "yes" if "--enable-optimizations" in options else "not by --enable-optimizations"
+    if sys.base_prefix == "/usr":
+        guided = "as the distribution builds it"
+    # Py_ENABLE_SHARED says that there is a shared library, not that this program uses it.
+    shared = "/libpython" in Path("/proc/self/maps").read_text()
+    return {
+        "python": platform.python_version(),
+        "profile-guided": guided,
+        "libpython": "shared" if shared else "static",
+    }
 
 
 def show(title: str, rows: Rows) -> None:
@@ -70,6 +89,7 @@ def show(title: str, rows: Rows) -> None:
 def main() -> int:
     options = parse()
     measured: dict[str, object] = {"machine": machine(), "quick": options.quick}
+    print(", ".join(f"{name}: {value}" for name, value in machine().items()), flush=True)
     pictured: dict[str, Rows] = {}
     for name in options.sections or SECTIONS:
         title, measure = SECTIONS[name]
