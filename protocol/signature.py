@@ -21,6 +21,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from protocol.errors import SignatureInvalid
 
 PSS = padding.PSS(padding.MGF1(SHA256()), salt_length=32)
+APART = b"\xff"
+"""Stands where no UTF-8 text has it, so that nothing else that is signed can be had as a text.
+
+Else who has a model repeat a list of hashes would hold a signature over choices of his own.
+"""
+
 LATEST_TIMESTAMP = 1 << 37
 """In the year 6325: not every library can turn a later time into a date."""
 
@@ -93,26 +99,27 @@ def key_identifier(public_key: RSAPublicKey) -> str:
 
 
 def output_of(message: Mapping[str, object]) -> bytes:
-    """Return what is signed of one choice: its text, followed by its tool calls if it has any.
+    """Return what is signed of one choice: its text, or its tool calls, or APART between both.
 
     `message` is a chat message (`content`, `tool_calls`) or a completion (`text`).
     """
     content = message.get("text") if "text" in message else message.get("content")
     if content is not None and not isinstance(content, str):
         raise SignatureInvalid("the content is not text")
-    return _utf8(content or "") + _tool_calls(message.get("tool_calls"))
+    said = (_utf8(content or ""), _tool_calls(message.get("tool_calls")))
+    return APART.join(part for part in said if part)
 
 
 def output_of_choices(messages: Sequence[Mapping[str, object]]) -> bytes:
     """Return what is signed of an answer: one choice's output, or a list of hashes of several.
 
-    `messages` are in the order of their `index`; several are signed as the canonical JSON
-    list of the hexadecimal SHA-256 of each output.
+    `messages` are in the order of their `index`; several are signed as APART and the canonical
+    JSON list of the hexadecimal SHA-256 of each output.
     """
     outputs = [output_of(message) for message in messages]
     if len(outputs) == 1:
         return outputs[0]
-    return _canonical_json([hashlib.sha256(output).hexdigest() for output in outputs])
+    return APART + _canonical_json([hashlib.sha256(output).hexdigest() for output in outputs])
 
 
 def _message(request_hash: bytes, output_hash: bytes, timestamp: int) -> bytes:

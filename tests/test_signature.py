@@ -137,7 +137,7 @@ MESSAGES: list[tuple[dict[str, Any], bytes]] = [
     ({"content": "a", "tool_calls": None}, b"a"),
     ({"content": "a", "tool_calls": []}, b"a"),
     ({"content": None, "tool_calls": [CALL]}, CANONICAL_CALL.encode()),
-    ({"content": "a", "tool_calls": [CALL]}, b"a" + CANONICAL_CALL.encode()),
+    ({"content": "a", "tool_calls": [CALL]}, b"a\xff" + CANONICAL_CALL.encode()),
     ({"tool_calls": [{"index": 0, **CALL}]}, CANONICAL_CALL.encode()),
     ({"text": "completed", "index": 0}, b"completed"),
 ]
@@ -159,8 +159,19 @@ def test_the_order_of_members_does_not_matter_and_that_of_calls_does() -> None:
 def test_output_of_several_choices() -> None:
     hashes = [hashlib.sha256(text).hexdigest() for text in (b"a", b"b")]
     expected = f'["{hashes[0]}","{hashes[1]}"]'.encode()
-    assert output_of_choices([{"content": "a"}, {"text": "b"}]) == expected
-    assert output_of_choices([]) == b"[]"
+    assert output_of_choices([{"content": "a"}, {"text": "b"}]) == b"\xff" + expected
+    assert output_of_choices([]) == b"\xff[]"
+
+
+def test_a_repeated_text_signs_no_other_answer() -> None:
+    """A model says what it is asked to repeat; that must not be a signature over anything else."""
+    invented = [{"content": "I never said this."}, {"content": "Nor this."}]
+    with_call = {"content": "a", "tool_calls": [CALL]}
+    hashes = [hashlib.sha256(output_of(message)).hexdigest() for message in invented]
+    repeated = [json.dumps(hashes, separators=(",", ":")), "a" + CANONICAL_CALL]
+    signed = [output_of_choices([{"content": text}]) for text in repeated]
+    assert output_of_choices(invented) not in signed
+    assert output_of_choices([with_call]) not in signed
 
 
 @pytest.mark.parametrize(
