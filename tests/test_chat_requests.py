@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_server.addresses import parse_address
@@ -384,7 +384,6 @@ VALUES = st.recursive(
 FIELDS = sorted(ChatRequest.__struct_fields__)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(), VALUES, max_size=5))
 def test_any_json_gets_a_status_of_its_own(fields: dict[str, Any]) -> None:
     body = {"messages": HELLO, **fields, "model": "other"}
@@ -393,14 +392,12 @@ def test_any_json_gets_a_status_of_its_own(fields: dict[str, Any]) -> None:
     assert error["message"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), VALUES)))
 def test_any_messages_get_a_status_of_their_own(messages: list[Any]) -> None:
     answer, _ = ask({"messages": messages, "model": "other"})
     assert answer.status in (400, 404)
 
 
-@settings(deadline=None)
 @given(st.binary() | st.text().map(str.encode), st.integers(0, 60))
 def test_any_bytes_are_refused(data: bytes, at: int) -> None:
     whole = json.dumps({"model": "other", "messages": HELLO}).encode()

@@ -407,7 +407,7 @@ def test_the_two_formats_are_not_confused() -> None:
         encapsulation.decapsulate_request([KEY], sealed[:PREFIX_SIZE] + sealed[PREFIX_SIZE + 1 :])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     chunks=st.lists(st.binary(max_size=300), max_size=6),
     cuts=st.lists(st.integers(0, 2000), max_size=8),

@@ -122,7 +122,7 @@ def only_protocol_errors(decode: Callable[[bytes], Any], data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_mutated_bytes(name: str, data: st.DataObject) -> None:
     decode, originals = DECODERS[name]
@@ -130,13 +130,13 @@ def test_mutated_bytes(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.binary(max_size=200))
 def test_arbitrary_bytes(name: str, data: bytes) -> None:
     only_protocol_errors(DECODERS[name][0], data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=mutated(binary_messages(1, 3)), size=st.integers(1, 7))
 def test_a_response_in_pieces_is_the_same_response(data: bytes, size: int) -> None:
     """The decoder in pieces and the whole one agree on every mutation."""
@@ -181,7 +181,6 @@ responses = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(requests, st.integers(0, 2000))
 def test_requests_survive(request: Request, pad_to: int) -> None:
     encoded = encode_request(request, pad_to=pad_to)
@@ -189,7 +188,6 @@ def test_requests_survive(request: Request, pad_to: int) -> None:
     assert decode_request(encoded) == request
 
 
-@settings(deadline=None)
 @given(responses, st.integers(0, 2000))
 def test_responses_survive(response: Response, pad_to: int) -> None:
     encoded = encode_response(response, pad_to=pad_to)
@@ -213,7 +211,7 @@ def test_key_configurations_survive(some: list[KeyConfig]) -> None:
     assert [KeyConfig.decode(config.encode()) for config in some] == some
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.binary(max_size=2000), st.binary(max_size=2000))
 def test_encapsulation_survives(request: bytes, response: bytes) -> None:
     sealed, client = encapsulation.encapsulate_request(KEY.config, request)

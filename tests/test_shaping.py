@@ -231,7 +231,7 @@ sizes = st.integers(1, 80) | st.sampled_from([128, 1024, 16384])
 steps = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=25)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(streams, sizes, st.integers(0, 5), steps)
 def test_any_stream_at_any_pace(
     stream: bytes, size: int, early: int, schedule: list[tuple[int, int]]
@@ -256,7 +256,7 @@ def test_any_stream_at_any_pace(
     assert {item.status for item in decoded.informational} <= {102}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=3000), sizes, st.integers(0, 10), st.integers(0, 10))
 def test_any_whole_answer_at_any_pace(body: bytes, size: int, early: int, late: int) -> None:
     shaper = AnswerShaper(size, SERIES)

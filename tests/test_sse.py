@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_server.chat.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
@@ -91,13 +91,11 @@ def test_event_without_end_is_refused(piece: bytes) -> None:
         parse(*pieces)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30)))
 def test_any_bytes_in_any_split_parse_alike(pieces: list[bytes]) -> None:
     assert parse(*pieces) == parse(b"".join(pieces))
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="a:\r\n é\0").map(str.encode), st.integers(0, 100))
 def test_any_cut_of_dense_text_parses_alike(data: bytes, cut: int) -> None:
     cut = min(cut, len(data))
