@@ -67,7 +67,7 @@ def verify(chosen: Chosen) -> Exit:
     now = time.time()
     verified = policy.inspect(evidence, now=now, nonce=nonce)
     if not chosen.json:
-        print(report.as_text(verified, policy, endpoint, now=now))
+        print(report.as_text(verified, policy, endpoint, now=now, nonce=nonce))
     policy.require_pins(verified)
     if chosen.json:
         _print_json(report.as_json(verified, policy, endpoint, now=now))

@@ -46,10 +46,16 @@ def as_json(
 
 
 def as_text(
-    verified: VerifiedEvidence, policy: Policy, endpoint: Endpoint | None, *, now: float
+    verified: VerifiedEvidence,
+    policy: Policy,
+    endpoint: Endpoint | None,
+    *,
+    now: float,
+    nonce: bytes | None = None,
 ) -> str:
-    """Return the report for people, one fact a line."""
-    return "\n".join(f"{name:<13} {fact}" for name, fact in _facts(verified, policy, endpoint, now))
+    """Return the report for people, one fact a line; `nonce` is the one that was verified."""
+    facts = _facts(verified, policy, endpoint, now, nonce)
+    return "\n".join(f"{name:<13} {fact}" for name, fact in facts)
 
 
 def as_line(verified: VerifiedEvidence, policy: Policy, *, now: float) -> str:
@@ -102,7 +108,11 @@ def moment(seconds: int) -> str:
 
 
 def _facts(
-    verified: VerifiedEvidence, policy: Policy, endpoint: Endpoint | None, now: float
+    verified: VerifiedEvidence,
+    policy: Policy,
+    endpoint: Endpoint | None,
+    now: float,
+    nonce: bytes | None,
 ) -> Iterator[tuple[str, str]]:
     attestation = verified.attestation
     simulated = verified.evidence.platform is Platform.SIMULATED
@@ -119,7 +129,7 @@ def _facts(
     age = now - attestation.timestamp / 1000
     made = moment(attestation.timestamp // 1000)
     yield "made", f"{made}, {_ago(age)} (at most {policy.max_age:.0f} s)"
-    yield "nonce", "ours: made for this request" if attestation.nonce else "none: one for everybody"
+    yield "nonce", _whose(attestation.nonce, nonce)
     yield from _measurements(verified, policy)
     yield "keys", "the SHA-256 in the document matches the key configurations"
     yield "signing key", "the SHA-256 in the document matches; answers are signed with it"
@@ -135,6 +145,12 @@ def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[
             yield f"PCR{index}", f"{value.hex()} as pinned"
         elif index in CODE_PCRS:
             yield f"PCR{index}", f"{value.hex()} NOT PINNED"
+
+
+def _whose(found: bytes | None, ours: bytes | None) -> str:
+    if ours is not None:
+        return "ours: made for this request"
+    return "another's: made for somebody else" if found else "none: one for everybody"
 
 
 def _ago(seconds: float) -> str:

@@ -306,6 +306,17 @@ def test_verify_with_pins_and_a_nonce(run: Run, gateway: StandInGateway, tmp_pat
     assert "nonce=" in gateway.arrived[0].path
 
 
+def test_a_nonce_that_nobody_here_sent_is_not_called_ours(
+    run: Run, gateway: StandInGateway
+) -> None:
+    somebody_elses = gateway.evidence(b"n" * 16).encode()
+    gateway.faults.evidence_answers = [Plain(200, "application/json", somebody_elses)]
+    outcome = run("verify", "--relay", gateway.url, "--allow-simulated")
+    assert outcome.code == Exit.OK
+    assert "made for somebody else" in outcome.out
+    assert "made for this request" not in outcome.out
+
+
 def test_verify_as_json(run: Run, gateway: StandInGateway) -> None:
     outcome = run("verify", "--relay", gateway.url, "--allow-simulated", "--json")
     report = json.loads(outcome.out)
