@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,8 @@ def save(path: Path, answer: Answer) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                os.fchmod(handle, 0o600)  # it may have been there, and open to others
             file.write(text + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

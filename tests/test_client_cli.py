@@ -365,6 +365,15 @@ def test_a_saved_answer_proves_itself_offline(run: Run, saved: Path) -> None:
     assert run("verify", saved).code == Exit.SIMULATED
 
 
+def test_an_answer_saved_over_an_open_file_is_for_its_owner_alone(
+    run: Run, gateway: StandInGateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "answer.json"
+    path.touch(mode=0o644)
+    assert chat(run, gateway, "--save", path, "What is the capital?").code == Exit.OK
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_a_saved_answer_proves_itself_years_later(
     run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
