@@ -10,16 +10,18 @@ from host_proxy.loop import Loop
 REQUEST_BYTES: Final = 4096  # of a scraper's request head
 REQUEST_SECONDS: Final = 5.0
 SCRAPERS: Final = 16  # at once
+PAUSE_SECONDS: Final = 0.1  # without accepting, when the process is out of descriptors
 
 
 class MetricsServer:
     """Answers `GET /metrics`, 404 to anything else, and closes."""
 
-    __slots__ = ("_listener", "_loop", "_scrapes", "_text")
+    __slots__ = ("_listener", "_listening", "_loop", "_scrapes", "_text")
 
     def __init__(self, loop: Loop, listener: socket.socket, text: Callable[[], bytes]) -> None:
         self._loop = loop
         self._listener = listener
+        self._listening = True
         self._text = text
         self._scrapes: set[Scrape] = set()
         loop.watch(listener.fileno(), EPOLLIN, self)
@@ -28,7 +30,11 @@ class MetricsServer:
         """Accept a scraper."""
         try:
             sock, _ = self._listener.accept()
-        except OSError:  # it is gone already, or there are no descriptors
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # out of descriptors: it waits for a moment, and nobody spins
+            self._loop.change(self._listener.fileno(), 0)
+            self._loop.later(PAUSE_SECONDS, self._go_on)
             return
         if len(self._scrapes) >= SCRAPERS:
             sock.close()
@@ -37,9 +43,14 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop listening and close what is under way."""
+        self._listening = False
         self._loop.close(self._listener)
         for scrape in tuple(self._scrapes):
             scrape.close()
+
+    def _go_on(self) -> None:
+        if self._listening:
+            self._loop.change(self._listener.fileno(), EPOLLIN)
 
 
 class Scrape:

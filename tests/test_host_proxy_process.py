@@ -1,5 +1,6 @@
 """The host-proxy process: signals, drain, caps, idle time, metrics, systemd."""
 
+import errno
 import json
 import os
 import resource
@@ -10,9 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from host_proxy.loop import Loop
+from host_proxy.metrics import PAUSE_SECONDS, MetricsServer
 from host_proxy.systemd import Notifier, passed_sockets, watchdog_seconds
 from tests.host_proxy_process import (
     DEADLINE,
@@ -203,6 +207,32 @@ def test_a_crowd_of_slow_scrapers_is_kept_out(tmp_path: Path, upstream: socket.s
         for sock in crowd:
             sock.close()
         until(lambda: _can_scrape(metrics))
+
+
+class _Spent(socket.socket):
+    """A listener of a process that is out of descriptors."""
+
+    attempts = 0
+
+    def accept(self) -> NoReturn:
+        self.attempts += 1
+        raise OSError(errno.EMFILE, "too many open files")
+
+
+def test_a_scraper_that_cannot_be_accepted_keeps_nobody_busy() -> None:
+    loop = Loop()
+    with _Spent() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = MetricsServer(loop, listener, bytes)
+        with connect_tcp(listener.getsockname()[1]):
+            loop.later(2.5 * PAUSE_SECONDS, loop.stop)
+            loop.run()
+            assert 1 <= listener.attempts <= 3
+            server.close()
+            loop.later(2 * PAUSE_SECONDS, loop.stop)  # what was to go on finds it closed
+            loop.run()
+    loop.shut_down()
 
 
 def _can_scrape(port: int) -> bool:
