@@ -52,11 +52,14 @@ class EvidenceCache:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             # mkstemp makes the file with mode 0600; the rename keeps it.
             handle, name = tempfile.mkstemp(dir=self.directory)
+        except OSError:
+            return  # without a cache the next question fetches again
+        try:
             with os.fdopen(handle, "w") as file:
                 file.write(text)
             Path(name).replace(self._path(endpoint, policy))
         except OSError:
-            return  # without a cache the next question fetches again
+            Path(name).unlink(missing_ok=True)
 
     def forget(self, endpoint: Endpoint, policy: Policy) -> None:
         """Drop the entry."""

@@ -224,6 +224,18 @@ def test_a_laxer_policy_lends_nothing_to_a_stricter_one(
         ask(gateway, Policy(), cache=cache)
 
 
+def test_a_cache_that_cannot_be_written_keeps_no_rubbish(
+    gateway: StandInGateway, tmp_path: Path
+) -> None:
+    cache = EvidenceCache(tmp_path)
+    ask(gateway, cache=cache)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    (file / "in the way").mkdir(parents=True)
+    assert ask(gateway, cache=cache)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"expires": "x", "evidence": 1}', b"\xff", b"[" * 200_000]
 )
