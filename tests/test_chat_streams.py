@@ -341,6 +341,14 @@ MALFORMED: dict[str, tuple[Behaviour, str]] = {
         streaming([b"data: " + b"x" * 65536] + [b"x" * 65536] * 70),
         "upstream_failed",
     ),
+    "a choice too many": (
+        streaming([*WORDS[:2], event(chunk_of({}, choices=[{"index": 2}])), *WORDS[2:]]),
+        "upstream_failed",
+    ),
+    "a choice before the first": (
+        streaming([*WORDS[:2], event(chunk_of({}, choices=[{"index": -1}])), *WORDS[2:]]),
+        "upstream_failed",
+    ),
     "error object": (
         streaming([*WORDS[:2], event({"error": {"message": "org-operator", "code": "x"}})]),
         "upstream_failed",
@@ -390,6 +398,16 @@ def test_answer_without_limit_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(streams, "MAX_ANSWER_BYTES", 10_000)
     _, error = failed(read(streaming_without_end("word " * 100)))
     assert error["code"] == "upstream_failed"
+
+
+def test_calls_without_limit_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little they say: each is kept, and so is each of its fragments."""
+    monkeypatch.setattr(streams, "MAX_ANSWER_BYTES", 10_000)
+    for indices in (range(300), [0] * 300):
+        calls = [event(chunk_of({"tool_calls": [{"index": index}]})) for index in indices]
+        events = [*calls, event(chunk_of({}, "tool_calls")), DONE]
+        _, error = failed(read(streaming(events)))
+        assert error["code"] == "upstream_failed"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ DONE_EVENT = b"data: [DONE]\n\n"
 # Words that are kept one by one before they become one text: each costs some fifty octets more.
 LOOSE_WORDS = 256
 
+# What a tool call and each of its fragments take besides their characters, somewhat generously.
+CALL_OCTETS = 512
+FRAGMENT_OCTETS = 64
+
 Outputs = Sequence[dict[str, Any]]
 Sign = Callable[[Outputs], dict[str, str | int]]
 
@@ -123,9 +127,10 @@ class Choice:
         return len(text or "")
 
     def add_call(self, part: ToolCallPart) -> int:
-        """Append a fragment, put it into its plainest form, and return its size in characters."""
+        """Append a fragment, put it into its plainest form, and return what it takes in octets."""
         arguments = part.function.arguments or ""
         known = self.calls.get(part.index)
+        taken = len(arguments) + (CALL_OCTETS if known is None else FRAGMENT_OCTETS)
         if known is None:
             known = Call(part.id or "", part.function.name or "")
             self.calls[part.index] = known
@@ -135,7 +140,7 @@ class Choice:
             # Programs join the fragments of each member: what was sent must not come again.
             part.id = part.type = part.function.name = None
         known.arguments.append(arguments)
-        return len(arguments) + len(known.name) + len(known.id)
+        return taken + len(known.name) + len(known.id)
 
     def output(self) -> dict[str, Any]:
         """Return what `protocol.signature` signs of it."""
@@ -220,6 +225,8 @@ class Recoder:
         """Add `part` to its choice; return whether something of it is to be passed on."""
         choice = self._choices.get(part.index)
         if choice is None:
+            if part.index not in range(self._expected.choices):  # each is kept, however short
+                raise UpstreamError(Failure.BROKEN)
             choice = self._choices[part.index] = Choice()
         if isinstance(part, TextPart):
             self._size += choice.add_text(part.text)
