@@ -21,7 +21,7 @@ from enclave_server.chat.backend import READ_AHEAD, WRITE_TOGETHER, SocketStream
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable, Upstream, embedded_model
 from enclave_server.chat.upstream import JSON_TYPE, UpstreamConnections
-from tests.upstream import Exchange, StandInUpstream, answering, hanging_up, raw
+from tests.upstream import Exchange, StandInUpstream, answering, completion, hanging_up, raw
 
 DEADLINE = 30.0  # seconds, so that nothing hangs
 NAME = "api.example.com"
@@ -297,6 +297,30 @@ def test_words_that_nobody_asked_for_spoil_a_connection() -> None:
             for _ in range(2):
                 assert (await post(connections))["choices"]
                 await asyncio.sleep(0.05)
+            assert upstream.connections == 2
+            connections.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_for_the_next_person_is_not_taken_from_the_same_piece() -> None:
+    """It is then inside httpcore, where nobody who looks at the socket sees it."""
+    stolen = json.dumps(completion("For somebody else.")).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream:
+            connections = UpstreamConnections(upstream_at(upstream.address))
+            answer = json.dumps(completion("Paris.")).encode()
+            pieces = [head % len(body) + body for body in (answer, stolen)]
+
+            async def two_at_once(exchange: Exchange) -> None:
+                await exchange.send(b"".join(pieces))
+
+            upstream.behaviour = two_at_once
+            for _ in range(2):
+                choice = (await post(connections))["choices"][0]
+                assert choice["message"]["content"] == "Paris."
             assert upstream.connections == 2
             connections.close()
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from enclave_server.chat import engine as engine_module
 from enclave_server.chat.engine import (
     FIRST_DELAY_SECONDS,
+    INHERITED,
     Engine,
     Problem,
     State,
@@ -158,6 +159,22 @@ def test_options_that_the_engine_knows(running: Running) -> None:
     assert all(choice["finish_reason"] in ("length", "stop") for choice in body["choices"])
     tokens = body["choices"][0]["logprobs"]["content"]
     assert tokens[0].keys() == {"token", "logprob", "bytes", "top_logprobs"}
+
+
+def test_no_api_key_of_ours_is_handed_to_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, str]] = []
+
+    def popen(command: list[str], *, env: dict[str, str], **_: Any) -> None:
+        given.append(env)
+        raise FileNotFoundError
+
+    monkeypatch.setenv("UPSTREAM_KEY", "sk-secret")
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(FileNotFoundError):
+        Engine().start(str(tmp_path / "engine.sock"))
+    assert given[0].keys() <= {*INHERITED, "OMP_WAIT_POLICY"}
 
 
 def test_socket_is_for_its_owner_alone(running: Running) -> None:
