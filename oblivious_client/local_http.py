@@ -150,9 +150,11 @@ class _Connection:
         response = await self._handler(request)
         if isinstance(response.body, bytes):
             length = (b"content-length", str(len(response.body)).encode())
+            # RFC 9110, Section 9.3.2: the answer to HEAD MUST NOT have content.
+            content = b"" if request.method == "HEAD" else response.body
             await self._send(
                 h11.Response(status_code=response.status, headers=[*response.fields, length]),
-                h11.Data(data=response.body),
+                h11.Data(data=content),
                 h11.EndOfMessage(),
             )
             return

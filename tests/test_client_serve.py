@@ -296,6 +296,13 @@ def test_requests_that_cannot_be_read(
     assert talk(url, data).startswith(b"HTTP/1.1 %d" % status)
 
 
+def test_the_answer_to_head_has_no_content(url: str) -> None:
+    received = talk(url, b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n" + LAST)
+    refused, then, _ = received.split(b"\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 405")
+    assert then.startswith(b"HTTP/1.1 200")
+
+
 def test_a_silent_program_is_hung_up_on(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_http, "IDLE_SECONDS", 0.05)
     assert talk(url, HEAD) == b""
