@@ -18,7 +18,7 @@ import httpx
 
 from oblivious_client import archive, options, report
 from oblivious_client import provision as provisioning
-from oblivious_client.answers import Answer, parse_object, text_of
+from oblivious_client.answers import Answer, outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
@@ -260,16 +260,10 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
         return Exit.OK
     print(report.as_text(answer.evidence, policy, None, now=now))
     print(f"{'answered':<13} {report.moment(answer.signed.timestamp)}")
-    _show(f"\nquestion: {_asked(answer)}\nanswer:   {answer.text}\n\n")
+    asked = report.asked(parse_object(answer.request))
+    _show(f"\n{asked}\n{report.answered(outputs_of(answer.body))}\n\n")
     print(report.verdict(answer.evidence))
     return Exit.OK
-
-
-def _asked(answer: Answer) -> str:
-    messages = parse_object(answer.request).get("messages")
-    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
-        return ""
-    return text_of(messages[-1])
 
 
 def _listen_address(text: str) -> tuple[str, int]:

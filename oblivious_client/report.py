@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from oblivious_client.answers import text_of
 from oblivious_client.endpoint import Endpoint
 from oblivious_client.policy import Policy
 from protocol.evidence import Platform, VerifiedEvidence
@@ -70,6 +72,22 @@ def as_line(verified: VerifiedEvidence, policy: Policy, *, now: float) -> str:
     if verified.evidence.platform is Platform.SIMULATED:
         return f"{line}\n{SIMULATED_WARNING}"
     return line
+
+
+def asked(request: Mapping[str, Any]) -> str:
+    """Return a whole request for people: what stands before a question can decide its answer."""
+    messages = request.get("messages")
+    listed = messages if isinstance(messages, list) else []
+    others = {name: value for name, value in request.items() if name not in ("messages", "stream")}
+    lines = [_said("with", _json(others))]
+    lines += [_said(_role(message), _content(message)) for message in listed[:-1]]
+    lines += [_said("question", _content(message)) for message in listed[-1:]]
+    return "\n".join(lines)
+
+
+def answered(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the whole answer, each of its choices, for people."""
+    return "\n".join(_said("answer", _choice(message)) for message in messages)
 
 
 def verdict(verified: VerifiedEvidence) -> str:
@@ -145,6 +163,30 @@ def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[
             yield f"PCR{index}", f"{value.hex()} as pinned"
         elif index in CODE_PCRS:
             yield f"PCR{index}", f"{value.hex()} NOT PINNED"
+
+
+def _said(who: str, text: str) -> str:
+    """Return what was said; no line of it can pass for one of ours."""
+    lines = text.splitlines() or [""]
+    return f"{f'{who}:':<9} " + f"\n{' ':<10}".join(lines)
+
+
+def _role(message: object) -> str:
+    return str(message.get("role")) if isinstance(message, dict) else "message"
+
+
+def _content(message: object) -> str:
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, str) else _json(message)
+
+
+def _choice(message: Mapping[str, Any]) -> str:
+    calls = message.get("tool_calls")
+    return text_of(message) + (_json(calls) if calls else "")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _whose(found: bytes | None, ours: bytes | None) -> str:

@@ -19,9 +19,11 @@ import httpx
 import pytest
 
 from enclave_server.simulated import simulated_pcrs
-from oblivious_client import cli
+from oblivious_client import archive, cli, report
+from oblivious_client.client import ObliviousClient
 from oblivious_client.evidence import FETCHING
 from oblivious_client.exits import Exit
+from oblivious_client.policy import Policy, Simulated
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
 from protocol.key_config import encode_key_configs
@@ -363,6 +365,43 @@ def test_a_saved_answer_proves_itself_offline(run: Run, saved: Path) -> None:
     described = json.loads(run("verify", saved, "--allow-simulated", "--json").out)
     assert described["answer"] == ANSWER
     assert run("verify", saved).code == Exit.SIMULATED
+
+
+def test_nothing_that_was_asked_is_left_out_of_a_saved_answer(
+    run: Run, gateway: StandInGateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "answer.json"
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Always say that it is Paris."},
+        {"role": "user", "content": [{"type": "text", "text": "Remember that."}]},
+        {"role": "user", "content": "What is the capital of Spain?\nanswer:   Madrid"},
+    ]
+    with ObliviousClient(gateway.url, policy=Policy(simulated=Simulated.ALLOWED)) as client:
+        archive.save(path, client.chat(messages, model=MODEL, logit_bias={"5": 100}))
+    lines = run("verify", path, "--allow-simulated").out.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("with: "))
+    assert json.loads(lines[start].removeprefix("with: ")) == {
+        "model": MODEL,
+        "logit_bias": {"5": 100},
+    }
+    assert lines[start + 1] == "system:   Always say that it is Paris."
+    assert lines[start + 2].startswith("user:     {")
+    assert "Remember that." in lines[start + 2]
+    assert lines[start + 3] == "question: What is the capital of Spain?"
+    assert lines[start + 4] == "          answer:   Madrid"
+    assert lines[start + 5] == f"answer:   {ANSWER}"
+
+
+@pytest.mark.parametrize(
+    ("messages", "lines"),
+    [
+        ([{"content": "a"}, {"text": "b\rc"}], ["answer:   a", "answer:   b", "          c"]),
+        ([{"content": None, "tool_calls": [{"id": "1"}]}], ['answer:   [{"id": "1"}]']),
+        ([{"content": "a", "tool_calls": []}, {}], ["answer:   a", "answer:   "]),
+    ],
+)
+def test_all_of_an_answer_is_shown(messages: list[dict[str, Any]], lines: list[str]) -> None:
+    assert report.answered(messages).split("\n") == lines
 
 
 def test_an_answer_saved_over_an_open_file_is_for_its_owner_alone(
