@@ -129,7 +129,7 @@ class Gateway:
         if self._admit_bare is not None and plaintext.startswith(b"{"):
             request = Request(b"POST", b"https", b"", _BARE_PATH, _JSON_HEADERS, plaintext)
             return self._seal(
-                context, self._pass(self._admit_bare, context, request, Delivery.WHOLE), _content
+                context, self._pass(self._admit_bare, context, request, Delivery.WHOLE), _padded_json
             )
         return self._seal(context, self._ask(context, plaintext, Delivery.WHOLE), _padded)
 
@@ -208,8 +208,9 @@ def _padded(response: Response) -> bytes:
     return pad(encode_response(response))
 
 
-def _content(response: Response) -> bytes:
-    return response.content
+def _padded_json(response: Response) -> bytes:
+    # RFC 8259, Section 2: white space after the value means nothing.
+    return pad(response.content, b" ")
 
 
 def _decode_inner(plaintext: bytes) -> Request:

@@ -23,9 +23,9 @@ def bucket(size: int) -> int:
     return _padme(size)
 
 
-def pad(message: bytes) -> bytes:
-    """Return `message`, in a format that ignores trailing zeros, filled up to its bucket."""
-    return message.ljust(bucket(len(message)), b"\0")
+def pad(message: bytes, filler: bytes = b"\0") -> bytes:
+    """Return `message`, in a format that ignores trailing `filler`, filled up to its bucket."""
+    return message.ljust(bucket(len(message)), filler)
 
 
 def _padme(size: int) -> int:

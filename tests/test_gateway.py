@@ -232,7 +232,7 @@ class TestBareJson:
     def test_is_a_chat_request_and_gets_the_bare_body(self) -> None:
         chat = Chat(OK)
         server = Gateway(lambda: [KEY], chat, admit_bare=admit_all)
-        assert ask(server, b'{"model":"m"}') == OK.content
+        assert ask(server, b'{"model":"m"}') == OK.content.ljust(1024)
         ((request, delivery),) = chat.asked
         assert (request.method, request.path) == (b"POST", b"/v1/chat/completions")
         assert request.headers == ((b"content-type", b"application/json"),)
@@ -247,7 +247,7 @@ class TestBareJson:
         refused = Response(403, (), b"binary"), Response(403, (), b"bare")
         whole, bare = (lambda *_, refusal=refusal: refusal for refusal in refused)
         server = Gateway(lambda: [KEY], Chat(OK), admit=whole, admit_bare=bare)
-        assert ask(server, b"{}") == b"bare"
+        assert ask(server, b"{}").rstrip() == b"bare"
         assert decode_response(ask(server, encode_request(REQUEST))).content == b"binary"
         answer, _ = ask_chunked(server, encode_request(REQUEST))
         assert answer == refused[0]
@@ -255,6 +255,14 @@ class TestBareJson:
     def test_its_errors_are_bare_too(self) -> None:
         server = Gateway(lambda: [KEY], Chat(RuntimeError()), admit_bare=admit_all)
         assert json.loads(ask(server, b"{}"))["status"] == 500
+
+    @pytest.mark.parametrize("size", [2, 1024, 1025, 100_000])
+    def test_its_answers_are_padded_with_what_json_passes_over(self, size: int) -> None:
+        content = json.dumps("x" * (size - 2)).encode()
+        server = Gateway(lambda: [KEY], Chat(Response(200, (), content)), admit_bare=admit_all)
+        answer = ask(server, b"{}")
+        assert len(answer) == bucket(size)
+        assert json.loads(answer) == json.loads(content)
 
 
 class TestChunked:
