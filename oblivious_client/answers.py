@@ -14,6 +14,17 @@ from protocol.evidence import VerifiedEvidence
 from protocol.gateway import DATE_PROBLEM
 from protocol.signature import SignedAnswer, output_of_choices, verify_answer
 
+# What a sealed problem means that is no more than its status, and what to do.
+_PROBLEMS = {
+    400: ("it calls the sealed request malformed", "client and gateway may not match"),
+    409: (
+        "the very same request had arrived before",
+        "somebody on the way repeated it, and kept the answer to the first: ask again, or try "
+        "another relay",
+    ),
+    503: ("it has no room to remember one more request", "ask again in a minute"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -88,7 +99,8 @@ def raise_for_error(status: int, data: bytes) -> None:
         )
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else None
-    raise ServiceError(status, str(message or "no reason given"))
+    said, advice = _PROBLEMS.get(status, ("no reason given", "")) if not message else (message, "")
+    raise ServiceError(status, str(said), advice=advice)
 
 
 class StreamedAnswer:

@@ -23,9 +23,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from oblivious_client.answers import raise_for_error
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.errors import ClientError, ServiceError, UsageError
+from oblivious_client.exchange import content_type
 from oblivious_client.exits import Exit
 from oblivious_client.transport import ObliviousTransport
 from protocol.evidence import VerifiedEvidence
+from protocol.gateway import PROBLEM_JSON
 from protocol.provisioning import PATH, Secrets, sign_secrets
 from protocol.signature import key_identifier
 
@@ -157,7 +159,8 @@ def _raise_for_refusal(response: httpx.Response, administrator: Ed25519PrivateKe
     match response.status_code:
         case httpx.codes.NO_CONTENT:
             return
-        case httpx.codes.CONFLICT:
+        # A problem says that the request had come before, not that secrets had.
+        case httpx.codes.CONFLICT if content_type(response) != PROBLEM_JSON.decode():
             raise ClientError(
                 "the enclave has its secrets already: it takes them once",
                 advice="if they have to change, start the enclave anew and provision it again",

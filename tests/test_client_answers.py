@@ -18,6 +18,7 @@ from oblivious_client.errors import (
     AnswerUnreadable,
     ServiceError,
 )
+from protocol.gateway import problem
 from tests.vector_files import load
 
 STREAMS = load("llm-sse-streams.json")
@@ -156,6 +157,17 @@ def test_what_is_no_object_is_unreadable(data: bytes) -> None:
 def test_answers_without_messages_are_unreadable(body: dict[str, Any]) -> None:
     with pytest.raises(AnswerUnreadable):
         outputs_of(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(400, "malformed"), (409, "arrived before"), (503, "no room")]
+)
+def test_a_problem_is_put_into_words(status: int, words: str) -> None:
+    with pytest.raises(ServiceError, match=words) as caught:
+        raise_for_error(status, problem(status).content)
+    assert caught.value.advice
+    with pytest.raises(ServiceError, match="its own"):
+        raise_for_error(status, b'{"error": {"message": "its own"}}')
 
 
 def test_errors_without_a_reason() -> None:

@@ -18,7 +18,7 @@ from protocol.binary_http import Request, Response
 from protocol.encapsulation import GatewayKey
 from protocol.errors import SignatureInvalid
 from protocol.evidence import Evidence, Platform
-from protocol.gateway import Delivery, Gateway
+from protocol.gateway import Delivery, Gateway, problem
 from protocol.key_config import encode_key_configs
 from protocol.provisioning import Secrets, open_secrets
 from protocol.signature import key_identifier
@@ -260,6 +260,7 @@ def error(status: int, message: str) -> Response:
         (error(400, "A key is missing for 'x'."), Exit.SERVICE_ERROR, "missing for 'x'"),
         (error(404, "nothing"), Exit.SERVICE_ERROR, "names no administrator"),
         (error(409, "before"), Exit.PROVISIONED_BEFORE, "once"),
+        (problem(409), Exit.SERVICE_ERROR, "somebody on the way repeated it"),
         (error(503, "later"), Exit.SERVICE_ERROR, "later"),
         (Response(200), Exit.SERVICE_ERROR, "not what"),
     ],
