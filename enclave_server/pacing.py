@@ -173,11 +173,12 @@ async def unpadded(exchange: ChunkedExchange) -> AsyncIterator[bytes]:
     """Yield an answer in sealed chunks as it comes: sizes and times show through."""
     encoder, sealer = ResponseEncoder(), exchange.sealer
     answer = await exchange.respond()
-    yield sealer.seal(encoder.start(answer.status, answer.headers))
+    start = sealer.seal(encoder.start(answer.status, answer.headers))
     if isinstance(answer, Response):
-        yield sealer.seal(encoder.content(answer.content))
+        yield start + sealer.seal(encoder.content(answer.content))
     else:
         try:
+            yield start
             async for piece in answer.content:
                 yield sealer.seal(encoder.content(piece))
         finally:

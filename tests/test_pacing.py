@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from enclave_server import ticker
-from enclave_server.pacing import WAITING_CHUNKS, Pacer, Shape, unpadded
+from enclave_server.pacing import WAITING_CHUNKS, Closable, Pacer, Shape, unpadded
 from enclave_server.routes import Pacer as AnyPacer
 from protocol.binary_http import (
     Event,
@@ -531,5 +531,19 @@ def test_without_padding_everything_arrives_as_it_comes(name: str) -> None:
         if name in sources:
             assert seen.content == b"".join(sources[name].pieces)
             assert sources[name].closed
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_without_padding_a_reader_that_leaves_closes_the_source(taken: int) -> None:
+    async def scenario() -> None:
+        source = Source([b"one", b"two"])
+        chunks, _ = open_exchange(unpadded, source.respond)
+        for _ in range(taken):
+            await anext(chunks)
+        assert isinstance(chunks, Closable)
+        await chunks.aclose()
+        assert source.closed
 
     run(scenario)
