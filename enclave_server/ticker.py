@@ -3,7 +3,7 @@
 What the event loop does between two ticks depends on what is being said: an event is parsed,
 an answer is signed. If what goes out at a tick were late because of it, the lateness would tell.
 So it is prepared somewhat before the tick, and from then until it is sent nothing else runs.
-What has been said is collected just before that, for as long as it usually takes and not longer.
+What has been said is collected just before that, as far as the time until the tick allows.
 """
 
 import asyncio
@@ -19,10 +19,13 @@ QUIET_SECONDS = 0.003
 # was, hence on what was said.
 AWAKE_SECONDS = 0.0003
 
-# By how much collecting may take longer than at the ticks before; it must stay below the quiet.
-MORE_SECONDS = 0.001
+# What collecting may take in any case: a loop that is late for every tick has to get on too.
+LEAST_SECONDS = 0.001
 
-# Of the time that preparing took at the ticks before, what still counts at the next.
+# Seconds that collecting and preparing are taken to need for one stream, before any is known.
+_FIRST_GUESS = 50e-6
+
+# Of the time that each needed at the ticks before, what still counts at the next.
 _FORGETTING = 0.9
 
 
@@ -41,8 +44,8 @@ class Ticker:
         self._waiting: list[_Waiting] = []
         self._scheduled = False
         self._count = 0  # of the last tick that was scheduled, since the clock's zero
-        self._collecting = 0.0  # seconds that it takes
-        self._preparing = 0.0  # seconds that it takes
+        self._collecting = _FIRST_GUESS  # seconds for each stream
+        self._preparing = _FIRST_GUESS
         self._first = 0  # who is asked first, for the time was over before all had been
 
     async def next(
@@ -61,38 +64,56 @@ class Ticker:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = True
         self._count = max(self._count, math.floor(loop.time() / self._seconds)) + 1
-        lead = min(QUIET_SECONDS + self._collecting + self._preparing, self._seconds / 2)
-        loop.call_at(self._count * self._seconds - lead, self._prepare, loop)
+        loop.call_at((self._count - 0.5) * self._seconds, self._plan, loop)
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin in time for all that wait, so at most half a tick early."""
+        each = self._collecting + self._preparing
+        begin = self._count * self._seconds - QUIET_SECONDS - each * len(self._waiting)
+        if loop.time() < begin:
+            loop.call_at(begin, self._plan, loop)  # by then more may wait
+        else:
+            self._prepare(loop)
 
     def _prepare(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have everything ready, and line up: the wait for the tick, then all that wait for it.
 
         All are put into the loop's queue in this one turn, so that nothing comes between them.
         """
-        started = loop.time()
         waiting, self._waiting = self._waiting, []
         self._scheduled = False
-        loop.call_soon(_wait_until, self._count * self._seconds)
-        self._collect(waiting, loop)
-        collected = loop.time()
+        due = self._count * self._seconds
+        loop.call_soon(_wait_until, due)
+        self._collect(waiting, due - QUIET_SECONDS - self._preparing * len(waiting), loop)
+        begun = loop.time()
         for woken, prepare, _ in waiting:
             if not woken.done():  # else its task has been cancelled
                 _fulfil(woken, prepare)
-        self._preparing = max(loop.time() - collected, self._preparing * _FORGETTING)
-        self._collecting = max(collected - started, self._collecting * _FORGETTING)
+        self._preparing = _usual(self._preparing, loop.time() - begun, len(waiting))
 
-    def _collect(self, waiting: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+    def _collect(
+        self, waiting: list[_Waiting], until: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """Ask as many as there is time for; the others are the first ones at the next tick."""
-        latest = loop.time() + self._collecting + MORE_SECONDS
+        begun = loop.time()
+        until = max(until, begun + LEAST_SECONDS)
         first = self._first if self._first < len(waiting) else 0
         self._first = 0
+        asked = 0
         for place in (*range(first, len(waiting)), *range(first)):
-            woken, _, collect = waiting[place]
-            if loop.time() > latest:
+            if loop.time() > until:
                 self._first = place
-                return
+                break
+            woken, _, collect = waiting[place]
             if not woken.done():
                 collect()
+            asked += 1
+        self._collecting = _usual(self._collecting, loop.time() - begun, asked)
+
+
+def _usual(before: float, seconds: float, streams: int) -> float:
+    """Return what one stream needs, after `streams` of them have taken `seconds`."""
+    return max(seconds / streams, before * _FORGETTING) if streams else before
 
 
 def _fulfil(woken: asyncio.Future[bytes], prepare: Callable[[], bytes]) -> None:

@@ -1,6 +1,9 @@
 """The clock of all streams: common ticks, nothing between a tick and what it sends."""
 
 import asyncio
+import contextlib
+import contextvars
+import functools
 import itertools
 import time
 from collections.abc import Callable, Coroutine
@@ -170,7 +173,7 @@ def test_who_has_gone_costs_nothing() -> None:
 
 
 def test_all_is_collected_before_anything_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ticker, "MORE_SECONDS", DEADLINE)
+    monkeypatch.setattr(ticker, "LEAST_SECONDS", DEADLINE)
 
     async def scenario() -> None:
         clock = Ticker(TICK)
@@ -190,37 +193,96 @@ def test_all_is_collected_before_anything_is_prepared(monkeypatch: pytest.Monkey
     run(scenario)
 
 
-def test_a_burst_delays_no_chunk() -> None:
-    """Whom a tick does not reach in time, the next one asks first; each has its chunk at each."""
+class StillLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock moves only when it is told to; what it is asked to call is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.asked: list[tuple[float, Callable[..., object]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: object,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self.asked.append((when, callback))
+        return super().call_at(when, callback, *args, context=context)
+
+
+def waiting_at(
+    loop: StillLoop, count: int, collect: Callable[[int], None]
+) -> list[tuple[asyncio.Future[bytes], Callable[[], bytes], Callable[[], None]]]:
+    """Return what a ticker keeps of so many streams."""
+    return [
+        (loop.create_future(), lambda: b"", functools.partial(collect, number))
+        for number in range(count)
+    ]
+
+
+def test_a_burst_is_collected_as_far_as_there_is_time_and_the_rest_first_at_the_next_tick() -> None:
+    with contextlib.closing(StillLoop()) as loop:
+        clock = Ticker(TICK)
+        asked: list[int] = []
+
+        def collect(number: int) -> None:
+            asked.append(number)
+            loop.now += 0.004
+
+        waiting = waiting_at(loop, 9, collect)
+        rounds = []
+        for allowed in (0.010, 0.010, 0.0, 1.0):
+            clock._collect(waiting, loop.now + allowed, loop)
+            rounds.append(asked.copy())
+            asked.clear()
+        # However little time there is, somebody is asked.
+        assert rounds == [[0, 1, 2], [3, 4, 5], [6], [7, 8, 0, 1, 2, 3, 4, 5, 6]]
+
+
+def test_a_crowd_is_begun_with_earlier() -> None:
+    """As many as wait half a tick before the tick have the time that they need."""
+    tick = 0.5
+    with contextlib.closing(StillLoop()) as loop:
+        loop.now = 0.01
+        clock = Ticker(tick)
+        begins = []
+        for count, seconds in ((1, 0.0001), (100, 0.0001), (100, 0.001), (1000, 0.001)):
+            clock._collecting = clock._preparing = seconds
+            clock._waiting = waiting_at(loop, 1, lambda _: None)
+            clock._schedule(loop)
+            half, plan = loop.asked.pop()
+            clock._waiting = waiting_at(loop, count, lambda _: None)
+            loop.now = half
+            plan(loop)
+            begins.append(loop.asked.pop()[0] if loop.asked else half)
+            assert clock._scheduled is (begins[-1] > half)
+            loop.now = clock._count * tick
+        quiet = ticker.QUIET_SECONDS
+        leads = [quiet + 0.0002, quiet + 0.02, quiet + 0.2, tick / 2]
+        assert begins == pytest.approx([(n + 1) * tick - lead for n, lead in enumerate(leads)])
+
+
+def test_each_stream_has_its_chunk_at_each_tick_however_long_collecting_takes() -> None:
     streams, ticks = 9, 12
-    collected: list[list[int]] = []
     prepared: list[int] = []
 
     async def scenario() -> None:
         clock = Ticker(TICK)
 
         async def stream(number: int) -> None:
-            def collect() -> None:
-                collected[-1].append(number)
-                time.sleep(2 * ticker.MORE_SECONDS)
-
             def prepare() -> bytes:
                 prepared.append(number)
-                if number == streams - 1:
-                    collected.append([])
                 return b""
 
             for _ in range(ticks):
-                await clock.next(prepare, collect)
+                await clock.next(prepare, lambda: time.sleep(TICK / 10))
 
-        collected.append([])
         await asyncio.gather(*(stream(number) for number in range(streams)))
 
     run(scenario)
     assert prepared == list(range(streams)) * ticks
-    assert len(collected[0]) <= 1
-    first = 0
-    for asked in collected:
-        assert asked == [(first + place) % streams for place in range(len(asked))]
-        first = (first + len(asked)) % streams if len(asked) < streams else 0
-    assert sum(map(len, collected)) > 2 * ticks  # the time that is usual grows meanwhile
