@@ -128,9 +128,8 @@ class Gateway:
         # No Binary HTTP message begins with a brace: its first byte is a framing indicator.
         if self._admit_bare is not None and plaintext.startswith(b"{"):
             request = Request(b"POST", b"https", b"", _BARE_PATH, _JSON_HEADERS, plaintext)
-            return self._seal(
-                context, self._pass(self._admit_bare, context, request, Delivery.WHOLE), _padded_json
-            )
+            answer = self._pass(self._admit_bare, context, request, Delivery.WHOLE)
+            return self._seal(context, answer, _padded_json)
         return self._seal(context, self._ask(context, plaintext, Delivery.WHOLE), _padded)
 
     def open_chunked(self, data: bytes) -> ChunkedExchange:
