@@ -63,7 +63,7 @@ def analyze(units: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ["systemd-analyze", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
         env={**os.environ, "SYSTEMD_UNIT_PATH": path, "SYSTEMD_COLORS": "0", "LC_ALL": "C.UTF-8"},
     )
@@ -142,21 +142,18 @@ def front(tmp_path: Path) -> Iterator[Front]:
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "front.pem")
     with listen_tcp() as enclave:
         target = f"tcp://127.0.0.1:{enclave.getsockname()[1]}"
-        with running("--listen", "tcp://127.0.0.1:0", "--connect", target) as proxy:
-            port = _free_port()
-            with nginx(tmp_path, port, proxy.ports()[0]):
-                yield Front(port, authority, enclave)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+        with (
+            running("--listen", "tcp://127.0.0.1:0", "--connect", target) as proxy,
+            listen_tcp() as listener,
+            nginx(tmp_path, listener, proxy.ports()[0]),
+        ):
+            yield Front(listener.getsockname()[1], authority, enclave)
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, port: int, upstream: int) -> Iterator[None]:
-    """Run nginx with the front's configuration, its places moved to this machine."""
+def nginx(directory: Path, listener: socket.socket, upstream: int) -> Iterator[None]:
+    """Run nginx on `listener` with the front's configuration, its places moved here."""
+    port = listener.getsockname()[1]
     front = (DEPLOY / "nginx-front.conf").read_text()
     for theirs, ours in (
         ("listen 443 ", f"listen 127.0.0.1:{port} "),
@@ -171,30 +168,28 @@ def nginx(directory: Path, port: int, upstream: int) -> Iterator[None]:
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     config = directory / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""  # to reach what is in a private folder
     config.write_text(
-        f"daemon off; master_process off; pid {directory}/pid; error_log stderr error;\n"
+        f"{user} daemon off; pid {directory}/pid; error_log stderr error;\n"
         f"events {{}}\nhttp {{\n{paths}{front}}}\n"
     )
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     command = [str(program), "-p", str(directory), "-c", str(config), "-e", "stderr"]
+    # How nginx hands its sockets to its successor; so that no port has to be guessed.
+    environment = os.environ | {"NGINX": f"{listener.fileno()};"}
     with (
-        (directory / "log").open("wb") as log,
-        subprocess.Popen(command, stderr=log) as process,
+        (directory / "log").open("ab") as log,
+        subprocess.Popen(
+            command, stderr=log, pass_fds=[listener.fileno()], env=environment
+        ) as process,
     ):
         try:
-            until(lambda: _listens(port))
+            until((directory / "pid").exists)
+            os.truncate(directory / "log", 0)  # it tells that it was given a socket
             yield
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(DEADLINE)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 BODY = b"sealed request"
