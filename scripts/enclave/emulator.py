@@ -28,7 +28,7 @@ from enclave.packages import Archive
 
 ENCLAVE_CID, PARENT_CID = 16, 3
 SERVER_PORT, HEARTBEAT_PORT = 5000, 9000
-STOP_SECONDS = 5
+STOP_SECONDS = 30
 LIFETIME_SECONDS = 1800  # no guest outlives this, whatever happens to its parent
 CPU = "Haswell"  # the oldest model with AVX2, which the embedded engine needs
 EMULATOR_PACKAGES = ["qemu-system-x86/trixie-backports", "qemu-system-common/trixie-backports"]
@@ -126,7 +126,7 @@ class Emulator:
         own = ["--guest", f"{ENCLAVE_CID}={self.enclave_device}"]
         own += ["--unix", f"{ENCLAVE_CID}={self.vsock}"] if not options else []
         child = self.start("switch", [*_module("vhost_vsock"), *own, *options])
-        self.wait_until("switch", child, lambda: self.said("switch", "ready"), 30)
+        self.wait_until("switch", child, lambda: self.said("switch", "ready"), 120)
 
     def start_enclave(self, image: Path, memory: int) -> subprocess.Popen[bytes]:
         """Boot `image` with `memory` MiB and a security module that vouches for it."""
@@ -173,7 +173,7 @@ class Emulator:
         measured.write_text(json.dumps(pcrs))
         options = [str(self.directory / "nsm.sock"), "--pcrs", str(measured)]
         child = self.start("nsm", [*_module("vhost_nsm"), *options, "--root", str(self.nsm_root)])
-        self.wait_until("nsm", child, lambda: self.said("nsm", "ready"), 30)
+        self.wait_until("nsm", child, lambda: self.said("nsm", "ready"), 120)
 
     def firmware(self) -> list[str]:
         """Return QEMU's options that name its firmware."""
