@@ -16,6 +16,7 @@ from host_proxy.loop import Loop
 from host_proxy.resolver import WAITING, Candidate, Lookup, Resolver, interleaved
 from tests.host_proxy_process import (
     DEADLINE,
+    ProxyProcess,
     accept,
     connect_tcp,
     connect_unix,
@@ -261,9 +262,9 @@ def test_it_dials_again_while_the_upstreams_queue_is_full(tmp_path: Path, kind: 
 
 
 def test_it_gives_up_when_the_retry_window_is_over(tmp_path: Path) -> None:
-    dialled = Dialled(Unix(str(tmp_path / "up")), Patience(connect=5, retry=0.3))
+    dialled = Dialled(Unix(str(tmp_path / "up")), Patience(connect=5, retry=2))
     assert dialled.sock is None
-    assert 2 <= len(dialled.failures) <= 5  # 20, 40, 80 and 160 ms apart
+    assert 2 <= len(dialled.failures) <= 7  # 20 ms apart, then 40, up to 640
 
 
 def serve_greeting(listener: socket.socket, *pieces: bytes) -> threading.Thread:
@@ -323,10 +324,17 @@ def test_what_can_only_be_listened_on_is_a_mistake_of_ours() -> None:
         candidates_of(Activated("ingress"))
 
 
+def wait_for_a_refused_dial(proxy: ProxyProcess) -> None:
+    """Wait until a client is known to wait for an upstream that is away."""
+    before = proxy.counters()["dial_failures"]["refused"]
+    until(lambda: proxy.counters()["dial_failures"]["refused"] > before)
+
+
 def test_clients_outlive_a_restart_of_the_upstream(tmp_path: Path) -> None:
     """Existing connections end; a new one waits until the upstream is back."""
     path = tmp_path / "up"
-    with running("--listen", "tcp://127.0.0.1:0", "--connect", f"unix:{path}") as proxy:
+    options = ("--connect", f"unix:{path}", "--retry-seconds", str(DEADLINE))
+    with running("--listen", "tcp://127.0.0.1:0", *options) as proxy:
         (port,) = proxy.ports()
         for _ in range(3):
             with listen_unix(path) as listener:
@@ -340,11 +348,10 @@ def test_clients_outlive_a_restart_of_the_upstream(tmp_path: Path) -> None:
             client.close()
             late = connect_tcp(port)  # while there is no upstream at all
             late.sendall(b"early bird")
-            time.sleep(0.2)
+            wait_for_a_refused_dial(proxy)
             with listen_unix(path) as listener, accept(listener) as server:
                 assert read_exactly(server, 10) == b"early bird"
                 late.close()
-        assert proxy.counters()["dial_failures"]["refused"] > 0
 
 
 def test_a_client_is_turned_away_when_the_upstream_stays_away(tmp_path: Path) -> None:
@@ -368,11 +375,12 @@ def test_a_client_that_vanishes_while_waiting_is_let_go(tmp_path: Path) -> None:
 
 def test_a_client_that_has_said_all_and_closed_is_still_carried(tmp_path: Path) -> None:
     listen = f"unix:{tmp_path / 'in'}"
-    with running("--listen", listen, "--connect", f"unix:{tmp_path / 'up'}") as proxy:
+    options = ("--connect", f"unix:{tmp_path / 'up'}", "--retry-seconds", str(DEADLINE))
+    with running("--listen", listen, *options) as proxy:
         proxy.event("ready")
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "in"))
             client.sendall(b"last words")
-        time.sleep(0.2)
+        wait_for_a_refused_dial(proxy)
         with listen_unix(tmp_path / "up") as listener, accept(listener) as server:
             assert read_all(server) == b"last words"

@@ -30,7 +30,7 @@ SERIES = GeometricSeries(3, 1.5)
 SHAPE = Shape(tick_seconds=0.01, chunk_bytes=256, series=SERIES)
 EVENTS = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 JSON = ((b"content-type", b"application/json"),)
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 Respond = Callable[[], Awaitable[Answer]]
 
@@ -370,9 +370,32 @@ def test_a_source_is_not_asked_while_enough_waits() -> None:
 
 
 def test_thinking_looks_like_nothing_else() -> None:
-    seen = answer(Source(events(1), 0.15).respond)
-    assert seen.data == [b"0" * 40]
-    assert len(seen.sizes) >= 12
+    thought = asyncio.Event()
+    seen: list[Read] = []
+
+    async def think() -> AsyncIterator[bytes]:
+        await thought.wait()
+        yield events(1)[0]
+
+    async def respond() -> Answer:
+        return StreamedResponse(200, EVENTS, think())
+
+    async def counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        number = 0
+        async for chunk in chunks:
+            number += 1
+            if number == 8:
+                thought.set()
+            yield chunk
+
+    async def scenario() -> None:
+        chunks, opener = open_exchange(pacer(), respond)
+        seen.append(await read(counted(chunks), opener))
+
+    run(scenario)
+    assert seen[0].data == [b"0" * 40]
+    assert len(seen[0].sizes) >= 12
+    assert_shaped(seen[0])
 
 
 def test_a_stream_that_breaks_off_ends_with_an_error_event() -> None:
@@ -483,9 +506,10 @@ def test_a_reader_that_leaves_ends_the_source_at_once(ticks: int) -> None:
 
 def test_a_reader_that_leaves_while_nothing_is_known_ends_the_asking() -> None:
     async def scenario() -> None:
-        ended = asyncio.Event()
+        asked, ended = asyncio.Event(), asyncio.Event()
 
         async def respond() -> Answer:
+            asked.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -494,7 +518,7 @@ def test_a_reader_that_leaves_while_nothing_is_known_ends_the_asking() -> None:
 
         chunks, opener = open_exchange(pacer(), respond)
         reader = asyncio.ensure_future(read(chunks, opener))
-        await asyncio.sleep(0.03)
+        await asked.wait()
         reader.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await reader

@@ -24,7 +24,7 @@ PIECES = 100
 PIECE_BYTES = 512
 SPACING_SECONDS = 0.005
 NOTICED_SECONDS = 0.25
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 HEAD = b"POST /v1/ohttp HTTP/1.1\r\nHost: r\r\nContent-Type: message/ohttp-chunked-req\r\n"
 HEAD += b"Content-Length: 6\r\n\r\nsealed"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: message/ohttp-chunked-res\r\n"
@@ -107,7 +107,13 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
     writer.write(b"0\r\n\r\n")
     await writer.drain()
+    await closed(writer)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close now: while a part is ended this loop stands still, and a proxy waits for the end."""
     writer.close()
+    await writer.wait_closed()
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -118,9 +124,16 @@ async def between(name: str, folder: Path, serve: Serve) -> AsyncIterator[str]:
     """Run a part before a gateway that serves as told; give the part's address."""
     path = folder / "gateway"
     tls = authority().gateway if PARTS[name] is nginx_over_tls else None
-    server = await asyncio.start_unix_server(serve, path, ssl=tls)
+    served = asyncio.Event()
+
+    async def serve_and_tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await serve(reader, writer)
+        served.set()
+
+    server = await asyncio.start_unix_server(serve_and_tell, path, ssl=tls)
     with PARTS[name](f"unix:{path}", folder) as address:
         yield address
+        await asyncio.wait_for(served.wait(), DEADLINE_SECONDS)
     server.close()
 
 
@@ -143,7 +156,7 @@ async def delays(address: str) -> list[float]:
         while len(data) >= PIECE_BYTES:
             found.append(time.monotonic() - float(data[:PIECE_BYTES]))
             data = data[PIECE_BYTES:]
-    writer.close()
+    await closed(writer)
     return found
 
 
@@ -167,7 +180,7 @@ SAID = (b"a", b"few", b"words", b"at a time")
 @pytest.mark.parametrize("name", list(PARTS))
 def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
     """The next piece is sent when the one before has been read: whoever kept it back would stop."""
-    read = asyncio.Event()
+    read, served = asyncio.Event(), asyncio.Event()
 
     async def wait_for_reader(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"sealed")
@@ -177,7 +190,7 @@ def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
             await read.wait()
             read.clear()
         writer.write(b"0\r\n\r\n")
-        writer.close()
+        await closed(writer)
 
     async def run() -> None:
         async with (
@@ -190,6 +203,6 @@ def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
                 await reader.readuntil(piece + b"\r\n")
                 read.set()
             assert await reader.readuntil(b"0\r\n\r\n")
-            writer.close()
+            await closed(writer)
 
     asyncio.run(run())

@@ -40,11 +40,13 @@ from tests.upstream import (
 )
 
 TRIAL = Policy(simulated=Simulated.ALLOWED)
-DEADLINE = 60.0
-STOP_SECONDS = 5.0  # the promise is one second; a machine that is busy is given more
+DEADLINE = 120.0
+# The promise is one second. A busy machine is given more, but less than any timeout of ours
+# would take to end what nobody waits for.
+STOP_SECONDS = 20.0
 CHUNK_BYTES = 4096 + 18  # of the default configuration: plaintext, tag, and the length before it
 NONCE_BYTES = 32
-SERIES = (5, 8, 12, 18, 27, 41, 62)
+SERIES = (5, 8, 12, 18, 27, 41, 62, 93, 140, 210, 315)
 READERS = 200
 READER_KIB = 250  # of memory that each may take; what one takes that keeps up, the bench measures
 

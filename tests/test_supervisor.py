@@ -1,6 +1,7 @@
 """Tests of real server processes: start, workers that die, and the end."""
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -65,7 +66,7 @@ class Asker(threading.Thread):
         while not self._ended.is_set():
             try:
                 status = self._enclave.ask(models_request(), config).status
-            except (ConnectionError, OSError):
+            except (OSError, http.client.HTTPException):
                 self.cut += 1  # it was with the worker that died
             except AssertionError as error:
                 self.other.append(error)
@@ -220,7 +221,7 @@ def test_what_does_not_end_is_ended(grace: float) -> None:
 def _ask_in_vain(enclave: Enclave) -> None:
     try:
         answer = enclave.ask(chat_request())
-    except (ConnectionError, OSError, AssertionError):
+    except (OSError, http.client.HTTPException, AssertionError):
         return
     assert answer.status != 200
 

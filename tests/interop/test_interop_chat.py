@@ -21,7 +21,7 @@ from tests.upstream import Exchange, answering
 
 QUESTION = "What is the capital of France? Answer with one word."
 STAND_IN_TEXT = "Paris, says the stand-in."
-THINKING_SECONDS = 0.35  # three ticks of the clock, filled with informational responses
+THINKING_SECONDS = 1.0  # ten ticks of the clock, filled with informational responses
 
 CONFIG = """
 [[models]]
