@@ -310,7 +310,7 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # it is gone
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while self._open and time.monotonic() < deadline:
             time.sleep(0.005)
 

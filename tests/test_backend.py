@@ -23,7 +23,7 @@ from enclave_server.chat.models import Model, ModelTable, Upstream, embedded_mod
 from enclave_server.chat.upstream import JSON_TYPE, UpstreamConnections
 from tests.upstream import Exchange, StandInUpstream, answering, completion, hanging_up, raw
 
-DEADLINE = 30.0  # seconds, so that nothing hangs
+DEADLINE = 120.0  # seconds, so that nothing hangs
 NAME = "api.example.com"
 HAS_VSOCK_LOOPBACK = Path("/sys/module/vsock_loopback").exists()
 

@@ -30,7 +30,7 @@ from protocol.key_config import encode_key_configs
 from tests.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
 
 ANSWER = "".join(WORDS)
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

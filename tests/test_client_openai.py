@@ -22,7 +22,7 @@ from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import AnswerTruncated, EvidenceRefused, ServiceError
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
-from tests.enclave import running_enclave, running_upstream, stand_in_config
+from tests.enclave import DEADLINE, running_enclave, running_upstream, stand_in_config
 from tests.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
 from tests.upstream import answering, completion, sending, stream_of, streaming
 from tests.vector_files import load
@@ -88,7 +88,7 @@ def test_the_sdk_does_not_hang_up_where_the_padding_begins(
     gateway.chat.padding_after = 20
     with sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True) as stream:
         assert [chunk.choices[0].delta.content for chunk in stream if chunk.choices]
-    assert gateway.chat.finished.wait(10)
+    assert gateway.chat.finished.wait(DEADLINE)
     assert not gateway.chat.abandoned.is_set()
 
 
@@ -99,7 +99,7 @@ def test_the_sdk_does_not_hang_up_at_an_error_that_it_tries_again(
     with sdk_of(gateway.url, max_retries=1) as sdk:
         assert list(sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True))
     assert len(gateway.posts()) == 2
-    assert gateway.chat.finished.wait(10)
+    assert gateway.chat.finished.wait(DEADLINE)
     assert not gateway.chat.abandoned.is_set()
 
 
@@ -113,7 +113,7 @@ def test_the_asynchronous_sdk_does_not_hang_up_at_an_error_either(gateway: Stand
 
     gateway.chat.busy = 1
     asyncio.run(run())
-    assert gateway.chat.finished.wait(10)
+    assert gateway.chat.finished.wait(DEADLINE)
     assert not gateway.chat.abandoned.is_set()
 
 
@@ -125,7 +125,7 @@ def test_the_sdk_does_not_hang_up_at_an_error_in_a_stream(
     stream = sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
     with pytest.raises(openai.APIError, match="server failed"):
         list(stream)
-    assert gateway.chat.finished.wait(10)
+    assert gateway.chat.finished.wait(DEADLINE)
     assert not gateway.chat.abandoned.is_set()
 
 

@@ -32,7 +32,7 @@ ANSWER = "".join(WORDS)
 ASKED: Any = [{"role": "user", "content": "What is the capital of France?"}]
 BODY = json.dumps({"model": MODEL, "messages": ASKED}).encode()
 STREAMED = json.dumps({"model": MODEL, "messages": ASKED, "stream": True}).encode()
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 
 @pytest.fixture

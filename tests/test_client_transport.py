@@ -391,7 +391,7 @@ def test_closing_a_stream_stops_the_generation(gateway: StandInGateway) -> None:
         stream = client.stream("hello", model=MODEL)
         next(iter(stream))
         stream.close()
-        assert gateway.chat.abandoned.wait(10)
+        assert gateway.chat.abandoned.wait(120)
 
 
 def test_cancelling_stops_the_generation(gateway: StandInGateway) -> None:
@@ -409,7 +409,7 @@ def test_cancelling_stops_the_generation(gateway: StandInGateway) -> None:
                 await asyncio.wait_for(read(), 0.2)
 
     asyncio.run(run())
-    assert gateway.chat.abandoned.wait(10)
+    assert gateway.chat.abandoned.wait(120)
 
 
 def test_a_body_that_comes_in_pieces_is_sealed_whole(gateway: StandInGateway) -> None:

@@ -74,7 +74,7 @@ class Host:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
@@ -169,7 +169,7 @@ def test_the_installed_program_runs_apart_from_the_checkout(installed: Host) -> 
         [sys.executable, "-IB", moved, "--help"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
         cwd="/",
     )
@@ -283,7 +283,7 @@ def test_the_units_name_the_places_that_are_installed() -> None:
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
-    subprocess.run(["shellcheck", DEPLOY / "install-host"], check=True, timeout=60)
+    subprocess.run(["shellcheck", DEPLOY / "install-host"], check=True, timeout=300)
 
 
 # --- the Dockerfile
@@ -359,7 +359,7 @@ def test_settings_with_which_no_server_starts_end_the_build(
 
 @pytest.mark.parametrize("step", arguments_of("RUN"))
 def test_each_step_is_shell(step: str) -> None:
-    subprocess.run(["sh", "-n"], input=step, text=True, check=True, timeout=60)
+    subprocess.run(["sh", "-n"], input=step, text=True, check=True, timeout=300)
 
 
 def test_under_awss_init_the_start_sends_no_second_heartbeat() -> None:

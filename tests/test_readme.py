@@ -19,7 +19,7 @@ from stack import PROGRAMS, ROOT, Stack
 
 from enclave_server.simulated import simulated_pcrs
 
-DEADLINE_SECONDS = 120.0
+DEADLINE_SECONDS = 300.0
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [
     (language, text.strip())

@@ -17,7 +17,8 @@ SOURCES = Path(__file__).resolve().parent
 BUILT = ROOT / ".cache" / "interop"
 SEED = bytes(range(32))
 BUILD_SECONDS = 900.0  # a cold cache on a busy machine; 90 on an idle one
-ANSWER_SECONDS = 60.0  # nothing is expected to take as long
+PATIENCE = {"CARGO_NET_RETRY": "10", "npm_config_fetch_retries": "10"}  # with the registries
+ANSWER_SECONDS = 300.0  # nothing is expected to take as long
 
 Command = tuple[str, ...]
 
@@ -78,7 +79,7 @@ def build(command: Sequence[str | Path], folder: str, **environment: Path) -> No
     subprocess.run(
         command,
         cwd=SOURCES / folder,
-        env=os.environ | {name: str(value) for name, value in environment.items()},
+        env=os.environ | PATIENCE | {name: str(value) for name, value in environment.items()},
         stdin=subprocess.DEVNULL,
         check=True,
         timeout=BUILD_SECONDS,

@@ -13,7 +13,7 @@ from protocol.hpke import Aead, Kdf
 from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
 from tests.interop.cells import Form, Framing
 
-TIMEOUT = 60.0
+TIMEOUT = 300.0
 INDETERMINATE_REQUEST = 2
 OURS = {Framing.WHOLE: sealing.Framing.WHOLE, Framing.CHUNKED: sealing.Framing.CHUNKED}
 
