@@ -54,6 +54,8 @@ def units(tmp_path: Path) -> Path:
         text = PROGRAMS.sub("/bin/true", (DEPLOY / name).read_text())
         (tmp_path / name).write_text(text)
     (tmp_path / "nitro-enclaves-allocator.service").write_text(ALLOCATOR)
+    for unit in tmp_path.iterdir():
+        unit.chmod(0o644)  # whatever the umask: systemd warns of units that others may write
     return tmp_path
 
 
