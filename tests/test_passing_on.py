@@ -107,13 +107,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
     writer.write(b"0\r\n\r\n")
     await writer.drain()
-    await closed(writer)
-
-
-async def closed(writer: asyncio.StreamWriter) -> None:
-    """Close now: while a part is ended this loop stands still, and a proxy waits for the end."""
     writer.close()
-    await writer.wait_closed()
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -124,16 +118,11 @@ async def between(name: str, folder: Path, serve: Serve) -> AsyncIterator[str]:
     """Run a part before a gateway that serves as told; give the part's address."""
     path = folder / "gateway"
     tls = authority().gateway if PARTS[name] is nginx_over_tls else None
-    served = asyncio.Event()
-
-    async def serve_and_tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await serve(reader, writer)
-        served.set()
-
-    server = await asyncio.start_unix_server(serve_and_tell, path, ssl=tls)
-    with PARTS[name](f"unix:{path}", folder) as address:
-        yield address
-        await asyncio.wait_for(served.wait(), DEADLINE_SECONDS)
+    server = await asyncio.start_unix_server(serve, path, ssl=tls)
+    with contextlib.ExitStack() as part:
+        yield part.enter_context(PARTS[name](f"unix:{path}", folder))
+        # Beside this loop, which closes connections meanwhile: a proxy waits for their end.
+        await asyncio.to_thread(part.close)
     server.close()
 
 
@@ -156,7 +145,7 @@ async def delays(address: str) -> list[float]:
         while len(data) >= PIECE_BYTES:
             found.append(time.monotonic() - float(data[:PIECE_BYTES]))
             data = data[PIECE_BYTES:]
-    await closed(writer)
+    writer.close()
     return found
 
 
@@ -180,7 +169,7 @@ SAID = (b"a", b"few", b"words", b"at a time")
 @pytest.mark.parametrize("name", list(PARTS))
 def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
     """The next piece is sent when the one before has been read: whoever kept it back would stop."""
-    read, served = asyncio.Event(), asyncio.Event()
+    read = asyncio.Event()
 
     async def wait_for_reader(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"sealed")
@@ -190,7 +179,7 @@ def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
             await read.wait()
             read.clear()
         writer.write(b"0\r\n\r\n")
-        await closed(writer)
+        writer.close()
 
     async def run() -> None:
         async with (
@@ -203,6 +192,6 @@ def test_no_piece_waits_for_the_next(name: str, tmp_path: Path) -> None:
                 await reader.readuntil(piece + b"\r\n")
                 read.set()
             assert await reader.readuntil(b"0\r\n\r\n")
-            await closed(writer)
+            writer.close()
 
     asyncio.run(run())
