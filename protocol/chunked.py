@@ -140,7 +140,9 @@ class _Opener:
         if self._open is None:
             if len(self._buffer) < self._prefix_size:
                 return []
-            self._open = self._begin(bytes(self._buffer[: self._prefix_size]))
+            # Kept, it would close a circle, and keys would stay until the garbage is collected.
+            begin, self._begin = self._begin, _spent
+            self._open = begin(bytes(self._buffer[: self._prefix_size]))
             del self._buffer[: self._prefix_size]
         pieces = [_not_empty(self._open(sealed, b"")) for sealed in self._complete_chunks()]
         if len(self._buffer) > MAX_SEALED_SIZE:
@@ -169,6 +171,10 @@ class _Opener:
             offset = end
         del self._buffer[:offset]
         return chunks
+
+
+def _spent(prefix: bytes) -> _Open:
+    raise ValueError("begun before")
 
 
 class RequestOpener:

@@ -1,5 +1,6 @@
 """Chunked Oblivious HTTP against the draft's example and the messages of another project."""
 
+import gc
 import itertools
 from typing import Any
 
@@ -457,3 +458,25 @@ def test_an_answer_may_have_any_number_of_chunks(monkeypatch: pytest.MonkeyPatch
     response = gateway.seal_response()
     data = b"".join(response.seal(b"y") for _ in range(20)) + response.finish()
     assert b"".join(client.open_response().feed(data)) == b"y" * 20
+
+
+def test_a_message_leaves_no_garbage() -> None:
+    """Keys and plaintext go with the last reference to them, not at some collection."""
+
+    def exchange() -> None:
+        sealer, client = encapsulate_request(KEY.config)
+        request = decapsulate_request([KEY])
+        request.feed(sealer.finish(b"question"))
+        _, gateway = request.finish()
+        response = client.open_response()
+        response.feed(gateway.seal_response().finish(b"answer"))
+        assert response.finish() == b"answer"
+
+    exchange()  # what is cached by the first one stays
+    gc.collect()
+    gc.disable()
+    try:
+        exchange()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
