@@ -24,6 +24,7 @@ from protocol.key_config import KeyConfig, decode_key_configs
 
 CONNECTIONS = (1, 32, 512)
 ROUNDS = 5
+WARM_UP = 16_000  # requests; each of the first touches a page of the replay memory that none has
 QUESTION = {"model": "instant", "messages": [{"role": "user", "content": "x" * 800}]}
 QUESTION_BODY = json.dumps(QUESTION).encode()
 CONFIGURATION = """
@@ -55,6 +56,7 @@ def rows(quick: bool) -> dict[str, dict[str, float]]:
         gateway = stack.enter_context(gateway_alone(folder))
         chat = stack.enter_context(_chat(folder))
         through = stack.enter_context(proxied(gateway))
+        one_round(gateway, 32, folder, 400 if quick else WARM_UP)
         for target, counts in ((gateway, CONNECTIONS), (through, CONNECTIONS), (chat, (32,))):
             for connections in counts:
                 row = _measure(target, connections, folder, 400 if quick else 4000)
