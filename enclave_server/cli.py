@@ -11,9 +11,9 @@ import msgspec
 from enclave_server.addresses import parse_address
 from enclave_server.config import Config, ConfigError, load_config
 from enclave_server.log import Log
-from enclave_server.nsm import DEVICE, NitroSecurityModule, NsmError, SecurityModule
-from enclave_server.simulated import SimulatedSecurityModule
-from enclave_server.startup import ExitCode, StartError, check, serve
+from enclave_server.processes.startup import ExitCode, StartError, check, serve
+from enclave_server.security_module.nsm import DEVICE, NitroSecurityModule, NsmError, SecurityModule
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 
 USAGE = """\
 enclave-server: answers sealed chat requests, inside an attested enclave.

@@ -17,7 +17,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from enclave_server.addresses import parse_address
-from enclave_server.limits import Limits
+from enclave_server.http.limits import Limits
 from protocol.chunked import CHUNK_SIZE
 from protocol.provisioning import administrator_key
 from protocol.shaping import GeometricSeries
@@ -59,7 +59,7 @@ class ServerTable(Table, frozen=True):
 
 
 class KeysTable(Table, frozen=True):
-    """The life of an HPKE key, in seconds; see `enclave_server.keys` for the timeline."""
+    """The life of an HPKE key, in seconds; see `enclave_server.keys.ring` for the timeline."""
 
     lifetime_seconds: float = 24 * 3600
     announce_seconds: float = 3600

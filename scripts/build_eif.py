@@ -22,7 +22,7 @@ from pathlib import Path
 from enclave import eif, image, packages
 
 from enclave_server.config import ConfigError, load_config
-from enclave_server.startup import StartError, check
+from enclave_server.processes.startup import StartError, check
 
 REPOSITORY = image.REPOSITORY
 

@@ -320,7 +320,7 @@ def test_parent(work: Path, eif_file: Path, lock: Path, say: Report) -> None:
 
 
 PRINT_DOCUMENT = (
-    "import base64; from enclave_server.nsm import NitroSecurityModule as Module; "
+    "import base64; from enclave_server.security_module.nsm import NitroSecurityModule as Module; "
     "print('DOCUMENT', base64.b64encode(Module().attest(b'u', None, None)).decode(), flush=True)"
 )
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from enclave_server.http_date import format_date
+from enclave_server.http.dates import format_date
 from protocol.binary_http import Request, Response, decode_response, encode_request
 from protocol.encapsulation import encapsulate_request
 from protocol.evidence import Evidence, VerifiedEvidence, simulated_root, verify_evidence

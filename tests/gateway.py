@@ -21,7 +21,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.binary_http import Request, Response, ResponseEncoder
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, ProtocolError

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from enclave_server.http_date import format_date
+from enclave_server.http.dates import format_date
 from protocol.binary_http import Request
 from protocol.provisioning import Secrets, sign_secrets
 

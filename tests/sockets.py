@@ -21,10 +21,10 @@ from enclave_server.addresses import (
     bound_address,
     listen_socket,
 )
-from enclave_server.limits import Limits
+from enclave_server.http.limits import Limits
+from enclave_server.http.messages import Handler, OuterRequest, OuterResponse, Router
+from enclave_server.http.server import Server
 from enclave_server.log import Log
-from enclave_server.outer import Handler, OuterRequest, OuterResponse, Router
-from enclave_server.server import Server
 
 DEADLINE = 120.0
 """Seconds after which a test fails rather than hang; nothing is expected to take as long."""

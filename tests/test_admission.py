@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from enclave_server.admission import RETRY_AFTER_SECONDS, Admission
-from enclave_server.http_date import format_date, parse_date
-from enclave_server.keys import KeySet
-from enclave_server.replay import ReplayFilter
+from enclave_server.gateway.admission import RETRY_AFTER_SECONDS, Admission
+from enclave_server.gateway.replay import ReplayFilter
+from enclave_server.http.dates import format_date, parse_date
+from enclave_server.keys.ring import KeySet
 from protocol.binary_http import Request
 from protocol.gateway import DATE_PROBLEM
 from tests.test_keys import DAY, START, made_key_set

@@ -9,7 +9,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol import cose
 from protocol.errors import (
     AttestationError,

@@ -16,11 +16,16 @@ import pytest
 import trustme
 
 from enclave_server.addresses import TcpAddress, VsockAddress, parse_address
-from enclave_server.chat import backend
-from enclave_server.chat.backend import READ_AHEAD, WRITE_TOGETHER, SocketStream, connect
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable, Upstream, embedded_model
-from enclave_server.chat.upstream import JSON_TYPE, UpstreamConnections
+from enclave_server.chat.upstream import socket_stream as backend
+from enclave_server.chat.upstream.connections import JSON_TYPE, UpstreamConnections
+from enclave_server.chat.upstream.socket_stream import (
+    READ_AHEAD,
+    WRITE_TOGETHER,
+    SocketStream,
+    connect,
+)
 from tests.upstream import Exchange, StandInUpstream, answering, completion, hanging_up, raw
 
 DEADLINE = 120.0  # seconds, so that nothing hangs
@@ -592,7 +597,7 @@ def test_end_of_a_kept_connection_is_noticed_after_it_was_asked() -> None:
 
 WARM = """
 import asyncio, sys
-from enclave_server.chat.upstream import UpstreamConnections, JSON_TYPE, warm_up
+from enclave_server.chat.upstream.connections import UpstreamConnections, JSON_TYPE, warm_up
 from enclave_server.chat.models import Upstream
 from enclave_server.addresses import parse_address
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
-from enclave_server.chat.answers import MAX_ANSWER_BYTES
+from enclave_server.chat.dialects.whole_answer import MAX_ANSWER_BYTES
 from enclave_server.chat.models import (
     EnvironmentKey,
     FileKey,

@@ -18,7 +18,7 @@ from typing import IO, Any
 import httpx
 import pytest
 
-from enclave_server.simulated import simulated_pcrs
+from enclave_server.security_module.simulated import simulated_pcrs
 from oblivious_client import archive, cli, report
 from oblivious_client.client import ObliviousClient
 from oblivious_client.evidence import FETCHING

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from enclave_server.simulated import SimulatedSecurityModule, simulated_pcrs
+from enclave_server.security_module.simulated import SimulatedSecurityModule, simulated_pcrs
 from oblivious_client import archive
 from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.client import ObliviousClient
@@ -141,7 +141,7 @@ def test_further_releases_do_not_hide_other_faults(gateway: StandInGateway) -> N
 
 def test_debug_mode_is_refused(gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = {index: bytes(48) for index in range(16)}
-    monkeypatch.setattr("enclave_server.simulated.simulated_pcrs", lambda: zeros)
+    monkeypatch.setattr("enclave_server.security_module.simulated.simulated_pcrs", lambda: zeros)
     gateway.module = SimulatedSecurityModule()
     assert refusal(gateway).code is Exit.DEBUG_MODE
 

@@ -8,13 +8,14 @@ from typing import cast
 
 import pytest
 
-from enclave_server import clock, supervisor
-from enclave_server.clock import MAX_SKEW_SECONDS, ClockError, check_clock, ptp_time
-from enclave_server.keeper import KeyKeeper
+from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.log import Log
-from enclave_server.pool import Pool
-from enclave_server.stop_signals import StopSignals
-from enclave_server.supervisor import Supervisor
+from enclave_server.processes import supervisor
+from enclave_server.processes.pool import Pool
+from enclave_server.processes.stop_signals import StopSignals
+from enclave_server.processes.supervisor import Supervisor
+from enclave_server.security_module import clock
+from enclave_server.security_module.clock import MAX_SKEW_SECONDS, ClockError, check_clock, ptp_time
 
 NOW = 1_800_000_000.0
 

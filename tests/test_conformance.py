@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enclave_server.limits import Limits
+from enclave_server.http.limits import Limits
 from tests import (
     test_attestation_attacks,
     test_attestation_vectors,

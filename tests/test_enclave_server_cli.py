@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enclave_server.startup import ExitCode
+from enclave_server.processes.startup import ExitCode
 from tests.enclave import DEADLINE, models_request, private_directory, running_enclave
 
 

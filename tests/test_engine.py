@@ -17,8 +17,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from enclave_server.chat import engine as engine_module
-from enclave_server.chat.engine import (
+from enclave_server.chat.dialects.event_stream import EventStream
+from enclave_server.chat.models import ModelTable, embedded_model
+from enclave_server.chat.service import ChatService
+from enclave_server.chat.surfaces.sse import EventParser
+from enclave_server.engine import child as engine_module
+from enclave_server.engine.child import (
     FIRST_DELAY_SECONDS,
     INHERITED,
     Engine,
@@ -28,10 +32,6 @@ from enclave_server.chat.engine import (
     installed_weights,
     preflight,
 )
-from enclave_server.chat.event_stream import EventStream
-from enclave_server.chat.models import ModelTable, embedded_model
-from enclave_server.chat.service import ChatService
-from enclave_server.chat.sse import EventParser
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, StreamedResponse, settled
 from protocol.signature import output_of, verify_answer
@@ -280,7 +280,7 @@ async def _kill_in_mid_answer(running: Running) -> None:
 def test_process_is_gone_when_its_parent_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
-        "from enclave_server.chat.engine import Engine, State\n"
+        "from enclave_server.engine.child import Engine, State\n"
         "engine = Engine()\n"
         "engine.start(sys.argv[1])\n"
         "while engine.poll(time.monotonic()) is not State.READY: time.sleep(0.02)\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enclave_server.entropy import (
+from enclave_server.security_module.entropy import (
     RNDADDENTROPY,
     SEED_BYTES,
     EntropyError,
@@ -14,8 +14,8 @@ from enclave_server.entropy import (
     mix_entropy,
     wait_for_pool,
 )
-from enclave_server.nsm import Description
-from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.security_module.nsm import Description
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.evidence import Platform
 
 

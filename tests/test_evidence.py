@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.errors import (
     AttestationError,
     AttestationReason,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.http1 import Head, Refused, RequestReader, encode_head, parse_head
-from enclave_server.limits import Limits
+from enclave_server.http.limits import Limits
+from enclave_server.http.request_reader import Head, Refused, RequestReader, encode_head, parse_head
 
 POST = b"POST /v1/ohttp HTTP/1.1\r\nHost: a\r\n"
 WHOLE = POST + b"Content-Length: 5\r\n\r\nhello"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from enclave_server.http1 import Head, Refused, RequestReader
-from enclave_server.limits import Limits
+from enclave_server.http.limits import Limits
+from enclave_server.http.request_reader import Head, Refused, RequestReader
 from tests.sockets import Recorder, run, serving
 from tests.vector_files import load
 

@@ -5,13 +5,13 @@ import gc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from enclave_server.attester import Attester, document_time
-from enclave_server.clock import ClockError
 from enclave_server.config import EvidenceTable
-from enclave_server.keeper import RENEWAL_SECONDS, RETRY_SECONDS, KeyKeeper
-from enclave_server.keys import KeySet, Schedule
-from enclave_server.nsm import Description, NsmError
-from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.keys.attester import Attester, document_time
+from enclave_server.keys.keeper import RENEWAL_SECONDS, RETRY_SECONDS, KeyKeeper
+from enclave_server.keys.ring import KeySet, Schedule
+from enclave_server.security_module.clock import ClockError
+from enclave_server.security_module.nsm import Description, NsmError
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from oblivious_client.policy import MAX_AGE_SECONDS
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Platform, simulated_root, verify_evidence

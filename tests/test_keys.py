@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.attester import Attester
-from enclave_server.keys import (
+from enclave_server.keys.attester import Attester
+from enclave_server.keys.ring import (
     KeyRing,
     KeySet,
     Schedule,
@@ -23,7 +23,7 @@ from enclave_server.keys import (
     next_change,
     publish,
 )
-from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.encapsulation import GatewayKey
 
 DAY = Schedule(lifetime=24 * 3600, announce=3600, grace=600)

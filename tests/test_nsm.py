@@ -11,7 +11,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from enclave_server.nsm import (
+from enclave_server.security_module.nsm import (
     DEVICE,
     ERRORS,
     IOCTL_RAW,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from enclave_server import ticker
-from enclave_server.pacing import WAITING_CHUNKS, Closable, Pacer, Shape, unpadded
-from enclave_server.routes import Pacer as AnyPacer
+from enclave_server.gateway import ticker
+from enclave_server.gateway.pacing import WAITING_CHUNKS, Closable, Pacer, Shape, unpadded
+from enclave_server.gateway.routes import Pacer as AnyPacer
 from protocol.binary_http import (
     Event,
     Informational,

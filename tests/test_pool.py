@@ -9,9 +9,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from enclave_server.keys import KeySet, decode_snapshot
+from enclave_server.keys.ring import KeySet, decode_snapshot
 from enclave_server.log import Log
-from enclave_server.pool import (
+from enclave_server.processes.pool import (
     ACKNOWLEDGE_SECONDS,
     FIRST_BACKOFF_SECONDS,
     MAX_SNAPSHOT_BYTES,

@@ -12,13 +12,13 @@ import ctypes, os, resource, sys
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))
 """
 ENGINE = """
-from enclave_server.chat import engine_main
+from enclave_server.engine import __main__ as engine_main
 sys.argv = ["engine", "--socket=x", "--model=/nonexistent", "--sha256=", "--threads=1"]
 sys.argv += [f"--parent={os.getppid()}", "--ready=-1"]
 assert engine_main.main() != 0
 """
 SERVER = """
-from enclave_server.process import protect_memory
+from enclave_server.hardening import protect_memory
 protect_memory()
 """
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from enclave_server import provision as provision_module
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import ProvisionedKeys
 from enclave_server.config import ConfigError, parse_config
-from enclave_server.proposal import Proposal, decode_proposal
-from enclave_server.provision import Acceptance, Desk
+from enclave_server.provision import desk as provision_module
+from enclave_server.provision.desk import Acceptance, Desk
+from enclave_server.provision.proposal import Proposal, decode_proposal
 from protocol.binary_http import Response, decode_response, encode_request
 from protocol.encapsulation import encapsulate_request
 from protocol.provisioning import MAX_CONTENT_BYTES, Secrets

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from enclave_server.simulated import simulated_pcrs
+from enclave_server.security_module.simulated import simulated_pcrs
 from oblivious_client import cli
 from oblivious_client.exits import Exit
 from oblivious_client.provision import read_administrator

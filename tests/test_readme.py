@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from stack import PROGRAMS, ROOT, Stack
 
-from enclave_server.simulated import simulated_pcrs
+from enclave_server.security_module.simulated import simulated_pcrs
 
 DEADLINE_SECONDS = 300.0
 README = (ROOT / "README.md").read_text(encoding="utf-8")

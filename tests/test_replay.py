@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enclave_server.replay import SLOTS, ReplayFilter, Verdict
+from enclave_server.gateway.replay import SLOTS, ReplayFilter, Verdict
 
 NOW = 1_800_000_000.0
 

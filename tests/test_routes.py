@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from enclave_server.keys import KeySet
-from enclave_server.limits import Limits
-from enclave_server.nsm import NsmError
-from enclave_server.routes import TooOften, make_router
+from enclave_server.gateway.routes import TooOften, make_router
+from enclave_server.http.limits import Limits
+from enclave_server.keys.ring import KeySet
+from enclave_server.security_module.nsm import NsmError
 from protocol import chunked
 from protocol.binary_http import (
     Request,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from enclave_server.connection import READ_BYTES, WRITE_BUFFER_BYTES
-from enclave_server.limits import Limits
-from enclave_server.outer import OuterRequest, OuterResponse
+from enclave_server.http.connection import READ_BYTES, WRITE_BUFFER_BYTES
+from enclave_server.http.limits import Limits
+from enclave_server.http.messages import OuterRequest, OuterResponse
 from tests.sockets import Peer, Recorder, Serving, run, serving
 
 FAMILIES = pytest.mark.parametrize("family", ["unix", "tcp"])

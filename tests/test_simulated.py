@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from enclave_server.nsm import SecurityModule
-from enclave_server.simulated import (
+from enclave_server.security_module.nsm import SecurityModule
+from enclave_server.security_module.simulated import (
     LEAF_LIFETIME,
     LEAF_RENEWAL,
     PCR_COUNT,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.chat.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
+from enclave_server.chat.surfaces.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
 
 VECTORS = json.loads((Path(__file__).parent / "vectors/llm-sse-streams.json").read_text())
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from enclave_server import ticker
-from enclave_server.ticker import Ticker
+from enclave_server.gateway import ticker
+from enclave_server.gateway.ticker import Ticker
 
 TICK = 0.02
 DEADLINE = 120.0

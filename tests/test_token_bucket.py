@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.token_bucket import TokenBucket
+from enclave_server.gateway.token_bucket import TokenBucket
 
 
 def test_a_burst_and_then_the_rate() -> None:

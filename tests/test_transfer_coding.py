@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.limits import Limits
-from enclave_server.transfer_coding import (
+from enclave_server.http.limits import Limits
+from enclave_server.http.transfer_coding import (
     LAST_CHUNK,
     BodyTooLong,
     ChunkedDecoder,

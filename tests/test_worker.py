@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from enclave_server.http_date import format_date
-from enclave_server.limits import Limits
-from enclave_server.pacing import unpadded
+from enclave_server.gateway.pacing import unpadded
+from enclave_server.http.dates import format_date
+from enclave_server.http.limits import Limits
 from protocol import chunked
 from protocol.binary_http import (
     Request,

@@ -10,7 +10,10 @@ from urllib.parse import unquote
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from enclave_server.chat.answers import (
+from enclave_server.chat.dialects.event_stream import EventStream
+from enclave_server.chat.dialects.recoder import ChatEvent, Expected, Outputs, Recoder, TextEvent
+from enclave_server.chat.dialects.scrub import strip, upstream_body
+from enclave_server.chat.dialects.whole_answer import (
     Identity,
     UpstreamChat,
     UpstreamText,
@@ -19,14 +22,15 @@ from enclave_server.chat.answers import (
     parse_text,
 )
 from enclave_server.chat.errors import JSON, ChatError, invalid
-from enclave_server.chat.event_stream import EventStream
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.schema import ChatRequest, CompletionRequest, convert
-from enclave_server.chat.scrub import strip, upstream_body
 from enclave_server.chat.signing import Signer
-from enclave_server.chat.streams import ChatEvent, Expected, Outputs, Recoder, TextEvent
 from enclave_server.chat.strict_json import parse_object, printable
-from enclave_server.chat.upstream import EVENT_STREAM_TYPE, JSON_TYPE, UpstreamConnections
+from enclave_server.chat.surfaces.schema import ChatRequest, CompletionRequest, convert
+from enclave_server.chat.upstream.connections import (
+    EVENT_STREAM_TYPE,
+    JSON_TYPE,
+    UpstreamConnections,
+)
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from benching.floor import cpu_microseconds
-from enclave_server.replay import ReplayFilter, Verdict
-from enclave_server.simulated import SimulatedSecurityModule
+from enclave_server.gateway.replay import ReplayFilter, Verdict
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.attestation import verify_attestation
 from protocol.signature import sign_answer, verify_answer
 

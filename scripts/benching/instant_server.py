@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 
 from benching.floor import ANSWER_BYTES
-from enclave_server import cli, worker
+from enclave_server import cli
+from enclave_server.processes import worker
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery
 

@@ -19,15 +19,18 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from benching import floor, instant_upstream, processes, server
 from benching.floor import BATCH, BATCHES, cpu_microseconds
 from enclave_server.addresses import UnixAddress
-from enclave_server.chat import answers, schema, scrub, strict_json
+from enclave_server.chat import strict_json
+from enclave_server.chat.dialects import scrub
+from enclave_server.chat.dialects import whole_answer as answers
 from enclave_server.chat.models import Model, Upstream
-from enclave_server.chat.upstream import JSON_TYPE, UpstreamConnections
-from enclave_server.connection import Connection, Shared
-from enclave_server.http_date import parse_date
-from enclave_server.limits import Limits
+from enclave_server.chat.surfaces import schema
+from enclave_server.chat.upstream.connections import JSON_TYPE, UpstreamConnections
+from enclave_server.gateway.replay import ReplayFilter
+from enclave_server.http.connection import Connection, Shared
+from enclave_server.http.dates import parse_date
+from enclave_server.http.limits import Limits
+from enclave_server.http.messages import OuterRequest, OuterResponse
 from enclave_server.log import Log
-from enclave_server.outer import OuterRequest, OuterResponse
-from enclave_server.replay import ReplayFilter
 from protocol.binary_http import Response, decode_request, encode_response, field_value
 from protocol.encapsulation import GatewayKey, decapsulate_request
 from protocol.padding import pad

@@ -6,7 +6,8 @@ the arguments of `enclave-server`.
 
 import sys
 
-from enclave_server import cli, worker
+from enclave_server import cli
+from enclave_server.processes import worker
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery
 

@@ -13,8 +13,8 @@ import pathlib
 import socket
 import sys
 
-from enclave_server.entropy import mix_entropy
-from enclave_server.nsm import NitroSecurityModule
+from enclave_server.security_module.entropy import mix_entropy
+from enclave_server.security_module.nsm import NitroSecurityModule
 
 USER = GROUP = 65534  # nobody: owns nothing and may become nobody else
 PARENT_CID, HEARTBEAT_PORT, HEARTBEAT = 3, 9000, b"\xb7"  # what AWS's own init does at boot

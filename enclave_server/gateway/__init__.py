@@ -1,0 +1,1 @@
+"""The resources, and what decides about opened requests and paces their answers."""

@@ -1,0 +1,212 @@
+"""The resources of outer HTTP: what a relay can ask for, and what it gets.
+
+What is sealed passes through unread; nothing in an answer's head depends on it.
+"""
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from typing import Protocol
+
+from enclave_server.http import problems
+from enclave_server.http.messages import Headers, OuterRequest, OuterResponse, Router
+from enclave_server.keys.ring import KeySet
+from enclave_server.security_module.nsm import NsmError
+from protocol.errors import KeyRejected, ProtocolError
+from protocol.evidence import Evidence
+from protocol.gateway import ChunkedExchange, Gateway
+
+REQUEST = b"message/ohttp-req"
+RESPONSE = b"message/ohttp-res"
+CHUNKED_REQUEST = b"message/ohttp-chunked-req"
+CHUNKED_RESPONSE = b"message/ohttp-chunked-res"
+KEYS = b"application/ohttp-keys"
+JSON = b"application/json"
+
+# Looked up once: members of HTTPStatus are properties until Python 3.12.
+_OK = int(HTTPStatus.OK)
+_SEALED_FIELDS = ((b"content-type", RESPONSE),)
+
+# 8 to 64 octets: long enough not to be guessed, and AWS's module takes 512 at most.
+_NONCE = re.compile(rb"nonce=((?:[0-9a-fA-F]{2}){8,64})")
+
+# What to wait for another document: the rate is per second.
+ATTESTATION_RETRY_SECONDS = 1
+
+
+class TooOften(Exception):
+    """Documents for nonces are asked for faster than the security module should make them."""
+
+
+class ServingState(Protocol):
+    """What a worker serves with at the moment."""
+
+    def keyset(self) -> KeySet:
+        """Return the keys and the evidence of this moment, which belong together."""
+        ...
+
+    def fresh_document(self, nonce: bytes) -> Evidence:
+        """Return evidence made for `nonce`; raise TooOften or NsmError."""
+        ...
+
+
+# Seals an answer in pieces, at times of its own.
+Pacer = Callable[[ChunkedExchange], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the answers are made of."""
+
+    state: ServingState
+    gateway: Gateway
+    pacer: Pacer
+    now: Callable[[], float]
+
+
+Answer = Callable[[Service, OuterRequest], OuterResponse | Awaitable[OuterResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One resource and method: its name in the log, and what it takes and gives."""
+
+    name: str
+    answer: Answer | None = None  # whatever the content is
+    by_media_type: Mapping[bytes, Answer] = field(default_factory=dict)  # of content
+    query: re.Pattern[bytes] = re.compile(rb"")  # what the whole query must match
+
+
+def make_router(
+    state: ServingState, gateway: Gateway, pacer: Pacer, now: Callable[[], float] = time.time
+) -> Router:
+    """Return what routes requests to answers for `state` and `gateway`.
+
+    The head alone decides about a refusal, so that nobody uploads for nothing.
+    """
+    service = Service(state, gateway, pacer, now)
+
+    def route(
+        request: OuterRequest,
+    ) -> partial[OuterResponse | Awaitable[OuterResponse]] | OuterResponse:
+        found = _find(request)
+        return found if isinstance(found, OuterResponse) else partial(found, service)
+
+    return route
+
+
+def _find(request: OuterRequest) -> Answer | OuterResponse:
+    methods = _ROUTES.get(request.path)
+    if methods is None:
+        return problems.problem(HTTPStatus.NOT_FOUND)
+    route = methods.get(request.method)
+    if route is None:
+        # RFC 9110, Section 15.5.6: the origin server MUST generate an Allow field.
+        allow = ((b"allow", b", ".join(methods)),)
+        return problems.problem(HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
+    answer = route.answer or route.by_media_type.get(_media_type(request))
+    if answer is None:
+        return problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, route=route.name)
+    if request.query and route.query.fullmatch(request.query) is None:
+        return problems.problem(HTTPStatus.BAD_REQUEST, route=route.name)
+    return answer
+
+
+def _media_type(request: OuterRequest) -> bytes:
+    """Return the media type of uncoded content in lower case; ours have no parameters."""
+    values = request.fields(b"content-type")
+    coded = request.fields(b"content-encoding")
+    return values[0].lower() if len(values) == 1 and not coded else b""
+
+
+def _answer_sealed(
+    service: Service, request: OuterRequest
+) -> OuterResponse | Awaitable[OuterResponse]:
+    try:
+        sealed = service.gateway.begin(request.body)
+    except ProtocolError as error:
+        return _not_opened(error, "ohttp")
+    return _sealed(sealed) if isinstance(sealed, bytes) else _sealed_later(sealed)
+
+
+def _sealed(body: bytes) -> OuterResponse:
+    return OuterResponse(_OK, _SEALED_FIELDS, body, "ohttp")
+
+
+async def _sealed_later(body: Awaitable[bytes]) -> OuterResponse:
+    return _sealed(await body)
+
+
+def _answer_chunked(service: Service, request: OuterRequest) -> OuterResponse:
+    try:
+        exchange = service.gateway.open_chunked(request.body)
+    except ProtocolError as error:
+        return _not_opened(error, "ohttp_chunked")
+    headers = ((b"content-type", CHUNKED_RESPONSE), (b"incremental", b"?1"))
+    return OuterResponse(HTTPStatus.OK, headers, service.pacer(exchange), "ohttp_chunked")
+
+
+def _not_opened(error: ProtocolError, route: str) -> OuterResponse:
+    if isinstance(error, KeyRejected):
+        return problems.key_rejected(route)
+    return problems.problem(HTTPStatus.BAD_REQUEST, route=route)
+
+
+def _answer_keys(service: Service, request: OuterRequest) -> OuterResponse:
+    keys = service.state.keyset()
+    return OuterResponse(HTTPStatus.OK, _cached(KEYS, keys, service), keys.ohttp_keys, "keys")
+
+
+def _answer_attestation(service: Service, request: OuterRequest) -> OuterResponse:
+    match = _NONCE.fullmatch(request.query)
+    if match is not None:
+        return _answer_nonce(service, bytes.fromhex(match[1].decode("ascii")))
+    keys = service.state.keyset()
+    headers = _cached(JSON, keys, service)
+    return OuterResponse(HTTPStatus.OK, headers, keys.evidence.encode(), "attestation")
+
+
+def _answer_nonce(service: Service, nonce: bytes) -> OuterResponse:
+    name = "attestation_nonce"
+    try:
+        evidence = service.state.fresh_document(nonce)
+    except (TooOften, NsmError):
+        return problems.unavailable(ATTESTATION_RETRY_SECONDS, route=name)
+    headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
+    return OuterResponse(HTTPStatus.OK, headers, evidence.encode(), name)
+
+
+def _answer_signing_key(service: Service, request: OuterRequest) -> OuterResponse:
+    keys = service.state.keyset()
+    members = {"public_key": keys.evidence.signing_key_pem.decode("ascii"), "tee_id": keys.tee_id}
+    body = json.dumps(members, separators=(",", ":")).encode()
+    return OuterResponse(HTTPStatus.OK, _cached(JSON, keys, service), body, "signing_key")
+
+
+def _answer_health(service: Service, request: OuterRequest) -> OuterResponse:
+    # Not whether a model answers: an engine may have ended because of what it was asked.
+    headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
+    return OuterResponse(HTTPStatus.OK, headers, b'{"status":"ok"}', "health")
+
+
+def _cached(media_type: bytes, keys: KeySet, service: Service) -> Headers:
+    """Return fields that let caches keep an answer until keys or evidence expire, not longer."""
+    seconds = max(0, int(keys.expires - service.now()))
+    return ((b"content-type", media_type), (b"cache-control", b"max-age=%d" % seconds))
+
+
+_SEALED = Route("ohttp", by_media_type={REQUEST: _answer_sealed, CHUNKED_REQUEST: _answer_chunked})
+_KEYS = Route("keys", _answer_keys)
+
+_ROUTES = {
+    b"/v1/ohttp": {b"POST": _SEALED},
+    b"/.well-known/ohttp-gateway": {b"GET": _KEYS, b"POST": _SEALED},
+    b"/v1/ohttp/config": {b"GET": _KEYS},
+    b"/v1/attestation": {b"GET": Route("attestation", _answer_attestation, query=_NONCE)},
+    b"/signing-key": {b"GET": Route("signing_key", _answer_signing_key)},
+    b"/health": {b"GET": Route("health", _answer_health)},
+}

@@ -1,0 +1,1 @@
+"""Outer HTTP: what relay and host speak to the enclave."""

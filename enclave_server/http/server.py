@@ -1,0 +1,130 @@
+"""Connections of outer HTTP, on asyncio, over an injected listening socket."""
+
+import asyncio
+import resource
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from enclave_server.addresses import BACKLOG
+from enclave_server.http.connection import Connection, Shared
+from enclave_server.http.limits import Limits
+from enclave_server.http.messages import OuterRequest, OuterResponse, Router
+from enclave_server.log import Log
+
+__all__ = ["Counters", "OuterRequest", "OuterResponse", "Router", "Server"]
+
+# How often the log tells what happened, in seconds.
+REPORT_SECONDS = 10.0
+
+# Standard streams, event loop, listener, security module, files that are open for a moment.
+SPARE_DESCRIPTORS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the server holds now and has seen since its start."""
+
+    connections: int
+    requests: int
+    buffered_bytes: int
+    accepted: int
+    refused: int
+    answered: int
+    abandoned: int
+
+
+class Server:
+    """Accepts connections and brings each whole request to its handler."""
+
+    def __init__(self, listener: socket.socket, router: Router, limits: Limits, log: Log) -> None:
+        """Take over `listener`; nothing is accepted before `start`."""
+        self._listener = listener
+        self._log = log
+        self._shared = Shared(router, limits, log)
+        # Deadlines are looked at together: one timer a server, not one or more a request.
+        self._sweep_seconds = min(
+            1.0,
+            limits.head_seconds / 4,
+            limits.body_grace_seconds / 4,
+            limits.idle_seconds / 4,
+            limits.linger_seconds / 4,
+            limits.stall_seconds / 4,
+        )
+        self._acceptor: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._next_report = 0.0
+
+    @property
+    def counters(self) -> Counters:
+        """Return the figures of this moment."""
+        shared = self._shared
+        return Counters(
+            connections=len(shared.connections),
+            requests=len(shared.tasks),
+            buffered_bytes=shared.held,
+            accepted=shared.accepted,
+            refused=shared.refused,
+            answered=shared.answered,
+            abandoned=shared.abandoned,
+        )
+
+    async def start(self) -> None:
+        """Begin to accept connections."""
+        _allow_descriptors(self._shared.limits)
+        loop = asyncio.get_running_loop()
+        self._shared.loop = loop
+        loop.set_exception_handler(self._report_failure)
+        self._acceptor = await loop.create_server(
+            lambda: Connection(self._shared), sock=self._listener, backlog=BACKLOG
+        )
+        self._next_report = loop.time() + REPORT_SECONDS
+        self._sweep(loop)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop accepting, finish what is running within the time, end everything else."""
+        shared = self._shared
+        shared.draining = True
+        if self._acceptor is not None:
+            self._acceptor.close()
+        for connection in list(shared.connections):
+            connection.close_if_idle()
+        if shared.connections:
+            shared.emptied.clear()
+            try:
+                await asyncio.wait_for(shared.emptied.wait(), grace_seconds)
+            except TimeoutError:
+                await self._abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._log.report()
+
+    async def _abort(self) -> None:
+        """End every connection now, and wait for the handlers that this cancels."""
+        tasks = list(self._shared.tasks)
+        for connection in list(self._shared.connections):
+            connection.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in list(self._shared.connections):
+            connection.check_deadline(now)
+        if now >= self._next_report:
+            self._next_report = now + REPORT_SECONDS
+            self._log.report()
+        self._sweeper = loop.call_later(self._sweep_seconds, self._sweep, loop)
+
+    def _report_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log a failure that nobody awaits, without asyncio's text: it can quote what arrived."""
+        self._log.event("loop_failed", kind=type(context.get("exception")).__name__)
+
+
+def _allow_descriptors(limits: Limits) -> None:
+    """Let the process open what the limits promise: each request may need an upstream as well."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + limits.refusals + limits.requests + SPARE_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,1 @@
+"""The gateway's keys in time, and the evidence for them."""

@@ -1,0 +1,105 @@
+"""What the supervisor does with keys as time passes: rotate, attest, announce.
+
+The order matters: a key is announced only when every worker opens requests with it, and is told
+of in a list that its evidence binds. Publications and keys change only together, in one KeySet.
+"""
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from enclave_server.keys.attester import Attester, certificate_end, document_time
+from enclave_server.keys.ring import (
+    KeyRing,
+    KeySet,
+    Schedule,
+    TimedKey,
+    advance,
+    encode_listed,
+    first_ring,
+    key_set,
+    publish,
+)
+from enclave_server.security_module.clock import check_clock
+from enclave_server.security_module.nsm import NsmError
+
+RENEWAL_SECONDS = 300.0
+"""Evidence is remade this long before its certificate ends, at the latest."""
+
+KEPT_REFRESHES = 1.5
+"""Copies may be kept until evidence is this many times as old as it ever gets here. With the
+default half-hour that is well below the hour after which clients call a document stale."""
+
+RETRY_SECONDS = 5.0
+"""Between attempts while the security module gives no evidence, or only what is about to end."""
+
+
+class KeyKeeper:
+    """Holds the private keys and what is published of them; `step` moves both on in time."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        attester: Attester,
+        signing_key: RSAPrivateKey,
+        *,
+        refresh: float,
+        now: float,
+    ) -> None:
+        """Make the first key and its evidence; raises NsmError, and ClockError."""
+        self._schedule = schedule
+        self._attester = attester
+        self._signing_key = signing_key
+        self._refresh = refresh
+        self._ring = first_ring(schedule, now)
+        self._retry_at = now
+        self.failure: NsmError | None = None
+        self._publish(self._ring.keys, now)
+
+    @property
+    def keys(self) -> KeySet:
+        """What workers are to serve with."""
+        return key_set(self._ring, self._publication, self._signing_key)
+
+    def step(self, now: float, *, settled: bool) -> bool:
+        """Do what is due at `now`; whether `keys` changed. Raises ClockError.
+
+        `settled` says that every worker serves with the present `keys`. When the security module
+        fails, `failure` says why, what was published stays, and later steps try again.
+        """
+        ring = advance(self._ring, self._schedule, now)
+        rotated = ring is not self._ring
+        self._ring = ring
+        # No worker has heard yet of a key that has just been made.
+        return self._republish(now, settled=settled and not rotated) or rotated
+
+    def forget(self) -> None:
+        """Drop every private key: a forked worker gets its own by message."""
+        self._ring = KeyRing()
+
+    def _republish(self, now: float, *, settled: bool) -> bool:
+        keys = self._listable(now, settled=settled)
+        is_due = now >= self._refresh_at or not self._publication.lists(keys)
+        if not is_due or now < self._retry_at:
+            return False
+        try:
+            self._publish(keys, now)
+        except NsmError as error:
+            self.failure = error
+            self._retry_at = now + RETRY_SECONDS
+            return False
+        self.failure = None
+        return True
+
+    def _listable(self, now: float, *, settled: bool) -> tuple[TimedKey, ...]:
+        keys = self._ring.listed(now)
+        is_announced = settled or keys[0].key.config == self._announced
+        return keys if is_announced or len(keys) == 1 else keys[1:]
+
+    def _publish(self, keys: tuple[TimedKey, ...], now: float) -> None:
+        evidence = self._attester.attest(encode_listed(keys))
+        made = document_time(evidence.document)
+        check_clock(now, {"security module": made})
+        end = certificate_end(evidence.document)
+        self._publication = publish(keys, evidence, min(end, made + KEPT_REFRESHES * self._refresh))
+        self._announced = keys[0].key.config
+        soonest = now + min(RETRY_SECONDS, self._refresh)
+        self._refresh_at = max(soonest, min(now + self._refresh, end - RENEWAL_SECONDS))

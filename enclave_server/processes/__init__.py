@@ -1,0 +1,1 @@
+"""The supervisor, its workers, and how they start and end."""

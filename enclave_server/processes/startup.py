@@ -1,0 +1,215 @@
+"""From a configuration to a server that serves, one step after the other.
+
+Every step either succeeds or raises StartError, whose text is one sentence that says what to do.
+Nothing listens before the module, the clock and the kernel's randomness have been found good.
+"""
+
+import contextlib
+import enum
+import gc
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+
+from enclave_server.addresses import UnixAddress, bound_address, listen_socket, parse_address
+from enclave_server.chat.models import ModelTable, ProvisionedKeys
+from enclave_server.config import Config
+from enclave_server.engine.child import Engine, Problem, Weights, installed_weights
+from enclave_server.gateway.replay import ReplayFilter
+from enclave_server.hardening import give_back_memory, protect_memory
+from enclave_server.keys.attester import Attester
+from enclave_server.keys.keeper import KeyKeeper
+from enclave_server.keys.ring import Schedule
+from enclave_server.log import Log
+from enclave_server.processes.catalogue import build_models
+from enclave_server.processes.pool import Pool
+from enclave_server.processes.stop_signals import StopSignals
+from enclave_server.processes.supervisor import EngineFails, Supervisor, WorkersFail
+from enclave_server.processes.worker import Inheritance, run_worker
+from enclave_server.security_module.clock import ClockError
+from enclave_server.security_module.entropy import EntropyError, mix_entropy, wait_for_pool
+from enclave_server.security_module.nsm import NsmError, SecurityModule
+from protocol.evidence import Platform
+
+RSA_BITS = 2048
+
+
+class ExitCode(enum.IntEnum):
+    """What the exit status of `enclave-server` means."""
+
+    ENDED = 0
+    FAILED = 1
+    USAGE = 2
+    ADDRESS = 3
+    MODULE = 4
+    CLOCK = 5
+    MODEL = 6
+
+
+class StartError(Exception):
+    """The server cannot serve; the text says what to do about it."""
+
+    def __init__(self, code: ExitCode, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def check(config: Config) -> None:
+    """Raise StartError for settings with which `serve` would end on any machine."""
+    _models(config, "engine.sock", ProvisionedKeys())
+    weights = _weights(config) or installed_weights()
+    if config.uses_engine and (weights is None or not Path(weights.path).is_file()):
+        raise StartError(ExitCode.MODEL, Problem.NO_WEIGHTS.sentence)
+
+
+def serve(config: Config, module: SecurityModule, log: Log) -> None:
+    """Serve until SIGTERM or SIGINT; raises StartError."""
+    started = time.monotonic()
+    protect_memory()
+    give_back_memory()
+    if module.platform is Platform.SIMULATED:
+        log.event("simulated_evidence", proves="nothing")
+    if config.stream.padding == "off":
+        log.event("padding_off", shown="sizes-and-times-of-answers")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_as_start_errors())
+        signals = stack.enter_context(StopSignals())
+        # The engine reads its weights while the keys are made.
+        engine, engine_socket = stack.enter_context(_running_engine(config))
+        provisioned = ProvisionedKeys()
+        models = _models(config, engine_socket, provisioned)
+        _report_absent_keys(config, models, log)
+        signing_key, keeper = _make_keys(config, module, log)
+        listener = stack.enter_context(_listening(config.server.listen))
+        replays = ReplayFilter(config.replay.capacity)
+        attester = Attester(module, signing_key)
+        inheritance = Inheritance(
+            config, listener, signing_key, attester, replays, models, provisioned
+        )
+        supervisor = Supervisor(
+            signals, keeper, engine, log, grace_seconds=config.server.grace_seconds
+        )
+
+        def work(number: int, channel: socket.socket) -> int:
+            supervisor.forget()
+            return run_worker(inheritance, number, channel)
+
+        def announce() -> None:
+            log.event(
+                "ready",
+                address=str(bound_address(listener)),
+                workers=config.server.workers,
+                platform=module.platform.value,
+                milliseconds=round(1000 * (time.monotonic() - started)),
+            )
+
+        pool = Pool(config.server.workers, work, log)
+        gc.freeze()  # collections in workers would otherwise copy the pages that they share
+        supervisor.serve(pool, announce, lambda: _stop_listening(listener))
+
+
+@contextlib.contextmanager
+def _running_engine(config: Config) -> Iterator[tuple[Engine | None, str]]:
+    """Yield the embedded engine, started, and its socket's path; None if no model needs it."""
+    if not config.uses_engine:
+        yield None, ""
+        return
+    with tempfile.TemporaryDirectory(prefix="engine-") as directory:  # made with mode 0700
+        path = str(Path(directory) / "engine.sock")
+        engine = Engine(_weights(config), threads=config.engine.threads)
+        engine.start(path)
+        try:
+            if engine.problem is not None:
+                raise EngineFails(engine.problem.sentence)
+            yield engine, path
+        finally:
+            engine.stop()
+
+
+def _weights(config: Config) -> Weights | None:
+    file, digest = config.engine.model_file, config.engine.sha256
+    return Weights(file, digest) if file is not None and digest is not None else None
+
+
+def _models(config: Config, engine_socket: str, provisioned: ProvisionedKeys) -> ModelTable:
+    try:
+        return build_models(config, engine_socket, provisioned)
+    except ValueError as error:
+        raise StartError(ExitCode.USAGE, f"{error}; correct the configuration") from error
+
+
+def _report_absent_keys(config: Config, models: ModelTable, log: Log) -> None:
+    # Clients are told 503; a wrong name of a variable or file should be found before them.
+    for upstream in models.upstreams():
+        if upstream.key is None or config.upstreams[upstream.name].key_provisioned:
+            continue
+        if upstream.key() is None:
+            log.event("key_absent", upstream=upstream.name)
+
+
+def _make_keys(config: Config, module: SecurityModule, log: Log) -> tuple[RSAPrivateKey, KeyKeeper]:
+    """Return the signing key and the keeper of the first HPKE key, made of good randomness."""
+    mixing = mix_entropy(module)
+    wait_for_pool()
+    log.event("randomness", mixing=mixing.value)
+    signing_key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    keeper = KeyKeeper(
+        _schedule(config),
+        Attester(module, signing_key),
+        signing_key,
+        refresh=config.evidence.refresh_seconds,
+        now=time.time(),
+    )
+    return signing_key, keeper
+
+
+def _schedule(config: Config) -> Schedule:
+    keys = config.keys
+    return Schedule(keys.lifetime_seconds, keys.announce_seconds, keys.grace_seconds)
+
+
+@contextlib.contextmanager
+def _listening(address: str) -> Iterator[socket.socket]:
+    try:
+        listener = listen_socket(parse_address(address))
+    except OSError as error:
+        raise StartError(
+            ExitCode.ADDRESS,
+            f"cannot listen on {address}: {error.strerror or error}; choose another with --listen",
+        ) from error
+    with listener:
+        yield listener
+
+
+def _stop_listening(listener: socket.socket) -> None:
+    address = bound_address(listener)
+    if isinstance(address, UnixAddress):
+        # While it still listens: so the socket that is removed is never another server's.
+        with contextlib.suppress(OSError):
+            Path(address.path).unlink()
+    listener.close()
+
+
+@contextlib.contextmanager
+def _as_start_errors() -> Iterator[None]:
+    """Turn what may end a server into sentences."""
+    try:
+        yield
+    except NsmError as error:
+        raise StartError(
+            ExitCode.MODULE, f"{error}; choose another with --nsm, or try with --simulated-nsm"
+        ) from error
+    except EntropyError as error:
+        raise StartError(ExitCode.MODULE, f"no keys are made: {error}") from error
+    except ClockError as error:
+        raise StartError(ExitCode.CLOCK, str(error)) from error
+    except EngineFails as error:
+        raise StartError(ExitCode.MODEL, str(error)) from error
+    except WorkersFail as error:
+        raise StartError(
+            ExitCode.FAILED, "the workers end before they serve; the log above says where"
+        ) from error

@@ -1,0 +1,1 @@
+"""Secrets that an administrator hands to the running server, once."""
