@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from stack import Child, Stack, silent
+
+from scripts.local.stack import Child, Stack, silent
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "scripts" / "deploy"

@@ -23,7 +23,7 @@ DEADLINE_SECONDS = 300.0
 def demo(*arguments: str) -> "subprocess.Popen[str]":
     """Start the demo, its set-up left out."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "demo.py"), *arguments],
+        [sys.executable, "-m", "scripts.local.demo", *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

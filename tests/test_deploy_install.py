@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from enclave import image, kernel
-from enclave.packages import read_lock
+
+from scripts.image import kernel
+from scripts.image import recipe as image
+from scripts.image.packages import read_lock
 
 CHECKOUT = Path(__file__).parent.parent
 DEPLOY = CHECKOUT / "scripts" / "deploy"

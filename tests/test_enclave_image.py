@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from enclave import eif, image
-from enclave.eif import EifError, Kind, Section
-from enclave.packages import Archive, Package, PackageError, read_lock, write_lock
-from enclave.ramdisk import Tree
+
+from scripts.image import eif
+from scripts.image import recipe as image
+from scripts.image.eif import EifError, Kind, Section
+from scripts.image.packages import Archive, Package, PackageError, read_lock, write_lock
+from scripts.image.ramdisk import Tree
 
 SECTIONS = [
     Section(Kind.KERNEL, b"kernel"),

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
-from enclave import image
-from enclave.image import GUEST
+
+from scripts.image import recipe as image
+from scripts.image.recipe import GUEST
 
 NOBODY = 65534
 COMMAND = ["/usr/bin/python3", "-m", "enclave_server"]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leaking import answers
-from leaking.watching import Trace
 
 from protocol.shaping import GeometricSeries
+from scripts.observer import answers
+from scripts.observer.watching import Trace
 
 ROOT = Path(__file__).resolve().parent.parent
 SERIES = GeometricSeries(5, 1.5)
@@ -24,7 +24,7 @@ KINDS = ("one", "two", "three", "four")
 def telling() -> Any:
     """The part that stands on scikit-learn, which the bench lock brings."""
     pytest.importorskip("sklearn")
-    return importlib.import_module("leaking.telling")
+    return importlib.import_module("scripts.observer.telling")
 
 
 def traces(size: dict[str, int], of_each: int = 40) -> list[Trace]:
@@ -110,8 +110,15 @@ def test_a_quick_run_never_replaces_the_one_that_is_kept(
 def test_the_page_is_written(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    command = [sys.executable, str(ROOT / "scripts/leak.py"), "--quick", "--folder", str(tmp_path)]
-    subprocess.run(command, check=True, timeout=300)
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.observer.leak",
+        "--quick",
+        "--folder",
+        str(tmp_path),
+    ]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     off, on = json.loads((tmp_path / "leak.json").read_text())["findings"]
     best = {
         each["padding"]: max(c["accuracy"] for c in each["classifiers"].values())

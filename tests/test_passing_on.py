@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from stack import Child, silent
 
+from scripts.local.stack import Child, silent
 from tests.stack import NGINX, nginx_relay, parse, reference_relay
 
 PIECES = 100

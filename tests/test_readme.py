@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stack import PROGRAMS, ROOT, Stack
 
 from enclave_server.security_module.simulated import simulated_pcrs
+from scripts.local.stack import PROGRAMS, ROOT, Stack
 
 DEADLINE_SECONDS = 300.0
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
             RELAY: stack.relay,
             ENDPOINT: endpoint,
             ".venv/bin/": f"{shlex.quote(str(PROGRAMS))}/",
-            "./scripts/demo": shlex.join([sys.executable, f"{ROOT}/scripts/demo.py"]),
+            "./scripts/demo": f"PYTHONPATH={shlex.quote(str(ROOT))} {sys.executable} -P -m scripts.local.demo",
         }
         yield Shell(folder, replaced)
 

@@ -12,8 +12,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-import relay
 import trustme
+
+from scripts import relay
 
 DEADLINE_SECONDS = 120
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import setup
+
+from scripts.local import environment as setup
 
 ROOT = Path(__file__).resolve().parent.parent
 

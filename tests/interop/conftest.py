@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from stack import Child, Stack
 
+from scripts.local.stack import Child, Stack
 from tests.interop.peers import PEERS, Command, DriverClient, Peer, driver_gateway
 from tests.interop.report import Report
 from tests.interop.sealing import fetched

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from stack import ROOT, Child, silent
+from scripts.local.stack import ROOT, Child, silent
 
 SOURCES = Path(__file__).resolve().parent
 BUILT = ROOT / ".cache" / "interop"

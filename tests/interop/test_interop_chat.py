@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stack import Stack
 
 from protocol.hpke import Aead
+from scripts.local.stack import Stack
 from tests.enclave import running_upstream
 from tests.interop.cases import case
 from tests.interop.cells import SUITES, Cell, Form, Framing, Role, limit

@@ -1,1 +1,0 @@
-"""The parts of `scripts/bench`: floors, servers under load, the load itself, the picture."""

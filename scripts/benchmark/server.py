@@ -1,0 +1,182 @@
+"""The server under load: CPU per request and requests per second, by number of connections."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+
+from protocol.binary_http import Request, encode_request
+from protocol.encapsulation import REQUEST_MEDIA_TYPE, encapsulate_request
+from protocol.key_config import KeyConfig, decode_key_configs
+from scripts.benchmark import floor
+from scripts.benchmark.load import connect
+from scripts.local import processes
+from scripts.local.stack import Child
+
+CONNECTIONS = (1, 32, 512)
+ROUNDS = 5
+WARM_UP = 16_000  # requests; each of the first touches a page of the replay memory that none has
+QUESTION = {"model": "instant", "messages": [{"role": "user", "content": "x" * 800}]}
+QUESTION_BODY = json.dumps(QUESTION).encode()
+CONFIGURATION = """
+[[models]]
+name = "instant"
+upstream = "instant"
+[upstreams.instant]
+address = "unix:{socket}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running server, the address under load, and the inner path that is asked."""
+
+    title: str
+    server: Child
+    address: str
+    path: bytes
+    proxy_pid: int = 0
+    keys: str = "/.well-known/ohttp-gateway"
+
+
+def rows(quick: bool) -> dict[str, dict[str, float]]:
+    """Return the rows of the table; the crypto floor is measured beside every round."""
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        gateway = stack.enter_context(gateway_alone(folder))
+        chat = stack.enter_context(_chat(folder))
+        through = stack.enter_context(proxied(gateway))
+        one_round(gateway, 32, folder, 400 if quick else WARM_UP)
+        for target, counts in ((gateway, CONNECTIONS), (through, CONNECTIONS), (chat, (32,))):
+            for connections in counts:
+                row = _measure(target, connections, folder, 400 if quick else 4000)
+                found[f"{target.title}, {connections} connections"] = row
+    return found
+
+
+@contextmanager
+def gateway_alone(folder: Path) -> Iterator[Target]:
+    address = f"unix:{folder / 'gateway.sock'}"
+    configuration = folder / "alone.toml"  # so that no engine runs; its upstream is never asked
+    configuration.write_text(CONFIGURATION.format(socket=folder / "nobody.sock"))
+    command = [sys.executable, "-m", "scripts.benchmark.instant_server", "--listen", address]
+    command += ["--config", str(configuration), "--simulated-nsm"]
+    with processes.running("enclave server", command) as child:
+        yield Target("gateway alone, Unix socket", child, address, b"/v1/models")
+
+
+@contextmanager
+def _chat(folder: Path) -> Iterator[Target]:
+    upstream = folder / "upstream.sock"
+    configuration = folder / "config.toml"
+    configuration.write_text(CONFIGURATION.format(socket=upstream))
+    address = f"unix:{folder / 'chat.sock'}"
+    command = [sys.executable, "-m", "scripts.benchmark.instant_upstream", str(upstream)]
+    with processes.running("instant upstream", command):
+        command = [sys.executable, "-m", "enclave_server", "--listen", address, "--simulated-nsm"]
+        command += ["--config", str(configuration)]
+        with processes.running("enclave server", command) as child:
+            yield Target("whole chat path, signed", child, address, b"/v1/chat/completions")
+
+
+@contextmanager
+def proxied(target: Target) -> Iterator[Target]:
+    command = [sys.executable, "-m", "host_proxy", "--listen", "tcp://127.0.0.1:0"]
+    with processes.running("host proxy", [*command, "--connect", target.address]) as child:
+        address = processes.listening(child)
+        yield Target(
+            "gateway alone, host_proxy", target.server, address, target.path, child.process.pid
+        )
+
+
+def _measure(target: Target, connections: int, folder: Path, count: int) -> dict[str, float]:
+    """Return the medians of a few rounds, each compared with the floor of its own moment.
+
+    A shared machine's speed drifts within a run by more than what is to be shown.
+    """
+    rounds = []
+    for _ in range(ROUNDS):
+        before = floor.measure()["floor"]
+        row = one_round(target, connections, folder, count)
+        limit = (before + floor.measure()["floor"]) / 2
+        rounds.append({**row, "times the floor": row["server CPU µs"] / limit})
+    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+
+
+def one_round(target: Target, connections: int, folder: Path, count: int) -> dict[str, float]:
+    """Seal `count` requests, send them all; return what they cost and how long they took."""
+    file = folder / "requests"
+    config = newest_key(target.address, target.keys)
+    write_requests(file, count, lambda: sealed_post(config, target.path))
+    processes.settle()
+    pid = target.server.process.pid
+    before = processes.cpu_seconds(pid)
+    result = processes.load(target.address, file, connections)
+    used = processes.cpu_seconds(pid) - before
+    return {
+        "server CPU µs": 1e6 * used / count,
+        "requests/s": count / result["seconds"],
+        "median ms": result["median_ms"],
+        "99 % ms": result["p99_ms"],
+    }
+
+
+def write_requests(file: Path, count: int, make: Callable[[], bytes]) -> None:
+    """Write requests as the load program reads them, each sealed anew."""
+    with file.open("wb") as out:
+        for _ in range(count):
+            request = make()
+            out.write(len(request).to_bytes(4) + request)
+
+
+def sealed_post(config: KeyConfig, path: bytes) -> bytes:
+    """Return a whole HTTP/1.1 request around a sealed inner request of 1 KiB."""
+    headers = (
+        (b"content-type", b"application/json"),
+        (b"date", formatdate(usegmt=True).encode()),
+    )
+    method = b"GET" if path == b"/v1/models" else b"POST"
+    content = b"" if method == b"GET" else QUESTION_BODY
+    inner = Request(method, b"https", b"gateway.example", path, headers, content)
+    plaintext = encode_request(inner).ljust(floor.REQUEST_BYTES, b"\0")
+    body = encapsulate_request(config, plaintext)[0]
+    head = (
+        f"POST /v1/ohttp HTTP/1.1\r\nHost: gateway\r\nContent-Type: {REQUEST_MEDIA_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def newest_key(address: str, path: str) -> KeyConfig:
+    """Fetch the key configurations that a gateway serves; return the first."""
+    connection = http.client.HTTPConnection("gateway")
+    connection.sock = connect(address)
+    connection.sock.settimeout(10)
+    try:
+        connection.request("GET", path)
+        return decode_key_configs(connection.getresponse().read())[0]
+    finally:
+        connection.close()
+
+
+def hold(address: str, count: int) -> list[socket.socket]:
+    """Open `count` connections, each of which has been answered once and stays open."""
+    request = b"GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n"
+    held = []
+    for _ in range(count):
+        stream = connect(address)
+        stream.settimeout(10)
+        stream.sendall(request)
+        stream.recv(4096)
+        held.append(stream)
+    return held

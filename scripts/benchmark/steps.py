@@ -1,0 +1,179 @@
+"""Where the CPU time of a request goes: every step again and again, on its own.
+
+In a server a step finds the processor's caches full of the other steps, and costs a third more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+from enclave_server.addresses import UnixAddress
+from enclave_server.chat import strict_json
+from enclave_server.chat.dialects import scrub
+from enclave_server.chat.dialects import whole_answer as answers
+from enclave_server.chat.models import Model, Upstream
+from enclave_server.chat.surfaces import schema
+from enclave_server.chat.upstream.connections import JSON_TYPE, UpstreamConnections
+from enclave_server.gateway.replay import ReplayFilter
+from enclave_server.http.connection import Connection, Shared
+from enclave_server.http.dates import parse_date
+from enclave_server.http.limits import Limits
+from enclave_server.http.messages import OuterRequest, OuterResponse
+from enclave_server.log import Log
+from protocol.binary_http import Response, decode_request, encode_response, field_value
+from protocol.encapsulation import GatewayKey, decapsulate_request
+from protocol.padding import pad
+from protocol.signature import sign_answer
+from scripts.benchmark import floor, instant_upstream, server
+from scripts.benchmark.floor import BATCH, BATCHES, cpu_microseconds
+from scripts.local import processes
+
+INNER_PATH = b"/v1/chat/completions"
+CAPACITY = 1 << 20
+WINDOW = 300
+
+
+def rows(quick: bool) -> dict[str, dict[str, float]]:
+    """Return CPU microseconds of every step; a quick run measures the same, it takes seconds."""
+    measured = _sealed() | asyncio.run(_connection()) | _chat()
+    return {name: {"CPU µs": value} for name, value in measured.items()}
+
+
+def _sealed() -> dict[str, float]:
+    """Return what protocol and admission cost."""
+    key = GatewayKey.generate(1)
+    body = server.sealed_post(key.config, INNER_PATH).partition(b"\r\n\r\n")[2]
+    plaintext = decapsulate_request([key], body)[0]
+    response = Response(200, ((b"content-type", JSON_TYPE),), b"x" * floor.ANSWER_BYTES)
+    answer = pad(encode_response(response))
+    date = field_value(decode_request(plaintext).headers, b"date") or b""
+    replays, now = ReplayFilter(CAPACITY), time.time()
+    for _ in range(CAPACITY // 4):  # touches all of the table, which a server has long done
+        replays.insert(os.urandom(32), now + WINDOW, now)
+    opening = cpu_microseconds(lambda: decapsulate_request([key], body))
+    both = cpu_microseconds(lambda: decapsulate_request([key], body)[1].seal_response(answer))
+    return {
+        "open the request": opening,
+        "seal the answer": both - opening,
+        "decode the inner request": cpu_microseconds(lambda: decode_request(plaintext)),
+        "read its date": cpu_microseconds(lambda: parse_date(date)),
+        "check that it is no replay": cpu_microseconds(
+            lambda: replays.insert(os.urandom(32), now + WINDOW, now)
+        ),
+        "encode and pad the answer": cpu_microseconds(lambda: pad(encode_response(response))),
+    }
+
+
+class NoSocket(asyncio.Transport):
+    """Stands in for the socket of a connection; what is written is gone."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def is_reading(self) -> bool:
+        return True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+async def _connection() -> dict[str, float]:
+    """Return what outer HTTP costs without the kernel, and one turn of the event loop in it."""
+    post = server.sealed_post(GatewayKey.generate(1).config, INNER_PATH)
+    answer = OuterResponse(200, ((b"content-type", b"message/ohttp-res"),), bytes(1072), "ohttp")
+
+    def handle(request: OuterRequest) -> OuterResponse:
+        return answer
+
+    shared = Shared(lambda _: handle, Limits(), Log())
+    shared.loop = asyncio.get_running_loop()
+    shared.read_buffer[: len(post)] = post
+    connection = Connection(shared)
+    connection.connection_made(NoSocket())
+
+    async def exchange() -> None:
+        connection.buffer_updated(len(post))
+        await asyncio.sleep(0)
+
+    async def turn() -> None:
+        shared.loop.create_task(_nothing())
+        await asyncio.sleep(0)
+
+    turning = await _cpu_microseconds(turn)
+    whole = await _cpu_microseconds(exchange)
+    return {"a turn of the event loop with a task": turning, "outer HTTP": whole - turning}
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _cpu_microseconds(work: Callable[[], Awaitable[None]]) -> float:
+    """Return the median CPU time of one call of `work`."""
+    times = []
+    for _ in range(BATCHES):
+        started = time.process_time_ns()
+        for _ in range(BATCH):
+            await work()
+        times.append((time.process_time_ns() - started) / BATCH / 1000)
+    return statistics.median(times)
+
+
+def _chat() -> dict[str, float]:
+    """Return what a question to an upstream costs that answers at once."""
+    question = server.QUESTION_BODY
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    signature = sign_answer(key, question, b"x" * 300, timestamp=1)
+    identity = answers.Identity("chatcmpl-" + "0" * 24, 1, "instant")
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        path = Path(folder) / "upstream.sock"
+        model = Model("instant", Upstream("instant", UnixAddress(str(path))), "instant")
+
+        def read() -> bytes:
+            fields = scrub.strip(strict_json.parse_object(question))
+            return scrub.upstream_body(schema.convert(fields, schema.ChatRequest), model)
+
+        command = [sys.executable, "-m", "scripts.benchmark.instant_upstream", str(path)]
+        with processes.running("instant upstream", command):
+            exchange = asyncio.run(_exchange(model.upstream, read()))
+        return {
+            "read, check and scrub the question": cpu_microseconds(read),
+            "exchange with the upstream": exchange,
+            "sign": cpu_microseconds(lambda: sign_answer(key, question, b"x" * 300, timestamp=1)),
+            "read and write the answer": cpu_microseconds(
+                lambda: answers.encode_answer(
+                    answers.parse_chat(instant_upstream.ANSWER), identity, signature
+                )
+            ),
+        }
+
+
+async def _exchange(upstream: Upstream, body: bytes) -> float:
+    connections = UpstreamConnections(upstream)
+
+    async def exchange() -> None:
+        arriving = await connections.post("/chat/completions", body, JSON_TYPE)
+        try:
+            await arriving.read()
+        finally:
+            await arriving.close()
+
+    try:
+        return await _cpu_microseconds(exchange)
+    finally:
+        connections.close()

@@ -1,0 +1,1 @@
+"""The emulated enclave and its parent instance, in which an image is tried."""

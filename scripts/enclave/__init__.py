@@ -1,1 +1,0 @@
-"""The enclave image and the emulated machine that it is tested in."""

@@ -1,0 +1,1 @@
+"""The enclave image: what is measured, and how it is built."""

@@ -1,0 +1,104 @@
+"""Processes under measurement: start, wait for readiness, CPU time and memory from /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from scripts.local.stack import ROOT, Child, silent
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def running(name: str, command: Sequence[str | Path]) -> Iterator[Child]:
+    """Run a program of this project until the block ends; it has said that it is ready."""
+    child = Child(name, command, {})
+    try:
+        child.wait_ready(silent)
+        yield child
+    finally:
+        child.stop()
+
+
+def listening(child: Child) -> str:
+    """Return the tcp:// address that a program said it listens at."""
+    return child.url.replace("http://", "tcp://")
+
+
+def tree(pid: int) -> list[int]:
+    """Return `pid` and every descendant of it."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                found += tree(int(child))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process and all its living descendants have used."""
+    total = 0
+    for each in tree(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def memory_kib(pid: int) -> int:
+    """Return the proportional set size of a process and all its descendants, in KiB."""
+    total = 0
+    for each in tree(pid):
+        total += _own_kib(each)
+    return total
+
+
+def _own_kib(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except PermissionError:  # the server lets nobody but root look at it; its size is no secret
+        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return resident * resource.getpagesize() // 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started here."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def load(address: str, requests: Path, connections: int) -> dict[str, float]:
+    """Run the load program to its end and return what it measured."""
+    import json
+
+    command = [sys.executable, "-m", "scripts.benchmark.load", address, str(requests)]
+    done = subprocess.run(
+        [*command, str(connections)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+    )
+    result: dict[str, float] = json.loads(done.stdout)
+    if result["failed"] or result["unanswered"]:
+        raise RuntimeError(f"the load failed: {result}")
+    return result
+
+
+def settle() -> None:
+    """Let what the last measurement left behind pass."""
+    time.sleep(0.3)

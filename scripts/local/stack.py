@@ -1,0 +1,196 @@
+"""The whole path on one machine: enclave server, host proxy and relay as child processes."""
+
+import collections
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+START_SECONDS = 90.0  # a cold disk and a busy machine included; a warm start takes 2
+STOP_SECONDS = 20.0  # more than the grace time that the server gives what is running
+POLL_SECONDS = 0.1
+KEPT_LINES = 20_000
+# Has the kernel end a child whose parent has been killed (1 is PR_SET_PDEATHSIG), then becomes it.
+TIED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+
+Report = Callable[[str, float], None]
+Interpose = Callable[[str, str], str]
+
+
+class StackError(Exception):
+    """A part of the stack did not start; the message says which and shows its last lines."""
+
+
+class Child:
+    """One program: what it writes to standard error is kept, and its end is certain."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], environment: dict[str, str]):
+        self.name = name
+        self.lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+        self.address = ""
+        self.ready = threading.Event()
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", TIED, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd=ROOT,
+            env=os.environ | environment,
+            start_new_session=True,  # Ctrl-C is for the parent, which ends the parts in order
+        )
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self) -> None:
+        """Keep all that the program writes, noticing where it listens and that it is ready."""
+        for line in self.process.stdout or ():
+            self.lines.append(line.rstrip("\n"))
+            with suppress(ValueError, AttributeError):
+                event = json.loads(line)
+                if event.get("event") == "listening":
+                    self.address = self.address or str(event.get("address"))
+                elif event.get("event") == "ready":
+                    self.ready.set()
+
+    def wait_ready(self, report: Report) -> None:
+        """Return when the program has said that it is ready."""
+        begun = time.monotonic()
+        while not self.ready.wait(POLL_SECONDS):
+            waited = time.monotonic() - begun
+            if self.process.poll() is not None:
+                self.reader.join()
+                raise StackError(self.complaint(f"ended with status {self.process.returncode}"))
+            if waited > START_SECONDS:
+                raise StackError(self.complaint(f"was not ready after {START_SECONDS:.0f} s"))
+            report(self.name, waited)
+
+    @property
+    def url(self) -> str:
+        """The URL of what the program listens at."""
+        if not self.address.startswith("tcp://"):
+            raise StackError(self.complaint("did not say where it listens"))
+        return "http://" + self.address.removeprefix("tcp://")
+
+    def complaint(self, what: str) -> str:
+        """Return a message with the program's last lines."""
+        return "\n".join([*list(self.lines)[-15:], f"The {self.name} {what}; its lines are above."])
+
+    def stop(self) -> None:
+        """End the program: ask first, then kill it and whatever it has left."""
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.reader.join(STOP_SECONDS)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def direct(_: str, address: str) -> str:
+    """Connect two parts without anything between them."""
+    return address
+
+
+def silent(_: str, __: float) -> None:
+    """Report nothing."""
+
+
+class Stack:
+    """Enclave server, host proxy and relay, started in that order and stopped in reverse.
+
+    `interpose(name, address)` may put something between a part and the one before it: it is
+    called with "enclave" and "gateway" and returns the address to connect to instead.
+    """
+
+    def __init__(
+        self,
+        report: Report = silent,
+        interpose: Interpose = direct,
+        server_options: Sequence[str | Path] = (),
+    ) -> None:
+        self.report = report
+        self.interpose = interpose
+        self.server_options = server_options
+        self.children: list[Child] = []
+        self.folder = Path(tempfile.mkdtemp(prefix="oblivious-"))  # 0700: for sockets
+        self.enclave = f"unix:{self.folder / 'enclave.sock'}"
+        self.gateway = ""
+        self.relay = ""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all parts, each when the one before it is ready."""
+        self.start_server()
+        self.start_proxy()
+        self.start_relay()
+
+    def start_server(self) -> Child:
+        """Start the enclave server."""
+        options = ["--listen", self.enclave, "--simulated-nsm", *self.server_options]
+        return self.launch("enclave server", [PROGRAMS / "enclave-server", *options])
+
+    def start_proxy(self) -> Child:
+        """Start the host proxy on a free port."""
+        enclave = self.interpose("enclave", self.enclave)
+        options = ["--listen", "tcp://127.0.0.1:0", "--connect", enclave]
+        proxy = self.launch("host proxy", [PROGRAMS / "host-proxy", *options])
+        self.gateway = proxy.url
+        return proxy
+
+    def start_relay(self) -> Child:
+        """Start the reference relay on a free port."""
+        gateway = self.interpose("gateway", self.gateway)
+        options = ["--listen", "tcp://127.0.0.1:0", "--gateway", gateway]
+        relay = self.launch("relay", [sys.executable, ROOT / "scripts" / "relay.py", *options])
+        self.relay = relay.url
+        return relay
+
+    def launch(self, name: str, command: Sequence[str | Path]) -> Child:
+        """Start a part and wait until it is ready."""
+        child = Child(name, command, {"TMPDIR": str(self.folder)})
+        self.children.append(child)
+        child.wait_ready(self.report)
+        return child
+
+    def stop(self) -> None:
+        """Stop all parts, the latest first, and remove what they left."""
+        with ExitStack() as ends:
+            ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            for child in self.children:
+                ends.callback(child.stop)
+        self.children.clear()
+
+    def broken(self) -> Child | None:
+        """Return a part that has ended by itself."""
+        return next((c for c in self.children if c.process.poll() is not None), None)

@@ -1,0 +1,1 @@
+"""What an observer at the relay can tell of answers."""

@@ -1,0 +1,191 @@
+"""Play an observer at the relay: record sizes and times of answers, try to tell them apart.
+
+    scripts/leak [--quick] [--of-each N] [--at-once N] [--folder FOLDER]
+
+Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about four minutes. --quick asks
+few questions, none of them to the embedded model, and proves little: it writes nothing unless
+FOLDER is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from enclave_server.config import StreamTable
+from protocol.shaping import GeometricSeries
+from scripts.benchmark import server
+from scripts.local import processes
+from scripts.local.stack import Stack, StackError
+from scripts.observer import answers, drawing, finding, telling, watching
+from scripts.observer.finding import Finding
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDINGS = 6  # answers of the embedded model to each question
+SEALED_OVERHEAD = 18  # octets around a chunk's plaintext: its length and the tag
+CONFIGURATION = """
+[stream]
+padding = "{padding}"
+[[models]]
+name = "scripted"
+upstream = "scripted"
+[upstreams.scripted]
+address = "unix:{socket}"
+"""
+
+
+def parse() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/leak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="take seconds, prove little")
+    parser.add_argument("--of-each", type=int, default=240, help="answers of each kind")
+    parser.add_argument("--at-once", type=int, default=40, help="questions at a time")
+    parser.add_argument("--folder", type=Path, help="where to write")
+    options = parser.parse_args()
+    if options.folder is None and not options.quick:
+        options.folder = ROOT / "docs"
+    return options
+
+
+def say(text: str) -> None:
+    """Tell what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def record(questions: dict[str, str], folder: Path) -> dict[str, list[answers.Recording]]:
+    """Return answers of the embedded model, with the times of their tokens."""
+    if not questions:
+        return {}
+    say(f"asking the embedded model {len(questions)} questions, {RECORDINGS} times each …")
+    configuration = folder / "recorded.toml"
+    configuration.write_text('[stream]\npadding = "off"\n')
+    with Stack(server_options=["--config", configuration]) as stack:
+        return {
+            kind: [answers.record(stack.relay, question) for _ in range(RECORDINGS)]
+            for kind, question in questions.items()
+        }
+
+
+@contextmanager
+def scripted(scripts: dict[str, answers.Script], padding: str, folder: Path) -> Iterator[Stack]:
+    """Run the whole path before an upstream that says what the scripts say."""
+    socket, script, configuration = folder / "up.sock", folder / "scripts.json", folder / "c.toml"
+    script.write_text(json.dumps(scripts))
+    configuration.write_text(CONFIGURATION.format(padding=padding, socket=socket))
+    command = [sys.executable, "-m", "scripts.local.scripted_upstream", str(socket), str(script)]
+    with (
+        processes.running("scripted upstream", command),
+        Stack(server_options=["--config", configuration]) as stack,
+    ):
+        yield stack
+
+
+def observe(
+    scripts: dict[str, answers.Script], padding: str, at_once: int, folder: Path
+) -> Finding:
+    """Watch all answers with one setting, and try to tell them apart."""
+    say(f"padding {padding}: watching {len(scripts)} answers, {at_once} at a time …")
+    with scripted(scripts, padding, folder) as stack:
+        gateway = stack.gateway.replace("http://", "tcp://")
+        config = server.newest_key(gateway, "/.well-known/ohttp-gateway")
+        traces = watching.watch(stack.relay, config, scripts, at_once)
+    stream = StreamTable()
+    tick = stream.tick_milliseconds / 1000
+    series = GeometricSeries(stream.series_first, stream.series_ratio)
+    say(f"padding {padding}: telling them apart …")
+    classes = telling.balanced(traces, tick, series, random.SystemRandom())
+    return Finding(padding, traces, telling.judge(classes, tick))
+
+
+def page(findings: list[Finding], at_once: int) -> str:
+    """Return the documentation of the findings."""
+    stream = StreamTable()
+    return finding.PAGE.format(
+        count=sum(len(each.traces) for each in findings),
+        kinds=answers.described(sorted({trace.kind for trace in findings[0].traces})),
+        chance=100 * findings[0].verdicts[0].chance,
+        verdicts=finding.verdict_rows(findings),
+        costs=finding.cost_rows(findings),
+        shape=shape(stream),
+        tick=stream.tick_milliseconds,
+        chunk=stream.chunk_bytes,
+        first=stream.series_first,
+        series_ratio=stream.series_ratio,
+        date=time.strftime("%F"),
+        at_once=at_once,
+        cores=os.cpu_count(),
+    )
+
+
+def shape(stream: StreamTable) -> str:
+    """Return a description of the defaults."""
+    series = GeometricSeries(stream.series_first, stream.series_ratio)
+    counts = [stream.series_first]
+    while len(counts) < 9:
+        counts.append(series.reach(counts[-1] + 1))
+    octets = stream.chunk_bytes + SEALED_OVERHEAD
+    return finding.SHAPE.format(
+        octets=octets,
+        tick=stream.tick_milliseconds,
+        rate=octets / stream.tick_milliseconds,
+        counts=", ".join(map(str, counts)),
+        shortest=stream.series_first * stream.tick_milliseconds / 1000,
+        ratio=stream.series_ratio - 1,
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, and write what was found."""
+    questions = {} if options.quick else answers.QUESTIONS
+    of_each = 30 if options.quick else options.of_each
+    with tempfile.TemporaryDirectory(prefix="leak-") as name:
+        folder = Path(name)
+        recordings = record(questions, folder)
+        findings = [
+            observe(
+                answers.scripts(recordings, count, random.SystemRandom()),
+                padding,
+                options.at_once,
+                folder,
+            )
+            for padding, count in (("off", max(30, of_each // 4)), ("on", of_each))
+        ]
+    if options.folder is not None:
+        keep(findings, options.at_once, options.folder)
+    print(finding.verdict_rows(findings))
+    print(finding.cost_rows(findings))
+
+
+def keep(findings: list[Finding], at_once: int, folder: Path) -> None:
+    """Write the figures, the page and the picture."""
+    figures = {"at_once": at_once, "findings": [each.as_json() for each in findings]}
+    folder.mkdir(exist_ok=True)
+    (folder / "leak.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (folder / "leak.md").write_text(page(findings, at_once))
+    drawing.draw(findings, folder / "leak.svg")
+
+
+def main() -> int:
+    """Run the command line."""
+    try:
+        run(parse())
+    except StackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
