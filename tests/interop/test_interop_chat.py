@@ -10,14 +10,14 @@ import pytest
 
 from protocol.hpke import Aead
 from scripts.local.stack import Stack
-from tests.enclave import running_upstream
 from tests.interop.cases import case
 from tests.interop.cells import SUITES, Cell, Form, Framing, Role, limit
 from tests.interop.conftest import KEYS, Drivers
 from tests.interop.peers import PEERS
 from tests.interop.report import PASSED, Report
 from tests.interop.sealing import fetched, restricted
-from tests.upstream import Exchange, answering
+from tests.support.enclave import running_upstream
+from tests.support.upstream import Exchange, answering
 
 QUESTION = "What is the capital of France? Answer with one word."
 STAND_IN_TEXT = "Paris, says the stand-in."

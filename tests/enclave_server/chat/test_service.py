@@ -1,0 +1,465 @@
+"""What leaves for the upstream, and what each of its answers and failures becomes."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from enclave_server.addresses import parse_address
+from enclave_server.chat.dialects.whole_answer import MAX_ANSWER_BYTES
+from enclave_server.chat.models import (
+    EnvironmentKey,
+    FileKey,
+    Model,
+    ModelTable,
+    ProvisionedKeys,
+    Upstream,
+)
+from enclave_server.chat.service import ChatService
+from protocol.binary_http import Request, Response
+from protocol.gateway import Delivery, settled
+from protocol.signature import output_of, output_of_choices, verify_answer
+from tests.support.upstream import (
+    Behaviour,
+    Exchange,
+    StandInUpstream,
+    answering,
+    completion,
+    hanging_up,
+    raw,
+    sending,
+    silent,
+)
+
+KEY = rsa.generate_private_key(65537, 2048)
+SECRET = "sk-secret-of-the-operator"
+DEADLINE = 120.0  # seconds, so that nothing hangs
+NOW = 1_800_000_000
+
+
+def table(upstream: StandInUpstream, **changes: Any) -> ModelTable:
+    address = parse_address(upstream.address)
+    return ModelTable((Model("m", Upstream("u", address, **changes), "name-there"),))
+
+
+def service_for(upstream: StandInUpstream, **changes: Any) -> ChatService:
+    return ChatService(table(upstream, **changes), lambda: KEY, clock=lambda: NOW)
+
+
+def request(
+    body: dict[str, Any] | bytes,
+    path: bytes = b"/v1/chat/completions",
+    *headers: tuple[bytes, bytes],
+) -> Request:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields = ((b"content-type", b"application/json"), *headers)
+    return Request(b"POST", b"https", b"gateway", path, fields, content)
+
+
+HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+async def ask(service: ChatService, asked: Request) -> tuple[Response, dict[str, Any]]:
+    async with asyncio.timeout(DEADLINE):
+        answer = await settled(service.dispatch(asked, Delivery.WHOLE))
+    assert isinstance(answer, Response)
+    return answer, json.loads(answer.content)
+
+
+def run(
+    behaviour: Behaviour,
+    asked: Request | None = None,
+    use: Callable[[ChatService], Awaitable[None]] | None = None,
+    **changes: Any,
+) -> tuple[Response, dict[str, Any], StandInUpstream]:
+    """Ask a stand-in with `behaviour` once, and return the answer and the stand-in."""
+
+    async def scenario() -> tuple[Response, dict[str, Any], StandInUpstream]:
+        async with StandInUpstream(behaviour) as upstream:
+            service = service_for(upstream, **changes)
+            answer, body = await ask(service, asked or request(HELLO))
+            service.close()
+        return answer, body, upstream
+
+    return asyncio.run(scenario())
+
+
+# Answers.
+
+
+def test_answer_is_signed_and_only_known_members_pass() -> None:
+    asked = request(HELLO)
+    answer, body, _ = run(answering("Paris."), asked)
+    assert answer.status == 200
+    assert answer.headers == ((b"content-type", b"application/json"),)
+    fields = verify_answer(KEY.public_key(), asked.content, b"Paris.", body)
+    assert fields.timestamp == NOW
+    for name in ("tee_signature", "tee_request_hash", "tee_output_hash", "tee_timestamp", "tee_id"):
+        del body[name]
+    assert body.pop("id").startswith("chatcmpl-")
+    assert body == {
+        "object": "chat.completion",
+        "created": NOW,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Paris.", "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
+    }
+
+
+def test_identifiers_are_new_for_each_answer() -> None:
+    identifiers = {run(answering())[1]["id"] for _ in range(3)}
+    assert len(identifiers) == 3
+    assert "chatcmpl-upstream-identifier" not in identifiers
+
+
+def test_tool_calls_and_several_choices_are_signed() -> None:
+    calls = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    choices = [
+        {"index": 1, "message": {"role": "assistant", "content": "b", "tool_calls": []}},
+        {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": calls}},
+    ]
+    asked = request({**HELLO, "n": 2})
+    _, body, _ = run(sending(200, completion("", choices=choices)), asked)
+    messages = [choice["message"] for choice in body["choices"]]
+    assert messages[0]["tool_calls"] == calls
+    assert "tool_calls" not in messages[1]
+    verify_answer(KEY.public_key(), asked.content, output_of_choices(messages), body)
+
+
+def test_completion_of_a_prompt_is_signed() -> None:
+    upstream_says = {
+        "id": "cmpl-x",
+        "choices": [
+            {
+                "index": 0,
+                "text": " Paris",
+                "finish_reason": None,
+                "logprobs": {
+                    "tokens": [" Paris"],
+                    "token_logprobs": [-0.5],
+                    "top_logprobs": [{" Paris": -0.5}],
+                    "text_offset": [0],
+                },
+            }
+        ],
+    }
+    asked = request({"model": "m", "prompt": "The capital is", "user": "x"}, b"/v1/completions")
+    _, body, upstream = run(sending(200, upstream_says), asked)
+    assert upstream.requests[0].target == "/v1/completions"
+    assert upstream.requests[0].json == {"model": "name-there", "prompt": "The capital is"}
+    choice = body["choices"][0]
+    assert (choice["text"], choice["finish_reason"]) == (" Paris", "stop")
+    assert choice["logprobs"]["tokens"] == [" Paris"]
+    assert body["object"] == "text_completion"
+    verify_answer(KEY.public_key(), asked.content, output_of(choice), body)
+
+
+# What leaves.
+
+
+PROMPT = [
+    {"role": "user", "content": "Weather? \u2603"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "@", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "@", "content": "Rain"},
+]
+
+
+def ada() -> Request:
+    messages = json.loads(json.dumps(PROMPT).replace("@", "call_of_ada"))
+    messages[0]["name"] = "Ada"
+    messages[1] |= {"refusal": None, "annotations": [], "function_call": None, "audio": None}
+    body = {
+        "user": "ada",
+        "metadata": {"session": "1"},
+        "safety_identifier": "ada@example.com",
+        "prompt_cache_key": "ada-1",
+        "prompt_cache_retention": "24h",
+        "store": True,
+        "service_tier": "flex",
+        "temperature": 1,
+        "logit_bias": {"7": 1, "50256": -100},
+        "top_p": None,
+        "stream": False,
+        "messages": messages,
+        "model": "m",
+    }
+    fields = ((b"user-agent", b"Ada/1"), (b"cookie", b"ada"), (b"x-stainless-os", b"Linux"))
+    return request(json.dumps(body, ensure_ascii=True).encode(), b"/v1/chat/completions", *fields)
+
+
+def bob() -> Request:
+    messages = json.loads(json.dumps(PROMPT).replace("@", "toolu_of_bob"))
+    bias = {"50256": -100.0, "7": 1.0}
+    body = {"logit_bias": bias, "model": "m", "messages": messages, "temperature": 1.0}
+    text = json.dumps(body, ensure_ascii=False, indent=3).replace("call", "c\\u0061ll")
+    fields = ((b"date", b"Tue, 01 Jan 2030 00:00:00 GMT"), (b"authorization", b"Bearer bob"))
+    return request(text.encode(), b"/v1/chat/completions", *fields)
+
+
+def test_identical_prompts_of_two_people_leave_identical_bytes() -> None:
+    async def scenario() -> list[tuple[bytes, bytes]]:
+        async with StandInUpstream() as upstream:
+            service = service_for(upstream, key=lambda: SECRET)
+            for asked in (ada(), bob()):
+                answer, _ = await ask(service, asked)
+                assert answer.status == 200
+            service.close()
+        return [(received.head, received.body) for received in upstream.requests]
+
+    first, second = asyncio.run(scenario())
+    assert first == second
+    assert b"call00000" in first[1]
+    assert json.loads(first[1])["messages"][0] == PROMPT[0]
+
+
+def test_http_fields_are_exactly_these() -> None:
+    _, _, upstream = run(answering(), ada(), key=lambda: SECRET)
+    received = upstream.requests[0]
+    host = upstream.address.removeprefix("tcp://")
+    assert received.target == "/v1/chat/completions"
+    assert received.fields == {
+        "host": host,
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "content-length": str(len(received.body)),
+        "user-agent": "oblivious-inference",
+        "authorization": f"Bearer {SECRET}",
+    }
+
+
+def test_system_prompt_is_added_only_where_nobody_instructs() -> None:
+    async def scenario() -> list[Any]:
+        async with StandInUpstream() as upstream:
+            address = parse_address(upstream.address)
+            model = Model("m", Upstream("u", address), "x", system_prompt="Be brief.")
+            service = ChatService(ModelTable((model,)), lambda: KEY)
+            await ask(service, request(HELLO))
+            for role in ("system", "developer"):
+                messages = [{"role": role, "content": "Be long."}, *HELLO["messages"]]
+                await ask(service, request({"model": "m", "messages": messages}))
+            service.close()
+        return [received.json["messages"] for received in upstream.requests]
+
+    plain, *instructed = asyncio.run(scenario())
+    assert plain[0] == {"role": "system", "content": "Be brief."}
+    assert [messages[0]["content"] for messages in instructed] == ["Be long."] * 2
+    assert all(len(messages) == 2 for messages in instructed)
+
+
+def test_order_of_a_schema_is_kept() -> None:
+    """Models write the members of an object in the order of its schema."""
+    parameters = {"properties": {"z": {}, "a": {}}, "type": "object"}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    _, _, upstream = run(answering(), request({**HELLO, "tools": tools}))
+    sent = upstream.requests[0].json["tools"][0]["function"]["parameters"]
+    assert list(sent["properties"]) == ["z", "a"]
+
+
+# Failures.
+
+
+FAULT = {"error": {"message": "org-operator sk-abc", "type": "t", "param": "p", "code": "c"}}
+BLAMED = {"error": {"message": "temperature", "param": "temperature", "code": None}}
+LONG = {"error": {"message": "x", "code": "context_length_exceeded"}}
+LONG_TEXT = {"error": {"message": "This model's maximum context length is 5", "code": 400}}
+QUOTA = {"error": {"message": "x", "type": "insufficient_quota"}}
+RETRY = "Retry-After: 7"
+
+STATUSES: list[tuple[int, object, tuple[str, ...], int, str, str | None]] = [
+    (400, FAULT, (), 400, "upstream_rejected", None),
+    (400, BLAMED, (), 400, "upstream_rejected", "temperature"),
+    (400, LONG, (), 400, "context_length_exceeded", None),
+    (400, LONG_TEXT, (), 400, "context_length_exceeded", None),
+    (400, b"<html>", (), 400, "upstream_rejected", None),
+    (413, FAULT, (), 400, "context_length_exceeded", None),
+    (422, {"detail": [{"msg": "x"}]}, (), 400, "upstream_rejected", None),
+    (401, FAULT, (), 503, "upstream_refused", None),
+    (402, FAULT, (), 503, "upstream_refused", None),
+    (403, FAULT, (), 503, "upstream_refused", None),
+    (404, FAULT, (), 503, "upstream_refused", None),
+    (418, FAULT, (), 503, "upstream_refused", None),
+    (429, FAULT, (RETRY,), 429, "rate_limit_exceeded", None),
+    (429, FAULT, ("Retry-After: Tue, 01 Jan 2030 00:00:00 GMT",), 429, "rate_limit_exceeded", None),
+    (429, QUOTA, (RETRY,), 503, "upstream_refused", None),
+    (500, FAULT, (), 502, "upstream_failed", None),
+    (502, b"", (), 502, "upstream_failed", None),
+    (503, FAULT, (RETRY,), 503, "overloaded", None),
+    (529, FAULT, (), 503, "overloaded", None),
+    (408, FAULT, (), 504, "upstream_timeout", None),
+    (504, FAULT, (), 504, "upstream_timeout", None),
+    (302, b"", ("Location: http://elsewhere/",), 502, "upstream_failed", None),
+    (204, b"", (), 502, "upstream_failed", None),
+]
+
+
+@pytest.mark.parametrize(("status", "said", "lines", "inner", "code", "param"), STATUSES)
+def test_upstream_status_becomes_inner_status_without_its_text(
+    status: int, said: object, lines: tuple[str, ...], inner: int, code: str, param: str | None
+) -> None:
+    answer, body, upstream = run(sending(status, said, *lines))
+    error = body["error"]
+    assert (answer.status, error["code"], error["param"]) == (inner, code, param)
+    assert b"org-operator" not in answer.content
+    retry_after = dict(answer.headers).get(b"retry-after")
+    assert retry_after == (b"7" if RETRY in lines and code != "upstream_refused" else None)
+    assert len(upstream.requests) == 1
+
+
+GARBAGE: dict[str, Behaviour] = {
+    "not HTTP": raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "not JSON": sending(200, b"Hello"),
+    "wrong type": sending(200, completion("x"), "Content-Type: text/html"),
+    "no type": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+    "no choices": sending(200, completion("x", choices=[])),
+    "choices of wrong type": sending(200, completion("x", choices="x")),
+    "content of wrong type": sending(
+        200, completion("x", choices=[{"index": 0, "message": {"content": 5}}])
+    ),
+    "not UTF-8": sending(200, b'{"choices":"\xff"}'),
+    "deep": sending(200, b"[" * 100_000),
+    "lone surrogate": sending(200, json.dumps(completion("\ud800")).encode()),
+    "too long": sending(200, b" " * (MAX_ANSWER_BYTES + 1)),
+    "short of its length": raw(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    ),
+    "chunked without end": raw(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+    ),
+    "endless head": raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000),
+    "closes without a word": hanging_up,
+}
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_garbage_is_an_upstream_failure_and_never_asked_twice(case: str) -> None:
+    answer, body, upstream = run(GARBAGE[case])
+    assert (answer.status, body["error"]["code"]) == (502, "upstream_failed")
+    assert len(upstream.requests) == 1
+
+
+def test_absent_upstream() -> None:
+    async def scenario() -> tuple[Response, dict[str, Any]]:
+        async with StandInUpstream() as upstream:
+            service = service_for(upstream)
+        return await ask(service, request(HELLO))
+
+    answer, body = asyncio.run(scenario())
+    assert (answer.status, body["error"]["code"]) == (503, "upstream_unavailable")
+
+
+def test_upstream_that_never_answers_is_slow_and_its_connection_is_closed() -> None:
+    answer, body, upstream = run(silent, first_byte_seconds=0.5)
+    assert (answer.status, body["error"]["code"]) == (504, "upstream_timeout")
+    assert len(upstream.requests) == 1
+
+
+def test_upstream_that_stops_in_mid_answer_is_slow() -> None:
+    async def stop(exchange: Exchange) -> None:
+        await exchange.head(200, "Content-Type: application/json", "Content-Length: 99")
+        await exchange.send(b"{")
+        await exchange.wait_gone()
+
+    answer, body, _ = run(stop, total_seconds=0.1)
+    assert (answer.status, body["error"]["code"]) == (504, "upstream_timeout")
+
+
+def test_too_many_at_once_are_told_to_come_back() -> None:
+    async def scenario() -> tuple[Response, dict[str, Any]]:
+        async with StandInUpstream(silent) as upstream:
+            service = service_for(upstream, concurrency=1)
+            first = asyncio.ensure_future(settled(service.dispatch(request(HELLO), Delivery.WHOLE)))
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+            refused = await ask(service, request(HELLO))
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            upstream.behaviour = answering()
+            answer, _ = await ask(service, request(HELLO))
+            assert answer.status == 200
+            service.close()
+        return refused
+
+    answer, body = asyncio.run(scenario())
+    assert (answer.status, body["error"]["code"]) == (503, "overloaded")
+    assert (b"retry-after", b"1") in answer.headers
+
+
+def test_cancel_closes_the_connection() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream(silent) as upstream:
+            service = service_for(upstream)
+            task = asyncio.ensure_future(settled(service.dispatch(request(HELLO), Delivery.WHOLE)))
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            async with asyncio.timeout(DEADLINE):
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                while not upstream.gone:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+# Keys.
+
+
+def test_key_is_found_late_and_absence_is_said(tmp_path: Path, monkeypatch: Any) -> None:
+    file = tmp_path / "key"
+    provisioned = ProvisionedKeys()
+    sources = [EnvironmentKey("TEST_KEY"), FileKey(str(file)), provisioned.source("u")]
+
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream:
+            services = [service_for(upstream, key=source) for source in sources]
+            for service in services:
+                answer, body = await ask(service, request(HELLO))
+                assert (answer.status, body["error"]["code"]) == (503, "key_not_provisioned")
+                assert "provisioned" in body["error"]["message"]
+            monkeypatch.setenv("TEST_KEY", "k")
+            file.write_text("k\n")
+            provisioned.put({"u": "k"})
+            for service in services:
+                answer, _ = await ask(service, request(HELLO))
+                assert answer.status == 200
+                service.close()
+        assert [r.fields["authorization"] for r in upstream.requests] == ["Bearer k"] * 3
+
+    monkeypatch.delenv("TEST_KEY", raising=False)
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("key", ["", " ", "a\r\nX-Other: b", "a b", "ключ"])
+def test_key_that_no_field_can_carry_is_no_key(key: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TEST_KEY", key)
+    (tmp_path / "key").write_text(key)
+    assert EnvironmentKey("TEST_KEY")() is None
+    assert FileKey(str(tmp_path / "key"))() is None
+    with pytest.raises(ValueError, match="API key"):
+        ProvisionedKeys().put({"u": key})
+
+
+def test_keys_are_never_printed() -> None:
+    keys = ProvisionedKeys()
+    keys.put({"u": SECRET})
+    upstream = Upstream("u", parse_address("unix:/x"), key=keys.source("u"))
+    assert SECRET not in repr(keys) + repr(upstream) + repr(keys.source("u"))

@@ -1,0 +1,147 @@
+"""Tests of forked workers, with workers that only acknowledge what they are sent."""
+
+import contextlib
+import io
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+from enclave_server.keys.ring import KeySet, decode_snapshot
+from enclave_server.log import Log
+from enclave_server.processes.pool import (
+    ACKNOWLEDGE_SECONDS,
+    FIRST_BACKOFF_SECONDS,
+    MAX_SNAPSHOT_BYTES,
+    SERIAL,
+    Pool,
+    Run,
+)
+from tests.enclave_server.keys.test_ring import SIGNING_KEY, made_key_set
+
+DEADLINE = 120.0
+
+
+def acknowledge(number: int, channel: socket.socket) -> int:
+    """Be a worker that takes every key set until its parent closes the channel."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    while message := channel.recv(MAX_SNAPSHOT_BYTES):
+        serial, _ = decode_snapshot(message, SIGNING_KEY)
+        channel.send(SERIAL.pack(serial))
+    return 0
+
+
+def tend_until(pool: Pool, condition: Callable[[], bool], ahead: float = 0.0) -> None:
+    """Tend until `condition` holds, by a clock that is `ahead` seconds fast."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        select.select([worker.channel for worker in pool.workers], [], [], 0.01)
+        pool.tend(time.monotonic() + ahead)
+
+
+@contextlib.contextmanager
+def running(size: int, run: Run = acknowledge) -> Iterator[Pool]:
+    pool = Pool(size, run, Log(io.StringIO()))
+    pool.publish(made_key_set(), time.monotonic())
+    try:
+        yield pool
+    finally:
+        pool.signal(signal.SIGKILL)
+        while pool.workers:
+            pool.watch(time.monotonic())
+
+
+def pids(pool: Pool) -> list[int]:
+    return [worker.pid for worker in pool.workers]
+
+
+def test_workers_settle_with_each_key_set() -> None:
+    with running(3) as pool:
+        assert not pool.settled
+        tend_until(pool, lambda: pool.settled)
+        pool.publish(made_key_set(), time.monotonic())
+        assert not pool.settled
+        tend_until(pool, lambda: pool.settled)
+        assert len(set(pids(pool))) == 3
+
+
+def test_a_worker_that_ended_is_replaced_and_gets_the_newest_keys() -> None:
+    with running(2) as pool:
+        tend_until(pool, lambda: pool.settled)
+        first, second = pids(pool)
+        pool.publish(made_key_set(), time.monotonic())
+        os.kill(first, signal.SIGKILL)
+        tend_until(pool, lambda: first not in pids(pool))
+        tend_until(pool, lambda: pool.settled)
+        assert second in pids(pool)
+        assert pool.failures == 0
+
+
+def test_a_worker_that_hangs_with_old_keys_is_replaced() -> None:
+    with running(1) as pool:
+        tend_until(pool, lambda: pool.settled)
+        (hanging,) = pids(pool)
+        os.kill(hanging, signal.SIGSTOP)
+        pool.publish(made_key_set(), time.monotonic())
+        pool.tend(time.monotonic())
+        assert pids(pool) == [hanging]
+        tend_until(pool, lambda: pool.settled, ahead=ACKNOWLEDGE_SECONDS + 1)
+        assert pids(pool) != [hanging]
+
+
+def test_many_key_sets_that_nobody_takes_block_nobody() -> None:
+    with running(1) as pool:
+        tend_until(pool, lambda: pool.settled)
+        os.kill(pids(pool)[0], signal.SIGSTOP)
+        keys: KeySet = made_key_set()
+        for _ in range(500):
+            pool.publish(keys, time.monotonic())
+        assert not pool.settled
+
+
+def test_failures_before_the_first_service_are_counted_and_slow_down() -> None:
+    def fail(number: int, channel: socket.socket) -> int:
+        raise SystemExit(9)
+
+    now, pause = time.monotonic(), FIRST_BACKOFF_SECONDS
+    with running(1, fail) as pool:
+        for failures in (1, 2, 3):
+            pool.tend(now)
+            assert len(pool.workers) == 1
+            while pool.workers:  # until it has ended, which takes no time by this clock
+                pool.tend(now)
+            assert pool.failures == failures
+            pool.tend(now + 0.9 * pause)
+            assert not pool.workers
+            now += pause
+            pause *= 2
+
+
+def test_workers_end_with_their_parent() -> None:
+    read, write = os.pipe()
+
+    def hang(number: int, channel: socket.socket) -> int:
+        os.write(write, b"!")
+        time.sleep(600)  # deaf to its channel
+        return 0
+
+    parent = os.fork()
+    if parent == 0:
+        os.close(read)
+        pool = Pool(2, hang, Log(io.StringIO()))
+        pool.publish(made_key_set(), time.monotonic())
+        pool.tend(time.monotonic())
+        time.sleep(600)
+        os._exit(0)
+    os.close(write)
+    assert os.read(read, 1)
+    assert os.read(read, 1)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    readable, _, _ = select.select([read], [], [], DEADLINE)
+    assert readable
+    assert os.read(read, 1) == b""  # the workers held the other end
+    os.close(read)

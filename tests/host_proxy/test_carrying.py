@@ -1,0 +1,454 @@
+"""host_proxy carries bytes as they are, each direction for itself, and passes on every end."""
+
+import hashlib
+import os
+import random
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from host_proxy.carrying import Ending, Pair
+from host_proxy.loop import Loop
+from host_proxy.pipes import PIPE_BYTES, Pipe, PipePool
+from tests.support.host_proxy_process import (
+    DEADLINE,
+    ProxyProcess,
+    accept,
+    connect_tcp,
+    connect_unix,
+    in_background,
+    listen_tcp,
+    listen_unix,
+    read_all,
+    read_exactly,
+    running,
+    until,
+)
+
+BULK = 24 << 20
+RESET = struct.pack("ii", 1, 0)
+
+
+class Stand:
+    """A proxy between TCP clients and an upstream that the test plays."""
+
+    def __init__(self, proxy: ProxyProcess, upstream: socket.socket) -> None:
+        self.proxy = proxy
+        self.upstream = upstream
+        (self.port,) = proxy.ports()
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        return connect_tcp(self.port), accept(self.upstream)
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
+    if request.param == "unix":
+        upstream, target = listen_unix(tmp_path / "up"), f"unix:{tmp_path / 'up'}"
+    else:
+        upstream = listen_tcp()
+        target = f"tcp://127.0.0.1:{upstream.getsockname()[1]}"
+    with upstream, running("--listen", "tcp://127.0.0.1:0", "--connect", target) as proxy:
+        yield Stand(proxy, upstream)
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def test_small_messages_arrive_unchanged_both_ways(stand: Stand) -> None:
+    client, server = stand.pair()
+    with client, server:
+        for size in (1, 2, 100, 8192, 70_000):
+            client.sendall(noise(size))
+            assert read_exactly(server, size) == noise(size)
+            server.sendall(noise(size + 1))
+            assert read_exactly(client, size + 1) == noise(size + 1)
+
+
+def test_bulk_arrives_unchanged_both_ways_at_once(stand: Stand) -> None:
+    client, server = stand.pair()
+    data = noise(BULK)
+    with client, server:
+        threads = [in_background(partial(_send_all, sock, data)) for sock in (client, server)]
+        received: dict[str, bytes] = {}
+        reader = in_background(lambda: received.update(server=read_all(server)))
+        received["client"] = read_all(client)
+        for thread in (*threads, reader):
+            thread.join(DEADLINE)
+    assert {name: hashlib.sha256(got).digest() for name, got in received.items()} == dict.fromkeys(
+        ("client", "server"), hashlib.sha256(data).digest()
+    )
+
+
+def _send_all(sock: socket.socket, data: bytes) -> None:
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def test_nothing_is_added_before_the_first_byte(stand: Stand) -> None:
+    client, server = stand.pair()
+    with client, server:
+        assert select.select([server], [], [], 0.2)[0] == []
+        client.sendall(b"x")
+        assert server.recv(100) == b"x"
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+def test_a_half_close_leaves_the_other_direction_open(stand: Stand, first: str) -> None:
+    one, other = stand.pair() if first == "client" else stand.pair()[::-1]
+    with one, other:
+        one.sendall(b"the whole question")
+        one.shutdown(socket.SHUT_WR)
+        assert read_all(other) == b"the whole question"
+        time.sleep(0.1)
+        other.sendall(noise(300_000))
+        assert read_exactly(one, 300_000) == noise(300_000)
+        other.sendall(b"and the end")
+        other.shutdown(socket.SHUT_WR)
+        assert read_all(one) == b"and the end"
+    until(lambda: stand.proxy.counters()["active"] == 0)
+    assert stand.proxy.counters()["ended"]["finished"] == 1
+
+
+@pytest.mark.parametrize("blocked", ["client", "upstream"])
+def test_a_blocked_direction_does_not_stop_the_other(stand: Stand, blocked: str) -> None:
+    reader, writer = stand.pair() if blocked == "client" else stand.pair()[::-1]
+    with reader, writer:  # `reader` does not read for now
+        writer.setblocking(False)
+        stuffed = _stuff(writer)
+        for _ in range(50):
+            reader.sendall(noise(8192))
+            writer.settimeout(DEADLINE)
+            assert read_exactly(writer, 8192) == noise(8192)
+        assert len(read_exactly(reader, stuffed)) == stuffed
+
+
+def _stuff(sock: socket.socket) -> int:
+    """Send until nothing has gone for half a second; the number of bytes that went."""
+    sent = 0
+    while select.select([], [sock], [], 0.5)[1]:
+        try:
+            sent += sock.send(bytes(1 << 16))
+        except BlockingIOError:
+            continue
+    return sent
+
+
+def test_backpressure_bounds_what_the_proxy_takes(stand: Stand) -> None:
+    client, server = stand.pair()
+    with client, server:
+        client.setblocking(False)
+        sent = _stuff(client)
+        assert _resident(stand.proxy.pid) < 64 << 20
+        client.settimeout(DEADLINE)
+        client.shutdown(socket.SHUT_WR)
+        assert len(read_all(server)) == sent
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_client_that_was_reset_is_noticed_upstream(stand: Stand) -> None:
+    client, server = stand.pair()
+    with server:
+        client.sendall(b"question")
+        assert read_exactly(server, 8) == b"question"
+        _reset(client)
+        _sees_a_broken_connection(server)
+    assert stand.proxy.counters()["ended"]["aborted"] == 1
+
+
+def test_a_client_that_was_reset_while_blocked_is_noticed_upstream(stand: Stand) -> None:
+    client, server = stand.pair()
+    with server:
+        client.setblocking(False)
+        _stuff(client)  # the proxy has stopped reading from this client
+        _reset(client)
+        until(lambda: stand.proxy.counters()["ended"]["aborted"] == 1)
+
+
+def test_a_client_that_vanished_after_its_request_is_noticed_by_the_next_byte(
+    stand: Stand,
+) -> None:
+    """A front closes in order; the gateway finds out by probing while it makes its answer."""
+    client, server = stand.pair()
+    with server:
+        client.sendall(b"question")
+        client.close()
+        assert read_all(server) == b"question"
+        until(lambda: _refuses(server, b"HTTP/1.1 102 Processing\r\n\r\n"))
+
+
+def _refuses(sock: socket.socket, data: bytes) -> bool:
+    try:
+        sock.sendall(data)
+    except (BrokenPipeError, ConnectionResetError):
+        return True
+    return False
+
+
+def _reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    sock.close()
+
+
+def _sees_a_broken_connection(sock: socket.socket) -> None:
+    """A TCP peer is reset; a Unix peer reads the end and cannot write any more."""
+    try:
+        assert sock.recv(1) == b""
+    except ConnectionResetError:
+        return
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        sock.sendall(b"x" * 100)
+
+
+def test_an_upstream_that_was_reset_resets_the_client(tmp_path: Path) -> None:
+    with listen_tcp() as upstream:
+        target = f"tcp://127.0.0.1:{upstream.getsockname()[1]}"
+        with running("--listen", "tcp://127.0.0.1:0", "--connect", target) as proxy:
+            client, server = connect_tcp(proxy.ports()[0]), accept(upstream)
+            with client:
+                server.sendall(b"half an ans")
+                assert read_exactly(client, 11) == b"half an ans"
+                _reset(server)
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+
+
+def test_an_answer_before_the_end_of_the_upload_reaches_the_client(tmp_path: Path) -> None:
+    """The upstream answers, reads no more and closes, while the client still sends."""
+    with (
+        listen_unix(tmp_path / "up") as upstream,
+        running("--listen", "tcp://127.0.0.1:0", "--connect", f"unix:{tmp_path / 'up'}") as proxy,
+    ):
+        client, server = connect_tcp(proxy.ports()[0]), accept(upstream)
+        with client:
+            client.sendall(b"first part")
+            assert read_exactly(server, 10) == b"first part"
+            server.sendall(b"413 too large")
+            server.close()
+            for _ in range(100):
+                client.sendall(bytes(10_000))
+            assert read_all(client) == b"413 too large"
+        until(lambda: proxy.counters()["active"] == 0)
+        assert proxy.counters()["ended"]["curtailed"] == 1
+
+
+def test_a_client_that_sends_on_after_the_end_of_the_answer_is_let_go(tmp_path: Path) -> None:
+    with (
+        listen_unix(tmp_path / "up") as upstream,
+        running("--listen", "tcp://127.0.0.1:0", "--connect", f"unix:{tmp_path / 'up'}") as proxy,
+    ):
+        client, server = connect_tcp(proxy.ports()[0]), accept(upstream)
+        with client:
+            server.sendall(b"answer")
+            server.close()
+            assert read_all(client) == b"answer"
+            client.sendall(b"and another thing")
+            until(lambda: proxy.counters()["ended"]["curtailed"] == 1)
+            assert proxy.counters()["active"] == 0
+
+
+@pytest.mark.parametrize("dying", ["client", "upstream"])
+def test_a_reader_that_dies_while_it_blocks_ends_the_writer(stand: Stand, dying: str) -> None:
+    reader, writer = stand.pair() if dying == "client" else stand.pair()[::-1]
+    with writer:
+        writer.setblocking(False)
+        _stuff(writer)
+        _reset(reader)  # of a Unix socket: closed with bytes unread
+        until(lambda: stand.proxy.counters()["active"] == 0)
+        assert stand.proxy.counters()["ended"]["aborted"] == 1
+        writer.settimeout(DEADLINE)
+        _sees_a_broken_connection(writer)
+
+
+@pytest.mark.parametrize("mute", ["client", "upstream"])
+def test_a_refused_shutdown_means_that_the_peer_is_gone(mute: str) -> None:
+    """vsock refuses to shut down a socket whose peer has closed; here one was never connected."""
+    carried = Carried(PipePool())
+    half = carried.pair.client if mute == "client" else carried.pair.upstream
+    with socket.socket() as never:
+        half.sock, real = never, half.sock
+        other = carried.server if mute == "client" else carried.client
+        other.shutdown(socket.SHUT_WR)
+        carried.run_for(DEADLINE if mute == "client" else 0.1)
+        half.sock = real
+    endings = [carried.ending]
+    if mute == "upstream":  # the client may still be given what the upstream has sent
+        carried.server.sendall(b"answer")
+        carried.server.shutdown(socket.SHUT_WR)
+        carried.run_for(DEADLINE)
+        assert read_exactly(carried.client, 6) == b"answer"
+        endings.append(carried.ending)
+    assert endings == ([Ending.ABORTED] if mute == "client" else [None, Ending.CURTAILED])
+    carried.close()
+    real.close()
+
+
+def test_a_client_that_hung_up_in_order_costs_no_time(tmp_path: Path) -> None:
+    """Level-triggered epoll repeats a hang-up for ever; the proxy must not listen to it."""
+    with (
+        listen_unix(tmp_path / "up") as upstream,
+        running(
+            "--listen", f"unix:{tmp_path / 'in'}", "--connect", f"unix:{tmp_path / 'up'}"
+        ) as proxy,
+    ):
+        proxy.event("ready")
+        client, server = connect_unix(tmp_path / "in"), accept(upstream)
+        client.close()
+        with server:
+            assert read_all(server) == b""
+            before = _cpu_ticks(proxy.pid)
+            time.sleep(1)
+            assert _cpu_ticks(proxy.pid) - before < 20
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_many_connections_do_not_mix(stand: Stand) -> None:
+    pairs = [stand.pair() for _ in range(100)]
+    for number, (client, _) in enumerate(pairs):
+        client.sendall(b"%d" % number)
+        client.shutdown(socket.SHUT_WR)
+    for number, (client, server) in enumerate(pairs):
+        assert read_all(server) == b"%d" % number
+        server.sendall(b"re %d" % number)
+        server.close()
+        assert read_all(client) == b"re %d" % number
+        client.close()
+
+
+def test_idle_connections_hold_neither_pipes_nor_buffers(stand: Stand) -> None:
+    pairs = [stand.pair() for _ in range(20)]
+    for client, server in pairs:
+        for sender, reader in ((client, server), (server, client)):
+            job = in_background(partial(sender.sendall, noise(4 << 20)))
+            assert read_exactly(reader, 4 << 20) == noise(4 << 20)
+            job.join(DEADLINE)
+    stand.proxy.counters()
+    assert stand.proxy.events("counters")[-1]["pipes"] == 0
+    before = _resident(stand.proxy.pid)
+    pairs += [stand.pair() for _ in range(200)]
+    until(lambda: stand.proxy.counters()["active"] == 220)
+    assert _resident(stand.proxy.pid) - before < 200 * 8192
+    for client, server in pairs:
+        client.close()
+        server.close()
+
+
+@pytest.mark.skipif(shutil.which("socat") is None, reason="socat is not installed")
+def test_socat_on_both_sides(tmp_path: Path) -> None:
+    data = noise(3 << 20)
+    upstream = tmp_path / "up"
+    with subprocess.Popen(["socat", f"UNIX-LISTEN:{upstream}", "EXEC:sha256sum"]) as server:
+        until(upstream.exists)
+        with running("--listen", f"unix:{tmp_path / 'in'}", "--connect", f"unix:{upstream}") as p:
+            p.event("ready")
+            answer = subprocess.run(
+                ["socat", "-t", "20", "-", f"UNIX-CONNECT:{tmp_path / 'in'}"],
+                input=data,
+                capture_output=True,
+                timeout=DEADLINE,
+                check=True,
+            ).stdout
+        server.wait(DEADLINE)
+    assert answer.split()[0] == hashlib.sha256(data).hexdigest().encode()
+
+
+class Carried:
+    """A pair in this process, so that the kernel's refusals can be played."""
+
+    def __init__(self, pipes: PipePool) -> None:
+        self.client, inner_client = socket.socketpair()
+        self.server, inner_server = socket.socketpair()
+        for sock in (inner_client, inner_server):
+            sock.setblocking(False)
+        self.loop = Loop()
+        self.ending: Ending | None = None
+        self.pair = Pair(self.loop, pipes, (inner_client, inner_server), self._over)
+
+    def _over(self, pair: Pair, ending: Ending) -> None:
+        self.ending = ending
+        self.loop.stop()
+
+    def run_for(self, seconds: float) -> None:
+        """Carry until the pair is over, for so long at most."""
+        self.loop.later(seconds, self.loop.stop)
+        self.loop.run()
+
+    def close(self) -> None:
+        self.pair.abort()
+        self.loop.shut_down()
+        self.client.close()
+        self.server.close()
+
+
+def test_bulk_is_copied_when_there_is_no_pipe_to_be_had() -> None:
+    carried = Carried(PipePool(limit=0))
+    _send_and_compare(carried)
+    carried.close()
+
+
+@pytest.mark.parametrize("refuse", ["read", "write"])
+def test_bulk_is_copied_where_the_kernel_cannot_splice(
+    refuse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipes = PipePool()
+    carried = Carried(pipes)
+    real, refused = os.splice, []
+
+    def splice(src: int, dst: int, count: int, *, flags: int) -> int:
+        if refuse == ("read" if src == carried.pair.client.fd else "write"):
+            refused.append(src)
+            raise OSError(22, "Invalid argument")
+        return real(src, dst, count, flags=flags)
+
+    monkeypatch.setattr(os, "splice", splice)
+    _send_and_compare(carried)
+    assert len(refused) == 1  # it is not tried again
+    assert pipes.lent == 0
+    carried.close()
+    pipes.close()
+
+
+def _send_and_compare(carried: Carried) -> None:
+    data = noise(1 << 20)
+    received: list[bytes] = []
+    sender = in_background(lambda: carried.client.sendall(data))
+    reader = in_background(lambda: received.append(read_exactly(carried.server, len(data))))
+    end = time.monotonic() + DEADLINE
+    while reader.is_alive() and time.monotonic() < end:
+        carried.run_for(0.05)
+    sender.join(DEADLINE)
+    reader.join(DEADLINE)
+    assert received == [data]
+
+
+def test_a_pipe_pool_lends_no_more_than_its_limit() -> None:
+    pool = PipePool(limit=2)
+    first, second = pool.borrow(), pool.borrow()
+    assert isinstance(first, Pipe)
+    assert isinstance(second, Pipe)
+    assert pool.borrow() is None
+    os.write(first.write_end, b"left behind")
+    first.held = 11
+    pool.give_back(first)
+    pool.give_back(second)
+    assert pool.lent == 0
+    assert pool.borrow() is second  # the one with data in it was closed
+    pool.give_back(second)
+    pool.close()
+    assert PIPE_BYTES == 1 << 20

@@ -1,0 +1,509 @@
+"""The local endpoint: any OpenAI program through it, nobody else, and the page in a browser."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from oblivious_client import local_http
+from oblivious_client.exits import Exit
+from oblivious_client.local_http import LocalRequest, LocalResponse, serve_connection
+from oblivious_client.policy import Policy, Simulated
+from oblivious_client.serve import LocalEndpoint, page, start
+from oblivious_client.transport import AsyncObliviousTransport
+from tests.support.chromium import Browser, needs_chromium, running_browser
+from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
+
+ALLOWED = Policy(simulated=Simulated.ALLOWED)
+ANSWER = "".join(WORDS)
+ASKED: Any = [{"role": "user", "content": "What is the capital of France?"}]
+BODY = json.dumps({"model": MODEL, "messages": ASKED}).encode()
+STREAMED = json.dumps({"model": MODEL, "messages": ASKED, "stream": True}).encode()
+DEADLINE = 120.0
+
+
+@pytest.fixture
+def gateway() -> Iterator[StandInGateway]:
+    with StandInGateway() as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serving(gateway: StandInGateway, policy: Policy = ALLOWED) -> Iterator[str]:
+    """Run the endpoint in a thread; give its URL."""
+    ready = threading.Event()
+    urls: list[str] = []
+    stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def run() -> None:
+        transport = AsyncObliviousTransport(gateway.url, policy=policy)
+        server = await start(LocalEndpoint(transport), "127.0.0.1", 0)
+        stop = asyncio.Event()
+        stops.append((asyncio.get_running_loop(), stop))
+        urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        ready.set()
+        async with server:
+            await stop.wait()
+        await transport.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert ready.wait(DEADLINE)
+    try:
+        yield urls[0]
+    finally:
+        loop, stop = stops[0]
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(DEADLINE)
+
+
+@pytest.fixture
+def url(gateway: StandInGateway) -> Iterator[str]:
+    with serving(gateway) as running:
+        yield running
+
+
+def test_any_openai_program(url: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk:
+        create = sdk.chat.completions.create
+        assert create(model=MODEL, messages=ASKED).choices[0].message.content == ANSWER
+        stream = create(model=MODEL, messages=ASKED, stream=True)
+        texts = [chunk.choices[0].delta.content for chunk in stream if chunk.choices]
+        assert [text for text in texts if text] == list(WORDS)
+        assert sdk.completions.create(model=MODEL, prompt="The").choices[0].text == ANSWER
+        pieces = sdk.completions.create(model=MODEL, prompt="The", stream=True)
+        assert "".join(piece.choices[0].text for piece in pieces if piece.choices) == ANSWER
+        assert [model.id for model in sdk.models.list()] == [MODEL]
+        assert sdk.models.retrieve(MODEL).id == MODEL
+        with pytest.raises(openai.NotFoundError, match="of that name"):
+            sdk.models.retrieve("other/7b")
+        with pytest.raises(openai.NotFoundError, match="no model other"):
+            create(model="other", messages=ASKED)
+        with pytest.raises(openai.NotFoundError, match="no model other"):
+            create(model="other", messages=ASKED, stream=True)
+        tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+        with sdk.chat.completions.stream(model=MODEL, messages=ASKED, tools=tools) as helped:
+            calls = helped.get_final_completion().choices[0].message.tool_calls
+        assert [call.function.arguments for call in calls or []] == ['{"city":"Paris"}']
+
+
+def test_many_at_once(url: str) -> None:
+    async def run() -> None:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as sdk:
+            answers = await asyncio.gather(
+                *(sdk.chat.completions.create(model=MODEL, messages=ASKED) for _ in range(20))
+            )
+        assert {answer.choices[0].message.content for answer in answers} == {ANSWER}
+
+    asyncio.run(run())
+
+
+def test_padding_is_taken_out_of_streams(url: str) -> None:
+    response = httpx.post(f"{url}/v1/chat/completions", content=STREAMED)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert "padding" not in response.text
+    assert all(line.startswith("data: ") for line in response.text.split("\n") if line)
+    assert response.text.endswith("data: [DONE]\n\n")
+
+
+def test_nothing_of_the_program_leaves(url: str, gateway: StandInGateway) -> None:
+    fields = {"Authorization": "Bearer canary-5d41", "User-Agent": "canary-5d41", "X-Id": "canary"}
+    assert httpx.post(f"{url}/v1/chat/completions", content=BODY, headers=fields).is_success
+    assert "canary" not in repr(gateway.arrived) + repr(gateway.chat.inner)
+
+
+# Nobody else.
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:11435"}, 200),
+        ({"Host": "[::1]:11435"}, 200),
+        ({"Host": "127.0.0.1"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:11435"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "localhost@evil.example"}, 403),
+        ({"Host": "192.168.1.5:11435"}, 403),
+        ({"Host": ""}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:1"}, 403),
+        ({"Host": "localhost:5", "Origin": "http://localhost:5"}, 200),
+        ({"Host": "localhost:5", "Origin": "https://localhost:5"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/", "/evidence"])
+def test_other_sites_are_kept_out(
+    url: str, gateway: StandInGateway, path: str, fields: dict[str, str], status: int
+) -> None:
+    method, body = ("POST", BODY) if path.startswith("/v1") else ("GET", b"")
+    response = httpx.request(method, url + path, content=body, headers=fields)
+    assert response.status_code == status
+    assert "access-control-allow-origin" not in response.headers
+    if status == 403:
+        assert gateway.posts() == []
+
+
+def test_what_is_not_there(url: str) -> None:
+    assert httpx.get(f"{url}/v1/embeddings").status_code == 404
+    assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
+    assert httpx.post(f"{url}/v1/models").status_code == 405
+    error = httpx.options(f"{url}/v1/models").json()["error"]
+    assert error["type"] == "invalid_request_error"
+
+
+# What goes wrong.
+
+
+def test_outer_errors_are_told(url: str, gateway: StandInGateway) -> None:
+    gateway.faults.outer = [Plain(503, PROBLEM, b"{}")]
+    response = httpx.post(f"{url}/v1/chat/completions", content=BODY)
+    assert response.status_code == 502
+    assert "503" in response.json()["error"]["message"]
+
+
+def test_refused_evidence_is_told(gateway: StandInGateway) -> None:
+    with serving(gateway, Policy()) as url:
+        for response in (
+            httpx.post(f"{url}/v1/chat/completions", content=BODY),
+            httpx.get(f"{url}/evidence"),
+        ):
+            assert response.status_code == 502
+            assert "--allow-simulated" in response.json()["error"]["message"]
+    assert gateway.posts() == []
+
+
+def test_nobody_there() -> None:
+    gateway = StandInGateway()
+    gateway.close()
+    with serving(gateway) as url:
+        response = httpx.post(f"{url}/v1/chat/completions", content=BODY)
+    assert response.status_code == 502
+    assert "no connection" in response.json()["error"]["message"]
+
+
+def test_an_unsigned_answer_is_not_passed_on(url: str, gateway: StandInGateway) -> None:
+    gateway.faults.signature = lambda fields: {**fields, "tee_output_hash": "00" * 32}
+    response = httpx.post(f"{url}/v1/chat/completions", content=BODY)
+    assert response.status_code == 502
+    assert ANSWER not in response.text
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk:
+        stream = sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
+        with pytest.raises(openai.APIError, match="signature"):
+            list(stream)
+
+
+def test_a_cut_stream_is_never_taken_for_the_whole(url: str, gateway: StandInGateway) -> None:
+    gateway.faults.cut_after = 3
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk:
+        stream = sdk.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
+        with pytest.raises(openai.APIError, match="broke off"):
+            list(stream)
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(f"{url}/v1/chat/completions", content=STREAMED)
+
+
+def test_a_program_that_goes_away_stops_the_generation(url: str, gateway: StandInGateway) -> None:
+    gateway.chat.release.clear()
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), DEADLINE) as program:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        program.sendall(head + b"Content-Length: %d\r\n\r\n" % len(STREAMED) + STREAMED)
+        assert program.recv(100).startswith(b"HTTP/1.1 200")
+    assert gateway.chat.abandoned.wait(DEADLINE)
+
+
+def test_a_program_that_goes_away_before_the_answer_cancels_the_handler() -> None:
+    async def run() -> None:
+        begun, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def handle(request: LocalRequest) -> LocalResponse:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+            return page()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await serve_connection(handle, reader, writer)
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server, asyncio.timeout(DEADLINE):
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(HEAD + b"\r\n")
+            await begun.wait()
+            writer.close()
+            await cancelled.wait()
+
+    asyncio.run(run())
+
+
+# HTTP.
+
+
+def talk(url: str, data: bytes) -> bytes:
+    """Send `data`, and return what comes until the server closes."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), DEADLINE) as peer:
+        peer.sendall(data)
+        received = b""
+        while piece := peer.recv(65536):
+            received += piece
+        return received
+
+
+HEAD = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
+LAST = HEAD + b"Connection: close\r\n\r\n"
+
+
+def test_connections_are_kept_and_pipelined(url: str) -> None:
+    received = talk(url, (HEAD + b"\r\n") * 2 + LAST)
+    assert received.count(b"HTTP/1.1 200") == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000, 413),
+    ],
+)
+def test_requests_that_cannot_be_read(
+    url: str, data: bytes, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_http, "BODY_LIMIT", 1000)
+    assert talk(url, data).startswith(b"HTTP/1.1 %d" % status)
+
+
+def test_the_answer_to_head_has_no_content(url: str) -> None:
+    received = talk(url, b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n" + LAST)
+    refused, then, _ = received.split(b"\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 405")
+    assert then.startswith(b"HTTP/1.1 200")
+
+
+def test_a_silent_program_is_hung_up_on(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_http, "IDLE_SECONDS", 0.05)
+    assert talk(url, HEAD) == b""
+
+
+def test_a_body_in_chunks_and_after_a_continue(url: str) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    head += b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = talk(url, head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY))
+    assert b"HTTP/1.1 200" in received
+    assert ANSWER.encode() in received
+
+
+# The command.
+
+
+def test_the_command(gateway: StandInGateway, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "oblivious_client", "serve", "--relay", gateway.url]
+    command += ["--allow-simulated", "--listen", "127.0.0.1:0"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline().decode() for _ in range(3)]
+        found = re.search(r"OPENAI_BASE_URL=(\S+)", lines[2])
+        assert found is not None
+        with openai.OpenAI(base_url=found[1], api_key="none") as sdk:
+            assert [model.id for model in sdk.models.list()] == [MODEL]
+        port = found[1].split(":")[2].split("/")[0]
+        second = subprocess.run(
+            [*command[:-1], f"127.0.0.1:{port}"],
+            stderr=subprocess.PIPE,
+            env=environment,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert second.returncode == Exit.USAGE
+        assert b"cannot listen" in second.stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == Exit.OK
+        assert process.stderr.read() == b""
+
+
+def test_the_command_refuses_before_it_listens(gateway: StandInGateway, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "oblivious_client", "serve", "--relay", gateway.url]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        command, stderr=subprocess.PIPE, env=environment, timeout=DEADLINE, check=False
+    )
+    assert ended.returncode == Exit.SIMULATED
+
+
+# The page.
+
+
+def test_the_page_has_no_external_resource() -> None:
+    response = page()
+    assert isinstance(response.body, bytes)
+    html = response.body.decode()
+    assert not re.findall(r"""(?:src|href|action)\s*=\s*["'](?!data:)|url\(|@import|//""", html)
+    policy = dict(response.fields)[b"content-security-policy"].decode()
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "innerHTML" not in html
+
+
+QUESTION = "#ask=What%20is%20the%20capital%20of%20France%3F"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as running:
+        yield running
+
+
+def ask(browser: Browser, question: str = "And of Spain?") -> None:
+    """Ask as a person does, once the page is ready for it."""
+    browser.wait_for("option")
+    browser.evaluate(f"at('question').value = {json.dumps(question)}; at('send').click()")
+
+
+@needs_chromium
+def test_a_link_writes_a_question_and_does_not_ask_it(
+    url: str, gateway: StandInGateway, browser: Browser
+) -> None:
+    browser.open(f"{url}/{QUESTION}")
+    browser.wait_for("option")
+    assert browser.evaluate("at('question').value") == "What is the capital of France?"
+    assert browser.evaluate("at('talk').children.length") == 0
+    assert [request.path for request in gateway.chat.inner] == [b"/v1/models"]
+    browser.evaluate("at('send').click()")
+    assert browser.wait_for(".user") == "What is the capital of France?"
+    browser.wait_for(".proof")
+
+
+@needs_chromium
+def test_an_answer_can_be_stopped(url: str, gateway: StandInGateway, browser: Browser) -> None:
+    gateway.chat.release.clear()
+    browser.open(url)
+    ask(browser)
+    browser.wait_for(".assistant")
+    browser.evaluate("at('question').value = 'Next?'; at('ask').requestSubmit()")  # as Enter does
+    assert not gateway.chat.abandoned.is_set()
+    browser.evaluate("at('stop').click()")
+    assert "not the whole answer" in browser.wait_for(".stopped")
+    assert gateway.chat.abandoned.wait(DEADLINE)
+    assert browser.evaluate("document.querySelectorAll('.proof, .failed').length") == 0
+    gateway.chat.release.set()
+    ask(browser, "Again?")
+    browser.wait_for(".proof")
+    body = json.loads(gateway.chat.inner[-1].content)
+    assert [message["content"] for message in body["messages"]] == ["Again?"]
+
+
+@needs_chromium
+def test_a_narrow_page_has_room_for_a_question(url: str, browser: Browser) -> None:
+    narrow = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    browser.command("Emulation.setDeviceMetricsOverride", **narrow)
+    browser.open(url)
+    browser.wait_for("option")
+    browser.evaluate("document.querySelector('option').textContent = 'a-model-of-a-long-name'")
+    assert browser.evaluate("at('question').offsetWidth") > 250
+    assert browser.evaluate("document.documentElement.scrollWidth") == 360
+    browser.command("Emulation.clearDeviceMetricsOverride")
+
+
+@needs_chromium
+def test_the_page_shows_the_evidence_and_the_answer(
+    url: str, gateway: StandInGateway, browser: Browser
+) -> None:
+    browser.open(url)
+    ask(browser)
+    assert browser.wait_for(".proof") == "complete, and signed by the attested key"
+    assert browser.wait_for(".assistant") == ANSWER
+    text = browser.text
+    assert "Verified, but SIMULATED" in text
+    assert gateway.module.module_id in text
+    assert gateway.key.config.public_key.hex() in text
+    assert browser.picture().startswith(b"\x89PNG")
+
+
+@needs_chromium
+def test_the_page_keeps_the_conversation(
+    url: str, gateway: StandInGateway, browser: Browser
+) -> None:
+    browser.open(url)
+    ask(browser)
+    browser.wait_for(".proof")
+    ask(browser)
+    browser.wait_for(".proof ~ .proof")
+    body = json.loads(gateway.chat.inner[-1].content)
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+    assert body["messages"][1]["content"] == ANSWER
+
+
+@needs_chromium
+def test_the_page_takes_no_markup_from_a_model(
+    url: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.gateway.WORDS", ("<img src=x ", "onerror=alert(1)>"))
+    browser.open(url)
+    ask(browser)
+    browser.wait_for(".proof")
+    assert browser.wait_for(".assistant") == "<img src=x onerror=alert(1)>"
+
+
+@needs_chromium
+def test_the_page_shows_a_refusal_and_asks_nothing(
+    gateway: StandInGateway, browser: Browser
+) -> None:
+    with serving(gateway, Policy()) as url:
+        browser.open(f"{url}/{QUESTION}")
+        browser.wait_for("#evidence.bad")
+        browser.evaluate("at('send').click()")
+        browser.wait_for(".failed")
+    assert "Not verified: nothing is sent" in browser.text
+    assert gateway.posts() == []
+
+
+@needs_chromium
+def test_the_page_shows_a_cut_answer_as_cut(
+    url: str, gateway: StandInGateway, browser: Browser
+) -> None:
+    browser.open(url)
+    browser.wait_for("option")
+    gateway.faults.cut_after = 4
+    ask(browser)
+    assert "broke off" in browser.wait_for(".failed")
+    assert browser.evaluate("document.querySelectorAll('.proof').length") == 0
+
+
+@needs_chromium
+def test_another_site_cannot_ask_through_it(
+    url: str, gateway: StandInGateway, browser: Browser
+) -> None:
+    browser.command("Page.setBypassCSP", enabled=True)  # a hostile page has no such policy
+    with serving(gateway) as elsewhere:  # another port is another origin
+        browser.open(elsewhere)
+        browser.wait_for("option")
+        asked = len(gateway.posts())
+        for options in ("{mode: 'no-cors'}", "{mode: 'no-cors', method: 'POST', body: '{}'}"):
+            browser.evaluate(f"fetch('{url}/v1/models', {options})")
+            browser.evaluate(f"fetch('{url}/v1/chat/completions', {options})")
+    browser.command("Page.setBypassCSP", enabled=False)
+    assert len(gateway.posts()) == asked

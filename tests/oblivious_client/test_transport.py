@@ -1,0 +1,430 @@
+"""The transports: what leaves, what comes back, and what happens when something goes wrong."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from oblivious_client import transport as transport_module
+from oblivious_client.client import AsyncObliviousClient, ObliviousClient
+from oblivious_client.errors import (
+    AnswerTruncated,
+    AnswerUnproven,
+    AnswerUnreadable,
+    ClientError,
+    ExchangeError,
+    OuterRefusal,
+    ServiceError,
+)
+from oblivious_client.exits import Exit
+from oblivious_client.policy import Policy, Simulated
+from oblivious_client.sealing import Framing
+from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
+from protocol.gateway import KEY_PROBLEM
+from protocol.padding import bucket
+from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
+
+ALLOWED = Policy(simulated=Simulated.ALLOWED)
+ANSWER = "".join(WORDS)
+URL = "https://api.example/v1/chat/completions"
+FRAMINGS = pytest.mark.parametrize("framing", list(Framing))
+
+Break = Callable[[list[bytes]], list[bytes]]
+
+
+@pytest.fixture
+def gateway() -> Iterator[StandInGateway]:
+    with StandInGateway() as running:
+        yield running
+
+
+def client_of(gateway: StandInGateway, framing: Framing = Framing.CHUNKED) -> ObliviousClient:
+    return ObliviousClient(gateway.url, policy=ALLOWED, framing=framing)
+
+
+def http_of(gateway: StandInGateway, **options: Any) -> httpx.Client:
+    return httpx.Client(transport=ObliviousTransport(gateway.url, policy=ALLOWED, **options))
+
+
+@FRAMINGS
+def test_a_whole_answer(gateway: StandInGateway, framing: Framing) -> None:
+    with client_of(gateway, framing) as client:
+        answer = client.chat("What is the capital of France?", model=MODEL)
+        assert answer.text == ANSWER
+        assert answer.request == gateway.chat.inner[0].content
+        assert client.models() == [MODEL]
+        assert ANSWER not in repr(answer)
+
+
+def test_a_streamed_answer(gateway: StandInGateway) -> None:
+    with client_of(gateway) as client:
+        stream = client.stream("hello", model=MODEL)
+        with pytest.raises(ValueError, match="not ended"):
+            _ = stream.answer
+        assert [text for text in stream if text] == list(WORDS)
+        assert stream.answer.text == ANSWER
+        assert stream.answer.body["choices"][0]["finish_reason"] == "stop"
+
+
+@FRAMINGS
+def test_the_asynchronous_client(gateway: StandInGateway, framing: Framing) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED, framing=framing) as client:
+            assert await client.models() == [MODEL]
+            assert (await client.chat("hello", model=MODEL)).text == ANSWER
+            assert (await client.evidence()).key_configs[0].key_id == 1
+            with pytest.raises(ServiceError, match="no model"):
+                await client.chat("hello", model="other")
+
+    asyncio.run(run())
+
+
+def test_the_asynchronous_stream(gateway: StandInGateway) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            stream = await client.stream("hello", model=MODEL)
+            assert [text async for text in stream if text] == list(WORDS)
+            assert stream.answer.text == ANSWER
+            with pytest.raises(ServiceError, match="no model"):
+                await client.stream("hello", model="other")
+
+    asyncio.run(run())
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "gateway")
+    with (
+        StandInGateway(uds=path),
+        ObliviousClient(gateway=f"unix:{path}", policy=ALLOWED) as client,
+    ):
+        assert client.chat("hello", model=MODEL).text == ANSWER
+
+
+@FRAMINGS
+def test_a_question_of_many_chunks(gateway: StandInGateway, framing: Framing) -> None:
+    question = "word " * 20_000
+    with client_of(gateway, framing) as client:
+        assert client.chat(question, model=MODEL).text == ANSWER
+    (post,) = gateway.posts()
+    assert json.loads(gateway.chat.inner[0].content)["messages"][0]["content"] == question
+    assert all(size <= 16384 + 64 for size in post.chunk_sizes)
+    assert len(post.body) >= bucket(len(question))
+
+
+CANARY = "canary-5d41"
+
+
+def test_nothing_of_the_caller_leaves(gateway: StandInGateway) -> None:
+    fields = {
+        "Authorization": f"Bearer {CANARY}",
+        "User-Agent": CANARY,
+        "Cookie": f"session={CANARY}",
+        "OpenAI-Organization": CANARY,
+        "X-Stainless-OS": CANARY,
+        "Idempotency-Key": CANARY,
+        "Content-Type": f"application/json; x={CANARY}",
+        "Host": f"{CANARY}.example",
+    }
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+    with http_of(gateway) as client:
+        response = client.post(URL + f"?key={CANARY}", json=body, headers=fields)
+    assert response.status_code == 200
+    assert CANARY not in repr(gateway.chat.inner)
+    assert CANARY not in repr(gateway.arrived)
+    (inner,) = gateway.chat.inner
+    assert [name for name, _ in inner.headers] == [b"content-type", b"date"]
+    assert (inner.authority, inner.path) == (b"", b"/v1/chat/completions")
+
+
+def test_all_requests_look_alike_outside(gateway: StandInGateway) -> None:
+    with client_of(gateway) as client:
+        client.models()
+        client.chat("hello", model=MODEL)
+        list(client.stream("something longer " * 20, model=MODEL))
+        with pytest.raises(ServiceError):
+            client.chat("hello", model="other")
+    shapes = {
+        (post.path, post.fields, len(post.body), post.chunk_sizes) for post in gateway.posts()
+    }
+    assert len(shapes) == 1
+    ((path, fields, size, _),) = shapes
+    names = {name.lower(): value for name, value in fields}
+    assert path == "/"
+    assert names["content-type"] == "message/ohttp-chunked-req"
+    assert names["incremental"] == "?1"
+    assert "content-length" not in names
+    assert size > bucket(0)
+
+
+def test_fields_of_the_answer_that_matter_are_passed(gateway: StandInGateway) -> None:
+    with http_of(gateway) as client:
+        response = client.get("https://api.example/v1/models")
+        assert response.headers["content-type"] == "application/json"
+        assert response.json()["data"][0]["id"] == MODEL
+
+
+# What goes wrong outside.
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 415, 429, 500, 503])
+def test_outer_errors_are_told_apart_from_answers(gateway: StandInGateway, status: int) -> None:
+    gateway.faults.outer = [Plain(status, PROBLEM, b'{"title": "untrusted text"}')]
+    with client_of(gateway) as client, pytest.raises(OuterRefusal) as caught:
+        client.chat("hello", model=MODEL)
+    assert caught.value.status == status
+    assert caught.value.code is Exit.OUTER_REFUSAL
+    assert "untrusted" not in str(caught.value)
+    assert caught.value.advice
+    assert isinstance(caught.value, httpx.TransportError)
+
+
+@pytest.mark.parametrize("media_type", ["text/html", "application/json", "message/ohttp-res"])
+def test_a_200_that_is_no_sealed_answer(gateway: StandInGateway, media_type: str) -> None:
+    gateway.faults.outer = [Plain(200, media_type, b"hello")]
+    with client_of(gateway) as client, pytest.raises(ExchangeError):
+        client.chat("hello", model=MODEL)
+
+
+def test_an_endless_error_is_cut(gateway: StandInGateway) -> None:
+    gateway.faults.outer = [Plain(500, PROBLEM, bytes(100_000))]
+    with client_of(gateway) as client, pytest.raises(ClientError, match="honest"):
+        client.chat("hello", model=MODEL)
+
+
+def test_an_endless_answer_is_cut(gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "ANSWER_LIMIT", 100)
+    with client_of(gateway) as client, pytest.raises(ClientError, match="honest"):
+        client.chat("hello", model=MODEL)
+
+
+def test_nobody_there() -> None:
+    with (
+        ObliviousClient("http://127.0.0.1:1", policy=ALLOWED) as client,
+        pytest.raises(httpx.ConnectError),
+    ):
+        client.chat("hello")
+
+
+# Keys that expire.
+
+
+def test_a_rotated_key_is_fetched_anew_and_asked_once_more(gateway: StandInGateway) -> None:
+    with client_of(gateway) as client:
+        client.evidence()
+        gateway.rotate()
+        assert client.chat("hello", model=MODEL).text == ANSWER
+    assert [arrived.method for arrived in gateway.arrived] == ["GET", "POST", "GET", "POST"]
+    assert len(gateway.chat.inner) == 1
+    first, second = gateway.posts()
+    assert first.body != second.body
+    # A relay must not answer the second time with what it kept.
+    assert [arrived.field("cache-control") for arrived in gateway.arrived[::2]] == [
+        None,
+        "no-cache",
+    ]
+
+
+def test_the_problem_type_says_that_a_key_is_unknown_whatever_the_status(
+    gateway: StandInGateway,
+) -> None:
+    gateway.faults.outer = [Plain(400, PROBLEM, json.dumps({"type": KEY_PROBLEM}).encode())]
+    with client_of(gateway) as client:
+        assert client.chat("hello", model=MODEL).text == ANSWER
+    assert len(gateway.posts()) == 2
+
+
+def test_a_key_that_stays_unknown_is_tried_twice_and_no_more(gateway: StandInGateway) -> None:
+    gateway.accepted.clear()
+    with client_of(gateway) as client, pytest.raises(OuterRefusal) as caught:
+        client.chat("hello", model=MODEL)
+    assert caught.value.status == 422
+    assert len(gateway.posts()) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Plain(422, PROBLEM, b'{"type": "about:blank"}'),
+        Plain(422, PROBLEM, b"no JSON"),
+        Plain(422, PROBLEM, b"[]"),
+        Plain(422, PROBLEM, b"[" * 60_000),
+        Plain(422, "text/html", json.dumps({"type": KEY_PROBLEM}).encode()),
+        Plain(500, PROBLEM, json.dumps({"type": KEY_PROBLEM}).encode()),
+        Plain(503, PROBLEM, b"{}"),
+    ],
+)
+def test_nothing_else_is_retried(gateway: StandInGateway, answer: Plain) -> None:
+    gateway.faults.outer = [answer]
+    with client_of(gateway) as client, pytest.raises(OuterRefusal):
+        client.chat("hello", model=MODEL)
+    assert len(gateway.posts()) == 1
+
+
+def test_the_new_evidence_is_verified_before_the_retry(gateway: StandInGateway) -> None:
+    with client_of(gateway) as client:
+        client.evidence()
+        gateway.rotate()
+        gateway.faults.evidence_answers = [Plain(200, "application/json", b"{}")]
+        with pytest.raises(ClientError) as caught:
+            client.chat("hello", model=MODEL)
+    assert caught.value.code is Exit.EVIDENCE_MALFORMED
+    assert len(gateway.posts()) == 1
+
+
+# Answers that are not what was sealed.
+
+
+def alter_last_byte(pieces: list[bytes]) -> list[bytes]:
+    return [piece[:-1] + bytes([piece[-1] ^ 1]) for piece in pieces]
+
+
+def drop_final_chunk(pieces: list[bytes]) -> list[bytes]:
+    return [piece for piece in pieces if not piece.startswith(b"\0")]
+
+
+def drop_a_chunk(pieces: list[bytes]) -> list[bytes]:
+    return pieces[:1]
+
+
+def repeat_a_chunk(pieces: list[bytes]) -> list[bytes]:
+    return [*pieces, *pieces[1:]]
+
+
+def append(pieces: list[bytes]) -> list[bytes]:
+    return [piece + b"\0" for piece in pieces]
+
+
+@pytest.mark.parametrize(
+    ("framing", "change"),
+    [
+        (Framing.WHOLE, alter_last_byte),
+        (Framing.WHOLE, append),
+        (Framing.CHUNKED, alter_last_byte),
+        (Framing.CHUNKED, append),
+        (Framing.CHUNKED, drop_a_chunk),
+        (Framing.CHUNKED, repeat_a_chunk),
+    ],
+)
+def test_altered_answers_are_refused(
+    gateway: StandInGateway, framing: Framing, change: Break
+) -> None:
+    gateway.faults.pieces = change
+    with client_of(gateway, framing) as client, pytest.raises(AnswerUnreadable) as caught:
+        client.chat("hello", model=MODEL)
+    assert caught.value.code is Exit.UNREADABLE
+
+
+def test_a_dropped_final_chunk_is_a_truncation(gateway: StandInGateway) -> None:
+    gateway.faults.pieces = drop_final_chunk
+    with client_of(gateway) as client:
+        with pytest.raises(AnswerTruncated):
+            client.chat("hello", model=MODEL)
+        stream = client.stream("hello", model=MODEL)
+        texts = []
+        with pytest.raises(AnswerTruncated):
+            texts += list(stream)
+        with pytest.raises(ValueError, match="not ended"):
+            _ = stream.answer
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 5])
+def test_a_connection_that_is_cut_is_a_truncation(gateway: StandInGateway, pieces: int) -> None:
+    gateway.faults.cut_after = pieces
+    with client_of(gateway) as client, pytest.raises(AnswerTruncated) as caught:
+        list(client.stream("hello", model=MODEL))
+    assert caught.value.code is Exit.TRUNCATED
+    assert isinstance(caught.value, httpx.RemoteProtocolError)
+
+
+def test_a_truncation_is_seen_asynchronously_too(gateway: StandInGateway) -> None:
+    async def read(cut: int | None, change: Break) -> list[str]:
+        gateway.faults.cut_after, gateway.faults.pieces = cut, change
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            stream = await client.stream("hello", model=MODEL)
+            return [text async for text in stream]
+
+    for cut, change in ((3, list), (None, drop_final_chunk)):
+        with pytest.raises(AnswerTruncated):
+            asyncio.run(read(cut, change))
+    with pytest.raises(AnswerUnreadable):
+        asyncio.run(read(None, alter_last_byte))
+
+
+# Signatures.
+
+
+def another_time(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "tee_timestamp": fields["tee_timestamp"] + 1}
+
+
+def none_at_all(fields: dict[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+def another_answer(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "tee_output_hash": "00" * 32}
+
+
+@pytest.mark.parametrize("change", [another_time, none_at_all, another_answer])
+def test_answers_without_a_valid_signature_are_refused(
+    gateway: StandInGateway, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    gateway.faults.signature = change
+    with client_of(gateway) as client:
+        with pytest.raises(AnswerUnproven) as caught:
+            client.chat("hello", model=MODEL)
+        assert caught.value.code is Exit.ANSWER_SIGNATURE
+        with pytest.raises(AnswerUnproven):
+            list(client.stream("hello", model=MODEL))
+
+
+# Going away.
+
+
+def test_closing_a_stream_stops_the_generation(gateway: StandInGateway) -> None:
+    gateway.chat.release.clear()
+    with client_of(gateway) as client:
+        stream = client.stream("hello", model=MODEL)
+        next(iter(stream))
+        stream.close()
+        assert gateway.chat.abandoned.wait(120)
+
+
+def test_cancelling_stops_the_generation(gateway: StandInGateway) -> None:
+    gateway.chat.release.clear()
+
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            stream = await client.stream("hello", model=MODEL)
+
+            async def read() -> None:
+                async for _ in stream:
+                    pass
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(read(), 0.2)
+
+    asyncio.run(run())
+    assert gateway.chat.abandoned.wait(120)
+
+
+def test_a_body_that_comes_in_pieces_is_sealed_whole(gateway: StandInGateway) -> None:
+    body = json.dumps({"model": MODEL, "messages": []}).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body[:5]
+        yield body[5:]
+
+    async def run() -> None:
+        outer = AsyncObliviousTransport(gateway.url, policy=ALLOWED)
+        async with httpx.AsyncClient(transport=outer) as client:
+            assert (await client.post(URL, content=pieces())).status_code == 200
+
+    asyncio.run(run())
+    with http_of(gateway) as client:
+        assert client.post(URL, content=iter((body[:5], body[5:]))).status_code == 200
+    assert [request.content for request in gateway.chat.inner] == [body, body]

@@ -1,0 +1,373 @@
+"""Evidence: its JSON, and that the keys beside the document are the ones it binds."""
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import cbor2
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enclave_server.security_module.simulated import SimulatedSecurityModule
+from protocol.errors import (
+    AttestationError,
+    AttestationReason,
+    AttestationStep,
+    MalformedMessage,
+    ProtocolError,
+)
+from protocol.evidence import (
+    MAX_EVIDENCE_BYTES,
+    Evidence,
+    Platform,
+    VerifiedEvidence,
+    encode_user_data,
+    simulated_root,
+    verify_evidence,
+)
+from protocol.key_config import encode_key_configs
+from tests.support.attestation_samples import (
+    NONCE,
+    NOW,
+    PCRS,
+    changed_path,
+    document,
+    evidence,
+    gateway_key,
+    outcome,
+    pem,
+    root,
+    rsa_key,
+    spki,
+)
+
+BINDING = AttestationStep.BINDING
+UNBOUND = BINDING, AttestationReason.UNBOUND_KEYS
+PLATFORM = AttestationStep.PLATFORM, AttestationReason.SIMULATED
+
+
+def accepted(made: Evidence, **arguments: Any) -> VerifiedEvidence:
+    given: dict[str, Any] = {"now": NOW, "root": root()}
+    return verify_evidence(made, **(given | arguments))
+
+
+def refusal(made: Evidence, **arguments: Any) -> tuple[AttestationStep, AttestationReason]:
+    with pytest.raises(AttestationError) as caught:
+        accepted(made, **arguments)
+    return outcome(caught.value)
+
+
+def simulated(**changes: Any) -> Evidence:
+    module = SimulatedSecurityModule(now=NOW.timestamp)
+    good = evidence()
+    user_data = encode_user_data(good.ohttp_keys, spki(rsa_key("signing").public_key()))
+    made = module.attest(user_data, gateway_key(2).config.encode(), NONCE)
+    return replace(good, document=made, platform=Platform.SIMULATED, **changes)
+
+
+def test_user_data_is_deterministic_cbor() -> None:
+    hashes = hashlib.sha256(b"keys").digest(), hashlib.sha256(b"spki").digest()
+    assert encode_user_data(b"keys", b"spki") == (
+        b"\xa2\x6aohttp_keys\x58\x20" + hashes[0] + b"\x6bsigning_key\x58\x20" + hashes[1]
+    )
+
+
+# JSON
+
+
+def test_evidence_survives_the_wire() -> None:
+    made = evidence()
+    assert Evidence.decode(made.encode()) == made
+    assert set(json.loads(made.encode())) == {
+        "attestation",
+        "ohttp_keys",
+        "signing_key",
+        "platform",
+    }
+    assert base64.b64decode(json.loads(made.encode())["attestation"]) == made.document
+
+
+def test_members_of_later_versions_are_passed_over() -> None:
+    members = json.loads(evidence().encode()) | {"expires": 5}
+    assert Evidence.decode(json.dumps(members).encode()) == evidence_of(members)
+
+
+@pytest.mark.parametrize("name", ["attestation", "ohttp_keys", "signing_key", "platform", "later"])
+def test_a_member_that_comes_twice_is_refused(name: str) -> None:
+    # Two readers could take two different keys from it.
+    members = {"later": 1} | json.loads(evidence().encode())
+    twice = json.dumps(members)[:-1] + f", {json.dumps(name)}: {json.dumps(members[name])}}}"
+    assert json.loads(twice) == members
+    with pytest.raises(MalformedMessage):
+        Evidence.decode(twice.encode())
+
+
+def evidence_of(members: dict[str, Any]) -> Evidence:
+    return Evidence(
+        base64.b64decode(members["attestation"]),
+        base64.b64decode(members["ohttp_keys"]),
+        members["signing_key"].encode(),
+        Platform(members["platform"]),
+    )
+
+
+WRONG_MEMBERS: list[dict[str, Any]] = [
+    {"attestation": ...},
+    {"attestation": None},
+    {"attestation": "not base64!"},
+    {"attestation": "AAA"},
+    {"attestation": "AA\nAA"},
+    {"ohttp_keys": 5},
+    {"ohttp_keys": "ÄÄÄÄ"},
+    {"signing_key": ["PEM"]},
+    {"signing_key": "PÉM"},
+    {"platform": ...},
+    {"platform": "aws"},
+    {"platform": ["simulated"]},
+    {"platform": {}},
+]
+
+
+@pytest.mark.parametrize("changes", WRONG_MEMBERS)
+def test_wrong_members(changes: dict[str, Any]) -> None:
+    members = json.loads(evidence().encode()) | changes
+    encoded = json.dumps({name: value for name, value in members.items() if value is not ...})
+    with pytest.raises(MalformedMessage):
+        Evidence.decode(encoded.encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{",
+        b"\xff\xfe",
+        b"[" * 20000,
+        b'{"a":' * 10000,
+        b'{"platform":"simulated","platform":"aws-nitro"}',
+        b"9" * 5000,
+        b" " * (MAX_EVIDENCE_BYTES + 1),
+    ],
+    ids=range(11),
+)
+def test_wrong_json(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        Evidence.decode(data)
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_arbitrary_bytes_raise_protocol_error_alone(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Evidence.decode(data)
+
+
+JSON = st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.text())
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(json.loads(evidence().encode()), JSON)))
+def test_arbitrary_members_raise_protocol_error_alone(members: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        Evidence.decode(json.dumps(members).encode())
+
+
+@given(st.binary(max_size=80), st.binary(max_size=80))
+def test_arbitrary_keys_raise_attestation_error_alone(keys: bytes, signing_key: bytes) -> None:
+    with pytest.raises(AttestationError):
+        accepted(replace(evidence(), ohttp_keys=keys, signing_key_pem=signing_key))
+
+
+# Binding
+
+
+def test_verified_evidence_gives_the_keys() -> None:
+    made = evidence()
+    verified = accepted(made, pcrs=PCRS, nonce=NONCE, max_age=60)
+    assert verified.key_configs == (gateway_key(2).config, gateway_key(1).config)
+    assert verified.signing_key.public_numbers() == rsa_key("signing").public_key().public_numbers()
+    assert verified.evidence is made
+    assert verified.attestation.nonce == NONCE
+
+
+def test_the_steps_of_the_document_come_first() -> None:
+    made = replace(evidence(), ohttp_keys=b"")
+    assert refusal(made, nonce=b"another")[0] is AttestationStep.FRESHNESS
+    assert refusal(made, pcrs={0: bytes(48)})[0] is AttestationStep.MEASUREMENTS
+    assert refusal(made, root=changed_path("root")[0])[0] is AttestationStep.CHAIN
+
+
+def test_other_key_configurations() -> None:
+    other = encode_key_configs([gateway_key(2).config])
+    assert refusal(replace(evidence(), ohttp_keys=other)) == UNBOUND
+
+
+def test_another_signing_key() -> None:
+    other = pem(rsa_key("another").public_key())
+    assert refusal(replace(evidence(), signing_key_pem=other)) == UNBOUND
+
+
+def test_the_order_of_key_configurations_is_bound() -> None:
+    turned = encode_key_configs([gateway_key(1).config, gateway_key(2).config])
+    assert refusal(replace(evidence(), ohttp_keys=turned)) == UNBOUND
+
+
+def test_a_document_for_a_key_that_is_not_the_newest() -> None:
+    for public_key in (gateway_key(1).config.encode(), None, b""):
+        assert refusal(evidence(public_key=public_key)) == UNBOUND
+
+
+def test_a_list_of_keys_that_nobody_can_use() -> None:
+    signing_key = rsa_key("signing").public_key()
+    made = evidence(user_data=encode_user_data(b"", spki(signing_key)))
+    assert refusal(replace(made, ohttp_keys=b"")) == UNBOUND
+
+
+HASH = bytes(32)
+
+
+@pytest.mark.parametrize(
+    "user_data",
+    [
+        None,
+        b"",
+        b"not CBOR",
+        cbor2.dumps([]),
+        cbor2.dumps({}),
+        cbor2.dumps({"ohttp_keys": HASH, "signing_key": HASH}),
+        cbor2.dumps({"ohttp_keys": None, "signing_key": None}),
+        encode_user_data(b"", b"") + b"\x00",
+    ],
+)
+def test_user_data_that_binds_nothing(user_data: bytes | None) -> None:
+    assert refusal(evidence(user_data=user_data)) == UNBOUND
+
+
+def bound_hashes() -> dict[str, bytes]:
+    good = evidence()
+    signing_key = rsa_key("signing").public_key()
+    hashes: dict[str, bytes] = cbor2.loads(encode_user_data(good.ohttp_keys, spki(signing_key)))
+    return hashes
+
+
+@pytest.mark.parametrize("name", ["ohttp_keys", "signing_key"])
+def test_each_hash_is_needed(name: str) -> None:
+    hashes = bound_hashes()
+    del hashes[name]
+    assert refusal(evidence(user_data=cbor2.dumps(hashes))) == UNBOUND
+
+
+def test_there_is_room_for_more_hashes() -> None:
+    assert accepted(evidence(user_data=cbor2.dumps(bound_hashes() | {"policy": HASH})))
+
+
+def ec_pem() -> bytes:
+    public_key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(
+    "signing_key",
+    [b"", b"-----BEGIN PUBLIC KEY-----\n", ec_pem(), b"-----BEGIN"],
+    ids=["empty", "cut off", "elliptic", "a beginning"],
+)
+def test_signing_keys_that_are_none(signing_key: bytes) -> None:
+    made = replace(evidence(), signing_key_pem=signing_key)
+    assert refusal(made) == (BINDING, AttestationReason.MALFORMED)
+
+
+@pytest.mark.parametrize("bits", [1024, 2047, 4097])
+def test_signing_keys_of_another_size(bits: int) -> None:
+    public_key = rsa.RSAPublicNumbers(65537, (1 << bits - 1) + 1).public_key()
+    made = replace(evidence(), signing_key_pem=pem(public_key))
+    assert refusal(made) == (BINDING, AttestationReason.MALFORMED)
+
+
+def test_malformed_key_configurations() -> None:
+    made = replace(evidence(), ohttp_keys=b"\x00")
+    assert refusal(made) == (BINDING, AttestationReason.MALFORMED)
+
+
+# Platforms
+
+
+def test_a_simulated_platform_is_refused() -> None:
+    assert refusal(simulated(), root=root()) == PLATFORM
+    with pytest.raises(AttestationError) as caught:
+        verify_evidence(simulated(), now=NOW)
+    assert outcome(caught.value) == PLATFORM
+
+
+def test_a_simulated_platform_is_accepted_with_its_own_root() -> None:
+    made = simulated()
+    verified = accepted(made, root=simulated_root(made.document), nonce=NONCE)
+    assert verified.attestation.module_id.startswith("simulated-")
+
+
+def test_a_simulated_document_under_another_simulated_root() -> None:
+    assert refusal(simulated(), root=simulated_root(simulated().document)) == (
+        AttestationStep.CHAIN,
+        AttestationReason.CHAIN,
+    )
+
+
+def test_a_simulated_document_that_calls_itself_real() -> None:
+    made = replace(simulated(), platform=Platform.AWS_NITRO)
+    assert refusal(made, root=simulated_root(made.document)) == PLATFORM
+    assert refusal(made)[0] is AttestationStep.CHAIN
+
+
+def test_a_real_document_that_calls_itself_simulated() -> None:
+    made = replace(evidence(), platform=Platform.SIMULATED)
+    assert refusal(made) == PLATFORM
+    with pytest.raises(AttestationError) as caught:
+        simulated_root(made.document)
+    assert outcome(caught.value) == PLATFORM
+
+
+def test_a_real_root_does_not_vouch_for_a_simulated_module() -> None:
+    assert refusal(evidence(module_id="simulated-0123")) == PLATFORM
+
+
+def test_a_simulated_root_does_not_vouch_for_a_real_module() -> None:
+    path = changed_path("root", subject="simulated-0123")
+    made = replace(evidence(path), platform=Platform.SIMULATED)
+    assert refusal(made, root=path[0])[0] is AttestationStep.CHAIN  # the name does not chain
+    with pytest.raises(AttestationError):
+        simulated_root(made.document)
+
+
+def test_a_simulated_root_is_bound_to_its_module() -> None:
+    """A document may not bring along the root of somebody else."""
+    for made in (document(module_id="simulated-0123"), b"", b"\x00", evidence().document):
+        with pytest.raises(AttestationError):
+            simulated_root(made)
+
+
+def test_a_simulated_root_whose_name_is_not_text() -> None:
+    path = changed_path("root", subject="simulated-0123", issuer="simulated-0123")
+    broken = path[0].replace(b"simulated-", b"simulated\xff")
+    with pytest.raises(AttestationError) as caught:
+        simulated_root(document((broken, *path[1:]), module_id="simulated-0123"))
+    assert outcome(caught.value) == PLATFORM
+
+
+def test_a_root_without_a_name() -> None:
+    path = changed_path("root", subject="", issuer="")
+    assert refusal(evidence(path), root=path[0])[0] is AttestationStep.CHAIN
+
+
+def test_a_simulated_root_vouches_for_no_real_module() -> None:
+    module = SimulatedSecurityModule(now=NOW.timestamp)
+    module.module_id = "i-0abc123-enc0abc123"
+    good = evidence()
+    user_data = encode_user_data(good.ohttp_keys, spki(rsa_key("signing").public_key()))
+    made = replace(good, document=module.attest(user_data, gateway_key(2).config.encode(), NONCE))
+    assert made.platform is Platform.AWS_NITRO
+    assert refusal(made, root=module.root) == PLATFORM

@@ -1,0 +1,382 @@
+"""install-host on a root of its own with stand-ins for the system's commands; the Dockerfile."""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.image import kernel
+from scripts.image import recipe as image
+from scripts.image.packages import read_lock
+
+CHECKOUT = Path(__file__).parents[3]
+DEPLOY = CHECKOUT / "scripts" / "deploy"
+BASE = "opt/oblivious-inference"
+RELEASE = 'NAME="Amazon Linux"\nVERSION="2023"\nID="amzn"\nVERSION_ID="2023"\n'
+ALLOCATOR = "---\n# Enclave configuration file.\nmemory_mib: 512\n# How many CPUs.\ncpu_count: 2\n"
+
+# Stand-ins: each notes how it was called and keeps what it was told in files below $STATE.
+STAND_INS = {
+    "id": 'echo "${STAND_IN_USER:-0}"',
+    "rpm": 'for name; do :; done; [ -e "$STATE/installed-$name" ]',
+    "dnf": """
+echo "dnf $*" >>"$STATE/calls"
+for name; do touch "$STATE/installed-$name"; done
+mkdir -p "$DESTDIR/etc/nitro_enclaves"
+cp "$STATE/allocator.yaml" "$DESTDIR/etc/nitro_enclaves/allocator.yaml"
+""",
+    "systemctl": """
+for unit; do :; done
+case $1 in
+is-enabled) [ -e "$STATE/enabled-$unit" ] && exit || exit 1 ;;
+is-active) [ -e "$STATE/active-$unit" ] && exit || exit 3 ;;
+*) echo "systemctl $*" >>"$STATE/calls" ;;
+esac
+case $1 in
+enable) touch "$STATE/enabled-$unit" ;;
+start | restart) touch "$STATE/active-$unit" ;;
+esac
+""",
+}
+
+
+class Host:
+    """A directory that plays the root of an instance, and the stand-ins' memory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root, self.state, self.bin = (directory / name for name in ("root", "state", "bin"))
+        for path in (self.root / "etc", self.root / "dev", self.state, self.bin):
+            path.mkdir(parents=True)
+        (self.root / "etc/os-release").write_text(RELEASE)
+        (self.root / "dev/nitro_enclaves").touch()
+        (self.state / "allocator.yaml").write_text(ALLOCATOR)
+        for name, script in STAND_INS.items():
+            (self.bin / name).write_text(f"#!/bin/sh\n{script}")
+            (self.bin / name).chmod(0o755)
+        self.image = directory / "some.eif"
+        self.image.write_bytes(b"image")
+
+    def run(self, *options: str, code: int = 0, **environment: str) -> str:
+        """Run install-host; return what it said."""
+        done = subprocess.run(
+            [DEPLOY / "install-host", *options],
+            env={
+                **os.environ,
+                "PATH": f"{self.bin}:{os.environ['PATH']}",
+                "DESTDIR": str(self.root),
+                "STATE": str(self.state),
+                **environment,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def install(self, *options: str) -> str:
+        return self.run("--image", str(self.image), *options)
+
+    def calls(self) -> list[str]:
+        """Return what the stand-ins were told since the last time."""
+        path = self.state / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.write_text("")
+        return lines
+
+    def files(self) -> dict[str, tuple[bytes, int, int]]:
+        """Return content, mode and time of every file below the root."""
+        return {
+            str(path.relative_to(self.root)): (
+                path.read_bytes(),
+                path.stat().st_mode & 0o777,
+                path.stat().st_mtime_ns,
+            )
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def installed(host: Host) -> Host:
+    host.install()
+    host.calls()
+    return host
+
+
+def test_an_empty_instance_becomes_a_host(host: Host) -> None:
+    host.install()
+    assert host.calls() == [
+        "dnf install --assumeyes aws-nitro-enclaves-cli python3.11",
+        "systemctl enable --quiet nitro-enclaves-allocator.service",
+        "systemctl restart nitro-enclaves-allocator.service",
+        "systemctl daemon-reload",
+        "systemctl enable --quiet oblivious-host-proxy.socket",
+        "systemctl start oblivious-host-proxy.socket",
+        "systemctl daemon-reload",
+        "systemctl daemon-reload",
+        "systemctl enable --quiet oblivious-enclave.service",
+        "systemctl start oblivious-enclave.service",
+    ]
+    files = host.files()
+    assert files[f"{BASE}/oblivious-inference.eif"][0] == b"image"
+    for source in (CHECKOUT / "host_proxy").glob("*.py"):
+        assert files[f"{BASE}/lib/host_proxy/{source.name}"][:2] == (source.read_bytes(), 0o644)
+    for unit in [*DEPLOY.glob("oblivious-*.service"), *DEPLOY.glob("oblivious-*.socket")]:
+        assert files[f"etc/systemd/system/{unit.name}"][:2] == (unit.read_bytes(), 0o644)
+    assert files["etc/nitro_enclaves/allocator.yaml"][0].decode() == (
+        "---\n# Enclave configuration file.\n# How many CPUs.\nmemory_mib: 2048\ncpu_count: 2\n"
+    )
+
+
+def test_doing_it_again_changes_nothing(installed: Host) -> None:
+    before = installed.files()
+    assert installed.install() == "everything is as it should be\n"
+    assert installed.run("--check") == "everything is as it should be\n"
+    assert installed.calls() == []
+    assert installed.files() == before
+
+
+def test_a_check_says_what_would_be_done_and_does_nothing(host: Host) -> None:
+    before = host.files()
+    said = host.run("--check", "--image", str(host.image), code=3, STAND_IN_USER="1000")
+    assert "would install aws-nitro-enclaves-cli python3.11" in said
+    assert f"would write /{BASE}/bin/host-proxy" in said
+    assert "would start oblivious-enclave.service" in said
+    assert all(line.startswith("would ") for line in said.splitlines())
+    assert host.calls() == []
+    assert host.files() == before
+
+
+def test_the_installed_program_runs_apart_from_the_checkout(installed: Host) -> None:
+    program = installed.root / BASE / "bin/host-proxy"
+    assert program.read_text().startswith("#!/usr/bin/python3.11 -IB\n")
+    assert program.stat().st_mode & 0o777 == 0o755
+    moved = program.with_name("moved")
+    moved.write_text(program.read_text().replace(f'"/{BASE}', f'"{installed.root}/{BASE}'))
+    done = subprocess.run(
+        [sys.executable, "-IB", moved, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+        cwd="/",
+    )
+    assert done.stdout.startswith("usage: host-proxy")
+
+
+def test_a_damaged_proxy_is_mended_and_restarted_alone(installed: Host) -> None:
+    (installed.state / "active-oblivious-host-proxy.service").touch()
+    proxy = installed.root / BASE / "lib/host_proxy"
+    (proxy / "cli.py").write_text("")
+    (proxy / "of_an_older_release.py").touch()
+    said = installed.install()
+    assert (proxy / "cli.py").read_bytes() == (CHECKOUT / "host_proxy/cli.py").read_bytes()
+    assert not (proxy / "of_an_older_release.py").exists()
+    assert "the enclave runs" not in said
+    assert installed.calls() == ["systemctl restart oblivious-host-proxy.service"]
+
+
+def test_a_running_enclave_is_left_to_its_users(installed: Host) -> None:
+    installed.image.write_bytes(b"another image")
+    said = installed.install()
+    assert said.splitlines()[-1].endswith("systemctl restart oblivious-enclave.service")
+    assert installed.calls() == []
+    image_file = installed.root / BASE / "oblivious-inference.eif"
+    assert image_file.read_bytes() == b"another image"
+
+
+def test_other_sizes_are_reserved_and_told_to_the_units(installed: Host) -> None:
+    allocator = installed.root / "etc/nitro_enclaves/allocator.yaml"
+    allocator.write_text(allocator.read_text() + "cpu_pool: 2,3\n")
+    said = installed.install("--memory", "4096", "--cpus", "4", "--cid", "20")
+    assert allocator.read_text().endswith("# How many CPUs.\nmemory_mib: 4096\ncpu_count: 4\n")
+    settings = (installed.root / "etc/oblivious-inference/enclave.env").read_text()
+    assert settings == "ENCLAVE_CID=20\nENCLAVE_CPUS=4\nENCLAVE_MIB=4096\n"
+    assert installed.calls() == ["systemctl restart nitro-enclaves-allocator.service"]
+    assert "the enclave runs as it was started" in said
+
+
+def test_an_egress_is_started_where_there_is_one(installed: Host, tmp_path: Path) -> None:
+    egress = tmp_path / "ways-out.toml"
+    egress.write_text('[egress]\n"vsock://3:8001" = "api.example.com:443"\n')
+    installed.install("--egress", str(egress))
+    assert installed.calls() == [
+        "systemctl enable --quiet oblivious-egress.service",
+        "systemctl start oblivious-egress.service",
+    ]
+    assert installed.install() == "everything is as it should be\n"
+    placed = installed.root / "etc/oblivious-inference/egress.toml"
+    assert placed.read_bytes() == egress.read_bytes()
+
+
+def test_without_an_image_the_host_is_made_ready(host: Host) -> None:
+    assert "--image FILE" in host.run().splitlines()[-1]
+    assert "systemctl start oblivious-enclave.service" not in host.calls()
+
+
+def test_a_command_that_fails_ends_it(host: Host) -> None:
+    (host.bin / "dnf").write_text("#!/bin/sh\nexit 5\n")
+    host.run("--image", str(host.image), code=5)
+    assert not (host.root / BASE).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--image", "/nowhere.eif"], "there is no image"),
+        (["--egress", "/nowhere.toml"], "there is no file"),
+        (["--cpus", "3"], "even"),
+        (["--cpus", "two"], "positive number"),
+        (["--memory", ""], "positive number"),
+        (["--memory"], "takes a value"),
+        (["--cid", "3"], "4 or more"),
+        (["--verbose"], "no option"),
+    ],
+)
+def test_wrong_usage_changes_nothing(host: Host, options: list[str], sentence: str) -> None:
+    assert sentence in host.run(*options, code=2)
+    assert host.calls() == []
+
+
+def test_too_little_memory_for_the_image_is_refused(host: Host) -> None:
+    with host.image.open("wb") as file:
+        file.truncate(200 << 20)
+    assert "at least 804" in host.run("--image", str(host.image), "--memory", "512", code=2)
+
+
+def test_other_systems_and_instances_without_enclaves_are_refused(host: Host) -> None:
+    host.run(code=1, STAND_IN_USER="1000")
+    (host.root / "dev/nitro_enclaves").unlink()
+    assert "--enclave-options" in host.run(code=1)
+    (host.root / "etc/os-release").write_text("ID=debian\nVERSION_ID=12\n")
+    assert "not Amazon Linux 2023" in host.run(code=1)
+    (host.root / "etc/os-release").unlink()
+    host.run(code=1)
+    assert host.calls() == ["dnf install --assumeyes aws-nitro-enclaves-cli python3.11"]
+
+
+def test_the_units_name_the_places_that_are_installed() -> None:
+    text = "".join(path.read_text() for path in DEPLOY.glob("oblivious-*.service"))
+    script = (DEPLOY / "install-host").read_text()
+    assert f"/{BASE}/bin/host-proxy" in text
+    assert f"/{BASE}/oblivious-inference.eif" in text
+    assert set(re.findall(r"/etc/oblivious-inference/\S+\.(?:env|toml)", text)) == {
+        "/etc/oblivious-inference/enclave.env",
+        "/etc/oblivious-inference/egress.toml",
+    }
+    for name in ("ENCLAVE_CID", "ENCLAVE_CPUS", "ENCLAVE_MIB"):
+        assert f"{name}=$" in script
+        assert name in text
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing() -> None:
+    subprocess.run(["shellcheck", DEPLOY / "install-host"], check=True, timeout=300)
+
+
+# --- the Dockerfile
+
+
+def instructions() -> Iterator[tuple[str, str]]:
+    """Yield the Dockerfile's instructions and their arguments, continued lines joined."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    for line in filter(str.strip, text.splitlines()):
+        name, _, arguments = line.partition(" ")
+        yield name, arguments.strip()
+
+
+def arguments_of(name: str) -> list[str]:
+    return [arguments for found, arguments in instructions() if found == name]
+
+
+def test_the_base_is_pinned_by_digest() -> None:
+    base = next(each for each in arguments_of("ARG") if each.startswith("BASE="))
+    assert re.fullmatch(r"BASE=docker\.io/library/python:3\.13-\S+@sha256:[0-9a-f]{64}", base)
+    assert arguments_of("FROM") == ["${BASE} AS build", "scratch"]
+    assert not arguments_of("ADD")
+
+
+def test_all_that_the_image_copies_is_here_and_let_through() -> None:
+    defaults = dict(each.split("=", 1) for each in arguments_of("ARG"))
+    passed = [
+        line[1:]
+        for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
+    copied = [each for each in arguments_of("COPY") if not each.startswith("--from")]
+    sources = [source for each in copied for source in each.split()[:-1]]
+    assert len(sources) >= 7
+    for source in sources:
+        source = re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]], source)
+        assert (CHECKOUT / source).exists()
+        assert any(source == name or source.startswith(f"{name}/") for name in passed)
+    packages = [source for source in sources if (CHECKOUT / source).is_dir()]
+    assert packages == image.OWN_PACKAGES
+
+
+def test_both_images_install_the_same_locks_and_start_the_same_server() -> None:
+    steps = " ".join(" ".join(arguments_of("RUN")).split())
+    for option in ("--require-hashes", "--no-deps", "--only-binary=:all:", "enclave.txt", "model"):
+        assert option in steps
+    printed = re.search(r"printf '%s\\n' (.*?) >etc/oblivious/command", steps)
+    assert printed is not None
+    interpreter, *command = printed[1].split()
+    assert command == list(image.COMMAND[1:])
+    assert interpreter == "/usr/local/bin/python3.13"
+    assert any(package.name == "libgomp1" for package in read_lock(image.LOCK))
+
+
+@pytest.mark.parametrize(("settings", "status"), [("", 0), ("[server]\nworker = 1\n", 2)])
+def test_settings_with_which_no_server_starts_end_the_build(
+    tmp_path: Path, settings: str, status: int
+) -> None:
+    steps = " ".join(" ".join(arguments_of("RUN")).split())
+    found = re.search(
+        r"&& PYTHONPATH=\S+ python3 (-B -m enclave_server --check-config .*?) &&", steps
+    )
+    assert found is not None
+    # COPY has put the configuration where the server's own command finds it.
+    assert found[1].split()[-1] == image.COMMAND[-1].removeprefix("/")
+    config = tmp_path / "etc" / "oblivious" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(settings)
+    command = [sys.executable, *found[1].split()]
+    assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == status
+
+
+@pytest.mark.parametrize("step", arguments_of("RUN"))
+def test_each_step_is_shell(step: str) -> None:
+    subprocess.run(["sh", "-n"], input=step, text=True, check=True, timeout=300)
+
+
+def test_under_awss_init_the_start_sends_no_second_heartbeat() -> None:
+    start = runpy.run_path(str(image.GUEST / "start.py"))
+    (command,) = arguments_of("CMD")
+    assert f'"/start.py", "{start["HEARTBEAT_SENT"]}"' in command
+    assert not {"USER", "WORKDIR", "ENTRYPOINT"} & {name for name, _ in instructions()}
+
+
+def test_a_given_kernel_brings_its_command_line_and_modules(tmp_path: Path) -> None:
+    for name, content in (("bzImage", b"k"), ("nsm.ko", b"m"), ("linuxkit", b"unused")):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "cmdline").write_text("reboot=k panic=30\n")
+    found = kernel.from_directory(tmp_path)
+    assert (found.image, found.cmdline, found.modules) == (b"k", "reboot=k panic=30", {"nsm": b"m"})
+    (tmp_path / "bzImage").unlink()
+    with pytest.raises(FileNotFoundError):
+        kernel.from_directory(tmp_path)

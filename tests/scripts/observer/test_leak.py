@@ -1,0 +1,130 @@
+"""The observer: it tells apart what differs, does not what does not, and its page is complete."""
+
+import importlib
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.shaping import GeometricSeries
+from scripts.observer import answers
+from scripts.observer.watching import Trace
+
+ROOT = Path(__file__).resolve().parents[3]
+SERIES = GeometricSeries(5, 1.5)
+TICK = 0.1
+KINDS = ("one", "two", "three", "four")
+
+
+@pytest.fixture
+def telling() -> Any:
+    """The part that stands on scikit-learn, which the bench lock brings."""
+    pytest.importorskip("sklearn")
+    return importlib.import_module("scripts.observer.telling")
+
+
+def traces(size: dict[str, int], of_each: int = 40) -> list[Trace]:
+    """Return traces of 12 ticks with jitter, whose kinds differ in the size of their pieces."""
+    made = []
+    for kind in KINDS:
+        for number in range(of_each):
+            moments = (0.05 + TICK * tick + random.gauss(0, 0.001) for tick in range(12))
+            made.append(Trace(f"{kind}/{number}", [(at, size[kind]) for at in moments]))
+    return made
+
+
+def test_what_differs_is_told_apart(telling: Any) -> None:
+    differing = traces({kind: 100 + 10 * place for place, kind in enumerate(KINDS)})
+    classes = telling.balanced(differing, TICK, SERIES, random.SystemRandom())
+    assert list(classes) == [12]
+    for verdict in telling.judge(classes, TICK):
+        assert verdict.accuracy > 0.95
+        assert verdict.chance == 0.25
+        low, high = verdict.interval
+        assert low < verdict.accuracy <= high
+
+
+def test_what_does_not_differ_is_not(telling: Any) -> None:
+    alike = traces(dict.fromkeys(KINDS, 100))
+    classes = telling.balanced(alike, TICK, SERIES, random.SystemRandom())
+    for verdict in telling.judge(classes, TICK):
+        assert verdict.accuracy < 0.5  # a quarter is right by chance
+
+
+def test_a_share_lies_in_its_interval(telling: Any) -> None:
+    for count in range(1, 400):
+        for right in (0, count // 2, count):
+            verdict = telling.Verdict("any", count, right, 0.25)
+            low, high = verdict.interval
+            assert low <= verdict.accuracy <= high
+
+
+def test_a_duration_class_needs_enough_of_every_kind(telling: Any) -> None:
+    few = traces(dict.fromkeys(KINDS, 100), of_each=3)
+    assert telling.balanced(few, TICK, SERIES, random.SystemRandom()) == {}
+
+
+def test_scripts_have_the_length_that_was_drawn() -> None:
+    chance = random.SystemRandom()
+    shortest, longest = answers.LENGTH_SECONDS
+    recordings = {"recorded": [[(0.5, "a"), (0.2, "b")]]}
+    made = answers.scripts(recordings, 20, chance)
+    assert len(made) == 20 * (len(answers.MADE_UP) + 1)
+    for key, script in made.items():
+        seconds = (
+            sum(gap for gap, _ in script) if isinstance(script, list) else float(script["after"])
+        )
+        assert shortest - 0.1 <= seconds <= longest + 0.2, key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        ([], [ROOT / "docs"]),
+        (["--quick"], []),
+        (["--quick", "--folder", "here"], [Path("here")]),
+    ],
+)
+def test_a_quick_run_never_replaces_the_one_that_is_kept(
+    arguments: list[str], written: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    leak: Any = importlib.import_module("leak")
+    kept: list[Path] = []
+    monkeypatch.setattr(sys, "argv", ["leak", *arguments])
+    monkeypatch.setattr(leak, "record", lambda *_: {})
+    monkeypatch.setattr(leak, "observe", lambda *_: None)
+    for name in ("verdict_rows", "cost_rows"):
+        monkeypatch.setattr(leak.finding, name, lambda _: "")
+    monkeypatch.setattr(leak, "keep", lambda findings, at_once, folder: kept.append(folder))
+    assert leak.main() == 0
+    assert kept == written
+
+
+@pytest.mark.slow
+def test_the_page_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.observer.leak",
+        "--quick",
+        "--folder",
+        str(tmp_path),
+    ]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    off, on = json.loads((tmp_path / "leak.json").read_text())["findings"]
+    best = {
+        each["padding"]: max(c["accuracy"] for c in each["classifiers"].values())
+        for each in (off, on)
+    }
+    assert best["off"] > 0.8
+    assert best["on"] < 0.5
+    assert "| on | random forest |" in (tmp_path / "leak.md").read_text()
+    assert (tmp_path / "leak.svg").read_text().startswith("<?xml")
