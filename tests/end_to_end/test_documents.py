@@ -33,6 +33,7 @@ FILES = [
 ]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
+MODULE = re.compile(r"-m (scripts(?:\.\w+)+)")  # what a command runs
 # Where one command of a line ends and the next begins.
 SEPARATORS = {"|", "||", "&&", ";", "&"}
 PREFIXES = {"sudo", "exec"}
@@ -186,8 +187,9 @@ def check_script(program: str, words: list[str]) -> None:
     if not path.is_file():  # a file or a folder that is only named
         assert path.exists() or list(ROOT.glob(program)), program
         return
-    sources = [path, path.with_name(path.name.replace("-", "_") + ".py")]
-    known = "".join(each.read_text(encoding="utf-8") for each in sources if each.exists())
+    text = path.read_text(encoding="utf-8")
+    modules = [ROOT / f"{name.replace('.', '/')}.py" for name in MODULE.findall(text)]
+    known = text + "".join(module.read_text(encoding="utf-8") for module in modules)
     check_options(program, words, known)
 
 
