@@ -11,6 +11,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from enclave_server.chat.dialects.event_stream import EventStream
+from enclave_server.chat.dialects.exchange import EVENT_STREAM_TYPE, JSON_TYPE, ask, read_whole
 from enclave_server.chat.dialects.recoder import ChatEvent, Expected, Outputs, Recoder, TextEvent
 from enclave_server.chat.dialects.scrub import strip, upstream_body
 from enclave_server.chat.dialects.whole_answer import (
@@ -26,11 +27,7 @@ from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.signing import Signer
 from enclave_server.chat.strict_json import parse_object, printable
 from enclave_server.chat.surfaces.schema import ChatRequest, CompletionRequest, convert
-from enclave_server.chat.upstream.connections import (
-    EVENT_STREAM_TYPE,
-    JSON_TYPE,
-    UpstreamConnections,
-)
+from enclave_server.chat.upstream.connections import UpstreamConnections
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 
@@ -140,9 +137,9 @@ class ChatService:
         self, endpoint: Endpoint, model: Model, request_body: bytes, body: bytes
     ) -> Response:
         connections = self._upstreams[model.upstream.name]
-        arriving = await connections.post(endpoint.path, body, JSON_TYPE)
+        arriving = await ask(connections, endpoint.path, body, JSON_TYPE)
         try:
-            answer = endpoint.parse(await arriving.read())
+            answer = endpoint.parse(await read_whole(arriving))
         finally:
             await arriving.close()
         signature = self._signer.sign(request_body, [choice.output for choice in answer.choices])
@@ -155,7 +152,7 @@ class ChatService:
             return self._signer.sign(request_body, outputs)
 
         connections = self._upstreams[model.upstream.name]
-        arriving = await connections.post(endpoint.path, body, EVENT_STREAM_TYPE)
+        arriving = await ask(connections, endpoint.path, body, EVENT_STREAM_TYPE)
         recoder = Recoder(endpoint.events, self._name(endpoint, model), expected, sign)
         return StreamedResponse(200, (EVENT_STREAM,), EventStream(arriving, recoder))
 

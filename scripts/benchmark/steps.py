@@ -20,9 +20,10 @@ from enclave_server.addresses import UnixAddress
 from enclave_server.chat import strict_json
 from enclave_server.chat.dialects import scrub
 from enclave_server.chat.dialects import whole_answer as answers
+from enclave_server.chat.dialects.exchange import JSON_TYPE, ask, read_whole
 from enclave_server.chat.models import Model, Upstream
 from enclave_server.chat.surfaces import schema
-from enclave_server.chat.upstream.connections import JSON_TYPE, UpstreamConnections
+from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.http.connection import Connection, Shared
 from enclave_server.http.dates import parse_date
@@ -167,9 +168,9 @@ async def _exchange(upstream: Upstream, body: bytes) -> float:
     connections = UpstreamConnections(upstream)
 
     async def exchange() -> None:
-        arriving = await connections.post("/chat/completions", body, JSON_TYPE)
+        arriving = await ask(connections, "/chat/completions", body, JSON_TYPE)
         try:
-            await arriving.read()
+            await read_whole(arriving)
         finally:
             await arriving.close()
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from enclave_server.chat.dialects.recoder import Recoder, error_event
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.surfaces.sse import EventParser, EventTooLarge
-from enclave_server.chat.upstream.connections import UpstreamAnswer
+from enclave_server.chat.upstream.connections import UpstreamResponse
 
 # After `[DONE]` only the end of the HTTP message is missing, without which the connection is lost.
 END_SECONDS = 0.05
@@ -18,7 +18,7 @@ class EventStream(AsyncIterator[bytes]):
     A failure becomes an error event, after which the stream ends without `[DONE]`.
     """
 
-    def __init__(self, answer: UpstreamAnswer, recoder: Recoder) -> None:
+    def __init__(self, answer: UpstreamResponse, recoder: Recoder) -> None:
         self._answer, self._recoder = answer, recoder
         self._parser = EventParser()
         self._complete = False

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from enclave_server.chat.errors import invalid
+from enclave_server.chat.errors import Failure, UpstreamError, invalid
 from enclave_server.chat.models import Model, Upstream
 from enclave_server.chat.surfaces.schema import (
     AssistantMessage,
@@ -19,6 +19,7 @@ from enclave_server.chat.surfaces.schema import (
     SystemMessage,
     ToolMessage,
 )
+from protocol.binary_http import Fields
 
 # Dropped without a word, since programs send them out of habit. They tell the provider who asks,
 # what belongs to the same session, or to keep the prompt. Any other unknown field is refused.
@@ -41,8 +42,6 @@ IDENTIFYING_IN_MESSAGE = frozenset({"name", "annotations", "reasoning", "reasoni
 IGNORED_STREAM_OPTIONS = frozenset({"include_obfuscation"})
 
 USER_AGENT = b"oblivious-inference"
-
-Fields = list[tuple[bytes, bytes]]
 
 
 def strip(fields: dict[str, Any]) -> dict[str, Any]:
@@ -126,19 +125,25 @@ def _renumber_result(message: ToolMessage, numbers: dict[str, str], param: str) 
     return msgspec.structs.replace(message, tool_call_id=numbers[message.tool_call_id])
 
 
-def upstream_fields(upstream: Upstream, key: str | None, accept: bytes, size: int) -> Fields:
-    """Return all HTTP fields of a request to `upstream`, in their order."""
-    fields = [
+def upstream_fields(upstream: Upstream, accept: bytes) -> Fields:
+    """Return the HTTP fields of a request to `upstream`, in their order, but for its length.
+
+    Raises UpstreamError if its key is missing.
+    """
+    return (
         (b"Host", upstream.authority.encode("ascii")),
         (b"Accept", accept),
         (b"Accept-Encoding", b"identity"),
         (b"Content-Type", b"application/json"),
-        (b"Content-Length", b"%d" % size),
         (b"User-Agent", USER_AGENT),
-    ]
-    if key is not None:
-        fields.append((b"Authorization", b"Bearer " + key.encode("ascii")))
-    fields += upstream.account()
-    if upstream.idle_connections == 0:
-        fields.append((b"Connection", b"close"))
-    return fields
+        *_authorization(upstream),
+        *upstream.account(),
+    )
+
+
+def _authorization(upstream: Upstream) -> Fields:
+    if upstream.key is None:
+        return ()
+    if (key := upstream.key()) is None:
+        raise UpstreamError(Failure.NO_KEY)
+    return ((b"Authorization", b"Bearer " + key.encode("ascii")),)

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import h11
 import httpcore
 
-from enclave_server.chat.dialects.faults import MAX_FAULT_BYTES, fault_in_answer, parse_retry_after
-from enclave_server.chat.dialects.scrub import upstream_fields
-from enclave_server.chat.dialects.whole_answer import MAX_ANSWER_BYTES
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Upstream
 from enclave_server.chat.upstream.socket_stream import SocketStream, connect
+from protocol.binary_http import Fields
 
 # A kept connection is not used again after this; most servers keep theirs longer.
 IDLE_SECONDS = 30.0
@@ -26,9 +24,6 @@ ORIGIN = httpcore.Origin(b"http", b"upstream", 80)
 
 # Octets of a connection: None if none has arrived, no octets at its end.
 Arrived = Callable[[], bytes | None]
-
-JSON_TYPE = b"application/json"
-EVENT_STREAM_TYPE = b"text/event-stream"
 
 
 @dataclass(slots=True)
@@ -56,8 +51,11 @@ def _failures() -> Iterator[None]:
         raise UpstreamError(Failure.BROKEN) from None
 
 
-class UpstreamAnswer:
-    """A good answer of which the head has arrived. Close it, whatever happens."""
+class UpstreamResponse:
+    """A response of which the head has arrived, whatever it says. Close it, whatever happens.
+
+    `fields` are in the order of arrival, their names in lower case.
+    """
 
     def __init__(
         self,
@@ -66,6 +64,8 @@ class UpstreamAnswer:
         response: httpcore.Response,
         end: float,
     ) -> None:
+        self.status = response.status
+        self.fields = tuple((name.lower(), value) for name, value in response.headers)
         self._connections, self._link, self._response = connections, link, response
         # httpcore hands on the events of its parser one by one, each to a task that it wakes.
         # Asked here, it gives all there are at once.
@@ -73,13 +73,6 @@ class UpstreamAnswer:
         self._waiting = self._whole = self._closed = self._expired = False
         # One timer for the whole answer: one for each piece costs more than reading the piece.
         self._timer = asyncio.get_running_loop().call_at(end, self._expire)
-
-    async def read(self) -> bytes:
-        """Return the whole body; raises UpstreamError, also when it has no end."""
-        body = await self.read_up_to(MAX_ANSWER_BYTES + 1)
-        if len(body) > MAX_ANSWER_BYTES:
-            raise UpstreamError(Failure.BROKEN)
-        return body
 
     async def read_up_to(self, limit: int) -> bytes:
         """Return the body, or its first `limit` octets and somewhat more; raises UpstreamError."""
@@ -156,17 +149,15 @@ class UpstreamConnections:
         self._idle: list[Link] = []
         self._in_use = 0
 
-    async def post(self, path: str, body: bytes, accept: bytes) -> UpstreamAnswer:
-        """Return the answer to a POST, if it is a 200 of type `accept`; raises UpstreamError."""
-        key = self._key()
+    async def post(self, target: bytes, fields: Fields, body: bytes) -> UpstreamResponse:
+        """Return the response to a POST, whatever its status; raises UpstreamError.
+
+        `fields` say all but the length of the body and whether the connection is kept.
+        """
         if self._in_use >= self.upstream.concurrency:
             raise UpstreamError(Failure.BUSY, retry_after=1)
-        fields = upstream_fields(self.upstream, key, accept, len(body))
-        url = httpcore.URL(
-            scheme=ORIGIN.scheme,
-            host=ORIGIN.host,
-            target=f"{self.upstream.path_prefix}{path}".encode("ascii"),
-        )
+        url = httpcore.URL(scheme=ORIGIN.scheme, host=ORIGIN.host, target=target)
+        fields = (*fields, *self._framing(len(body)))
         request = httpcore.Request(b"POST", url, headers=fields, content=body)
         end = asyncio.get_running_loop().time() + self.upstream.total_seconds
         self._in_use += 1
@@ -175,7 +166,7 @@ class UpstreamConnections:
         except BaseException:
             self._in_use -= 1
             raise
-        return await _accepted(UpstreamAnswer(self, link, response, end), response, accept)
+        return UpstreamResponse(self, link, response, end)
 
     def release(self, link: Link) -> None:
         """Take back a connection after its exchange."""
@@ -191,13 +182,9 @@ class UpstreamConnections:
         while self._idle:
             self._idle.pop().stream.close()
 
-    def _key(self) -> str | None:
-        if self.upstream.key is None:
-            return None
-        key = self.upstream.key()
-        if key is None:
-            raise UpstreamError(Failure.NO_KEY)
-        return key
+    def _framing(self, size: int) -> Fields:
+        length = (b"Content-Length", b"%d" % size)
+        return (length,) if self.upstream.idle_connections else (length, (b"Connection", b"close"))
 
     async def _send(self, request: httpcore.Request) -> tuple[Link, httpcore.Response]:
         link = self._idle_link() or await self._connect()
@@ -249,21 +236,3 @@ async def warm_up() -> None:
     """
     nobody = httpcore.AsyncMockStream([b"HTTP/1.1 204 No Content\r\n\r\n"])
     await httpcore.AsyncHTTP11Connection(ORIGIN, nobody).request("GET", "http://upstream/")
-
-
-async def _accepted(
-    answer: UpstreamAnswer, response: httpcore.Response, accept: bytes
-) -> UpstreamAnswer:
-    """Return `answer` if it is what was asked for, else close it and raise UpstreamError."""
-    fields = {name.lower(): value for name, value in response.headers}
-    media_type = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if response.status == 200 and media_type == accept:
-        return answer
-    try:
-        if response.status == 200:
-            raise UpstreamError(Failure.BROKEN)
-        body = await answer.read_up_to(MAX_FAULT_BYTES)
-        retry_after = parse_retry_after(fields.get(b"retry-after", b""))
-        raise fault_in_answer(response.status, body, retry_after)
-    finally:
-        await answer.close()

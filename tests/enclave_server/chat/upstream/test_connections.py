@@ -16,10 +16,11 @@ import pytest
 import trustme
 
 from enclave_server.addresses import TcpAddress, VsockAddress, parse_address
+from enclave_server.chat.dialects.exchange import JSON_TYPE, ask, read_whole
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable, Upstream, embedded_model
 from enclave_server.chat.upstream import socket_stream as backend
-from enclave_server.chat.upstream.connections import JSON_TYPE, UpstreamConnections
+from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.chat.upstream.socket_stream import (
     READ_AHEAD,
     WRITE_TOGETHER,
@@ -39,8 +40,8 @@ def upstream_at(address: str, **changes: Any) -> Upstream:
 
 async def post(connections: UpstreamConnections) -> Any:
     async with asyncio.timeout(DEADLINE):
-        answer = await connections.post("/chat/completions", b"{}", JSON_TYPE)
-        body = await answer.read()
+        answer = await ask(connections, "/chat/completions", b"{}", JSON_TYPE)
+        body = await read_whole(answer)
     await answer.close()
     return json.loads(body)
 
@@ -535,7 +536,7 @@ def test_asking_through_tls_takes_all_of_a_burst(tmp_path: Path) -> None:
         ):
             target = upstream_at(upstream.address, host_name=NAME, ca_file=str(authority.file))
             connections = UpstreamConnections(target)
-            answer = await connections.post("/chat/completions", b"{}", JSON_TYPE)
+            answer = await ask(connections, "/chat/completions", b"{}", JSON_TYPE)
             taken = 0
             while (piece := answer.take()) is not None:
                 taken += len(piece)
@@ -557,7 +558,7 @@ async def haltingly(exchange: Exchange) -> None:
 
 async def asked(connections: UpstreamConnections) -> bytes:
     """Return the body of an answer that was asked for until it was whole."""
-    answer = await connections.post("/chat/completions", b"{}", JSON_TYPE)
+    answer = await ask(connections, "/chat/completions", b"{}", JSON_TYPE)
     body = b""
     while (piece := answer.take()) is not None:
         body += piece
@@ -597,7 +598,8 @@ def test_end_of_a_kept_connection_is_noticed_after_it_was_asked() -> None:
 
 WARM = """
 import asyncio, sys
-from enclave_server.chat.upstream.connections import UpstreamConnections, JSON_TYPE, warm_up
+from enclave_server.chat.upstream.connections import UpstreamConnections, warm_up
+from enclave_server.chat.dialects.exchange import JSON_TYPE, ask, read_whole
 from enclave_server.chat.models import Upstream
 from enclave_server.addresses import parse_address
 
@@ -605,8 +607,8 @@ async def main():
     await warm_up()
     known = set(sys.modules)
     connections = UpstreamConnections(Upstream("u", parse_address(sys.argv[1])))
-    answer = await connections.post("/chat/completions", b"{}", JSON_TYPE)
-    await answer.read()
+    answer = await ask(connections, "/chat/completions", b"{}", JSON_TYPE)
+    await read_whole(answer)
     await answer.close()
     print(*(set(sys.modules) - known))
 
