@@ -143,7 +143,8 @@ def test_altered_weights_are_a_sentence() -> None:
 
 def test_a_clock_that_is_plainly_wrong_is_a_sentence() -> None:
     program = (
-        "import sys, time; from enclave_server import cli, supervisor;"
+        "import sys, time; from enclave_server import cli;"
+        "from enclave_server.processes import supervisor;"
         "supervisor.ptp_time = lambda: time.time() - 3600; sys.exit(cli.main())"
     )
     with private_directory() as directory:

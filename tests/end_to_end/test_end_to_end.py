@@ -164,7 +164,7 @@ def test_nginx_is_a_relay_for_the_whole_path(stack: TappedStack, tmp_path: Path)
 
 def engine_of(stack: Stack) -> int:
     """Return the process of the embedded model."""
-    marks = (b"enclave_server.engine.__main__", str(stack.folder).encode())
+    marks = (b"enclave_server.engine", str(stack.folder).encode())
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             line = (entry / "cmdline").read_bytes()

@@ -247,14 +247,15 @@ def test_two_set_ups_in_one_checkout_wait_for_each_other() -> None:
     shown, stream = display()
     with setup.one_at_a_time(shown):
         code = (
-            "import setup, sys; d = setup.Display(sys.stdout)\n"
+            "import sys; from scripts.local import environment as setup\n"
+            "d = setup.Display(sys.stdout)\n"
             "with setup.one_at_a_time(d): d.say('in')"
         )
         other = subprocess.Popen(
             [sys.executable, "-c", code],
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+            cwd=ROOT,
         )
         assert other.stdout is not None
         assert "waiting for another" in other.stdout.readline()
@@ -300,14 +301,16 @@ def test_a_python_can_be_named_wherever_it_is(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == (f"{named}\n", "")
 
 
-def program(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run one of the scripts that are written in Python."""
-    command = [sys.executable, "-B", str(ROOT / "scripts" / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def program(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program or, after "-m", a module of the checkout."""
+    command = [sys.executable, "-B", *map(str, words)]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def test_the_relay_says_what_it_needs() -> None:
-    done = program("relay.py", "--listen", "tcp://127.0.0.1:0", "--gateway", "nonsense")
+    done = program("scripts/relay.py", "--listen", "tcp://127.0.0.1:0", "--gateway", "nonsense")
     assert done.returncode == 2
     assert "not a gateway's address: 'nonsense'" in done.stderr
     bare = [sys.executable, "-S", str(ROOT / "scripts" / "relay.py"), "--help"]
@@ -318,10 +321,10 @@ def test_the_relay_says_what_it_needs() -> None:
 
 
 def test_measuring_explains_itself_and_names_what_it_cannot_read(tmp_path: Path) -> None:
-    done = program("measure_eif.py", "--help")
+    done = program("-m", "scripts.image.measure", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "scripts/measure-eif FILE" in done.stdout
-    done = program("measure_eif.py", tmp_path / "absent")
+    done = program("-m", "scripts.image.measure", tmp_path / "absent")
     assert done.returncode == 1
     assert (
         done.stderr
@@ -330,6 +333,7 @@ def test_measuring_explains_itself_and_names_what_it_cannot_read(tmp_path: Path)
 
 
 def test_an_image_is_not_built_around_settings_that_will_not_do(tmp_path: Path) -> None:
+    build = ("-m", "scripts.image.build")
     config = tmp_path / "wrong.toml"
     work = tmp_path / "work"
     for settings, named in (
@@ -338,13 +342,13 @@ def test_an_image_is_not_built_around_settings_that_will_not_do(tmp_path: Path) 
         (f"[engine]\nmodel_file = '{config}'\nsha256 = '00'\n", "would not be in the image"),
     ):
         config.write_text(settings)
-        done = program("build_eif.py", "--config", config, "--work", work, "--out", tmp_path / "x")
+        done = program(*build, "--config", config, "--work", work, "--out", tmp_path / "x")
         assert done.returncode == 1
         assert named in done.stderr
-    done = program("build_eif.py", "--kernel-from", tmp_path / "absent", "--work", work)
+    done = program(*build, "--kernel-from", tmp_path / "absent", "--work", work)
     assert done.returncode == 1
     assert str(tmp_path / "absent") in done.stderr
-    done = program("build_eif.py", "--without-weights", "--work", work, "--out", tmp_path / "out")
+    done = program(*build, "--without-weights", "--work", work, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "needs its weights" in done.stderr
     assert not work.exists()
@@ -360,13 +364,23 @@ def test_help_comes_before_anything_is_set_up(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "bench", "leak", "enclave-test", "build-eif", "measure-eif"]
+    ("name", "module"),
+    [
+        ("demo", "local/demo.py"),
+        ("bench", "benchmark/bench.py"),
+        ("leak", "observer/leak.py"),
+        ("enclave-test", "emulation/trial.py"),
+        ("build-eif", "image/build.py"),
+        ("measure-eif", "image/measure.py"),
+    ],
 )
-def test_help_of_programs_comes_before_anything_is_set_up(name: str, tmp_path: Path) -> None:
-    scripts = tmp_path / "scripts"  # without setup.py
-    scripts.mkdir()
-    for file in (name, "find-python", name.replace("-", "_") + ".py"):
-        shutil.copy(ROOT / "scripts" / file, scripts)
+def test_help_of_programs_comes_before_anything_is_set_up(
+    name: str, module: str, tmp_path: Path
+) -> None:
+    scripts = tmp_path / "scripts"  # without local/environment.py
+    (scripts / module).parent.mkdir(parents=True)
+    for file in (name, "find-python", module):
+        shutil.copy(ROOT / "scripts" / file, scripts / file)
     done = subprocess.run([scripts / name, "--help"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"    scripts/{name} " in done.stdout
@@ -378,11 +392,11 @@ def test_help_of_programs_comes_before_anything_is_set_up(name: str, tmp_path: P
 def test_a_command_is_found_through_a_link(name: str, tmp_path: Path) -> None:
     """Its checkout is the one that the link leads to, whatever the folder it is called from."""
     checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
-    (checkout / "scripts").mkdir(parents=True)
+    (checkout / "scripts" / "local").mkdir(parents=True)
     elsewhere.mkdir()
     for file in (name, "find-python"):
         shutil.copy(ROOT / "scripts" / file, checkout / "scripts")
-    (checkout / "scripts" / "setup.py").write_text("import os, sys; sys.exit(os.getcwd())")
+    (checkout / "scripts/local/environment.py").write_text("import os, sys; sys.exit(os.getcwd())")
     (elsewhere / "link").symlink_to(checkout / "scripts" / name)
     done = subprocess.run(
         ["./link", "hello"], cwd=elsewhere, capture_output=True, text=True, check=False
@@ -402,7 +416,7 @@ def test_a_fresh_checkout_is_set_up_and_then_quick(tmp_path: Path) -> None:
         ".venv", ".git", ".*cache"
     )
     shutil.copytree(ROOT, fresh, ignore=ignore)
-    command = [sys.executable, str(fresh / "scripts" / "setup.py"), "runtime"]
+    command = [sys.executable, str(fresh / "scripts/local/environment.py"), "runtime"]
     first = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert first.returncode == 0, first.stderr
     assert first.stdout == ""
