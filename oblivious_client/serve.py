@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 
-from oblivious_client import events
 from oblivious_client.answers import StreamedAnswer, check_signature, parse_object
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
@@ -25,6 +24,7 @@ from oblivious_client.errors import ClientError
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
 from oblivious_client.report import as_json
 from oblivious_client.transport import AsyncObliviousTransport
+from protocol.event_stream import DONE, encode_event
 
 ASKED = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
@@ -170,11 +170,11 @@ async def _checked_stream(request: bytes, response: httpx.Response) -> AsyncGene
         async for data in response.aiter_bytes():
             chunks = streamed.feed(data)
             if chunks:
-                yield b"".join(events.encode(_dump(chunk)) for chunk in chunks)
+                yield b"".join(encode_event(_dump(chunk)) for chunk in chunks)
         check_signature(evidence_of(response), request, streamed.finish())
-        yield events.encode(events.DONE)
+        yield encode_event(DONE.encode())
     except (ClientError, httpx.HTTPError) as failure:
-        yield events.encode(_error_object(describe(failure), "oblivious_client_error"))
+        yield encode_event(_error_object(describe(failure), "oblivious_client_error"))
         raise ConnectionAbortedError from failure
     finally:
         await response.aclose()
