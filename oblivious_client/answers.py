@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from oblivious_client.errors import AnswerTruncated, AnswerUnproven, AnswerUnreadable, ServiceError
-from protocol.errors import SignatureInvalid
+from protocol import strict_json
+from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.event_stream import DONE, Event, EventParser, EventTooLarge
 from protocol.evidence import VerifiedEvidence
 from protocol.gateway import DATE_PROBLEM
@@ -78,12 +78,9 @@ def check_signature(
 def parse_object(data: bytes | str) -> dict[str, Any]:
     """Return the JSON object in `data`; raises AnswerUnreadable."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise AnswerUnreadable("the answer is not JSON") from error
-    if not isinstance(value, dict):
-        raise AnswerUnreadable("the answer is not a JSON object")
-    return value
+        return strict_json.decode_object(data)
+    except MalformedMessage as error:
+        raise AnswerUnreadable("the answer is no JSON object of one meaning") from error
 
 
 def raise_for_error(status: int, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -12,8 +11,9 @@ import httpx
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
 from oblivious_client.evidence import OUTER_FIELDS, EvidenceSource, Flow
 from oblivious_client.sealing import AnswerReader, Framing, Sealed, seal
+from protocol import strict_json
 from protocol.binary_http import Event, Request, ResponseHead
-from protocol.errors import KeyRejected
+from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import VerifiedEvidence
 from protocol.gateway import KEY_PROBLEM, PROBLEM_JSON
 
@@ -140,10 +140,9 @@ def is_key_rejected(response: httpx.Response) -> bool:
     if content_type(response) != PROBLEM_JSON.decode():
         return False
     try:
-        problem = json.loads(response.content)
-    except (ValueError, RecursionError):
+        return strict_json.decode_object(response.content).get("type") == KEY_PROBLEM
+    except ProtocolError:
         return False
-    return isinstance(problem, dict) and problem.get("type") == KEY_PROBLEM
 
 
 def content_type(response: httpx.Response) -> str:

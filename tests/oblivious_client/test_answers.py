@@ -92,7 +92,9 @@ def test_a_stream_of_nonsense_is_unreadable(chunk: object) -> None:
         StreamedAnswer().feed(stream(chunk))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"a": 1, "a": 2}', b'{"a": NaN}']
+)
 def test_what_is_no_object_is_unreadable(data: bytes) -> None:
     with pytest.raises(AnswerUnreadable):
         parse_object(data)
