@@ -11,7 +11,7 @@ from protocol import strict_json
 from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.event_stream import DONE, Event, EventParser, EventTooLarge
 from protocol.evidence import VerifiedEvidence
-from protocol.gateway import DATE_PROBLEM
+from protocol.registry import DATE_PROBLEM
 from protocol.signature import SignedAnswer, output_of_choices, verify_answer
 
 # An event of a chat stream is a few hundred octets; this bounds what a peer can make us keep.

@@ -21,17 +21,19 @@ from oblivious_client.answers import StreamedAnswer, check_signature, parse_obje
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
 from oblivious_client.errors import ClientError
+from oblivious_client.exchange import content_type
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
 from oblivious_client.report import as_json
 from oblivious_client.transport import AsyncObliviousTransport
 from protocol.event_stream import DONE, encode_event
+from protocol.registry import EVENT_STREAM, JSON
 
 ASKED = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
 _ONE_MODEL = "/v1/models/"
-_JSON: Fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_JSON: Fields = ((b"content-type", JSON), (b"cache-control", b"no-store"))
 _EVENTS: Fields = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", EVENT_STREAM + b"; charset=utf-8"),
     (b"cache-control", b"no-store"),
 )
 
@@ -141,8 +143,10 @@ class LocalEndpoint:
             extensions={"timeout": TIMEOUT.as_dict()},
         )
         response = await self._transport.handle_async_request(outer)
-        content_type = response.headers.get("content-type", "")
-        if response.status_code == httpx.codes.OK and content_type.startswith("text/event-stream"):
+        if (
+            response.status_code == httpx.codes.OK
+            and content_type(response) == EVENT_STREAM.decode()
+        ):
             return LocalResponse(200, _EVENTS, _checked_stream(request.body, response))
         try:
             data = await response.aread()
