@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from oblivious_client.errors import AnswerTruncated, AnswerUnproven, AnswerUnreadable, ServiceError
-from oblivious_client.events import DONE, EventReader
-from protocol.errors import SignatureInvalid
+from protocol import strict_json
+from protocol.errors import MalformedMessage, SignatureInvalid
+from protocol.event_stream import DONE, Event, EventParser, EventTooLarge
 from protocol.evidence import VerifiedEvidence
-from protocol.gateway import DATE_PROBLEM
+from protocol.registry import DATE_PROBLEM
 from protocol.signature import SignedAnswer, output_of_choices, verify_answer
+
+# An event of a chat stream is a few hundred octets; this bounds what a peer can make us keep.
+MAX_EVENT_OCTETS = 16 * 1024 * 1024
 
 # What a sealed problem means that is no more than its status, and what to do.
 _PROBLEMS = {
@@ -72,15 +75,12 @@ def check_signature(
         raise AnswerUnproven(f"the answer's signature does not hold: {error}") from error
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes | str) -> dict[str, Any]:
     """Return the JSON object in `data`; raises AnswerUnreadable."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise AnswerUnreadable("the answer is not JSON") from error
-    if not isinstance(value, dict):
-        raise AnswerUnreadable("the answer is not a JSON object")
-    return value
+        return strict_json.decode_object(data)
+    except MalformedMessage as error:
+        raise AnswerUnreadable("the answer is no JSON object of one meaning") from error
 
 
 def raise_for_error(status: int, data: bytes) -> None:
@@ -107,7 +107,7 @@ class StreamedAnswer:
     """Builds the whole answer out of a stream's events, as they come."""
 
     def __init__(self) -> None:
-        self._events = EventReader()
+        self._events = EventParser(MAX_EVENT_OCTETS)
         self._choices: dict[int, dict[str, Any]] = {}
         self._common: dict[str, Any] = {}
         self._done = False
@@ -115,11 +115,11 @@ class StreamedAnswer:
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         """Return the chunks that `data` completes; raises ServiceError for an error event."""
         chunks = []
-        for event in self._events.feed(data):
-            if event == DONE:
+        for event in self._events_in(data):
+            if event.data == DONE:
                 self._done = True
             elif not self._done:
-                chunks.append(self._take(parse_object(event)))
+                chunks.append(self._take(parse_object(event.data)))
         return chunks
 
     def finish(self) -> dict[str, Any]:
@@ -132,6 +132,12 @@ class StreamedAnswer:
             if "tool_calls" in message:
                 message["tool_calls"] = [call for _, call in sorted(message["tool_calls"].items())]
         return {**self._common, "choices": choices}
+
+    def _events_in(self, data: bytes) -> list[Event]:
+        try:
+            return self._events.feed(data)
+        except EventTooLarge as error:
+            raise AnswerUnreadable("an event is larger than any honest one") from error
 
     def _take(self, chunk: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import stat
@@ -16,7 +15,8 @@ from oblivious_client.answers import Answer, check_signature
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, decode
-from protocol.errors import SignatureInvalid
+from protocol import strict_json
+from protocol.errors import ProtocolError, SignatureInvalid
 from protocol.evidence import Evidence
 from protocol.signature import SignedAnswer
 
@@ -68,7 +68,7 @@ def save(path: Path, answer: Answer) -> None:
 def load(path: Path) -> Archived:
     """Read a file that `save` wrote; raises UsageError."""
     try:
-        stored = json.loads(_read(path))
+        stored = strict_json.decode_object(_read(path))
         if stored["format"] != FORMAT or not isinstance(stored["answer"], dict):
             raise ValueError("another format")
         request = base64.b64decode(stored["request"], validate=True)
@@ -76,7 +76,7 @@ def load(path: Path) -> Archived:
         return Archived(request, stored["answer"], evidence)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+    except (ProtocolError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is not a saved answer", advice="save one with `chat --save FILE`"
         ) from error

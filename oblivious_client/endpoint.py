@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import httpx
 
 from oblivious_client.errors import UsageError
+from protocol.registry import OHTTP_GATEWAY_PATH
 
 _EVIDENCE = "/v1/attestation"
-_KEYS = "/.well-known/ohttp-gateway"
 _GATEWAY_RESOURCE = "/v1/ohttp"
 MAX_PORT = 65535
 
@@ -61,7 +61,7 @@ class Endpoint:
     @property
     def keys(self) -> httpx.URL:
         """The URL of the key configurations (RFC 9540)."""
-        return self.url.join(_KEYS)
+        return self.url.join(OHTTP_GATEWAY_PATH.decode())
 
     @property
     def is_protected(self) -> bool:

@@ -19,6 +19,7 @@ from oblivious_client.errors import EvidenceRefused, ExchangeError, OuterRefusal
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, decode
 from protocol.evidence import Evidence, VerifiedEvidence
+from protocol.registry import JSON, OHTTP_KEYS
 
 # Every client sends the same fields, so that they tell no two apart.
 OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
@@ -108,7 +109,7 @@ def fetch(endpoint: Endpoint, nonce: bytes | None = None) -> Flow[Evidence]:
 
 def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
     """Return the application/ohttp-keys bytes that are served, nothing of them verified."""
-    fields = [*OUTER_FIELDS, ("Accept", "application/ohttp-keys")]
+    fields = [*OUTER_FIELDS, ("Accept", OHTTP_KEYS.decode())]
     response = yield httpx.Request("GET", endpoint.keys, headers=fields, extensions=FETCHING)
     return body_of(response, "keys")
 
@@ -117,7 +118,7 @@ def evidence_request(
     endpoint: Endpoint, extensions: dict[str, object], nonce: bytes | None = None
 ) -> httpx.Request:
     """Return the request for the evidence."""
-    fields = [*OUTER_FIELDS, ("Accept", "application/json")]
+    fields = [*OUTER_FIELDS, ("Accept", JSON.decode())]
     return httpx.Request("GET", endpoint.evidence(nonce), headers=fields, extensions=extensions)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -12,10 +11,11 @@ import httpx
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
 from oblivious_client.evidence import OUTER_FIELDS, EvidenceSource, Flow
 from oblivious_client.sealing import AnswerReader, Framing, Sealed, seal
+from protocol import strict_json
 from protocol.binary_http import Event, Request, ResponseHead
-from protocol.errors import KeyRejected
+from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import VerifiedEvidence
-from protocol.gateway import KEY_PROBLEM, PROBLEM_JSON
+from protocol.registry import INCREMENTAL, JSON, KEY_PROBLEM, PROBLEM_JSON, media_type
 
 _ADVICE = {
     400: "the gateway calls the sealed request malformed; client and gateway may not match",
@@ -62,7 +62,7 @@ def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Reque
     """
     fields = [(b"date", formatdate(int(now), usegmt=True).encode())]
     if body:
-        fields.insert(0, (b"content-type", b"application/json"))
+        fields.insert(0, (b"content-type", JSON))
     return Request(method.encode(), b"https", b"", path, tuple(fields), body)
 
 
@@ -119,7 +119,7 @@ def outer_request(
     if framing is Framing.WHOLE:
         content = b"".join(sealed.pieces)
         return httpx.Request("POST", url, headers=fields, content=content, extensions=extensions)
-    fields += [("Incremental", "?1"), ("Transfer-Encoding", "chunked")]
+    fields += [("Incremental", INCREMENTAL.decode()), ("Transfer-Encoding", "chunked")]
     stream = SealedBody(sealed.pieces)
     return httpx.Request("POST", url, headers=fields, stream=stream, extensions=extensions)
 
@@ -140,16 +140,15 @@ def is_key_rejected(response: httpx.Response) -> bool:
     if content_type(response) != PROBLEM_JSON.decode():
         return False
     try:
-        problem = json.loads(response.content)
-    except (ValueError, RecursionError):
+        return strict_json.decode_object(response.content).get("type") == KEY_PROBLEM
+    except ProtocolError:
         return False
-    return isinstance(problem, dict) and problem.get("type") == KEY_PROBLEM
 
 
 def content_type(response: httpx.Response) -> str:
     """Return the media type without parameters."""
     value: str = response.headers.get("content-type", "")
-    return value.partition(";")[0].strip().lower()
+    return media_type(value.encode("ascii", "replace")).decode()
 
 
 def refusal(response: httpx.Response) -> OuterRefusal:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
+from protocol import strict_json
 from protocol.attestation import AWS_ROOT_G1, parse_pcrs
 from protocol.errors import AttestationError, AttestationReason, AttestationStep, ProtocolError
 from protocol.evidence import (
@@ -221,14 +222,14 @@ def read_releases(path: Path) -> tuple[dict[int, bytes], ...]:
     """
     advice = "save what `nitro-cli build-enclave` printed for the release you trust"
     try:
-        found = json.loads(path.read_bytes())
+        found = strict_json.decode(path.read_text(encoding="utf-8"))
         releases = found if isinstance(found, list) else [found]
         if not releases or not all(isinstance(each, dict) for each in releases):
             raise ValueError("not an object, nor a list of objects")
         return tuple(parse_pcrs(each) for each in releases)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", advice=advice) from error
-    except (ValueError, RecursionError) as error:
+    except (ProtocolError, ValueError) as error:
         raise UsageError(f"{path} holds no measurements: {error}", advice=advice) from error
 
 

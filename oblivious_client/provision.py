@@ -27,8 +27,8 @@ from oblivious_client.exchange import content_type
 from oblivious_client.exits import Exit
 from oblivious_client.transport import ObliviousTransport
 from protocol.evidence import VerifiedEvidence
-from protocol.gateway import PROBLEM_JSON
 from protocol.provisioning import PATH, Secrets, sign_secrets
+from protocol.registry import PROBLEM_JSON
 from protocol.signature import key_identifier
 
 # Only the path is sealed; there is no such host.

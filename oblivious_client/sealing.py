@@ -23,6 +23,12 @@ from protocol.binary_http import (
 from protocol.errors import ProtocolError, TruncatedMessage
 from protocol.key_config import KeyConfig
 from protocol.padding import bucket
+from protocol.registry import (
+    CHUNKED_OHTTP_REQUEST,
+    CHUNKED_OHTTP_RESPONSE,
+    OHTTP_REQUEST,
+    OHTTP_RESPONSE,
+)
 
 # The draft's recommended chunk size, which every recipient must accept.
 CHUNK = 16384
@@ -37,12 +43,12 @@ class Framing(enum.Enum):
     @property
     def request_type(self) -> str:
         """The media type of sealed requests."""
-        return "message/ohttp-chunked-req" if self is Framing.CHUNKED else "message/ohttp-req"
+        return (CHUNKED_OHTTP_REQUEST if self is Framing.CHUNKED else OHTTP_REQUEST).decode()
 
     @property
     def response_type(self) -> str:
         """The media type of sealed answers."""
-        return "message/ohttp-chunked-res" if self is Framing.CHUNKED else "message/ohttp-res"
+        return (CHUNKED_OHTTP_RESPONSE if self is Framing.CHUNKED else OHTTP_RESPONSE).decode()
 
 
 class AnswerReader(Protocol):

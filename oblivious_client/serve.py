@@ -17,21 +17,23 @@ from typing import Any
 
 import httpx
 
-from oblivious_client import events
 from oblivious_client.answers import StreamedAnswer, check_signature, parse_object
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
 from oblivious_client.errors import ClientError
+from oblivious_client.exchange import content_type
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
 from oblivious_client.report import as_json
 from oblivious_client.transport import AsyncObliviousTransport
+from protocol.event_stream import DONE, encode_event
+from protocol.registry import EVENT_STREAM, JSON
 
 ASKED = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
 _ONE_MODEL = "/v1/models/"
-_JSON: Fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_JSON: Fields = ((b"content-type", JSON), (b"cache-control", b"no-store"))
 _EVENTS: Fields = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", EVENT_STREAM + b"; charset=utf-8"),
     (b"cache-control", b"no-store"),
 )
 
@@ -141,8 +143,10 @@ class LocalEndpoint:
             extensions={"timeout": TIMEOUT.as_dict()},
         )
         response = await self._transport.handle_async_request(outer)
-        content_type = response.headers.get("content-type", "")
-        if response.status_code == httpx.codes.OK and content_type.startswith("text/event-stream"):
+        if (
+            response.status_code == httpx.codes.OK
+            and content_type(response) == EVENT_STREAM.decode()
+        ):
             return LocalResponse(200, _EVENTS, _checked_stream(request.body, response))
         try:
             data = await response.aread()
@@ -170,11 +174,11 @@ async def _checked_stream(request: bytes, response: httpx.Response) -> AsyncGene
         async for data in response.aiter_bytes():
             chunks = streamed.feed(data)
             if chunks:
-                yield b"".join(events.encode(_dump(chunk)) for chunk in chunks)
+                yield b"".join(encode_event(_dump(chunk)) for chunk in chunks)
         check_signature(evidence_of(response), request, streamed.finish())
-        yield events.encode(events.DONE)
+        yield encode_event(DONE.encode())
     except (ClientError, httpx.HTTPError) as failure:
-        yield events.encode(_error_object(describe(failure), "oblivious_client_error"))
+        yield encode_event(_error_object(describe(failure), "oblivious_client_error"))
         raise ConnectionAbortedError from failure
     finally:
         await response.aclose()

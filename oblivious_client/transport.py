@@ -22,7 +22,7 @@ from oblivious_client.exchange import Opened, ask, content_in, head_in, is_seale
 from oblivious_client.policy import Policy
 from oblivious_client.sealing import Framing
 from protocol.binary_http import Event, ResponseHead, field_value
-from protocol.shaping import EVENT_STREAM
+from protocol.registry import EVENT_STREAM, media_type
 
 # Evidence is about 8 KiB and problems are smaller.
 CLEAR_BODY_LIMIT = 65536
@@ -264,8 +264,7 @@ def _loaded(response: httpx.Response, body: bytes) -> httpx.Response:
 
 
 def _is_event_stream(head: ResponseHead) -> bool:
-    media_type = field_value(head.headers, b"content-type") or b""
-    return media_type.partition(b";")[0].strip().lower() == EVENT_STREAM
+    return media_type(field_value(head.headers, b"content-type")) == EVENT_STREAM
 
 
 def _begin(answer: Answer) -> httpx.Response:

@@ -22,9 +22,6 @@ from protocol.errors import (
 )
 from protocol.key_config import KeyConfig
 
-REQUEST_MEDIA_TYPE = "message/ohttp-chunked-req"
-RESPONSE_MEDIA_TYPE = "message/ohttp-chunked-res"
-
 CHUNK_SIZE = 1 << 14
 """Plaintext bytes in the largest chunk sent; receivers "MUST support" it (Section 3)."""
 

@@ -10,9 +10,6 @@ from protocol.errors import KeyRejected, MalformedMessage
 from protocol.hpke import Aead, Cipher, Kdf, Kem
 from protocol.key_config import KeyConfig, SymmetricAlgorithm
 
-REQUEST_MEDIA_TYPE = "message/ohttp-req"
-RESPONSE_MEDIA_TYPE = "message/ohttp-res"
-
 HEADER_SIZE = 7
 """Key, KEM, KDF and AEAD identifiers before the encapsulated key."""
 

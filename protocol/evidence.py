@@ -6,7 +6,6 @@ SubjectPublicKeyInfo}`; other members may follow. Its `public_key` is the newest
 """
 
 import base64
-import binascii
 import enum
 import hashlib
 import json
@@ -24,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from protocol import cbor
+from protocol import cbor, strict_json
 from protocol.attestation import Attestation, decode_attestation, verify_attestation
 from protocol.certificates import AWS_ROOT_G1, load_certificate, load_root
 from protocol.errors import (
@@ -74,12 +73,12 @@ class Evidence:
         """Read what was served, members of later versions passed over, or raise ProtocolError."""
         if len(data) > MAX_EVIDENCE_BYTES:
             raise MalformedMessage("the evidence is too large")
-        members = _json_object(data)
+        members = strict_json.decode_object(data)
         return cls(
-            _base64(members, "attestation"),
-            _base64(members, "ohttp_keys"),
-            _ascii(members, "signing_key"),
-            _platform(members),
+            strict_json.decode_base64(members.get("attestation")),
+            strict_json.decode_base64(members.get("ohttp_keys")),
+            strict_json.decode_ascii(members.get("signing_key")),
+            _platform(members.get("platform")),
         )
 
 
@@ -221,40 +220,9 @@ def _bound_hashes(user_data: bytes | None) -> Mapping[int | str, cbor.Value]:
     return bound
 
 
-def _json_object(data: bytes) -> Mapping[str, object]:
+def _platform(value: object) -> Platform:
     try:
-        value = json.loads(data, object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError):
-        raise MalformedMessage("the evidence is not JSON") from None
-    if not isinstance(value, dict):
-        raise MalformedMessage("the evidence is not a JSON object")
-    return value
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a duplicate member")
-    return members
-
-
-def _base64(members: Mapping[str, object], name: str) -> bytes:
-    try:
-        return base64.b64decode(_ascii(members, name), validate=True)
-    except binascii.Error:
-        raise MalformedMessage(f"{name} is not base64") from None
-
-
-def _ascii(members: Mapping[str, object], name: str) -> bytes:
-    value = members.get(name)
-    if not isinstance(value, str) or not value.isascii():
-        raise MalformedMessage(f"{name} is not a string of ASCII")
-    return value.encode("ascii")
-
-
-def _platform(members: Mapping[str, object]) -> Platform:
-    try:
-        return Platform(_ascii(members, "platform").decode())
+        return Platform(strict_json.decode_ascii(value).decode())
     except ValueError:
         raise MalformedMessage("an unknown platform") from None
 

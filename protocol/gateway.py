@@ -17,19 +17,10 @@ from protocol.binary_http import (
 from protocol.encapsulation import GatewayKey
 from protocol.errors import ProtocolError
 from protocol.padding import pad
+from protocol.registry import BLANK_PROBLEM, JSON, PROBLEM_JSON
 
-PROBLEM_JSON = b"application/problem+json"
-"""The media type of errors without a reason (RFC 9457)."""
-
-DATE_PROBLEM = "https://iana.org/assignments/http-problem-types#date"
-"""The request's Date is outside of the window (RFC 9458, Section 6.5.2)."""
-
-KEY_PROBLEM = "https://iana.org/assignments/http-problem-types#ohttp-key"
-"""The key configuration is not usable here (RFC 9458, Section 5.3)."""
-
-_UNSPECIFIC = "about:blank"
 _BARE_PATH = b"/v1/chat/completions"
-_JSON_HEADERS: Fields = ((b"content-type", b"application/json"),)
+_JSON_HEADERS: Fields = ((b"content-type", JSON),)
 
 
 class Delivery(enum.Enum):
@@ -56,7 +47,7 @@ Admit = Callable[[bytes, int, Request], Response | None]
 """Takes `enc`, the key identifier and the request; a Response refuses it."""
 
 
-def problem(status: int, problem_type: str = _UNSPECIFIC) -> Response:
+def problem(status: int, problem_type: str = BLANK_PROBLEM) -> Response:
     """Return an error that says no more than its status and type (RFC 9457)."""
     body = json.dumps({"type": problem_type, "status": status}, separators=(",", ":"))
     return Response(status, ((b"content-type", PROBLEM_JSON),), body.encode())

@@ -8,8 +8,6 @@ from typing import NamedTuple
 from protocol.errors import MalformedMessage
 from protocol.hpke import PUBLIC_KEY_SIZE, Kem
 
-MEDIA_TYPE = "application/ohttp-keys"
-
 _ALGORITHM_SIZE = 4
 _FIXED_SIZE = 3  # key identifier and KEM identifier
 _UINT16 = 0xFFFF

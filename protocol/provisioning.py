@@ -14,15 +14,14 @@ it. So a statement that somebody kept is worth nothing to another enclave, nor t
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from protocol import strict_json
 from protocol.errors import MalformedMessage, SignatureInvalid
 
 PATH = b"/v1/provision"
@@ -106,14 +105,14 @@ def open_secrets(
     MalformedMessage for what is no statement; SignatureInvalid for one that somebody else signed,
     or for another enclave, or more than `window` seconds from now.
     """
-    members = _members(content, {"statement", "signature"})
-    statement = _base64(members["statement"])
+    members = strict_json.decode_members(content, {"statement", "signature"})
+    statement = strict_json.decode_base64(members["statement"])
     try:
-        administrator.verify(_base64(members["signature"]), LABEL + statement)
+        administrator.verify(strict_json.decode_base64(members["signature"]), LABEL + statement)
     except InvalidSignature:
         raise SignatureInvalid("not the administrator's signature") from None
     # Nothing in a statement is looked at before its signature holds.
-    members = _members(statement, {"keys", "settings", "tee_id", "timestamp"})
+    members = strict_json.decode_members(statement, {"keys", "settings", "tee_id", "timestamp"})
     if members["tee_id"] != tee_id:
         raise SignatureInvalid("signed for another enclave")
     timestamp = members["timestamp"]
@@ -148,30 +147,3 @@ def _require_value(what: str, value: str) -> None:
 
 def _encode(members: Mapping[str, object]) -> bytes:
     return json.dumps(members, sort_keys=True, separators=(",", ":")).encode("ascii")
-
-
-def _members(data: bytes, names: set[str]) -> dict[str, Any]:
-    """Return the object in `data` if it has exactly these members; raises MalformedMessage."""
-    try:
-        value = json.loads(data, object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError):
-        raise MalformedMessage("not a JSON object") from None
-    if not isinstance(value, dict) or value.keys() != names:
-        raise MalformedMessage("not an object of the members that it has to have")
-    return value
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a duplicate member")
-    return members
-
-
-def _base64(value: object) -> bytes:
-    if not isinstance(value, str) or not value.isascii():
-        raise MalformedMessage("not base64")
-    try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error:
-        raise MalformedMessage("not base64") from None

@@ -17,11 +17,10 @@ from protocol import varint
 from protocol.binary_http import Fields, Response, ResponseHead, Trailers, field_value
 from protocol.binary_http_fields import Framing, encode_fields
 from protocol.chunked import CHUNK_SIZE
+from protocol.registry import EVENT_STREAM, media_type
 
 MAX_EVENT_SIZE = 1 << 20
 """Bytes of one server-sent event: an unfinished one is held back, since no filler fits inside."""
-
-EVENT_STREAM = b"text/event-stream"
 
 _END = b"\0"
 _EMPTY_INTERIM = varint.encode(102) + _END
@@ -96,8 +95,7 @@ class AnswerShaper:
         self._require(_State.AWAITED)
         head = ResponseHead(status, headers)
         start = varint.encode(head.status) + encode_fields(head.headers) + _END
-        media_type = (field_value(headers, b"content-type") or b"").split(b";")[0]
-        if media_type.strip().lower() == EVENT_STREAM:
+        if media_type(field_value(headers, b"content-type")) == EVENT_STREAM:
             self._state = _State.STREAMED
             self._pending += start
         else:

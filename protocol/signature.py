@@ -5,7 +5,6 @@ request hash (32 bytes) ‖ output hash (32 bytes) ‖ timestamp (Unix seconds, 
 """
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from protocol.errors import SignatureInvalid
+from protocol.errors import MalformedMessage, SignatureInvalid
+from protocol.strict_json import decode_base64
 
 PSS = padding.PSS(padding.MGF1(SHA256()), salt_length=32)
 APART = b"\xff"
@@ -156,12 +156,10 @@ def _utf8(text: str) -> bytes:
 
 
 def _base64(value: object) -> bytes:
-    if not isinstance(value, str):
-        raise SignatureInvalid("no signature")
     try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise SignatureInvalid("the signature is not base64") from None
+        return decode_base64(value)
+    except MalformedMessage:
+        raise SignatureInvalid("the signature is absent, or not base64") from None
 
 
 def _digest(value: object) -> bytes:

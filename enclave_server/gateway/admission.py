@@ -8,7 +8,8 @@ from enclave_server.gateway.replay import ReplayFilter, Verdict
 from enclave_server.http.dates import format_date, parse_date
 from enclave_server.keys.ring import KeySet
 from protocol.binary_http import Request, Response
-from protocol.gateway import DATE_PROBLEM, problem
+from protocol.gateway import problem
+from protocol.registry import DATE_PROBLEM
 
 RETRY_AFTER_SECONDS = 60
 """When the memory of requests is full: after this time a tenth of it will have expired."""

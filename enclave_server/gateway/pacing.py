@@ -17,7 +17,8 @@ from enclave_server.gateway.ticker import Ticker
 from protocol.binary_http import Response, ResponseEncoder, field_value
 from protocol.chunked import ResponseSealer
 from protocol.gateway import Answer, ChunkedExchange, StreamedResponse, problem
-from protocol.shaping import EVENT_STREAM, AnswerShaper, GeometricSeries, Mark
+from protocol.registry import EVENT_STREAM, media_type
+from protocol.shaping import AnswerShaper, GeometricSeries, Mark
 
 Report = Callable[[Exception], None]
 
@@ -187,8 +188,7 @@ async def unpadded(exchange: ChunkedExchange) -> AsyncIterator[bytes]:
 
 
 def _is_event_stream(answer: StreamedResponse) -> bool:
-    media_type = field_value(answer.headers, b"content-type") or b""
-    return media_type.partition(b";")[0].strip().lower() == EVENT_STREAM
+    return media_type(field_value(answer.headers, b"content-type")) == EVENT_STREAM
 
 
 async def _whole(answer: Answer, report: Report) -> Response:

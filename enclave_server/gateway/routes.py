@@ -19,17 +19,20 @@ from enclave_server.security_module.nsm import NsmError
 from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import Evidence
 from protocol.gateway import ChunkedExchange, Gateway
-
-REQUEST = b"message/ohttp-req"
-RESPONSE = b"message/ohttp-res"
-CHUNKED_REQUEST = b"message/ohttp-chunked-req"
-CHUNKED_RESPONSE = b"message/ohttp-chunked-res"
-KEYS = b"application/ohttp-keys"
-JSON = b"application/json"
+from protocol.registry import (
+    CHUNKED_OHTTP_REQUEST,
+    CHUNKED_OHTTP_RESPONSE,
+    INCREMENTAL,
+    JSON,
+    OHTTP_GATEWAY_PATH,
+    OHTTP_KEYS,
+    OHTTP_REQUEST,
+    OHTTP_RESPONSE,
+)
 
 # Looked up once: members of HTTPStatus are properties until Python 3.12.
 _OK = int(HTTPStatus.OK)
-_SEALED_FIELDS = ((b"content-type", RESPONSE),)
+_SEALED_FIELDS = ((b"content-type", OHTTP_RESPONSE),)
 
 # 8 to 64 octets: long enough not to be guessed, and AWS's module takes 512 at most.
 _NONCE = re.compile(rb"nonce=((?:[0-9a-fA-F]{2}){8,64})")
@@ -146,7 +149,7 @@ def _answer_chunked(service: Service, request: OuterRequest) -> OuterResponse:
         exchange = service.gateway.open_chunked(request.body)
     except ProtocolError as error:
         return _not_opened(error, "ohttp_chunked")
-    headers = ((b"content-type", CHUNKED_RESPONSE), (b"incremental", b"?1"))
+    headers = ((b"content-type", CHUNKED_OHTTP_RESPONSE), (b"incremental", INCREMENTAL))
     return OuterResponse(HTTPStatus.OK, headers, service.pacer(exchange), "ohttp_chunked")
 
 
@@ -158,7 +161,7 @@ def _not_opened(error: ProtocolError, route: str) -> OuterResponse:
 
 def _answer_keys(service: Service, request: OuterRequest) -> OuterResponse:
     keys = service.state.keyset()
-    return OuterResponse(HTTPStatus.OK, _cached(KEYS, keys, service), keys.ohttp_keys, "keys")
+    return OuterResponse(HTTPStatus.OK, _cached(OHTTP_KEYS, keys, service), keys.ohttp_keys, "keys")
 
 
 def _answer_attestation(service: Service, request: OuterRequest) -> OuterResponse:
@@ -199,12 +202,14 @@ def _cached(media_type: bytes, keys: KeySet, service: Service) -> Headers:
     return ((b"content-type", media_type), (b"cache-control", b"max-age=%d" % seconds))
 
 
-_SEALED = Route("ohttp", by_media_type={REQUEST: _answer_sealed, CHUNKED_REQUEST: _answer_chunked})
+_SEALED = Route(
+    "ohttp", by_media_type={OHTTP_REQUEST: _answer_sealed, CHUNKED_OHTTP_REQUEST: _answer_chunked}
+)
 _KEYS = Route("keys", _answer_keys)
 
 _ROUTES = {
     b"/v1/ohttp": {b"POST": _SEALED},
-    b"/.well-known/ohttp-gateway": {b"GET": _KEYS, b"POST": _SEALED},
+    OHTTP_GATEWAY_PATH: {b"GET": _KEYS, b"POST": _SEALED},
     b"/v1/ohttp/config": {b"GET": _KEYS},
     b"/v1/attestation": {b"GET": Route("attestation", _answer_attestation, query=_NONCE)},
     b"/signing-key": {b"GET": Route("signing_key", _answer_signing_key)},

@@ -4,7 +4,7 @@ import json
 from http import HTTPStatus
 
 from enclave_server.http.messages import Headers, OuterResponse
-from protocol.gateway import KEY_PROBLEM, PROBLEM_JSON
+from protocol.registry import KEY_PROBLEM, PROBLEM_JSON
 
 
 def problem(status: HTTPStatus, *, headers: Headers = (), route: str = "refused") -> OuterResponse:

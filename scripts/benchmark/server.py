@@ -15,8 +15,9 @@ from email.utils import formatdate
 from pathlib import Path
 
 from protocol.binary_http import Request, encode_request
-from protocol.encapsulation import REQUEST_MEDIA_TYPE, encapsulate_request
+from protocol.encapsulation import encapsulate_request
 from protocol.key_config import KeyConfig, decode_key_configs
+from protocol.registry import OHTTP_REQUEST
 from scripts.benchmark import floor
 from scripts.benchmark.load import connect
 from scripts.local import processes
@@ -151,7 +152,7 @@ def sealed_post(config: KeyConfig, path: bytes) -> bytes:
     plaintext = encode_request(inner).ljust(floor.REQUEST_BYTES, b"\0")
     body = encapsulate_request(config, plaintext)[0]
     head = (
-        f"POST /v1/ohttp HTTP/1.1\r\nHost: gateway\r\nContent-Type: {REQUEST_MEDIA_TYPE}\r\n"
+        f"POST /v1/ohttp HTTP/1.1\r\nHost: gateway\r\nContent-Type: {OHTTP_REQUEST.decode()}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

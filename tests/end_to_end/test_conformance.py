@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from enclave_server.http.limits import Limits
-from tests.enclave_server.chat.surfaces import test_sse
 from tests.enclave_server.http import test_request_reader_malformed as test_http1_malformed
 from tests.protocol import (
     test_attestation_attacks,
@@ -17,6 +16,7 @@ from tests.protocol import (
     test_binary_http,
     test_chunked,
     test_encapsulation,
+    test_event_stream,
     test_hpke,
     test_key_config,
     test_varint,
@@ -113,8 +113,8 @@ def counted() -> dict[str, Counts]:
             [document for document in documents if not document.valid],
         ),
         "http1-malformed.json": (len(http.CASES), accepted, refused),
-        "llm-sse-streams.json, recordings": counts_of(test_sse.VECTORS["samples"]),
-        "llm-sse-streams.json, framing": counts_of(test_sse.VECTORS["framing_cases"]),
+        "llm-sse-streams.json, recordings": counts_of(test_event_stream.VECTORS["samples"]),
+        "llm-sse-streams.json, framing": counts_of(test_event_stream.VECTORS["framing_cases"]),
     }
 
 

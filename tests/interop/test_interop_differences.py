@@ -8,9 +8,9 @@ import pytest
 from oblivious_client.exchange import is_key_rejected
 from protocol.binary_http import Request, Response
 from protocol.encapsulation import encapsulate_request
-from protocol.gateway import KEY_PROBLEM
 from protocol.hpke import Aead
 from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
+from protocol.registry import KEY_PROBLEM
 from tests.interop.cases import case
 from tests.interop.cells import Cell, Form, Framing, Role
 from tests.interop.conftest import Drivers

@@ -1,11 +1,11 @@
-"""Events split anywhere, and answers put together from recorded streams."""
+"""Answers put together from recorded streams, and what is no answer."""
 
 import json
 from typing import Any
 
 import pytest
 
-from oblivious_client import events
+from oblivious_client import answers
 from oblivious_client.answers import (
     StreamedAnswer,
     outputs_of,
@@ -18,6 +18,7 @@ from oblivious_client.errors import (
     AnswerUnreadable,
     ServiceError,
 )
+from protocol.event_stream import encode_event
 from protocol.gateway import problem
 from tests.support.vector_files import load
 
@@ -25,59 +26,12 @@ STREAMS = load("llm-sse-streams.json")
 RECORDED = [sample for sample in STREAMS["samples"] if sample["api"] == "openai-chat"]
 
 
-def read(data: bytes, size: int) -> list[bytes]:
-    reader = events.EventReader()
-    pieces = (data[start : start + size] for start in range(0, len(data), size))
-    return [event for piece in pieces for event in reader.feed(piece)]
-
-
-CASES = [
-    (b"data: a\n\n", [b"a"]),
-    (b"data:a\r\n\r\ndata: b\r\r", [b"a", b"b"]),
-    (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
-    (b": padding\n\n:\n\ndata: a\n\n", [b"a"]),
-    (b"data: a\ndata: b\n\n", [b"a\nb"]),
-    (b"event: x\nid: 1\nretry: 5\ndata: a\n\n", [b"a"]),
-    (b"data\n\ndata: \n\n", []),
-    (b"data:  two\n\n", [b" two"]),
-    (b"data: unfinished\n", []),
-    ("data: zwölf\n\n".encode(), ["zwölf".encode()]),
-]
-
-
-@pytest.mark.parametrize(("data", "expected"), CASES)
-@pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_events(data: bytes, expected: list[bytes], size: int) -> None:
-    if data.endswith(b"\r"):
-        data += b": the line end is certain once another byte has come\n"
-    assert read(data, size) == expected
-
-
 def test_an_endless_event_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "EVENT_LIMIT", 100)
-    reader = events.EventReader()
-    for _ in range(80):
-        reader.feed(b"data: x\n")
-    with pytest.raises(AnswerUnreadable):
-        reader.feed(b"data: " + bytes(20))
-
-
-def test_encoded_events_read_back() -> None:
-    for data in (b"a", b"a\nb", b'{"x": 1}'):
-        assert read(events.encode(data), 1) == [data]
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 1000])
-def test_the_sentinel_is_kept_until_the_end(size: int) -> None:
-    said = b'data: {"a": "data: [DONE]"}\n\n'
-    for sentinel in (b"data: [DONE]\n\n", b"data:[DONE]\r\r"):
-        for data in (said + sentinel + b": padding\n\n", sentinel):
-            keeper = events.EndKeeper()
-            pieces = (data[start : start + size] for start in range(0, len(data), size))
-            passed = b"".join(keeper.pass_on(piece) for piece in pieces)
-            assert events.DONE not in passed.removeprefix(said)
-            assert passed + keeper.release() == data
-            assert keeper.release() == b""
+    monkeypatch.setattr(answers, "MAX_EVENT_OCTETS", 100)
+    streamed = StreamedAnswer()
+    streamed.feed(b"data: x\n" * 10)
+    with pytest.raises(AnswerUnreadable, match="larger than any honest one"):
+        streamed.feed(b"data: " + bytes(30) + b"\n")
 
 
 @pytest.mark.parametrize("sample", RECORDED, ids=[sample["id"][:60] for sample in RECORDED])
@@ -97,7 +51,7 @@ def test_recorded_streams_become_whole_answers(sample: dict[str, Any], size: int
 
 
 def stream(*chunks: object) -> bytes:
-    return b"".join(events.encode(json.dumps(chunk).encode()) for chunk in chunks)
+    return b"".join(encode_event(json.dumps(chunk).encode()) for chunk in chunks)
 
 
 def test_a_stream_without_its_end_is_truncated() -> None:
@@ -138,7 +92,9 @@ def test_a_stream_of_nonsense_is_unreadable(chunk: object) -> None:
         StreamedAnswer().feed(stream(chunk))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"a": 1, "a": 2}', b'{"a": NaN}']
+)
 def test_what_is_no_object_is_unreadable(data: bytes) -> None:
     with pytest.raises(AnswerUnreadable):
         parse_object(data)

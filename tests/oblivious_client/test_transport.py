@@ -24,8 +24,8 @@ from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
-from protocol.gateway import KEY_PROBLEM
 from protocol.padding import bucket
+from protocol.registry import KEY_PROBLEM
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)

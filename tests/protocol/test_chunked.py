@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import chunked, encapsulation, hpke, varint
+from protocol import chunked, encapsulation, hpke, registry, varint
 from protocol.chunked import CHUNK_SIZE, decapsulate_request, encapsulate_request
 from protocol.encapsulation import HEADER_SIZE, PREFIX_SIZE, GatewayKey
 from protocol.errors import KeyRejected, MalformedMessage, ProtocolError, TruncatedMessage
@@ -101,8 +101,8 @@ class TestDraft08AppendixA:
         assert [{"kdf_id": kdf, "aead_id": aead} for kdf, aead in config.symmetric_algorithms] == (
             parsed["symmetric"]
         )
-        assert DRAFT["media_types"]["request"] == chunked.REQUEST_MEDIA_TYPE
-        assert DRAFT["media_types"]["response"] == chunked.RESPONSE_MEDIA_TYPE
+        assert DRAFT["media_types"]["request"] == registry.CHUNKED_OHTTP_REQUEST.decode()
+        assert DRAFT["media_types"]["response"] == registry.CHUNKED_OHTTP_RESPONSE.decode()
 
     def test_request(self) -> None:
         data, _ = self.seal_request()

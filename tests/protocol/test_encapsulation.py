@@ -5,7 +5,7 @@ from typing import Any
 import pyhpke
 import pytest
 
-from protocol import encapsulation, hpke
+from protocol import encapsulation, hpke, registry
 from protocol.binary_http import decode_request
 from protocol.encapsulation import (
     HEADER_SIZE,
@@ -72,8 +72,8 @@ class TestRfc9458AppendixA:
         assert GatewayKey(1, V["gateway_secret_key"], suites).config == config
 
     def test_media_types_and_lengths(self) -> None:
-        assert RFC["http"]["request_media_type"] == encapsulation.REQUEST_MEDIA_TYPE
-        assert RFC["http"]["response_media_type"] == encapsulation.RESPONSE_MEDIA_TYPE
+        assert RFC["http"]["request_media_type"] == registry.OHTTP_REQUEST.decode()
+        assert RFC["http"]["response_media_type"] == registry.OHTTP_RESPONSE.decode()
         # The Content-Length fields in the RFC's HTTP messages are not the lengths of its own
         # encapsulated messages, which every other value there confirms: 7 + 32 + 25 + 16 bytes
         # and 16 + 3 + 16 bytes.

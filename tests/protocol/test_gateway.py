@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from protocol import chunked, encapsulation, gateway
+from protocol import chunked, encapsulation, gateway, registry
 from protocol.binary_http import (
     Request,
     Response,
@@ -65,7 +65,7 @@ def ask_chunked(server: Gateway, plaintext: bytes) -> tuple[Answer, bytes]:
 
 
 def problem_of(response: Response) -> tuple[int, str]:
-    assert response.headers == ((b"content-type", gateway.PROBLEM_JSON),)
+    assert response.headers == ((b"content-type", registry.PROBLEM_JSON),)
     body = json.loads(response.content)
     assert set(body) == {"type", "status"}
     assert body["status"] == response.status
@@ -214,7 +214,7 @@ class TestAdmission:
 
     def test_a_refusal_is_sealed(self) -> None:
         chat = Chat(OK)
-        refusal = gateway.problem(400, gateway.DATE_PROBLEM)
+        refusal = gateway.problem(400, registry.DATE_PROBLEM)
         server = Gateway(lambda: [KEY], chat, admit=lambda *_: refusal)
         answer = decode_response(ask(server, encode_request(REQUEST)))
         assert problem_of(answer) == (400, "https://iana.org/assignments/http-problem-types#date")

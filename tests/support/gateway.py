@@ -26,8 +26,9 @@ from protocol.binary_http import Request, Response, ResponseEncoder
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import Evidence, Platform, encode_user_data
-from protocol.gateway import KEY_PROBLEM, Answer, Delivery, Gateway, StreamedResponse
+from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse
 from protocol.key_config import encode_key_configs
+from protocol.registry import KEY_PROBLEM
 from protocol.signature import output_of_choices, sign_answer
 
 JSON = ((b"content-type", b"application/json"),)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 from enclave_server.chat.dialects.recoder import Recoder, error_event
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.surfaces.sse import EventParser, EventTooLarge
 from enclave_server.chat.upstream.connections import UpstreamResponse
+from protocol.event_stream import EventParser, EventTooLarge
 
 # After `[DONE]` only the end of the HTTP message is missing, without which the connection is lost.
 END_SECONDS = 0.05

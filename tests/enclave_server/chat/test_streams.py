@@ -15,9 +15,9 @@ from enclave_server.chat.dialects import recoder as streams
 from enclave_server.chat.dialects.event_stream import EventStream
 from enclave_server.chat.models import Model, ModelTable, Upstream
 from enclave_server.chat.service import ChatService
-from enclave_server.chat.surfaces.sse import EventParser
 from protocol.binary_http import Request, Response
 from protocol.errors import SignatureInvalid
+from protocol.event_stream import EventParser
 from protocol.gateway import Delivery, StreamedResponse, settled
 from protocol.signature import output_of_choices, verify_answer
 from tests.support.upstream import (

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from enclave_server.chat.dialects.event_stream import EventStream
 from enclave_server.chat.models import ModelTable, embedded_model
 from enclave_server.chat.service import ChatService
-from enclave_server.chat.surfaces.sse import EventParser
 from enclave_server.engine import child as engine_module
 from enclave_server.engine.child import (
     FIRST_DELAY_SECONDS,
@@ -33,6 +32,7 @@ from enclave_server.engine.child import (
     preflight,
 )
 from protocol.binary_http import Request, Response
+from protocol.event_stream import EventParser
 from protocol.gateway import Delivery, StreamedResponse, settled
 from protocol.signature import output_of, verify_answer
 from tests.support.enclave import UnixConnection

@@ -9,7 +9,7 @@ from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.http.dates import format_date, parse_date
 from enclave_server.keys.ring import KeySet
 from protocol.binary_http import Request
-from protocol.gateway import DATE_PROBLEM
+from protocol.registry import DATE_PROBLEM
 from tests.enclave_server.keys.test_ring import DAY, START, made_key_set
 
 ENC = b"e" * 32

@@ -25,8 +25,9 @@ from protocol.binary_http import (
 )
 from protocol.encapsulation import GatewayKey, encapsulate_request
 from protocol.errors import TruncatedMessage
-from protocol.gateway import DATE_PROBLEM, Answer, Delivery, Gateway, StreamedResponse
+from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse
 from protocol.key_config import KeyConfig
+from protocol.registry import DATE_PROBLEM
 from protocol.signature import output_of, verify_answer
 from tests.support.enclave import (
     DEADLINE,

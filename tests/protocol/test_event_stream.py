@@ -1,15 +1,22 @@
-import json
+"""One grammar for both ends: standard cases, recordings, and any input in any split."""
+
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.chat.surfaces.sse import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
+from protocol.event_stream import (
+    MAX_EVENT_OCTETS,
+    Event,
+    EventParser,
+    EventTooLarge,
+    encode_event,
+)
+from tests.support.vector_files import load
 
-VECTORS = json.loads((Path(__file__).parents[3] / "vectors/llm-sse-streams.json").read_text())
+VECTORS = load("llm-sse-streams.json")
 
 
 def parse(*pieces: bytes) -> list[Event]:
@@ -84,11 +91,40 @@ def test_return_and_line_feed_in_two_pieces_are_one_line_end() -> None:
     assert parse(b"data: x\r", b"\ndata: y\r", b"", b"\n\r", b"\n") == [Event("x\ny")]
 
 
+CASES = [
+    (b"data: a\n\n", ["a"]),
+    (b"data:a\r\n\r\ndata: b\r\r", ["a", "b"]),
+    (b"\xef\xbb\xbfdata: a\n\n", ["a"]),
+    (b"\n\xef\xbb\xbfdata: a\n\n", []),
+    (b": padding\n\n:\n\ndata: a\n\n", ["a"]),
+    (b"data: a\ndata: b\n\n", ["a\nb"]),
+    (b"event: x\nid: 1\nretry: 5\ndata: a\n\n", ["a"]),
+    # The standard's own example: a line of data, be it empty, makes an event.
+    (b"data\n\ndata\ndata\n\ndata:", ["", "\n"]),
+    (b"data:  two\n\n", [" two"]),
+    (b"data: unfinished\n", []),
+    ("data: zwölf\n\n".encode(), ["zwölf"]),
+]
+
+
+@pytest.mark.parametrize(("data", "expected"), CASES)
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_events(data: bytes, expected: list[str], size: int) -> None:
+    pieces = (data[start : start + size] for start in range(0, len(data), size))
+    assert [event.data for event in parse(*pieces)] == expected
+
+
 @pytest.mark.parametrize("piece", [b"x" * 65536, b"data: " + b"x" * 1024 + b"\n"])
 def test_event_without_end_is_refused(piece: bytes) -> None:
-    pieces = [piece] * (MAX_EVENT_BYTES // (len(piece) - 1) + 1)
+    pieces = [piece] * (MAX_EVENT_OCTETS // (len(piece) - 1) + 1)
     with pytest.raises(EventTooLarge):
         parse(*pieces)
+
+
+def test_comments_without_end_are_no_event() -> None:
+    parser = EventParser(limit=10)
+    assert [parser.feed(b": padding\n") for _ in range(5)] == [[]] * 5
+    assert parser.feed(b"data: four\n\n") == [Event("four")]
 
 
 @given(st.lists(st.binary(max_size=30)))
@@ -100,3 +136,32 @@ def test_any_bytes_in_any_split_parse_alike(pieces: list[bytes]) -> None:
 def test_any_cut_of_dense_text_parses_alike(data: bytes, cut: int) -> None:
     cut = min(cut, len(data))
     assert parse(data[:cut], data[cut:]) == parse(data)
+
+
+def parsed_within(limit: int, pieces: list[bytes]) -> list[Event] | None:
+    """Return the events, or None if one of them, or a line, is too large."""
+    parser = EventParser(limit)
+    try:
+        return [event for piece in pieces for event in parser.feed(piece)]
+    except EventTooLarge:
+        return None
+
+
+LINES = st.sampled_from(
+    [b"data", b"data:", b"data: ab", b"id: 1", b"event: e", b":", b"x" * 9, b"", b"\xef\xbb\xbf"]
+)
+TEXTS = st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r", b"\r\n", b""])), max_size=12).map(
+    lambda lines: b"".join(line + end for line, end in lines)
+)
+
+
+@given(TEXTS, st.lists(st.integers(0, 120), max_size=6).map(sorted), st.integers(1, 30))
+def test_what_is_too_large_is_so_in_any_split(data: bytes, cuts: list[int], limit: int) -> None:
+    pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    assert parsed_within(limit, pieces) == parsed_within(limit, [data])
+
+
+@given(st.binary(max_size=40) | st.text(alphabet="a\r\n:").map(str.encode))
+def test_what_is_encoded_reads_back(data: bytes) -> None:
+    lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").decode("utf-8", "replace")
+    assert parse(encode_event(data)) == [Event(lines)]

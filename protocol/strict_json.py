@@ -1,0 +1,108 @@
+"""JSON that means one thing to every reader (RFC 8259; RFC 7493 says what readers differ in)."""
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Set
+from typing import Any, Never
+
+from protocol.errors import MalformedMessage
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class DuplicateMember(MalformedMessage):
+    """An object has two members of one name, of which one reader takes the first."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("a member occurs twice")
+        self.name = name
+
+
+class LoneSurrogate(MalformedMessage):
+    """A text has half a character, which has no octets."""
+
+
+def decode(text: str) -> Any:
+    """Return the JSON value in `text`, or raise MalformedMessage."""
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):  # also an integer of thousands of digits
+        raise MalformedMessage("not JSON") from None
+    if _SURROGATE.search(text):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def decode_object(data: bytes | str) -> dict[str, Any]:
+    """Return the JSON object in `data`, which is UTF-8, or raise MalformedMessage."""
+    try:
+        value = decode(data if isinstance(data, str) else data.decode())
+    except UnicodeDecodeError:
+        raise MalformedMessage("not UTF-8") from None
+    if not isinstance(value, dict):
+        raise MalformedMessage("not a JSON object")
+    return value
+
+
+def decode_members(data: bytes, names: Set[str]) -> dict[str, Any]:
+    """Return the JSON object in `data` if it has exactly these members; else MalformedMessage."""
+    members = decode_object(data)
+    if members.keys() != names:
+        raise MalformedMessage("not an object of the members that it has to have")
+    return members
+
+
+def decode_base64(value: object) -> bytes:
+    """Return the octets whose base64 (RFC 4648, Section 4) a member holds; else MalformedMessage.
+
+    RFC 4648, Section 3.3: characters outside the alphabet are refused.
+    """
+    try:
+        return base64.b64decode(decode_ascii(value), validate=True)
+    except binascii.Error:
+        raise MalformedMessage("not base64") from None
+
+
+def decode_ascii(value: object) -> bytes:
+    """Return the octets of a member that is a text of ASCII; else MalformedMessage."""
+    if not isinstance(value, str) or not value.isascii():
+        raise MalformedMessage("not a text of ASCII")
+    return value.encode("ascii")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise DuplicateMember(name)
+        seen.add(name)
+    return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _refuse_constant(_: str) -> Never:
+    raise ValueError
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise LoneSurrogate from None
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+)

@@ -1,0 +1,102 @@
+"""One object, read alike by all; whatever else is refused, with nothing but MalformedMessage."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import strict_json
+from protocol.errors import MalformedMessage
+from protocol.strict_json import DuplicateMember, LoneSurrogate
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=4), st.booleans())
+def test_any_object_reads_back(members: dict[str, Any], ascii_only: bool) -> None:
+    text = json.dumps(members, ensure_ascii=ascii_only)
+    assert strict_json.decode_object(text) == strict_json.decode_object(text.encode()) == members
+    assert strict_json.decode_members(text.encode(), members.keys()) == members
+
+
+WRONG = {
+    "empty": b"",
+    "list": b"[]",
+    "text": b'"text"',
+    "null": b"null",
+    "unfinished": b"{",
+    "trailing": b"{} {}",
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "not UTF-8": b'{"a": "\xff"}',
+    "UTF-16": json.dumps({}).encode("utf-16"),
+    "not a number": b'{"a": NaN}',
+    "infinite": b'{"a": -Infinity}',
+    "beyond floats": b'{"a": 1e999}',
+    "endless integer": b'{"a": ' + b"9" * 5000 + b"}",
+    "control character": b'{"a": "\n"}',
+    "deep": b'{"a": ' * 100_000,
+}
+
+
+@pytest.mark.parametrize("data", WRONG.values(), ids=WRONG)
+def test_what_is_no_object_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        strict_json.decode_object(data)
+
+
+@given(st.binary() | st.text(alphabet='{}[]":,\\u0a ').map(str.encode))
+def test_any_octets_raise_nothing_else(data: bytes) -> None:
+    try:
+        strict_json.decode_object(data)
+    except MalformedMessage:
+        return
+    assert isinstance(json.loads(data), dict)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "b": 2, "a": 1}', '{"b": {"a": 1, "\\u0061": 2}}'])
+def test_a_member_that_comes_twice_is_named(text: str) -> None:
+    with pytest.raises(DuplicateMember) as refused:
+        strict_json.decode_object(text)
+    assert refused.value.name == "a"
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'{"\uDfff": 1}', r'["\ud800\ud800"]'])
+def test_half_a_character_is_refused(text: str) -> None:
+    with pytest.raises(LoneSurrogate):
+        strict_json.decode(text)
+
+
+def test_both_halves_are_a_character() -> None:
+    assert strict_json.decode(r'"\ud83d\ude00 \\ud800"') == "😀 \\ud800"
+
+
+@pytest.mark.parametrize("names", [{"a"}, {"a", "b", "c"}, {"a", "c"}, set()])
+def test_members_are_exactly_those(names: set[str]) -> None:
+    with pytest.raises(MalformedMessage):
+        strict_json.decode_members(b'{"a": 1, "b": 2}', names)
+
+
+@given(st.binary())
+def test_base64_reads_back(octets: bytes) -> None:
+    assert strict_json.decode_base64(base64.b64encode(octets).decode()) == octets
+
+
+@pytest.mark.parametrize("value", [None, 1, b"AAAA", "AAA", "AA\nAA", "AA==AA==", "AA-_", "ÄÄÄÄ"])
+def test_what_is_no_base64_is_malformed(value: object) -> None:
+    with pytest.raises(MalformedMessage):
+        strict_json.decode_base64(value)
+
+
+def test_a_text_of_ascii() -> None:
+    assert strict_json.decode_ascii("text") == b"text"
+    for value in ("É", None, ["text"]):
+        with pytest.raises(MalformedMessage):
+            strict_json.decode_ascii(value)
