@@ -1,4 +1,4 @@
-"""The life of the gateway's HPKE keys, and the snapshot of keys and evidence that workers serve.
+"""The life of the gateway's HPKE keys, and the set of keys and evidence that workers serve with.
 
 The times of one key whose use begins at t, with a lifetime L, an announcement A, a grace G:
 
@@ -25,10 +25,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from enclave_server.provision.proposal import Proposal
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
 from protocol.key_config import encode_key_configs
@@ -141,10 +139,7 @@ def publish(keys: tuple[TimedKey, ...], evidence: Evidence, evidence_ends: float
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """All that a worker serves with, replaced as one: so a document always matches the keys.
-
-    `provisioned` is what the administrator handed over, once that has happened.
-    """
+    """The keys that a worker serves with and their evidence, replaced as one: so they match."""
 
     gateway_keys: tuple[GatewayKey, ...]
     ends: tuple[float, ...]
@@ -153,7 +148,6 @@ class KeySet:
     signing_key: RSAPrivateKey = field(repr=False)
     tee_id: str
     expires: float
-    provisioned: Proposal | None = None
 
     def opening(self, now: float) -> tuple[GatewayKey, ...]:
         """Return the keys that open requests at `now`, even if no newer key set has come."""
@@ -180,47 +174,4 @@ def key_set(ring: KeyRing, publication: Publication, signing_key: RSAPrivateKey)
         signing_key,
         key_identifier(signing_key.public_key()),
         publication.expires,
-    )
-
-
-class _Snapshot(msgspec.Struct, frozen=True):
-    """A numbered key set on its way from the supervisor to a worker."""
-
-    serial: int
-    keys: tuple[tuple[int, bytes, float], ...]
-    evidence: bytes
-    expires: float
-    provisioned: Proposal | None
-
-    def __repr__(self) -> str:
-        return f"_Snapshot(serial={self.serial})"
-
-
-def encode_snapshot(serial: int, keys: KeySet) -> bytes:
-    """Return `keys` for a worker, which has the signing key already; the bytes are secret."""
-    pairs = zip(keys.gateway_keys, keys.ends, strict=True)
-    return msgspec.msgpack.encode(
-        _Snapshot(
-            serial,
-            tuple((key.key_id, key.private_key, ends) for key, ends in pairs),
-            keys.evidence.encode(),
-            keys.expires,
-            keys.provisioned,
-        )
-    )
-
-
-def decode_snapshot(data: bytes, signing_key: RSAPrivateKey) -> tuple[int, KeySet]:
-    """Return the number and the key set that `encode_snapshot` was given."""
-    snapshot = msgspec.msgpack.decode(data, type=_Snapshot)
-    evidence = Evidence.decode(snapshot.evidence)
-    return snapshot.serial, KeySet(
-        tuple(GatewayKey(key_id, private) for key_id, private, _ in snapshot.keys),
-        tuple(ends for _, _, ends in snapshot.keys),
-        evidence.ohttp_keys,
-        evidence,
-        signing_key,
-        key_identifier(signing_key.public_key()),
-        snapshot.expires,
-        snapshot.provisioned,
     )

@@ -1,9 +1,9 @@
 """The worker processes: forked, told of keys, watched, replaced, ended.
 
-A worker and its parent share a socket pair that keeps messages apart. The parent sends key sets,
+A worker and its parent share a socket pair that keeps messages apart. The parent sends snapshots,
 each with a serial number; the worker answers with the number once it serves with them, the first
 time when it accepts connections. What it sends that is no number is a proposal, on which its parent
-decides with the next key set. A worker that does not answer in time is killed and replaced, so
+decides with the next snapshot. A worker that does not answer in time is killed and replaced, so
 that none goes on with keys that ended. The end of a worker is the end of its socket, and its
 parent's end kills it.
 """
@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from enclave_server.hardening import blocked_signals, end_with_parent
-from enclave_server.keys.ring import KeySet, encode_snapshot
+from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
-from enclave_server.provision.proposal import MAX_PROPOSAL_BYTES
+from enclave_server.processes.snapshot import Snapshot, encode_snapshot
+from enclave_server.provision.proposal import MAX_PROPOSAL_BYTES, Proposal
 
 ACKNOWLEDGE_SECONDS = 10.0
 """For a worker to begin to serve with new keys: it is busy for less unless it hangs."""
@@ -32,8 +33,6 @@ HEALTHY_SECONDS = 30.0
 
 EXIT_FAILED = 70
 SERIAL = struct.Struct("!Q")
-MAX_SNAPSHOT_BYTES = 128 * 1024
-"""Four keys, evidence, whose document has at most 16 KiB, and a proposal that was accepted."""
 
 Run = Callable[[int, socket.socket], int]
 """Serves as the worker of this number until told to end; returns the exit status."""
@@ -117,10 +116,10 @@ class Pool:
         """How often in a row a worker ended before it served, at the place where it is worst."""
         return max(place.failures for place in self._places)
 
-    def publish(self, keys: KeySet, now: float) -> None:
-        """Have every worker, present and future, serve with `keys`."""
+    def publish(self, keys: KeySet, now: float, provisioned: Proposal | None = None) -> None:
+        """Have every worker, present and future, serve with `keys` and what was `provisioned`."""
         self._serial += 1
-        self._snapshot = encode_snapshot(self._serial, keys)
+        self._snapshot = encode_snapshot(Snapshot(self._serial, keys, provisioned))
         for worker in self.workers:
             worker.send(self._serial, self._snapshot, now)
 

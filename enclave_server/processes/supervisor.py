@@ -7,7 +7,6 @@ due, woken by signals, by its workers' messages and a few times a second.
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from enclave_server.engine.child import Engine, State
 from enclave_server.keys.keeper import KeyKeeper
@@ -112,8 +111,7 @@ class Supervisor:
             self._log.event("engine", state=state.name.lower(), starts=self._engine.starts)
 
     def _publish(self, pool: Pool) -> None:
-        keys = replace(self._keeper.keys, provisioned=self._acceptance.accepted)
-        pool.publish(keys, time.monotonic())
+        pool.publish(self._keeper.keys, time.monotonic(), self._acceptance.accepted)
 
     def _take_secrets(self, pool: Pool) -> None:
         if self._acceptance.consider(pool.take_proposals()):

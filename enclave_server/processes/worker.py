@@ -25,9 +25,10 @@ from enclave_server.gateway.routes import TooOften, make_router
 from enclave_server.gateway.token_bucket import TokenBucket
 from enclave_server.http.server import Server
 from enclave_server.keys.attester import Attester
-from enclave_server.keys.ring import KeySet, decode_snapshot
+from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
-from enclave_server.processes.pool import EXIT_FAILED, MAX_SNAPSHOT_BYTES, SERIAL
+from enclave_server.processes.pool import EXIT_FAILED, SERIAL
+from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, decode_snapshot
 from enclave_server.provision.desk import Desk, make_dispatch, make_gate
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
@@ -59,21 +60,21 @@ class Inheritance:
 class State:
     """What a worker serves with at the moment."""
 
-    def __init__(self, inheritance: Inheritance, keys: KeySet, desk: Desk) -> None:
+    def __init__(self, inheritance: Inheritance, snapshot: Snapshot, desk: Desk) -> None:
         rate = inheritance.config.evidence.nonce_per_second
         self._attester = inheritance.attester
         self._bucket = TokenBucket(rate, max(1.0, NONCE_BURST * rate), time.monotonic())
         self._desk = desk
-        self.replace(keys)
+        self.replace(snapshot)
 
     def keyset(self) -> KeySet:
         """Return the keys and the evidence of this moment, which belong together."""
         return self._keys
 
-    def replace(self, keys: KeySet) -> None:
-        """Serve with `keys` from now on, and drop the ones before."""
-        self._keys = keys
-        self._desk.learn(keys.provisioned)
+    def replace(self, snapshot: Snapshot) -> None:
+        """Serve with `snapshot` from now on, and drop the keys before."""
+        self._keys = snapshot.keys
+        self._desk.learn(snapshot.provisioned)
 
     def opening_keys(self) -> tuple[GatewayKey, ...]:
         """Return the keys that open requests now."""
@@ -110,12 +111,12 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
 
 
 async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> int:
-    serial, keys = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_key)
+    snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_key)
     desk = Desk(channel, inheritance.provisioned)
-    state = State(inheritance, keys, desk)
+    state = State(inheritance, snapshot, desk)
     chat = ChatService(inheritance.models, state.signing_key)
     dispatch = make_dispatch(
-        make_gate(inheritance.config, keys.tee_id),
+        make_gate(inheritance.config, snapshot.keys.tee_id),
         desk,
         chat.dispatch,
         lambda status: log.request("provision", status, 0, 0, 0.0),
@@ -129,7 +130,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     gc.freeze()
     gc.set_threshold(UNCOLLECTED)
     await server.start()
-    channel.send(SERIAL.pack(serial))
+    channel.send(SERIAL.pack(snapshot.serial))
     await ending.wait()
     await server.drain(inheritance.config.server.grace_seconds)
     chat.close()
@@ -167,7 +168,7 @@ def _make_pacer(stream: StreamTable, report: Report) -> AnyPacer:
 def _listen_to_parent(
     state: State, signing_key: RSAPrivateKey, channel: socket.socket
 ) -> asyncio.Event:
-    """Take every key set that the parent sends; the event is set when it says to end."""
+    """Take every snapshot that the parent sends; the event is set when it says to end."""
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
 
@@ -175,9 +176,9 @@ def _listen_to_parent(
         message = channel.recv(MAX_SNAPSHOT_BYTES)
         if not message:
             os._exit(EXIT_FAILED)  # without a parent nobody would take the keys away in time
-        serial, keys = decode_snapshot(message, signing_key)
-        state.replace(keys)
-        channel.send(SERIAL.pack(serial))
+        snapshot = decode_snapshot(message, signing_key)
+        state.replace(snapshot)
+        channel.send(SERIAL.pack(snapshot.serial))
 
     channel.setblocking(False)
     loop.add_reader(channel, receive)

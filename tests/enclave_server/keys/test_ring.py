@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import given
@@ -13,11 +12,8 @@ from enclave_server.keys.ring import (
     KeyRing,
     KeySet,
     Schedule,
-    _Snapshot,
     advance,
-    decode_snapshot,
     encode_listed,
-    encode_snapshot,
     first_ring,
     key_set,
     next_change,
@@ -144,15 +140,6 @@ def test_evidence_for_other_keys_is_not_published() -> None:
         publish(listed, ATTESTER.attest(encode_listed(others)), START + 5)
 
 
-def test_a_snapshot_carries_everything() -> None:
-    keys = made_key_set(START + 23 * 3600)
-    serial, read = decode_snapshot(encode_snapshot(9, keys), SIGNING_KEY)
-    assert (serial, read) == (9, keys)
-    assert [key.private_key for key in read.gateway_keys] == [
-        key.private_key for key in keys.gateway_keys
-    ]
-
-
 def test_keys_that_ended_do_not_open() -> None:
     keys = made_key_set(START + 23 * 3600)
     new, old = keys.gateway_keys
@@ -168,6 +155,3 @@ def test_no_secret_is_printed() -> None:
     text = repr(keys)
     assert repr(keys.gateway_keys[0].private_key) not in text
     assert "RSA" not in text
-    snapshot = msgspec.msgpack.decode(encode_snapshot(1, keys), type=_Snapshot)
-    assert snapshot.keys
-    assert repr(snapshot) == "_Snapshot(serial=1)"

@@ -9,16 +9,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from enclave_server.keys.ring import KeySet, decode_snapshot
+from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
 from enclave_server.processes.pool import (
     ACKNOWLEDGE_SECONDS,
     FIRST_BACKOFF_SECONDS,
-    MAX_SNAPSHOT_BYTES,
     SERIAL,
     Pool,
     Run,
 )
+from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, decode_snapshot
 from tests.enclave_server.keys.test_ring import SIGNING_KEY, made_key_set
 
 DEADLINE = 120.0
@@ -28,8 +28,8 @@ def acknowledge(number: int, channel: socket.socket) -> int:
     """Be a worker that takes every key set until its parent closes the channel."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     while message := channel.recv(MAX_SNAPSHOT_BYTES):
-        serial, _ = decode_snapshot(message, SIGNING_KEY)
-        channel.send(SERIAL.pack(serial))
+        snapshot = decode_snapshot(message, SIGNING_KEY)
+        channel.send(SERIAL.pack(snapshot.serial))
     return 0
 
 

@@ -1,0 +1,71 @@
+"""What a worker serves with, on its way from the supervisor: keys, and secrets beside them."""
+
+from dataclasses import dataclass
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from enclave_server.keys.ring import KeySet
+from enclave_server.provision.proposal import Proposal
+from protocol.encapsulation import GatewayKey
+from protocol.evidence import Evidence
+from protocol.signature import key_identifier
+
+MAX_SNAPSHOT_BYTES = 128 * 1024
+"""Four keys, evidence, whose document has at most 16 KiB, and a proposal that was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The keys of a moment, and what the administrator handed over, once that has happened.
+
+    Later snapshots have higher numbers.
+    """
+
+    serial: int
+    keys: KeySet
+    provisioned: Proposal | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    """A snapshot as it is sent, without the signing key."""
+
+    serial: int
+    keys: tuple[tuple[int, bytes, float], ...]
+    evidence: bytes
+    expires: float
+    provisioned: Proposal | None
+
+    def __repr__(self) -> str:
+        return f"_Message(serial={self.serial})"
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return `snapshot` for a worker, which has the signing key already; the bytes are secret."""
+    keys = snapshot.keys
+    pairs = zip(keys.gateway_keys, keys.ends, strict=True)
+    return msgspec.msgpack.encode(
+        _Message(
+            snapshot.serial,
+            tuple((key.key_id, key.private_key, ends) for key, ends in pairs),
+            keys.evidence.encode(),
+            keys.expires,
+            snapshot.provisioned,
+        )
+    )
+
+
+def decode_snapshot(data: bytes, signing_key: RSAPrivateKey) -> Snapshot:
+    """Return the snapshot that `encode_snapshot` was given."""
+    message = msgspec.msgpack.decode(data, type=_Message)
+    evidence = Evidence.decode(message.evidence)
+    keys = KeySet(
+        tuple(GatewayKey(key_id, private) for key_id, private, _ in message.keys),
+        tuple(ends for _, _, ends in message.keys),
+        evidence.ohttp_keys,
+        evidence,
+        signing_key,
+        key_identifier(signing_key.public_key()),
+        message.expires,
+    )
+    return Snapshot(message.serial, keys, message.provisioned)

@@ -1,0 +1,47 @@
+"""Tests of snapshots: what the supervisor sends is what a worker gets, and prints no secret."""
+
+import msgspec
+
+from enclave_server.processes.snapshot import (
+    MAX_SNAPSHOT_BYTES,
+    Snapshot,
+    _Message,
+    decode_snapshot,
+    encode_snapshot,
+)
+from enclave_server.provision.proposal import MAX_PROPOSAL_BYTES, Proposal
+from protocol.provisioning import Secrets
+from tests.enclave_server.keys.test_ring import SIGNING_KEY, START, made_key_set
+
+SECRETS = Secrets({"u": "sk-secret"}, {"u": {"project": "p"}})
+
+
+def test_a_snapshot_carries_everything() -> None:
+    keys = made_key_set(START + 23 * 3600)
+    read = decode_snapshot(encode_snapshot(Snapshot(9, keys)), SIGNING_KEY)
+    assert (read.serial, read.keys) == (9, keys)
+    assert [key.private_key for key in read.keys.gateway_keys] == [
+        key.private_key for key in keys.gateway_keys
+    ]
+    assert read.provisioned is None
+
+
+def test_secrets_travel_beside_the_keys() -> None:
+    snapshot = Snapshot(9, made_key_set(), Proposal.of(SECRETS))
+    assert decode_snapshot(encode_snapshot(snapshot), SIGNING_KEY) == snapshot
+
+
+def test_the_largest_proposal_fits() -> None:
+    large = Proposal.of(Secrets({"u": "x" * MAX_PROPOSAL_BYTES}, {}))
+    keys = made_key_set(START + 23 * 3600)
+    assert len(encode_snapshot(Snapshot(2**63, keys, large))) < MAX_SNAPSHOT_BYTES
+
+
+def test_no_secret_is_printed() -> None:
+    keys = made_key_set()
+    snapshot = Snapshot(1, keys, Proposal.of(SECRETS))
+    assert repr(keys.gateway_keys[0].private_key) not in repr(snapshot)
+    assert "sk-secret" not in repr(snapshot)
+    message = msgspec.msgpack.decode(encode_snapshot(snapshot), type=_Message)
+    assert message.keys
+    assert repr(message) == "_Message(serial=1)"
