@@ -13,10 +13,11 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from enclave_server.http import problems
-from enclave_server.http import request_reader as http1
 from enclave_server.http.limits import Limits
 from enclave_server.http.messages import Handler, Headers, OuterRequest, OuterResponse, Router
-from enclave_server.http.request_reader import Head, Refused, RequestReader
+from enclave_server.http.request_head import Head, Refused
+from enclave_server.http.request_reader import RequestReader
+from enclave_server.http.response_head import PROCESSING, encode_head
 from enclave_server.http.transfer_coding import LAST_CHUNK, encode_chunk
 from enclave_server.log import Log
 
@@ -406,7 +407,7 @@ class Connection(asyncio.BufferedProtocol):
     def _write_whole(self, response: OuterResponse, body: bytes, ending: Headers) -> None:
         # One write: the peer gets head and body in one segment, the loop makes one call.
         self._begun = True
-        data = http1.encode_head(
+        data = encode_head(
             response.status,
             (
                 *response.headers,
@@ -428,7 +429,7 @@ class Connection(asyncio.BufferedProtocol):
         chunked = head.version != b"1.0"
         framing = (*_CHUNKED, *self._ending(head)) if chunked else _CLOSE
         fields = (*response.headers, (b"date", self._shared.date()), *framing)
-        unsent = http1.encode_head(response.status, fields)  # goes with the first item
+        unsent = encode_head(response.status, fields)  # goes with the first item
         sent = 0
         try:
             async for item in body:
@@ -474,7 +475,7 @@ class Connection(asyncio.BufferedProtocol):
         waiting = self._phase is Phase.ANSWERING and not self._begun
         # RFC 9110, Section 15.2: a server MUST NOT send a 1xx response to an HTTP/1.0 client.
         if waiting and self._head is not None and self._head.version != b"1.0":
-            self._transport.write(http1.PROCESSING)
+            self._transport.write(PROCESSING)
         self._schedule_probe()
 
     # From an answer to the end.

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_server.http.limits import Limits
-from enclave_server.http.request_reader import Head, Refused, RequestReader, encode_head, parse_head
+from enclave_server.http.request_head import Head, Refused, parse_head
+from enclave_server.http.request_reader import RequestReader
+from enclave_server.http.response_head import encode_head
 
 POST = b"POST /v1/ohttp HTTP/1.1\r\nHost: a\r\n"
 WHOLE = POST + b"Content-Length: 5\r\n\r\nhello"
