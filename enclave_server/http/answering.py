@@ -52,7 +52,7 @@ class Outlet:
         self._transport.write(data)
 
     def head(self, response: OuterResponse, framing: Headers) -> bytes:
-        """Return the head of `response`, with its date and the fields that frame its body."""
+        """Return the head of a response of several pieces."""
         fields = (*response.headers, (b"date", self._date.value()), *framing)
         return encode_head(response.status, fields)
 
@@ -61,7 +61,9 @@ class Outlet:
     ) -> None:
         """Write the response to a request of `method`."""
         # One write: the peer gets head and body in one segment, the loop makes one call.
-        data = self.head(response, ((b"content-length", b"%d" % len(body)), *ending))
+        length = (b"content-length", b"%d" % len(body))
+        fields = (*response.headers, (b"date", self._date.value()), length, *ending)
+        data = encode_head(response.status, fields)
         # RFC 9110, Section 9.3.2: the answer to HEAD MUST NOT have content.
         self._transport.write(data if method == b"HEAD" else data + body)
 
@@ -69,7 +71,7 @@ class Outlet:
 class Exchange:
     """A request whose head has come, and the response to it."""
 
-    __slots__ = ("_begun", "_found", "_log", "_outlet", "head", "received")
+    __slots__ = ("_begun", "_handler", "_log", "_outlet", "head", "received", "refusal")
 
     def __init__(
         self, head: Head, found: Handler | OuterResponse, outlet: Outlet, log: Log
@@ -77,29 +79,26 @@ class Exchange:
         """`found` is what answers the request, or the refusal that its head already decides."""
         self.head = head
         self.received = 0  # octets of the body
-        self._found = found
+        self.refusal: OuterResponse | None  # what answers the request before any handler
+        if isinstance(found, OuterResponse):
+            self.refusal, self._handler = found, None
+        else:
+            self.refusal, self._handler = None, found
         self._outlet = outlet
         self._log = log
         self._begun = False  # the answer has begun
 
-    @property
-    def refusal(self) -> OuterResponse | None:
-        """The answer to the request, if it needs no body."""
-        return self._found if isinstance(self._found, OuterResponse) else None
-
-    def refuse(self, response: OuterResponse) -> None:
-        """Let no handler see the request."""
-        self._found = response
-
     def respond(self, body: bytes) -> OuterResponse | Awaitable[OuterResponse]:
         """Return the answer to the whole request, or what becomes it."""
         self.received = len(body)
-        if isinstance(self._found, OuterResponse):
-            return self._found
+        if self.refusal is not None:
+            return self.refusal
+        if self._handler is None:
+            raise RuntimeError("a head without a handler")
         outer = self.head.request
         request = OuterRequest(outer.method, outer.path, outer.query, outer.headers, body)
         try:
-            return self._found(request)
+            return self._handler(request)
         except Exception as error:
             return self._failure(error)
 

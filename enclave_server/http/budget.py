@@ -1,5 +1,6 @@
 """What the connections of one worker may take together, and what they have taken."""
 
+import asyncio
 import enum
 
 from enclave_server.http.limits import Limits
@@ -25,14 +26,14 @@ class Budget:
         "held",
         "refused",
         "refusing",
-        "requests",
+        "tasks",
     )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.connections = 0  # those being refused included
         self.refusing = 0
-        self.requests = 0  # being answered, other than at once
+        self.tasks: set[asyncio.Task[None]] = set()  # requests being answered, other than at once
         self.held = 0  # octets of requests that are kept
         self.accepted = 0
         self.refused = 0
@@ -50,38 +51,17 @@ class Budget:
             admission = Admission.DROPPED if too_many else Admission.REFUSED
         self.accepted += 1
         self.connections += 1
-        return Share(self, admission)
-
-    def begin_request(self) -> None:
-        """Count a request that is answered in a task of its own."""
-        self.requests += 1
-
-    def end_request(self) -> None:
-        """Count its end."""
-        self.requests -= 1
-
-    def has_room(self, octets: int, own: int) -> bool:
-        """Whether a connection that holds `own` octets may hold so many: its share, or all alone.
-
-        So a few long requests cannot shut out the short ones.
-        """
-        limits = self._limits
-        others = self.held - own
-        fits = octets + others <= limits.buffered_bytes
-        return fits or others == 0 or octets <= limits.buffered_bytes // limits.requests
-
-    def has_turn(self) -> bool:
-        """Whether one more request may be answered."""
-        return self.requests < self._limits.requests
+        return Share(self, admission, limits)
 
 
 class Share:
     """The part of a budget that one connection has taken."""
 
-    __slots__ = ("_budget", "_held", "admission")
+    __slots__ = ("_budget", "_held", "_limits", "admission")
 
-    def __init__(self, budget: Budget, admission: Admission) -> None:
+    def __init__(self, budget: Budget, admission: Admission, limits: Limits) -> None:
         self._budget = budget
+        self._limits = limits
         self._held = 0
         self.admission = admission
 
@@ -91,8 +71,18 @@ class Share:
         self._held = octets
 
     def has_room(self, octets: int) -> bool:
-        """Whether this connection may hold so many octets in all."""
-        return self._budget.has_room(octets, self._held)
+        """Whether this connection may hold so many: its own share always, and all if it is alone.
+
+        So a few long requests cannot shut out the short ones.
+        """
+        limits = self._limits
+        others = self._budget.held - self._held
+        fits = octets + others <= limits.buffered_bytes
+        return fits or others == 0 or octets <= limits.buffered_bytes // limits.requests
+
+    def has_turn(self, octets: int) -> bool:
+        """Whether one more request, which takes so many octets, may be answered."""
+        return len(self._budget.tasks) < self._limits.requests and self.has_room(octets)
 
     def give_back(self) -> None:
         """Count the end of the connection."""

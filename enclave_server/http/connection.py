@@ -37,7 +37,6 @@ class Shared:
         # Every read goes here first and is taken out before the next one.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()  # requests being answered
         self.draining = False
         self.emptied = asyncio.Event()  # set when a connection has ended and none is left
 
@@ -218,8 +217,8 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None:
             raise RuntimeError("a body without a head")
         copies = shared.limits.body_copies * len(body)
-        if not self._share.has_room(copies) or not shared.budget.has_turn():
-            exchange.refuse(problems.unavailable(shared.limits.retry_after_seconds))
+        if not self._share.has_turn(copies):
+            exchange.refusal = problems.unavailable(shared.limits.retry_after_seconds)
         kept = copies if exchange.refusal is None else len(body)
         self._share.hold(kept + self._reader.held)
         self._progress.enter(Phase.ANSWERING)
@@ -234,8 +233,7 @@ class Connection(asyncio.BufferedProtocol):
             self._finish(exchange)
         else:
             self._task = shared.loop.create_task(self._answer(exchange, answer))
-            shared.tasks.add(self._task)
-            shared.budget.begin_request()
+            shared.budget.tasks.add(self._task)
 
     def _takes_at_once(self, octets: int) -> bool:
         """Whether an answer can be written in the turn of the loop in which its request arrived.
@@ -261,17 +259,13 @@ class Connection(asyncio.BufferedProtocol):
         except Exception as error:  # an iterator failed; an answer that has begun can only end
             shared.log.event("answer_failed", kind=type(error).__name__)
         finally:
-            self._end_task()
+            if self._task is not None:
+                shared.budget.tasks.discard(self._task)
+            self._task = None
             if not finished:
                 self._give_up()
         if finished:
             self._finish(exchange)
-
-    def _end_task(self) -> None:
-        if self._task is not None:
-            self._shared.tasks.discard(self._task)
-        self._task = None
-        self._shared.budget.end_request()
 
     def _count(
         self, exchange: Exchange, response: OuterResponse, sent: int, started: float

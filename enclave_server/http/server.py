@@ -61,7 +61,7 @@ class Server:
         budget = self._shared.budget
         return Counters(
             connections=budget.connections,
-            requests=budget.requests,
+            requests=len(budget.tasks),
             buffered_bytes=budget.held,
             accepted=budget.accepted,
             refused=budget.refused,
@@ -101,7 +101,7 @@ class Server:
 
     async def _abort(self) -> None:
         """End every connection now, and wait for the handlers that this cancels."""
-        tasks = list(self._shared.tasks)
+        tasks = list(self._shared.budget.tasks)
         for connection in list(self._shared.connections):
             connection.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
