@@ -4,6 +4,7 @@ import calendar
 import functools
 import re
 import time
+from collections.abc import Callable
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (
@@ -51,3 +52,23 @@ def format_date(seconds: float) -> bytes:
     day, month = _DAYS[moment.tm_wday], _MONTHS[moment.tm_mon - 1]
     date = b"%s, %02d %s %04d" % (day, moment.tm_mday, month, moment.tm_year)
     return date + b" %02d:%02d:%02d GMT" % (moment.tm_hour, moment.tm_min, moment.tm_sec)
+
+
+class CurrentDate:
+    """The Date field value of this moment (RFC 9110, Section 6.6.1), made once a second."""
+
+    __slots__ = ("_clock", "_second", "_value")
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """`clock` returns Unix seconds."""
+        self._clock = clock
+        self._second = -1
+        self._value = b""
+
+    def value(self) -> bytes:
+        """Return the IMF-fixdate."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._value = format_date(second)
+        return self._value

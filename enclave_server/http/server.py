@@ -58,15 +58,15 @@ class Server:
     @property
     def counters(self) -> Counters:
         """Return the figures of this moment."""
-        shared = self._shared
+        budget = self._shared.budget
         return Counters(
-            connections=len(shared.connections),
-            requests=len(shared.tasks),
-            buffered_bytes=shared.held,
-            accepted=shared.accepted,
-            refused=shared.refused,
-            answered=shared.answered,
-            abandoned=shared.abandoned,
+            connections=budget.connections,
+            requests=len(budget.tasks),
+            buffered_bytes=budget.held,
+            accepted=budget.accepted,
+            refused=budget.refused,
+            answered=budget.answered,
+            abandoned=budget.abandoned,
         )
 
     async def start(self) -> None:
@@ -101,7 +101,7 @@ class Server:
 
     async def _abort(self) -> None:
         """End every connection now, and wait for the handlers that this cancels."""
-        tasks = list(self._shared.tasks)
+        tasks = list(self._shared.budget.tasks)
         for connection in list(self._shared.connections):
             connection.abort()
         await asyncio.gather(*tasks, return_exceptions=True)

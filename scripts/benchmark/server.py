@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import socket
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from protocol.registry import OHTTP_REQUEST
 from scripts.benchmark import floor
 from scripts.benchmark.load import connect
 from scripts.local import processes
-from scripts.local.stack import Child
+from scripts.local.stack import ROOT, Child
 
 CONNECTIONS = (1, 32, 512)
 ROUNDS = 5
@@ -37,9 +38,20 @@ address = "unix:{socket}"
 """
 
 
+def no_fields() -> str:
+    """Return what a relay adds that sends the same head again and again."""
+    return ""
+
+
+def fields_of_a_cdn() -> str:
+    """Return two field lines that are new in each request, as CDNs add them."""
+    trace, parent = secrets.token_hex(16), secrets.token_hex(8)
+    return f"CF-Ray: {secrets.token_hex(8)}-FRA\r\nTraceparent: 00-{trace}-{parent}-01\r\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A running server, the address under load, and the inner path that is asked."""
+    """A running server, the address under load, and what it is asked."""
 
     title: str
     server: Child
@@ -47,6 +59,7 @@ class Target:
     path: bytes
     proxy_pid: int = 0
     keys: str = "/.well-known/ohttp-gateway"
+    fields: Callable[[], str] = no_fields
 
 
 def rows(quick: bool) -> dict[str, dict[str, float]]:
@@ -55,10 +68,14 @@ def rows(quick: bool) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
         folder = Path(name)
         gateway = stack.enter_context(gateway_alone(folder))
-        chat = stack.enter_context(_chat(folder))
+        signed = stack.enter_context(chat(folder))
+        differing = replace(
+            gateway, title="gateway alone, every head different", fields=fields_of_a_cdn
+        )
         through = stack.enter_context(proxied(gateway))
         one_round(gateway, 32, folder, 400 if quick else WARM_UP)
-        for target, counts in ((gateway, CONNECTIONS), (through, CONNECTIONS), (chat, (32,))):
+        sealed = (gateway, differing, through)
+        for target, counts in (*((each, CONNECTIONS) for each in sealed), (signed, (32,))):
             for connections in counts:
                 row = _measure(target, connections, folder, 400 if quick else 4000)
                 found[f"{target.title}, {connections} connections"] = row
@@ -66,27 +83,32 @@ def rows(quick: bool) -> dict[str, dict[str, float]]:
 
 
 @contextmanager
-def gateway_alone(folder: Path) -> Iterator[Target]:
+def gateway_alone(folder: Path, checkout: Path = ROOT) -> Iterator[Target]:
     address = f"unix:{folder / 'gateway.sock'}"
     configuration = folder / "alone.toml"  # so that no engine runs; its upstream is never asked
     configuration.write_text(CONFIGURATION.format(socket=folder / "nobody.sock"))
-    command = [sys.executable, "-m", "scripts.benchmark.instant_server", "--listen", address]
-    command += ["--config", str(configuration), "--simulated-nsm"]
-    with processes.running("enclave server", command) as child:
+    options = ["--listen", address, "--config", str(configuration), "--simulated-nsm"]
+    command = program("scripts.benchmark.instant_server", checkout)
+    with processes.running("enclave server", [*command, *options]) as child:
         yield Target("gateway alone, Unix socket", child, address, b"/v1/models")
 
 
+def program(module: str, checkout: Path) -> Sequence[str]:
+    """Return the command that runs a module of a checkout with this interpreter."""
+    return ("/usr/bin/env", f"--chdir={checkout}", sys.executable, "-m", module)
+
+
 @contextmanager
-def _chat(folder: Path) -> Iterator[Target]:
+def chat(folder: Path, checkout: Path = ROOT) -> Iterator[Target]:
     upstream = folder / "upstream.sock"
     configuration = folder / "config.toml"
     configuration.write_text(CONFIGURATION.format(socket=upstream))
     address = f"unix:{folder / 'chat.sock'}"
-    command = [sys.executable, "-m", "scripts.benchmark.instant_upstream", str(upstream)]
-    with processes.running("instant upstream", command):
-        command = [sys.executable, "-m", "enclave_server", "--listen", address, "--simulated-nsm"]
-        command += ["--config", str(configuration)]
-        with processes.running("enclave server", command) as child:
+    asked = [sys.executable, "-m", "scripts.benchmark.instant_upstream", str(upstream)]
+    with processes.running("instant upstream", asked):
+        options = ["--listen", address, "--config", str(configuration), "--simulated-nsm"]
+        command = program("enclave_server", checkout)
+        with processes.running("enclave server", [*command, *options]) as child:
             yield Target("whole chat path, signed", child, address, b"/v1/chat/completions")
 
 
@@ -118,7 +140,7 @@ def one_round(target: Target, connections: int, folder: Path, count: int) -> dic
     """Seal `count` requests, send them all; return what they cost and how long they took."""
     file = folder / "requests"
     config = newest_key(target.address, target.keys)
-    write_requests(file, count, lambda: sealed_post(config, target.path))
+    write_requests(file, count, lambda: sealed_post(config, target.path, target.fields()))
     processes.settle()
     pid = target.server.process.pid
     before = processes.cpu_seconds(pid)
@@ -140,7 +162,7 @@ def write_requests(file: Path, count: int, make: Callable[[], bytes]) -> None:
             out.write(len(request).to_bytes(4) + request)
 
 
-def sealed_post(config: KeyConfig, path: bytes) -> bytes:
+def sealed_post(config: KeyConfig, path: bytes, fields: str = "") -> bytes:
     """Return a whole HTTP/1.1 request around a sealed inner request of 1 KiB."""
     headers = (
         (b"content-type", b"application/json"),
@@ -153,7 +175,7 @@ def sealed_post(config: KeyConfig, path: bytes) -> bytes:
     body = encapsulate_request(config, plaintext)[0]
     head = (
         f"POST /v1/ohttp HTTP/1.1\r\nHost: gateway\r\nContent-Type: {OHTTP_REQUEST.decode()}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{fields}\r\n"
     )
     return head.encode() + body
 

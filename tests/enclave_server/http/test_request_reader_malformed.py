@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from enclave_server.http.limits import Limits
-from enclave_server.http.request_reader import Head, Refused, RequestReader
+from enclave_server.http.request_head import Head, Refused
+from enclave_server.http.request_reader import RequestReader
 from tests.support.sockets import Recorder, run, serving
 from tests.support.vector_files import load
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from enclave_server.http.connection import READ_BYTES, WRITE_BUFFER_BYTES
+from enclave_server.http.answering import WRITE_BUFFER_BYTES
+from enclave_server.http.connection import READ_BYTES
 from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse
 from tests.support.sockets import Peer, Recorder, Serving, run, serving
