@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.emulation.emulator import ENCLAVE_CID, Emulator, Machine
 from scripts.emulation.image_trial import RECIPE, build_image
-from scripts.emulation.report import BOOT_SECONDS, Report, TestFailure
+from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 
 MEMORY_MIB = 512
 MACHINES = (
@@ -75,9 +75,9 @@ def _try_machine(emulator: Emulator, eif_file: Path, machine: Machine, say: Repo
     wait_for_end(emulator, enclave)
     said = emulator.log("enclave").read_text(errors="replace")
     if "SENT" not in said or f"processors: {machine.processors}\n" not in said.replace("\r", ""):
-        raise TestFailure(f"{machine} did not do its work:\n{said[-2000:]}")
+        raise TrialFailure(f"{machine} did not do its work:\n{said[-2000:]}")
     if sink.received != EXPECTED:
-        raise TestFailure(f"{sink.received} octets came of {EXPECTED}")
+        raise TrialFailure(f"{sink.received} octets came of {EXPECTED}")
     how = "ACPI" if machine.acpi else "command line"
     say(f"devices by {how}, processors: {machine.processors}: init after {up:.1f} s")
     check_descriptors(emulator, ENCLAVE_CID, say)
@@ -90,16 +90,16 @@ def _see_it_stop(
     wait_for_end(emulator, emulator.start_enclave(eif_file, machine))
     said = emulator.log("enclave").read_text(errors="replace")
     if f"INIT stops: {reason}" not in said or "START as" in said:
-        raise TestFailure(f"it did not stop because {reason}:\n{said[-2000:]}")
+        raise TrialFailure(f"it did not stop because {reason}:\n{said[-2000:]}")
     say(f"the boot ends: {reason}")
 
 
 def wait_for_end(emulator: Emulator, enclave: subprocess.Popen[bytes]) -> None:
-    """Wait until the guest has ended its machine by itself, or raise TestFailure."""
+    """Wait until the guest has ended its machine by itself, or raise TrialFailure."""
     try:
         enclave.wait(BOOT_SECONDS)
     except subprocess.TimeoutExpired:
-        raise TestFailure(f"the machine goes on:\n{emulator.tail('enclave')}") from None
+        raise TrialFailure(f"the machine goes on:\n{emulator.tail('enclave')}") from None
 
 
 def check_descriptors(emulator: Emulator, cid: int, say: Report) -> None:
@@ -107,12 +107,12 @@ def check_descriptors(emulator: Emulator, cid: int, say: Report) -> None:
     deadline = time.monotonic() + BOOT_SECONDS
     while not (counted := _counts(emulator, cid)):
         if time.monotonic() > deadline:
-            raise TestFailure(f"nobody counted the packets of CID {cid}")
+            raise TrialFailure(f"nobody counted the packets of CID {cid}")
         time.sleep(0.05)
     shown = ", ".join(f"{counted[n]} in {n}" for n in sorted(counted))
     say(f"packets of CID {cid} by descriptors: {shown}")
     if max(counted) > MOST_DESCRIPTORS:
-        raise TestFailure(f"a packet came in {max(counted)} descriptors")
+        raise TrialFailure(f"a packet came in {max(counted)} descriptors")
 
 
 def _counts(emulator: Emulator, cid: int) -> dict[int, int]:

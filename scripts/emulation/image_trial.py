@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from scripts.emulation.report import Report, TestFailure
+from scripts.emulation.report import Report, TrialFailure
 from scripts.image import bundle, eif, kernel, reader
 from scripts.image import recipe as image
 from scripts.image.checkout import REPOSITORY
@@ -52,7 +52,7 @@ def compare_builds(work: Path, first: Path, say: Report) -> None:
         hashes = [sha256(path) for path in (first, other / "again.eif")]
     say(f"SHA-256 of both builds: {hashes[0]} {hashes[1]}")
     if hashes[0] != hashes[1]:
-        raise TestFailure("two builds differ")
+        raise TrialFailure("two builds differ")
 
 
 def sha256(path: Path) -> str:
@@ -105,10 +105,10 @@ class _Reading:
         try:
             found = reader.describe(self.program, self.path)
         except reader.Refused as error:
-            raise TestFailure(f"AWS's reader refuses the image {what}: {error}") from error
+            raise TrialFailure(f"AWS's reader refuses the image {what}: {error}") from error
         theirs = {n: v for n, v in found["Measurements"].items() if n.startswith("PCR")}
         if theirs != eif.measure(eif.decode(self.path.read_bytes())):
-            raise TestFailure(f"AWS's reader measures the image {what} as {theirs}")
+            raise TrialFailure(f"AWS's reader measures the image {what} as {theirs}")
         self.say(f"AWS's reader, the image {what}: {', '.join(sorted(theirs))} as measured here")
 
     def refuses(self, what: str, encoded: bytes) -> None:
@@ -118,7 +118,7 @@ class _Reading:
         except reader.Refused as error:
             self.say(f"AWS's reader refuses an image {what}: {str(error)[:90]}")
             return
-        raise TestFailure(f"AWS's reader takes an image {what}")
+        raise TrialFailure(f"AWS's reader takes an image {what}")
 
 
 def replace_content(section: Section) -> Section:

@@ -7,7 +7,7 @@ import time
 BOOT_SECONDS = 600.0  # a quiet machine takes 30; this is for one that is many times slower
 
 
-class TestFailure(Exception):
+class TrialFailure(Exception):
     """What was to be shown did not happen."""
 
 

@@ -59,7 +59,7 @@ from scripts.emulation.image_trial import (
     signature,
 )
 from scripts.emulation.parent import start_parent
-from scripts.emulation.report import BOOT_SECONDS, Report, TestFailure
+from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
 from scripts.image.checkout import REPOSITORY, CheckoutError
 from scripts.image.kernel_build import KernelError
@@ -89,7 +89,7 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
         emulator.start_switch()
         enclave = boot(emulator, eif_file, say)
         if not emulator.heard.is_set():
-            raise TestFailure("no heartbeat came")
+            raise TrialFailure("no heartbeat came")
         with host_proxy(f"vsock-uds:{emulator.vsock}:{SERVER_PORT}") as gateway:
             client = Client(gateway, eif_file, emulator)
             client.verify(say)
@@ -115,9 +115,9 @@ def boot(emulator: Emulator, eif_file: Path, say: Report) -> subprocess.Popen[by
         "enclave", enclave, lambda: emulator.said("enclave", '"event": "ready"'), BOOT_SECONDS
     )
     if not emulator.said("enclave", '"platform": "aws-nitro"'):
-        raise TestFailure("the server does not use the security module")
+        raise TrialFailure("the server does not use the security module")
     if not emulator.said("enclave", f"START as {' '.join([NOBODY] * 6)}\n"):
-        raise TestFailure("the server was not started as nobody, with no other group")
+        raise TrialFailure("the server was not started as nobody, with no other group")
     up = re.search(r"INIT (up .*?)\s*\n", emulator.log("enclave").read_text(errors="replace"))
     say(f"enclave booted ({up[1] if up else '?'}) and ready, with its security module's evidence")
     return enclave
@@ -136,7 +136,7 @@ def host_proxy(connect: str) -> Iterator[str]:
 
 
 FAILURES = (
-    TestFailure,
+    TrialFailure,
     EmulatorError,
     PackageError,
     KernelError,
@@ -169,7 +169,7 @@ class Client:
         pinned = [name for name, pcr in report["pcrs"].items() if pcr["pinned"]]
         say(f"evidence verified in {time.monotonic() - started:.1f} s; pinned: {', '.join(pinned)}")
         if not {"PCR0", "PCR1", "PCR2"} <= set(pinned) or report["platform"] != "aws-nitro":
-            raise TestFailure(f"the evidence says {report}")
+            raise TrialFailure(f"the evidence says {report}")
 
     def ask(self, say: Report, framing: str) -> None:
         started = time.monotonic()
@@ -177,7 +177,7 @@ class Client:
         answer = self.run("chat", "--pcrs", str(self.pcrs), *limits, QUESTION).strip()
         say(f"answer ({framing}, {time.monotonic() - started:.1f} s): {answer!r}")
         if "Paris" not in answer:
-            raise TestFailure("not the answer")
+            raise TrialFailure("not the answer")
 
     def refuses_other_code(self, say: Report) -> None:
         """The same enclave, with the measurements of another image pinned, must be refused."""
@@ -187,13 +187,13 @@ class Client:
         other.write_text(json.dumps(measured))
         done = self.start("chat", "--pcrs", str(other), QUESTION)
         if done.returncode != 12 or done.stdout:
-            raise TestFailure(f"other code was accepted: {done.returncode} {done.stderr}")
+            raise TrialFailure(f"other code was accepted: {done.returncode} {done.stderr}")
         say("other measurements pinned: refused before anything was sent")
 
     def run(self, command: str, *options: str) -> str:
         done = self.start(command, *options)
         if done.returncode:
-            raise TestFailure(f"oblivious-client {command}: {done.stderr.strip()[-1500:]}")
+            raise TrialFailure(f"oblivious-client {command}: {done.stderr.strip()[-1500:]}")
         return done.stdout
 
     def start(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -240,7 +240,7 @@ class Load:
         deadline = time.monotonic() + BOOT_SECONDS
         while not happened():
             if time.monotonic() > deadline:
-                raise TestFailure(failure)
+                raise TrialFailure(failure)
             time.sleep(0.05)
 
 
@@ -278,7 +278,7 @@ def test_parent(work: Path, eif_file: Path, say: Report) -> None:
         say("parent instance booted")
         enclave = boot(emulator, eif_file, say)
         if not emulator.said("parent", f"heartbeat from CID {ENCLAVE_CID}"):
-            raise TestFailure("the parent heard no heartbeat")
+            raise TrialFailure("the parent heard no heartbeat")
         connect_vsock(emulator.vsock, PROXY_PORT).close()
         # this machine reaches the parent's vsock port through the emulator's Unix socket
         with host_proxy(f"vsock-uds:{emulator.vsock}:{PROXY_PORT}") as gateway:
@@ -323,13 +323,13 @@ def compare_measurements(work: Path, say: Report) -> None:
         )
         found = re.search(r"DOCUMENT (\S+)", emulator.log("enclave").read_text(errors="replace"))
     if not found:
-        raise TestFailure("the machine gave no document")
+        raise TrialFailure("the machine gave no document")
     payload = cbor2.loads(cbor2.loads(base64.b64decode(found[1]))[2])
     for name, value in eif.measure(sections).items():
         measured = payload["pcrs"][int(name.removeprefix("PCR"))].hex()
         say(f"{name}  ours {value[:24]}…  QEMU's {measured[:24]}…")
         if measured != value:
-            raise TestFailure(f"{name} differs: ours {value}, QEMU's {measured}")
+            raise TrialFailure(f"{name} differs: ours {value}, QEMU's {measured}")
 
 
 def main() -> int:
