@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,31 @@ CPU = "Haswell"  # the oldest model with AVX2, which the embedded engine needs
 EMULATOR_PACKAGES = ["qemu-system-x86/trixie-backports", "qemu-system-common/trixie-backports"]
 EMULATOR_PACKAGES += ["qemu-system-data/trixie-backports", "seabios/trixie-backports"]
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the host chooses: MiB of memory, processors, and how the kernel learns of devices.
+
+    A Nitro hypervisor names them on the kernel's command line; ACPI is the other way. For trials of
+    what must not boot, words can be added to that line and devices left out.
+    """
+
+    memory: int
+    processors: int = 1
+    acpi: bool = False
+    appended: str = ""
+    devices: tuple[str, ...] = ("vsock", "nsm")
+
+    def options(self) -> list[str]:
+        """Return QEMU's options for this machine."""
+        found = "acpi=on" if self.acpi else "acpi=off,auto-kernel-cmdline=on"
+        size = f"{self.memory}M"
+        chosen = ["-accel", "tcg", "-cpu", CPU, "-smp", str(self.processors), "-m", size]
+        chosen += ["-M", f"microvm,{found},rtc=on,memory-backend=memory"]
+        chosen += ["-object", f"memory-backend-memfd,id=memory,size={size},share=on"]
+        # the keyboard's controller, by which `reboot=k` ends the machine as it does an enclave
+        return chosen if self.acpi else [*chosen, "-device", "i8042"]
 
 
 class EmulatorError(Exception):
@@ -128,8 +154,8 @@ class Emulator:
         child = self.start("switch", [*_module("vhost_vsock"), *own, *options])
         self.wait_until("switch", child, lambda: self.said("switch", "ready"), 120)
 
-    def start_enclave(self, image: Path, memory: int) -> subprocess.Popen[bytes]:
-        """Boot `image` with `memory` MiB and a security module that vouches for it."""
+    def start_enclave(self, image: Path, machine: Machine) -> subprocess.Popen[bytes]:
+        """Boot `image` on `machine`, with a security module that vouches for it."""
         sections = decode(image.read_bytes())
         parts = {kind: b"".join(s.content for s in sections if s.kind == kind) for kind in Kind}
         kernel, initrd = self.directory / "kernel", self.directory / "initrd"
@@ -137,19 +163,27 @@ class Emulator:
         initrd.write_bytes(parts[Kind.RAMDISK])
         if not self.nsm_root.exists():  # a reboot finds the module that was there before
             self._start_nsm(measure(sections))
-        cmdline = f"{parts[Kind.CMDLINE].decode()} {early_tsc()}"
+        words = [parts[Kind.CMDLINE].decode(), emulated_clock(), machine.appended]
         options = [
-            *("-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", str(memory)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-serial", "stdio", "-M", "microvm,acpi=on,rtc=on,memory-backend=memory"),
-            *("-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on"),
-            *("-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline),
-            *("-chardev", f"socket,id=vsock,path={self.enclave_device}"),
-            *("-device", "vhost-user-vsock-device,chardev=vsock"),
-            *("-chardev", f"socket,id=nsm,path={self.directory / 'nsm.sock'}", "-device"),
-            "vhost-user-test-device,virtio-id=33,num_vqs=1,vq_size=64,chardev=nsm",
+            *("-serial", "stdio", *machine.options()),
+            *("-kernel", str(kernel), "-initrd", str(initrd), "-append", " ".join(words).strip()),
         ]
+        for name in machine.devices:
+            options += self._device(name)
         return self.start("enclave", [*self._qemu(), *options])
+
+    def _device(self, name: str) -> list[str]:
+        """Return QEMU's options for vsock or for the security module, whose back ends run here."""
+        path, device = {
+            "vsock": (self.enclave_device, "vhost-user-vsock-device"),
+            "nsm": (
+                self.directory / "nsm.sock",
+                "vhost-user-test-device,virtio-id=33,num_vqs=1,vq_size=64",
+            ),
+        }[name]
+        character_device = ["-chardev", f"socket,id={name},path={path}"]
+        return [*character_device, "-device", f"{device},chardev={name}"]
 
     def answer_heartbeat(self) -> None:
         """Echo the enclave's first byte as the parent instance does; `heard` says when."""
@@ -213,8 +247,13 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-B", "-m", f"scripts.emulation.{name}"]
 
 
-def early_tsc() -> str:
-    """Return the option that spares an emulated machine a calibration which can hang."""
+def emulated_clock() -> str:
+    """Return what an emulated machine's kernel has to be told about its clock.
+
+    Its rate, because measuring it there can hang; and that it can be relied on, because the
+    watchdog compares it with ticks, which emulation loses. An enclave has the hypervisor's.
+    """
     text = Path("/proc/cpuinfo").read_text()
     found = re.search(r"^cpu MHz\s*:\s*([\d.]+)", text, re.MULTILINE)
-    return f"tsc_early_khz={int(float(found[1]) * 1000)}" if found else ""
+    rate = [f"tsc_early_khz={int(float(found[1]) * 1000)}"] if found else []
+    return " ".join([*rate, "tsc=reliable"])

@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from scripts.emulation.emulator import Emulator, EmulatorError, early_tsc
-from scripts.image.packages import RELEASE, mirror
+from scripts.emulation.emulator import Emulator, EmulatorError, emulated_clock
+from scripts.image.packages import RELEASE
+from scripts.image.pool import mirrors
 
 BUILD_SECONDS = 1500
 PACKAGES = [
@@ -66,7 +67,7 @@ def build(work: Path) -> Path:
             'chroot "$1" sh /build',
             f"copy-out /out '{name}'",
         ]
-        sources = [f"{kind} {mirror()} {RELEASE} main" for kind in ("deb", "deb-src")]
+        sources = [f"{kind} {mirrors()[0]} {RELEASE} main" for kind in ("deb", "deb-src")]
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt"]
         command += [f"--include={','.join(PACKAGES)}"]
         command += [f"--customize-hook={hook}" for hook in hooks]
@@ -93,7 +94,7 @@ def start(emulator: Emulator, program: Path, image: Path, memory: int) -> subpro
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-serial", "stdio", "-M", "nitro-enclave,vsock=vsock,id=measured,acpi=on"),
         *("-chardev", f"socket,id=vsock,path={emulator.enclave_device}"),
-        *("-kernel", str(image), "-append", early_tsc()),
+        *("-kernel", str(image), "-append", emulated_clock()),
         *emulator.firmware(),
     ]
     command = [*loader, str(program / "qemu-system-x86_64"), *options]

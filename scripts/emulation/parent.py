@@ -7,38 +7,38 @@ import subprocess
 from pathlib import Path
 
 from scripts.emulation.emulator import PARENT_CID, Emulator
-from scripts.image.packages import Archive, PackageError, read_lock, unpack
+from scripts.image.checkout import REPOSITORY
+from scripts.image.locks import PackageError, read_lock
+from scripts.image.packages import Archive, unpack
+from scripts.image.pool import Pool, default_sources
 from scripts.image.ramdisk import Tree
-from scripts.image.recipe import BOOT_PACKAGES, GUEST, PYTHON, REPOSITORY, ROOT_PACKAGES, SITE
+from scripts.image.recipe import BOOT_PACKAGES, LOCK, PYTHON, ROOT_PACKAGES, SITE
 
 MODULES = ["vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"]
+GUEST = Path(__file__).resolve().parent / "guest"
 MEMORY = "256M"
 
 
-def start_parent(
-    emulator: Emulator, work: Path, lock: Path, command: list[str]
-) -> subprocess.Popen[bytes]:
+def start_parent(emulator: Emulator, work: Path, command: list[str]) -> subprocess.Popen[bytes]:
     """Boot a parent instance with CID 3 that runs `command`; its console is parent.log."""
     # an older release's, because it runs with this machine's C library
     archive = Archive(work / "apt-uml", "bookworm")
     uml = archive.unpack_closure(["user-mode-linux"], work / "uml")
     initrd = emulator.directory / "parent.initrd"
-    initrd.write_bytes(_initrd(uml, work, lock, command))
+    initrd.write_bytes(_initrd(uml, work, command))
     device = f"virtio_uml.device={emulator.directory / f'vsock{PARENT_CID}.sock'}:19"
     consoles = ["con=null", "con0=null,fd:1", "quiet"]
     options = [f"mem={MEMORY}", f"initrd={initrd}", f"uml_dir={emulator.directory}/", device]
     return emulator.start("parent", [str(uml / "usr/bin/linux.uml"), *options, *consoles])
 
 
-def _initrd(uml: Path, work: Path, lock: Path, command: list[str]) -> bytes:
+def _initrd(uml: Path, work: Path, command: list[str]) -> bytes:
     root = work / "parent-root"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    archive = Archive(work / "apt")
-    wanted = {*ROOT_PACKAGES, *BOOT_PACKAGES}
-    for package in read_lock(lock):
-        if package.name in wanted:
-            unpack(archive.fetch(package), root)
+    lock, pool = read_lock(LOCK), Pool(work / "apt", default_sources())
+    for package in lock.only([*ROOT_PACKAGES, *BOOT_PACKAGES]):
+        unpack(pool.fetch(package, lock.taken), root)
     shutil.copytree(REPOSITORY / "host_proxy", root / SITE / "host_proxy")
     tree = Tree()
     tree.copy(root, "")

@@ -1,12 +1,15 @@
 """Boot the enclave image in emulation and use it as a client would.
 
-    scripts/enclave-test [--part image] [--part enclave] [--part parent] [--part measure]
-                         [--work DIR]
+    scripts/enclave-test [--part NAME]... [--work DIR]
 
-image    builds the image twice, in two directories, and compares the bytes
+image    builds the image twice, in two directories, and compares the bytes; AWS's own reader reads
+         it, unsigned and signed, and refuses what is wrong
+devices  boots small machines with 1, 2 and 4 processors, whose kernel finds its devices on its
+         command line as in an enclave, and once by ACPI; counts the descriptors of its packets
 enclave  boots it with vsock and a security module, puts host_proxy in front, verifies the
          evidence against the measurements, asks questions, kills and reboots it under load
 parent   runs host_proxy in a guest of its own, with genuine AF_VSOCK on both sides
+kernel   builds the kernel from its source once more (some minutes; not a default)
 measure  compares the measurements with those of QEMU's nitro-enclave machine (slow; not a default)
 
 Ends with PASS and 0, or with FAIL, the reason and 1. Emulation is slow: its times say nothing
@@ -18,18 +21,16 @@ from __future__ import annotations
 import argparse
 import base64
 import concurrent.futures
-import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cbor2
@@ -39,91 +40,43 @@ from oblivious_client.errors import ClientError
 from oblivious_client.policy import Policy, read_releases, read_root
 from oblivious_client.transport import ObliviousTransport
 from scripts.emulation import nitro
+from scripts.emulation.device_trial import check_descriptors, try_machines
 from scripts.emulation.emulator import (
     ENCLAVE_CID,
     PARENT_CID,
     SERVER_PORT,
     Emulator,
     EmulatorError,
+    Machine,
     connect_vsock,
 )
+from scripts.emulation.image_trial import (
+    RECIPE,
+    build_image,
+    build_kernel_again,
+    compare_builds,
+    read_by_aws,
+    signature,
+)
 from scripts.emulation.parent import start_parent
+from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
-from scripts.image import recipe as image
-from scripts.image.packages import Archive, PackageError, PackageGone, read_lock, write_lock
+from scripts.image.checkout import REPOSITORY, CheckoutError
+from scripts.image.kernel_build import KernelError
+from scripts.image.locks import PackageError
+from scripts.image.reader import ReaderError
+from scripts.image.recipe import ImageError
 from scripts.local.stack import Child, StackError, silent
 
-DEFAULT_PARTS = ("image", "enclave", "parent")
+DEFAULT_PARTS = ("image", "devices", "enclave", "parent")
 MEMORY_MIB = 1536
-# A quiet machine takes 35, 22 and 1; these are for one that is many times slower.
-BOOT_SECONDS, ASK_SECONDS, LOAD_SECONDS = 600.0, 600.0, 120.0
-CONFIGURATION = image.REPOSITORY / "scripts/deploy/enclave.toml"
+MACHINE = Machine(MEMORY_MIB, processors=2)
+# A quiet machine takes 22 and 1; these are for one that is many times slower.
+ASK_SECONDS, LOAD_SECONDS = 600.0, 120.0
 QUESTION = "What is the capital of France?"
 PROGRAMS = Path(sys.executable).parent
 PROXY_PORT = 8443
 NOBODY = "65534"
-
-
-class TestFailure(Exception):
-    """What was to be shown did not happen."""
-
-
-class Report:
-    """Says what happens, with the seconds since the start."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-
-    def __call__(self, message: str) -> None:
-        print(f"{time.monotonic() - self.started:6.1f} s  {message}", flush=True)
-
-
-# --- image
-
-
-def usable_lock(work: Path, say: Report) -> Path:
-    """Return the project's lock, or one of today's packages where the mirror dropped a pinned one.
-
-    Debian replaces packages at every point release. What is tested here does not depend on their
-    versions; that the published measurements can be rebuilt does, and is said to be lost.
-    """
-    archive = Archive(work / "apt")
-    try:
-        for package in read_lock(image.LOCK):
-            archive.fetch(package)
-    except PackageGone as error:
-        say(f"WARNING: {error}; testing with today's packages instead")
-        today = work / image.LOCK.name
-        today.write_text("# Packages of one day.\n")
-        write_lock(today, image.current_packages(archive))
-        return today
-    return image.LOCK
-
-
-def build_image(work: Path, out: Path, lock: Path, say: Report) -> dict[str, str]:
-    """Build the image at `out`; return its measurements."""
-    recipe = image.Recipe(CONFIGURATION, weights=True, lock=lock)
-    sections = image.build(recipe, work, lambda message: None)
-    out.write_bytes(eif.encode(sections))
-    measured = eif.measure(sections)
-    say(f"image of {out.stat().st_size} bytes, PCR0 {measured['PCR0'][:16]}…")
-    return measured
-
-
-def compare_builds(work: Path, first: Path, lock: Path, say: Report) -> None:
-    """Build again elsewhere and later; the bytes must be the same."""
-    with tempfile.TemporaryDirectory(prefix="another-place-") as name:
-        other = Path(name)
-        shutil.copytree(work / "apt", other / "work/apt")  # the pinned files, checked by hash
-        build_image(other / "work", other / "again.eif", lock, say)
-        hashes = [sha256(path) for path in (first, other / "again.eif")]
-    say(f"SHA-256 of both builds: {hashes[0]} {hashes[1]}")
-    if hashes[0] != hashes[1]:
-        raise TestFailure("two builds differ")
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # --- enclave
@@ -136,7 +89,7 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
         emulator.start_switch()
         enclave = boot(emulator, eif_file, say)
         if not emulator.heard.is_set():
-            raise TestFailure("no heartbeat came")
+            raise TrialFailure("no heartbeat came")
         with host_proxy(f"vsock-uds:{emulator.vsock}:{SERVER_PORT}") as gateway:
             client = Client(gateway, eif_file, emulator)
             client.verify(say)
@@ -148,22 +101,25 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
                 emulator.kill(enclave)
                 say(f"enclave killed under load, after {load.succeeded} sealed requests")
                 load.wait_for_failures()
-                boot(emulator, eif_file, say)
+                enclave = boot(emulator, eif_file, say)
                 load.wait_for_success()
             say(f"under load: {load.succeeded} requests answered, {load.failed} failed meanwhile")
             client.ask(say, "chunked")
+        emulator.stop(enclave)
+        check_descriptors(emulator, ENCLAVE_CID, say)
 
 
 def boot(emulator: Emulator, eif_file: Path, say: Report) -> subprocess.Popen[bytes]:
-    enclave = emulator.start_enclave(eif_file, MEMORY_MIB)
+    enclave = emulator.start_enclave(eif_file, MACHINE)
     emulator.wait_until(
         "enclave", enclave, lambda: emulator.said("enclave", '"event": "ready"'), BOOT_SECONDS
     )
     if not emulator.said("enclave", '"platform": "aws-nitro"'):
-        raise TestFailure("the server does not use the security module")
+        raise TrialFailure("the server does not use the security module")
     if not emulator.said("enclave", f"START as {' '.join([NOBODY] * 6)}\n"):
-        raise TestFailure("the server was not started as nobody, with no other group")
-    say("enclave booted and ready, with the evidence of its security module")
+        raise TrialFailure("the server was not started as nobody, with no other group")
+    up = re.search(r"INIT (up .*?)\s*\n", emulator.log("enclave").read_text(errors="replace"))
+    say(f"enclave booted ({up[1] if up else '?'}) and ready, with its security module's evidence")
     return enclave
 
 
@@ -177,6 +133,20 @@ def host_proxy(connect: str) -> Iterator[str]:
         yield child.url
     finally:
         child.stop()
+
+
+FAILURES = (
+    TrialFailure,
+    EmulatorError,
+    PackageError,
+    KernelError,
+    ReaderError,
+    CheckoutError,
+    ImageError,
+    StackError,
+    OSError,
+    subprocess.SubprocessError,
+)
 
 
 class Client:
@@ -199,7 +169,7 @@ class Client:
         pinned = [name for name, pcr in report["pcrs"].items() if pcr["pinned"]]
         say(f"evidence verified in {time.monotonic() - started:.1f} s; pinned: {', '.join(pinned)}")
         if not {"PCR0", "PCR1", "PCR2"} <= set(pinned) or report["platform"] != "aws-nitro":
-            raise TestFailure(f"the evidence says {report}")
+            raise TrialFailure(f"the evidence says {report}")
 
     def ask(self, say: Report, framing: str) -> None:
         started = time.monotonic()
@@ -207,7 +177,7 @@ class Client:
         answer = self.run("chat", "--pcrs", str(self.pcrs), *limits, QUESTION).strip()
         say(f"answer ({framing}, {time.monotonic() - started:.1f} s): {answer!r}")
         if "Paris" not in answer:
-            raise TestFailure("not the answer")
+            raise TrialFailure("not the answer")
 
     def refuses_other_code(self, say: Report) -> None:
         """The same enclave, with the measurements of another image pinned, must be refused."""
@@ -217,13 +187,13 @@ class Client:
         other.write_text(json.dumps(measured))
         done = self.start("chat", "--pcrs", str(other), QUESTION)
         if done.returncode != 12 or done.stdout:
-            raise TestFailure(f"other code was accepted: {done.returncode} {done.stderr}")
+            raise TrialFailure(f"other code was accepted: {done.returncode} {done.stderr}")
         say("other measurements pinned: refused before anything was sent")
 
     def run(self, command: str, *options: str) -> str:
         done = self.start(command, *options)
         if done.returncode:
-            raise TestFailure(f"oblivious-client {command}: {done.stderr.strip()[-1500:]}")
+            raise TrialFailure(f"oblivious-client {command}: {done.stderr.strip()[-1500:]}")
         return done.stdout
 
     def start(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -270,7 +240,7 @@ class Load:
         deadline = time.monotonic() + BOOT_SECONDS
         while not happened():
             if time.monotonic() > deadline:
-                raise TestFailure(failure)
+                raise TrialFailure(failure)
             time.sleep(0.05)
 
 
@@ -290,7 +260,7 @@ def steady_load(gateway: str, policy: Policy) -> Iterator[Load]:
 # --- parent
 
 
-def test_parent(work: Path, eif_file: Path, lock: Path, say: Report) -> None:
+def test_parent(work: Path, eif_file: Path, say: Report) -> None:
     """Run host_proxy in a parent instance, where both of its sides are AF_VSOCK."""
     with Emulator(work, say) as emulator:
         switch = [
@@ -300,22 +270,24 @@ def test_parent(work: Path, eif_file: Path, lock: Path, say: Report) -> None:
         emulator.start_switch(*switch)
         listen, connect = f"vsock://any:{PROXY_PORT}", f"vsock://{ENCLAVE_CID}:{SERVER_PORT}"
         command = ["/usr/bin/python3", "-I", "-B", "-m", "host_proxy"]
-        parent = start_parent(
-            emulator, work, lock, [*command, "--listen", listen, "--connect", connect]
-        )
+        options = ["--listen", listen, "--connect", connect]
+        parent = start_parent(emulator, work, [*command, *options])
         emulator.wait_until(
             "parent", parent, lambda: emulator.said("parent", "waits"), BOOT_SECONDS
         )
         say("parent instance booted")
-        boot(emulator, eif_file, say)
+        enclave = boot(emulator, eif_file, say)
         if not emulator.said("parent", f"heartbeat from CID {ENCLAVE_CID}"):
-            raise TestFailure("the parent heard no heartbeat")
+            raise TrialFailure("the parent heard no heartbeat")
         connect_vsock(emulator.vsock, PROXY_PORT).close()
         # this machine reaches the parent's vsock port through the emulator's Unix socket
         with host_proxy(f"vsock-uds:{emulator.vsock}:{PROXY_PORT}") as gateway:
             client = Client(gateway, eif_file, emulator)
             client.verify(say)
             client.ask(say, "chunked")
+        for guest, cid in ((enclave, ENCLAVE_CID), (parent, PARENT_CID)):
+            emulator.stop(guest)
+            check_descriptors(emulator, cid, say)
 
 
 # --- measure
@@ -327,17 +299,17 @@ PRINT_DOCUMENT = (
 )
 
 
-def compare_measurements(work: Path, lock: Path, say: Report) -> None:
+def compare_measurements(work: Path, say: Report) -> None:
     """Have QEMU's nitro-enclave machine measure an image; the registers must agree.
 
     The image is built as the real one is, but prints a document instead of serving, because that
     machine's security module signs nothing and the server takes no such evidence. It is signed.
     """
     command = ["/usr/bin/python3", "-I", "-B", "-c", PRINT_DOCUMENT]
-    recipe = image.Recipe(CONFIGURATION, weights=False, command=command, lock=lock)
-    sections = image.build(recipe, work, lambda message: None)
-    sections.append(eif.signature_section(eif.measure(sections)["PCR0"], *signer(work)))
     signed = work / "signed.eif"
+    recipe = replace(RECIPE, weights=False, command=command)
+    sections = build_image(recipe, work, signed, say)
+    sections.append(signature(sections))
     signed.write_bytes(eif.encode(sections))
     say("building QEMU's nitro-enclave machine (some minutes, once)")
     program = nitro.build(work)
@@ -345,62 +317,54 @@ def compare_measurements(work: Path, lock: Path, say: Report) -> None:
         emulator.answer_heartbeat()
         emulator.start_switch()
         enclave = nitro.start(emulator, program, signed, MEMORY_MIB)
-        ended = "INIT application ended"
+        ended = "the application ended"
         emulator.wait_until(
             "enclave", enclave, lambda: emulator.said("enclave", ended), BOOT_SECONDS
         )
         found = re.search(r"DOCUMENT (\S+)", emulator.log("enclave").read_text(errors="replace"))
     if not found:
-        raise TestFailure("the machine gave no document")
+        raise TrialFailure("the machine gave no document")
     payload = cbor2.loads(cbor2.loads(base64.b64decode(found[1]))[2])
     for name, value in eif.measure(sections).items():
         measured = payload["pcrs"][int(name.removeprefix("PCR"))].hex()
         say(f"{name}  ours {value[:24]}…  QEMU's {measured[:24]}…")
         if measured != value:
-            raise TestFailure(f"{name} differs: ours {value}, QEMU's {measured}")
-
-
-def signer(work: Path) -> tuple[bytes, bytes]:
-    """Return a new P-384 key and its certificate, in PEM."""
-    key, certificate = work / "signer.key", work / "signer.pem"
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes", "-sha384"]
-    files = ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=signer", "-days", "30"]
-    subprocess.run(["openssl", "req", "-x509", *kind, *files], check=True, capture_output=True)
-    return key.read_bytes(), certificate.read_bytes()
+            raise TrialFailure(f"{name} differs: ours {value}, QEMU's {measured}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("--part", action="append", choices=[*DEFAULT_PARTS, "measure"])
-    parser.add_argument("--work", type=Path, default=image.REPOSITORY / ".cache/enclave")
+    parser.add_argument("--part", action="append", choices=[*DEFAULT_PARTS, "kernel", "measure"])
+    parser.add_argument("--work", type=Path, default=REPOSITORY / ".cache/enclave")
     options = parser.parse_args()
     parts, say = options.part or DEFAULT_PARTS, Report()
-    eif_file = options.work / "tested.eif"
     try:
         options.work.mkdir(parents=True, exist_ok=True)
-        lock = usable_lock(options.work, say)
-        build_image(options.work, eif_file, lock, say)
-        if "image" in parts:
-            compare_builds(options.work, eif_file, lock, say)
-        if "enclave" in parts:
-            test_enclave(options.work, eif_file, say)
-        if "parent" in parts:
-            test_parent(options.work, eif_file, lock, say)
-        if "measure" in parts:
-            compare_measurements(options.work, lock, say)
-    except (
-        TestFailure,
-        EmulatorError,
-        PackageError,
-        StackError,
-        image.ImageError,
-        OSError,
-        subprocess.SubprocessError,
-    ) as error:
+        run(parts, options.work, say)
+    except FAILURES as error:
         print(f"FAIL after {time.monotonic() - say.started:.1f} s: {error}", file=sys.stderr)
         return 1
     say(f"PASS: {', '.join(parts)}")
     return 0
+
+
+def run(parts: Sequence[str], work: Path, say: Report) -> None:
+    eif_file = work / "tested.eif"
+    if {"image", "enclave", "parent"} & set(parts):
+        build_image(RECIPE, work, eif_file, say)
+    if "kernel" in parts:
+        build_kernel_again(work, say)
+    if "image" in parts:
+        compare_builds(work, eif_file, say)
+        read_by_aws(work, eif_file, say)
+    if "devices" in parts:
+        try_machines(work, say)
+    if "enclave" in parts:
+        test_enclave(work, eif_file, say)
+    if "parent" in parts:
+        test_parent(work, eif_file, say)
+    if "measure" in parts:
+        compare_measurements(work, say)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import ssl
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import cbor2
@@ -75,8 +76,16 @@ def decode(image: bytes) -> list[Section]:
     head = image[: _HEADER.size - _CRC.size]
     if zlib.crc32(memoryview(image)[_HEADER.size :], zlib.crc32(head)) != checksum:
         raise EifError("the checksum differs")
+    sections, position = [], _HEADER.size
     places = zip(tables[:count], tables[_MOST_SECTIONS : _MOST_SECTIONS + count], strict=True)
-    return [_read_section(image, offset, size) for offset, size in places]
+    for offset, size in places:
+        if offset != position:  # AWS's reader goes by the order in the file, others by the table
+            raise EifError("the table and the order of the sections disagree")
+        sections.append(_read_section(image, offset, size))
+        position += _SECTION.size + size
+    if position != len(image):
+        raise EifError("there is more in the file than its sections")
+    return sections
 
 
 def _read_section(image: bytes, offset: int, expected: int) -> Section:
@@ -127,8 +136,28 @@ def signature_section(pcr0: str, key_pem: bytes, certificate_pem: bytes) -> Sect
     return Section(Kind.SIGNATURE, cbor2.dumps([entry]))
 
 
+def check_certificate(certificate_pem: bytes, now: datetime) -> timedelta:
+    """Return how long a signing certificate is valid after `now`, or raise EifError."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+    except ValueError as error:
+        raise EifError("the signing certificate is not one in PEM") from error
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now < begins:
+        raise EifError(f"the signing certificate is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+    if now >= ends:
+        raise EifError(
+            f"the signing certificate expired at {ends:%Y-%m-%d %H:%M} UTC: an enclave of an image "
+            "that it signs would not start"
+        )
+    return ends - now
+
+
 def metadata_section(name: str, version: str, kernel: str) -> Section:
-    """Return the section that describes the image; it is not measured, so it says little."""
+    """Return the section that describes the image; it is not measured, so it says little.
+
+    AWS's reader takes it with these five members only, and reads it whenever it lists enclaves.
+    """
     build: dict[str, Any] = {
         "BuildTime": "1970-01-01T00:00:00+00:00",  # a real one would make two builds differ
         "BuildTool": "oblivious-inference",
@@ -141,6 +170,7 @@ def metadata_section(name: str, version: str, kernel: str) -> Section:
         "ImageVersion": version,
         "BuildMetadata": build,
         "DockerInfo": {},
+        "CustomMetadata": {},
     }
     return Section(Kind.METADATA, json.dumps(described).encode())
 

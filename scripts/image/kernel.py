@@ -1,61 +1,111 @@
-"""The kernel of an image, with its command line and modules: Debian's, or one that is given.
+"""The kernel of every image: the one whose hash is recorded, wherever its bytes come from.
 
-Debian's is pinned like everything else, and an emulated machine boots it. A Nitro hypervisor
-names its devices on the kernel's command line, which Debian's kernel is built to ignore: there
-the kernel of AWS's tools is needed, as the package aws-nitro-enclaves-cli-devel or the sources of
-aws-nitro-enclaves-cli hold it.
+It is given, or kept from before, or built. Since only the recorded bytes are taken, none of the
+three has to be trusted.
 """
 
 from __future__ import annotations
 
-import gzip
-import lzma
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.image.packages import PackageError
+from scripts.image import kernel_build
+from scripts.image.kernel_build import SOURCE_PACKAGE, KernelError
+from scripts.image.locks import Lock, read_lock
+from scripts.image.pool import Pool
 
-# AWS's own images differ only in what their kernel builds in; a fixed tsc_early_khz lets an
-# emulated machine skip a calibration that fails now and then, and a later one overrides it.
-CMDLINE = "reboot=k panic=1 console=ttyS0 pci=off random.trust_cpu=on tsc_early_khz=2000000 quiet"
-MODULES = [
-    "vsock",
-    "vmw_vsock_virtio_transport_common",
-    "vmw_vsock_virtio_transport",
-    "nsm",
-    "virtio_mmio",
-]
+DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
+CONFIGURATION = DEPLOY / "kernel.config"
+LOCK = DEPLOY / "kernel.lock"
+RECORD = DEPLOY / "kernel.sha256"
+# As AWS's own images have it, but that a panic ends the enclave after one second.
+CMDLINE = "reboot=k panic=1 console=ttyS0 pci=off random.trust_cpu=on quiet"
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel's name, its file, its command line, and its modules in the order of loading."""
+    """The version of the source that a kernel is built from, and its file."""
 
-    name: str
+    version: str
     image: bytes
-    cmdline: str
-    modules: dict[str, bytes]
 
 
-def from_package(boot: Path) -> Kernel:
-    """Return the kernel of the Debian package that is unpacked in `boot`."""
-    image = next(boot.glob("boot/vmlinuz-*"))
-    modules = {name: _module(boot, name) for name in MODULES}
-    return Kernel(image.name.removeprefix("vmlinuz-"), image.read_bytes(), CMDLINE, modules)
+def provide(given: Path | None, pool: Pool, work: Path, say: Say) -> Kernel:
+    """Return the recorded kernel: `given`, kept, or built below `work`; or raise KernelError."""
+    lock = read_lock(LOCK)
+    [source] = lock.only([SOURCE_PACKAGE])
+    if given:
+        return Kernel(source.version, checked(given.read_bytes(), str(given)))
+    return Kernel(source.version, _kept_or_built(lock, pool, work, say))
 
 
-def from_directory(directory: Path) -> Kernel:
-    """Return the kernel in a directory of AWS's tools: `bzImage`, `cmdline` and `nsm.ko`."""
-    image = (directory / "bzImage").read_bytes()
-    cmdline = (directory / "cmdline").read_text().strip()
-    modules = {path.stem: path.read_bytes() for path in sorted(directory.glob("*.ko"))}
-    return Kernel("given", image, cmdline, modules)
+def recorded() -> str:
+    """Return the SHA-256 of the kernel, as `sha256sum` would write it in its record."""
+    found = re.fullmatch(r"([0-9a-f]{64}) [ *]bzImage\n", RECORD.read_text())
+    if not found:
+        raise KernelError(f"{RECORD.name} is not one line of a SHA-256 and bzImage")
+    return found[1]
 
 
-def _module(boot: Path, name: str) -> bytes:
-    found = next((boot / "usr/lib/modules").rglob(f"{name}.ko*"), None)
-    if found is None:
-        raise PackageError(f"the kernel has no module {name}")
-    content = found.read_bytes()
-    readers = {".xz": lzma.decompress, ".gz": gzip.decompress}
-    return readers[found.suffix](content) if found.suffix in readers else content
+def record(image: bytes) -> None:
+    """Make `image` the recorded kernel, which is the decision to have another."""
+    RECORD.write_text(f"{digest(image)}  bzImage\n")
+
+
+def checked(image: bytes, origin: str) -> bytes:
+    """Return `image`, or raise KernelError if it is not the recorded kernel."""
+    if (found := digest(image)) != (wanted := recorded()):
+        raise KernelError(f"{origin} is not the kernel of {RECORD.name}: {found}, not {wanted}")
+    return image
+
+
+def digest(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()
+
+
+def cache() -> Path:
+    """Return where kernels are kept: outside the checkout, so that every checkout has them."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "oblivious-inference"
+
+
+def build(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:
+    """Return a kernel built from the packages of `lock` in a directory below `work`."""
+    files = pool.fetch_all(lock)
+    work.mkdir(parents=True, exist_ok=True)
+    say("building the kernel (three to eight minutes, once)")
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=work) as name:
+        place = Path(name).resolve()
+        return kernel_build.build(files, CONFIGURATION, place, os.cpu_count() or 1).read_bytes()
+
+
+def _kept_or_built(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:
+    kept = cache() / f"kernel-{recorded()}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(kept.with_name("kernel.lock")):
+        if kept.exists():
+            if digest(image := kept.read_bytes()) == recorded():
+                return image
+            say(f"{kept} is damaged")
+        image = checked(build(lock, pool, work, say), "what was built")
+        draft = kept.with_suffix(".draft")
+        draft.write_bytes(image)
+        draft.replace(kept)
+        return image
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time build: another would only build the same."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -6,59 +6,17 @@ that this machine's own configuration names, and `dpkg-deb` unpacks what it fetc
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from scripts.image.locks import Package, PackageError
+from scripts.image.pool import FETCH_SECONDS, mirrors
 
 RELEASE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-FETCH_SECONDS = 600
-_SOURCES = [Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d")]
-
-
-class PackageError(Exception):
-    """A package cannot be had; the text says which one and what to do."""
-
-
-class PackageGone(PackageError):
-    """The mirror no longer serves a pinned version."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Package:
-    """One pinned package: Debian name, version, and SHA-256 of the `.deb` file."""
-
-    name: str
-    version: str
-    sha256: str
-
-    def line(self) -> str:
-        return f"{self.name} {self.version} {self.sha256}"
-
-
-def read_lock(path: Path) -> list[Package]:
-    lines = [line.split() for line in path.read_text().splitlines() if line and line[0] != "#"]
-    return [Package(*fields) for fields in lines]
-
-
-def write_lock(path: Path, packages: Iterable[Package]) -> None:
-    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    path.write_text("\n".join([*head, *(package.line() for package in sorted(packages))]) + "\n")
-
-
-def mirror() -> str:
-    """Return the Debian mirror that this machine's apt uses, or raise PackageError."""
-    files = [path for source in _SOURCES for path in ([source] if source.is_file() else [])]
-    files += sorted(_SOURCES[1].glob("*")) if _SOURCES[1].is_dir() else []
-    for path in files:
-        found = re.search(r"(https?://\S+/debian)/?(?=\s|$)", path.read_text(), re.MULTILINE)
-        if found:
-            return found[1]
-    raise PackageError("apt's configuration names no mirror of Debian: images are built on Debian")
 
 
 class Archive:
@@ -74,26 +32,6 @@ class Archive:
         """Return the newest version of each of `names`, as the archive serves it now."""
         self._update()
         return [self._candidate(name) for name in names]
-
-    def versioned_name(self, meta: str) -> str:
-        """Return the one package that the newest version of `meta` depends on."""
-        self._update()
-        shown = self._apt("apt-cache", "show", "--no-all-versions", meta)
-        found = re.search(r"^Depends: ([^ ,]+)", shown, re.MULTILINE)
-        if not found:
-            raise PackageError(f"the archive has no package {meta}")
-        return found[1]
-
-    def fetch(self, package: Package) -> Path:
-        """Return the file of a pinned `package`, or raise PackageError."""
-        target = self._directory / "locked" / f"{package.name}_{package.sha256}.deb"
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._download(package, target)
-        if hashlib.sha256(target.read_bytes()).hexdigest() != package.sha256:
-            target.unlink()
-            raise PackageError(f"{package.name} {package.version}: not the file that is pinned")
-        return target
 
     def unpack_closure(self, names: Iterable[str], target: Path) -> Path:
         """Unpack `names` and all that they depend on below `target`, once."""
@@ -112,23 +50,12 @@ class Archive:
 
     def _candidate(self, name: str) -> Package:
         shown = self._apt("apt-cache", "show", "--no-all-versions", name)
-        fields = dict(re.findall(r"^(Version|SHA256): (\S+)$", shown, re.MULTILINE))
-        if len(fields) != 2:
+        wanted = ("Version", "SHA256", "Size", "Filename")
+        fields = dict(re.findall(r"^(\w+): (\S+)$", shown, re.MULTILINE))
+        if not set(wanted) <= set(fields):
             raise PackageError(f"the archive has no package {name}")
-        return Package(name, fields["Version"], fields["SHA256"])
-
-    def _download(self, package: Package, target: Path) -> None:
-        self._update()
-        scratch = target.parent / "scratch"
-        scratch.mkdir(exist_ok=True)
-        try:
-            self._apt("apt-get", "download", f"{package.name}={package.version}", directory=scratch)
-        except PackageError as error:
-            raise PackageGone(
-                f"{package.name} {package.version} is no longer served by the mirror: run "
-                "scripts/build-eif --update-lock, and publish the new measurements"
-            ) from error
-        next(scratch.glob(f"{package.name}_*.deb")).rename(target)
+        version, sha256, size, path = (fields[key] for key in wanted)
+        return Package(name, version, sha256, int(size), path)
 
     def _update(self) -> None:
         if self._updated:
@@ -138,7 +65,7 @@ class Archive:
         for name in ("lists/partial", "archives/partial"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
         (self._directory / "status").touch()
-        base = mirror()
+        base = mirrors()[0]
         suites = {self._release: base, f"{self._release}-backports": base}
         suites[f"{self._release}-security"] = f"{base}-security"
         lines = [f"deb [signed-by={KEYRING}] {url} {suite} main" for suite, url in suites.items()]

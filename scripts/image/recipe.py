@@ -1,6 +1,6 @@
 """The enclave image: a minimal root of Debian packages, locked wheels and this project.
 
-Two ramdisks: the first boots (init, busybox, modules; PCR1 with the kernel), the second is the
+Two ramdisks: the first boots (init, busybox; PCR1 with the kernel), the second is the
 application with its configuration (PCR2). Every input is pinned by hash, every output byte
 follows from the inputs, so that anyone can rebuild an image to the same measurements.
 """
@@ -13,18 +13,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from scripts.image import kernel
+from scripts.image.checkout import REPOSITORY, own_modules
 from scripts.image.eif import Kind, Section, metadata_section
-from scripts.image.kernel import Kernel, from_directory, from_package
-from scripts.image.packages import Archive, Package, read_lock, unpack
+from scripts.image.kernel import CMDLINE
+from scripts.image.locks import Lock, read_lock
+from scripts.image.packages import Archive, unpack
+from scripts.image.pool import Pool, Sources, default_sources
 from scripts.image.ramdisk import Tree
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "scripts/deploy/image-packages.lock"
 GUEST = Path(__file__).resolve().parent / "guest"
-KERNEL_META = "linux-image-cloud-amd64"
 ROOT_PACKAGES = [
     "libbz2-1.0",
     "libc6",
@@ -45,9 +48,9 @@ ROOT_PACKAGES = [
 ]
 TOOL_PACKAGES = ["binutils-x86-64-linux-gnu", "libbinutils", "libctf0", "libsframe1", "libjansson4"]
 BOOT_PACKAGES = ["busybox-static"]
+PACKAGES = [*ROOT_PACKAGES, *TOOL_PACKAGES, *BOOT_PACKAGES]
 PYTHON = "3.13"
 SITE = f"usr/local/lib/python{PYTHON}/dist-packages"
-OWN_PACKAGES = ["protocol", "enclave_server"]
 WHEEL_TAGS = [f"manylinux_2_{minor}_x86_64" for minor in (34, 28, 17, 12, 5)]
 WHEEL_TAGS += ["manylinux2014_x86_64", "manylinux2010_x86_64"]
 # What Debian's packages carry and a Python server does not need.
@@ -90,22 +93,21 @@ class Recipe:
     configuration: Path
     weights: bool
     command: Sequence[str] = COMMAND
-    kernel: Path | None = None  # a directory to take it from, in place of Debian's
-    lock: Path = LOCK
+    kernel: Path | None = None  # a file that holds the recorded kernel
+    sources: Sources = field(default_factory=default_sources)
 
 
 def build(recipe: Recipe, work: Path, say: Say) -> list[Section]:
     """Return the unsigned image's sections; `work` holds what was fetched and unpacked."""
-    archive = Archive(work / "apt")
-    packages = read_lock(recipe.lock)
-    say(f"fetching {len(packages)} pinned packages")
-    files = {package.name: archive.fetch(package) for package in packages}
+    pool, lock = Pool(work / "apt", recipe.sources), read_lock(LOCK)
+    say(f"fetching {len(lock.packages)} pinned packages")
+    files = pool.fetch_all(lock)
+    chosen = kernel.provide(recipe.kernel, pool, work, say)
     root, boot, tools = (work / name for name in ("root", "boot", "tools"))
     for directory in (root, boot, tools):
         shutil.rmtree(directory, ignore_errors=True)
-    kernel_package = _kernel_package(packages)
     _unpack_all(files, ROOT_PACKAGES, root)
-    _unpack_all(files, [*BOOT_PACKAGES, kernel_package], boot)
+    _unpack_all(files, BOOT_PACKAGES, boot)
     _unpack_all(files, [*ROOT_PACKAGES, *TOOL_PACKAGES], tools)
     say("installing locked wheels")
     _install_wheels(root / SITE, recipe)
@@ -114,35 +116,27 @@ def build(recipe: Recipe, work: Path, say: Say) -> list[Section]:
     _strip(root, tools)
     _remove_unneeded(root)
     _compile(root, tools)
-    kernel = from_directory(recipe.kernel) if recipe.kernel else from_package(boot)
     say("packing")
     return [
-        Section(Kind.KERNEL, kernel.image),
-        Section(Kind.CMDLINE, kernel.cmdline.encode()),
-        metadata_section("oblivious-inference", _version(), kernel.name),
-        Section(Kind.RAMDISK, _boot_ramdisk(boot, kernel)),
+        Section(Kind.KERNEL, chosen.image),
+        Section(Kind.CMDLINE, CMDLINE.encode()),
+        metadata_section("oblivious-inference", _version(), chosen.version),
+        Section(Kind.RAMDISK, _boot_ramdisk(boot)),
         Section(Kind.RAMDISK, _application_ramdisk(root, recipe)),
     ]
 
 
-def current_packages(archive: Archive) -> list[Package]:
-    """Return the newest versions of all that an image needs, for a new lock."""
-    names = [*ROOT_PACKAGES, *TOOL_PACKAGES, *BOOT_PACKAGES]
-    return archive.candidates([*names, archive.versioned_name(KERNEL_META)])
-
-
-def _kernel_package(packages: Iterable[Package]) -> str:
-    for package in packages:
-        if package.name.startswith("linux-image-"):
-            return package.name
-    raise ImageError(f"{LOCK.name} pins no kernel: run scripts/build-eif --update-lock")
+def current_lock(archive: Archive, names: Iterable[str]) -> Lock:
+    """Return a new lock of the newest versions of `names`."""
+    packages = archive.candidates(names)
+    return Lock(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", tuple(packages))
 
 
 def _unpack_all(files: dict[str, Path], names: Iterable[str], target: Path) -> None:
     target.mkdir(parents=True)
     for name in names:
         if name not in files:
-            raise ImageError(f"{LOCK.name} lacks {name}: run scripts/build-eif --update-lock")
+            raise ImageError(f"{LOCK.name} lacks {name}")
         unpack(files[name], target)
 
 
@@ -162,12 +156,11 @@ def _install_wheels(site: Path, recipe: Recipe) -> None:
 
 
 def _install_own(site: Path) -> None:
-    """Copy the project's modules, and nothing that merely lies beside them."""
-    for name in OWN_PACKAGES:
-        for source in sorted((REPOSITORY / name).rglob("*.py")):
-            target = site / source.relative_to(REPOSITORY)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+    """Copy the modules that git tracks, and nothing that merely lies beside them."""
+    for module in own_modules():
+        target = site / module
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / module, target)
 
 
 def _strip(root: Path, tools: Path) -> None:
@@ -218,7 +211,7 @@ for place in places:
 """
 
 
-def _boot_ramdisk(boot: Path, kernel: Kernel) -> bytes:
+def _boot_ramdisk(boot: Path) -> bytes:
     tree = Tree()
     for name in ("dev", "proc", "sys", "rootfs"):
         tree.directory(name)
@@ -226,9 +219,7 @@ def _boot_ramdisk(boot: Path, kernel: Kernel) -> bytes:
     tree.file("bin/busybox", busybox.read_bytes(), 0o755)
     tree.link("bin/sh", "busybox")
     tree.file("init", (GUEST / "init").read_bytes(), 0o755)
-    tree.file("modules", "".join(f"{module}\n" for module in kernel.modules).encode())
-    for module, content in kernel.modules.items():
-        tree.file(f"modules.d/{module}.ko", content)
+    tree.file("cmdline", f"{CMDLINE}\n".encode())
     return tree.encode()
 
 

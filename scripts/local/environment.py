@@ -32,13 +32,17 @@ TTY_SECONDS = 0.2  # how often a moving line moves on a terminal
 LOG_SECONDS = 5.0  # how often a line is added where nothing can move
 KEPT_LINES = 25  # of a failed command's output
 
-# Programs that some tests start, and the Debian package of each.
+# Programs that some tests start, and files that they need, with the Debian package of each.
 TEST_PROGRAMS = {
     "nginx": "nginx-light",
     "socat": "socat",
     "chromium": "chromium",
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
+    # of AWS's reader of enclave images, which is built here
+    "cargo": "cargo",
+    "pkg-config": "pkg-config",
+    "/usr/include/openssl/ssl.h": "libssl-dev",
 }
 
 
@@ -203,9 +207,14 @@ def require_package(package: str, purpose: str, display: Display) -> None:
         raise SetupError(f"{failure.output}\n{sentence}") from failure
 
 
+def is_there(name: str) -> bool:
+    """Say whether a program, or a file where the name is a path, is on this machine."""
+    return Path(name).exists() if name.startswith("/") else shutil.which(name) is not None
+
+
 def install_test_programs(display: Display) -> None:
     """Install the programs that tests start; where that cannot be, say what will be skipped."""
-    missing = sorted({p for name, p in TEST_PROGRAMS.items() if shutil.which(name) is None})
+    missing = sorted({p for name, p in TEST_PROGRAMS.items() if not is_there(name)})
     if not missing:
         return
     wish = "apt-get install " + " ".join(missing)

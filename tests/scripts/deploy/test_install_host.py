@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.image import kernel
 from scripts.image import recipe as image
-from scripts.image.packages import read_lock
+from scripts.image.checkout import OWN_PACKAGES
+from scripts.image.locks import read_lock
 
 CHECKOUT = Path(__file__).parents[3]
 DEPLOY = CHECKOUT / "scripts" / "deploy"
@@ -326,7 +326,7 @@ def test_all_that_the_image_copies_is_here_and_let_through() -> None:
         assert (CHECKOUT / source).exists()
         assert any(source == name or source.startswith(f"{name}/") for name in passed)
     packages = [source for source in sources if (CHECKOUT / source).is_dir()]
-    assert packages == image.OWN_PACKAGES
+    assert packages == list(OWN_PACKAGES)
 
 
 def test_both_images_install_the_same_locks_and_start_the_same_server() -> None:
@@ -338,7 +338,7 @@ def test_both_images_install_the_same_locks_and_start_the_same_server() -> None:
     interpreter, *command = printed[1].split()
     assert command == list(image.COMMAND[1:])
     assert interpreter == "/usr/local/bin/python3.13"
-    assert any(package.name == "libgomp1" for package in read_lock(image.LOCK))
+    assert any(package.name == "libgomp1" for package in read_lock(image.LOCK).packages)
 
 
 @pytest.mark.parametrize(("settings", "status"), [("", 0), ("[server]\nworker = 1\n", 2)])
@@ -369,14 +369,3 @@ def test_under_awss_init_the_start_sends_no_second_heartbeat() -> None:
     (command,) = arguments_of("CMD")
     assert f'"/start.py", "{start["HEARTBEAT_SENT"]}"' in command
     assert not {"USER", "WORKDIR", "ENTRYPOINT"} & {name for name, _ in instructions()}
-
-
-def test_a_given_kernel_brings_its_command_line_and_modules(tmp_path: Path) -> None:
-    for name, content in (("bzImage", b"k"), ("nsm.ko", b"m"), ("linuxkit", b"unused")):
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / "cmdline").write_text("reboot=k panic=30\n")
-    found = kernel.from_directory(tmp_path)
-    assert (found.image, found.cmdline, found.modules) == (b"k", "reboot=k panic=30", {"nsm": b"m"})
-    (tmp_path / "bzImage").unlink()
-    with pytest.raises(FileNotFoundError):
-        kernel.from_directory(tmp_path)

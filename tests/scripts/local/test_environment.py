@@ -345,7 +345,7 @@ def test_an_image_is_not_built_around_settings_that_will_not_do(tmp_path: Path) 
         done = program(*build, "--config", config, "--work", work, "--out", tmp_path / "x")
         assert done.returncode == 1
         assert named in done.stderr
-    done = program(*build, "--kernel-from", tmp_path / "absent", "--work", work)
+    done = program(*build, "--kernel", tmp_path / "absent", "--work", work)
     assert done.returncode == 1
     assert str(tmp_path / "absent") in done.stderr
     done = program(*build, "--without-weights", "--work", work, "--out", tmp_path / "out")
@@ -372,6 +372,7 @@ def test_help_comes_before_anything_is_set_up(name: str, tmp_path: Path) -> None
         ("enclave-test", "emulation/trial.py"),
         ("build-eif", "image/build.py"),
         ("measure-eif", "image/measure.py"),
+        ("describe-eif", "image/reader.py"),
     ],
 )
 def test_help_of_programs_comes_before_anything_is_set_up(
