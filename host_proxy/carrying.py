@@ -5,7 +5,7 @@ but their sockets, so a blocked one never stops the other. Bytes go through one 
 whole process shares. Bulk from a TCP or Unix socket moves through a borrowed pipe inside the
 kernel until it ebbs: measured, that takes a third of the CPU time of copying from TCP, and four
 fifths from Unix. vsock cannot lend its pages, so its bulk is copied. An idle connection holds
-neither buffer nor pipe.
+neither buffer nor pipe. What goes to vsock goes in small writes, whatever came at once.
 """
 
 import os
@@ -23,6 +23,9 @@ from host_proxy.pipes import PIPE_BYTES, Pipe, PipePool
 BUFFER_BYTES: Final = 1 << 18  # what a Unix or vsock sender has in flight by default
 BULK_BYTES: Final = 1 << 16  # a read of this size begins bulk
 EBB_BYTES: Final = 1 << 14  # a splice that moves less than this ends it
+# One write to vsock becomes one packet. Since Linux 6.12.69 one above 32,404 bytes may take three
+# descriptors in place of two, and Nitro's other end has been seen to corrupt those silently.
+VSOCK_WRITE_BYTES: Final = 28 << 10
 LINGER_SECONDS: Final = 2.0  # for a client to read an answer that came before its upload ended
 PARKED: Final = -1  # not watched at all: nothing to await but the hang-up it has already had
 
@@ -43,11 +46,12 @@ class Ending(Enum):
     ABORTED = "aborted"  # one side was reset or vanished; the other was told by a reset
     CURTAILED = "curtailed"  # the upstream closed while the client was still sending
     IDLE = "idle"  # no byte either way for too long
+    RELEASED = "released"  # silent after its answer while the proxy drained; closed in order
     DRAINED = "drained"  # still open when the time to stop had come
     UNREACHABLE = "unreachable"  # no connection to the upstream within its time
 
 
-_ORDERLY: Final = frozenset((Ending.FINISHED, Ending.CURTAILED))
+_ORDERLY: Final = frozenset((Ending.FINISHED, Ending.CURTAILED, Ending.RELEASED))
 
 
 class Half:
@@ -67,6 +71,7 @@ class Half:
         "peer",
         "shut",
         "sock",
+        "write_bytes",
     )
 
     peer: "Half"
@@ -78,6 +83,7 @@ class Half:
         self.blocked = False  # bytes are held that the peer's socket does not take now
         self.ended = False  # nothing more is read from this socket
         self.shut = False  # nothing more is written to this socket
+        self.write_bytes = VSOCK_WRITE_BYTES if sock.family == socket.AF_VSOCK else PIPE_BYTES
         self._pair = pair
         self._held: memoryview | None = None
         self._pipe: Pipe | None = None
@@ -127,10 +133,9 @@ class Half:
         if size == 0:
             self._end()
             return
+        self._pair.latest = self
         try:
-            sent = self.peer.sock.send(_view[:size])
-        except BlockingIOError:
-            sent = 0
+            sent = self.peer.send(_view[:size])
         except OSError:
             self._pair.sink_gone(self)
             return
@@ -141,6 +146,18 @@ class Half:
         elif size >= BULK_BYTES:
             self._bulk = self._may_splice
 
+    def send(self, data: memoryview) -> int:
+        """Write what this socket takes now, in writes that suit its family; return how much."""
+        sent = 0
+        try:
+            if len(data) <= self.write_bytes:
+                return self.sock.send(data)
+            while sent < len(data):
+                sent += self.sock.send(data[sent : sent + self.write_bytes])
+        except BlockingIOError:
+            return sent
+        return sent
+
     def flush(self) -> None:
         """Pass on what is held, now that the peer's socket takes bytes again."""
         if self._pipe is not None:
@@ -149,9 +166,7 @@ class Half:
         if self._held is None:
             return
         try:
-            sent = self.peer.sock.send(self._held)
-        except BlockingIOError:
-            return
+            sent = self.peer.send(self._held)
         except OSError:
             self._pair.sink_gone(self)
             return
@@ -199,6 +214,7 @@ class Half:
             self._splice_failed(error)
             return
         self._bulk = pipe.held >= EBB_BYTES
+        self._pair.latest = self
         if pipe.held:
             self._empty(pipe)
         else:
@@ -215,16 +231,16 @@ class Half:
     def _empty(self, pipe: Pipe) -> None:
         """Move the pipe's bytes to the peer, as many as it takes."""
         try:
-            sent = os.splice(pipe.read_end, self.peer.fd, pipe.held, flags=_SPLICE)
+            while pipe.held:
+                size = min(pipe.held, self.peer.write_bytes)
+                sent = os.splice(pipe.read_end, self.peer.fd, size, flags=_SPLICE)
+                pipe.held -= sent
+                self.carried += sent
         except BlockingIOError:
-            sent = 0
+            self._block()
+            return
         except OSError as error:
             self._unsplice(pipe, error)
-            return
-        pipe.held -= sent
-        self.carried += sent
-        if pipe.held:
-            self._block()
             return
         self._release()
         if self.blocked:
@@ -277,6 +293,7 @@ class Pair:
         "_quiet_bytes",
         "_quiet_since",
         "client",
+        "latest",
         "loop",
         "over",
         "pipes",
@@ -295,6 +312,7 @@ class Pair:
         self.over = False
         self.client, self.upstream = (Half(sock, self) for sock in sockets)
         self.client.peer, self.upstream.peer = self.upstream, self.client
+        self.latest: Half | None = None  # whose bytes were the last to be carried
         self._on_over = on_over
         self._discarding = False
         self._quiet_bytes = -1
@@ -345,6 +363,15 @@ class Pair:
         if carried != self._quiet_bytes:
             self._quiet_bytes, self._quiet_since = carried, now
         return now - self._quiet_since
+
+    def answered_for(self, now: float) -> float:
+        """Return the seconds of silence since the upstream's last byte, 0 while it is asked.
+
+        Where the client's bytes were the last, an answer is to come, however long it takes.
+        """
+        if self.latest is self.client or self.client.blocked or self.upstream.blocked:
+            return 0.0
+        return self.quiet_for(now)
 
     def abort(self) -> None:
         """Close both sockets so that both peers see a failure, not an orderly end."""

@@ -13,34 +13,44 @@ from host_proxy.options import Options, from_command_line
 from host_proxy.pipes import PIPES
 from host_proxy.proxy import Proxy
 from host_proxy.systemd import Notifier, passed_sockets, watchdog_seconds
+from host_proxy.watch import Watch
 
 OWN_DESCRIPTORS: Final = 64 + 2 * PIPES  # listeners, pipes, the interpreter's own
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the proxy and return its exit code."""
+    """Carry or probe as the options say, and return the exit code."""
     try:
-        proxy = _open(sys.argv[1:] if arguments is None else arguments)
+        process = _open(sys.argv[1:] if arguments is None else arguments)
     except AddressError as error:
         return _say(f"{error} (see host-proxy --help)", 2)
     except ListenError as error:
         return _say(str(error), 1)
     gc.freeze()  # what is here now stays: the collector need not look at it again
-    proxy.run()
-    return 0
+    return process.run()
 
 
-def _open(arguments: Sequence[str]) -> Proxy:
+def _open(arguments: Sequence[str]) -> Proxy | Watch:
     options = from_command_line(arguments)
     _raise_descriptor_limit(options)
-    proxy = Proxy(
-        options,
-        passed=passed_sockets(os.environ),
-        notifier=Notifier(os.environ),
-        watchdog=watchdog_seconds(os.environ),
+    process = _process(options)
+    process.open()
+    return process
+
+
+def _process(options: Options) -> Proxy | Watch:
+    """Return what carries or, with --probe, what asks; for systemd they are alike."""
+    passed, notifier = passed_sockets(os.environ), Notifier(os.environ)
+    watchdog = watchdog_seconds(os.environ)
+    if options.questions is None:
+        return Proxy(options, passed=passed, notifier=notifier, watchdog=watchdog)
+    return Watch(
+        options.questions,
+        metrics=options.metrics,
+        passed=passed,
+        notifier=notifier,
+        watchdog=watchdog,
     )
-    proxy.open()
-    return proxy
 
 
 def _say(sentence: str, code: int) -> int:

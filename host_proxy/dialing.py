@@ -76,7 +76,7 @@ class Dial:
 
     def start(self) -> None:
         """Begin an attempt; `done` may be called at once."""
-        candidates = candidates_of(self._address)
+        candidates = candidates_of(self._address) or self._recall()
         if candidates:
             self._race(candidates)
         else:
@@ -85,6 +85,12 @@ class Dial:
     def cancel(self) -> None:
         """Give up without a call to `done`."""
         self._leave_stage()
+
+    def _recall(self) -> list[Candidate]:
+        match self._address:
+            case Tcp(host, port):
+                return self._resolver.recall(host, port)
+        return []
 
     def _look_up(self) -> None:
         address = self._address
@@ -148,6 +154,8 @@ class Dial:
     def _fail(self, failure: Failure) -> None:
         """Count a failed attempt; pause before the next, or give up when there is no time left."""
         self._failed(failure)
+        if isinstance(self._address, Tcp):  # the name may have moved
+            self._resolver.forget(self._address.host, self._address.port)
         waited = time.monotonic() - self._started
         if waited + self._pause > self._patience.retry:
             self._done(None)

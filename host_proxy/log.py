@@ -5,7 +5,11 @@ import json
 import select
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
+from math import inf
+from typing import Final, TextIO
+
+SELDOM_SECONDS: Final = 1.0
 
 
 def log(event: str, **fields: object) -> None:
@@ -15,6 +19,27 @@ def log(event: str, **fields: object) -> None:
         if _has_room(sys.stderr):
             sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
             sys.stderr.flush()
+
+
+class Seldom:
+    """An event that may come thousands of times a second: one line a second, with a count."""
+
+    __slots__ = ("_clock", "_count", "_event", "_quiet_until")
+
+    def __init__(self, event: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._event = event
+        self._clock = clock
+        self._count = 0
+        self._quiet_until = -inf
+
+    def tell(self) -> None:
+        """Count, and write a line unless one was written within the last second."""
+        self._count += 1
+        now = self._clock()
+        if now >= self._quiet_until:
+            self._quiet_until = now + SELDOM_SECONDS
+            log(self._event, times=self._count)
+            self._count = 0
 
 
 def _has_room(stream: TextIO) -> bool:

@@ -58,11 +58,6 @@ class Loop:
         self._epoll.register(fd, events)
         self._handlers[fd] = handler
 
-    def hand_over(self, fd: int, events: int, handler: Handler) -> None:
-        """Tell another handler of a watched descriptor's events from now on."""
-        self._epoll.modify(fd, events)
-        self._handlers[fd] = handler
-
     def change(self, fd: int, events: int) -> None:
         """Await other events; hang-up and error are always told."""
         self._epoll.modify(fd, events)
@@ -94,6 +89,15 @@ class Loop:
         timer = Timer(time.monotonic() + delay, callback)
         heapq.heappush(self._timers, timer)
         return timer
+
+    def every(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Call `callback` in `seconds` and then again and again."""
+
+        def again() -> None:
+            callback()
+            self.later(seconds, again)
+
+        self.later(seconds, again)
 
     def post(self, callback: Callable[[], None]) -> None:
         """Call `callback` from the loop; the one method that other threads may use."""

@@ -1,5 +1,7 @@
 """The counters as Prometheus text over a minimal HTTP/1.0 on an address of its own."""
 
+import contextlib
+import os
 import socket
 from collections.abc import Callable
 from select import EPOLLIN, EPOLLOUT
@@ -16,7 +18,7 @@ PAUSE_SECONDS: Final = 0.1  # without accepting, when the process is out of desc
 class MetricsServer:
     """Answers `GET /metrics`, 404 to anything else, and closes."""
 
-    __slots__ = ("_listener", "_listening", "_loop", "_scrapes", "_text")
+    __slots__ = ("_listener", "_listening", "_loop", "_reserve", "_scrapes", "_text")
 
     def __init__(self, loop: Loop, listener: socket.socket, text: Callable[[], bytes]) -> None:
         self._loop = loop
@@ -24,10 +26,12 @@ class MetricsServer:
         self._listening = True
         self._text = text
         self._scrapes: set[Scrape] = set()
+        self._reserve = Reserve(listener)
         loop.watch(listener.fileno(), EPOLLIN, self)
 
     def ready(self, events: int) -> None:
         """Accept a scraper."""
+        self._reserve.lend()
         try:
             sock, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -36,27 +40,71 @@ class MetricsServer:
             self._loop.change(self._listener.fileno(), 0)
             self._loop.later(PAUSE_SECONDS, self._go_on)
             return
+        finally:
+            self._reserve.refill()
         if len(self._scrapes) >= SCRAPERS:
             sock.close()
             return
-        self._scrapes.add(Scrape(self._loop, sock, self._text, self._scrapes.discard))
+        self._scrapes.add(Scrape(self._loop, sock, self._text, self._scraped))
 
     def close(self) -> None:
         """Stop listening and close what is under way."""
         self._listening = False
-        self._loop.close(self._listener)
         for scrape in tuple(self._scrapes):
             scrape.close()
+        self._reserve.lend()
+        self._loop.close(self._listener)
+
+    def _scraped(self, scrape: "Scrape") -> None:
+        self._scrapes.discard(scrape)
+        self._loop.forget(scrape.sock.fileno())
+        if not self._reserve.replace(scrape.sock):
+            self._loop.close(scrape.sock)
 
     def _go_on(self) -> None:
         if self._listening:
             self._loop.change(self._listener.fileno(), EPOLLIN)
 
 
+class Reserve:
+    """One descriptor kept back, so that metrics answer when clients have taken all others.
+
+    It is given up just before a scraper is accepted, and comes back at the latest when that
+    scraper has gone: another file takes the place of its socket in one system call, so that
+    nobody else can have the number in between.
+    """
+
+    __slots__ = ("_fd", "_file")
+
+    def __init__(self, file: socket.socket) -> None:
+        self._file = file  # any open one will do
+        self._fd: int | None = None
+        self.refill()
+
+    def lend(self) -> None:
+        """Give the descriptor up."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def refill(self) -> None:
+        """Have it back if there is one to be had."""
+        if self._fd is None:
+            with contextlib.suppress(OSError):
+                self._fd = os.dup(self._file.fileno())
+
+    def replace(self, sock: socket.socket) -> bool:
+        """Close a socket that nobody watches by taking its place; False if nothing is wanting."""
+        if self._fd is not None:
+            return False
+        self._fd = os.dup2(self._file.fileno(), sock.detach(), inheritable=False)
+        return True
+
+
 class Scrape:
     """One request and its answer."""
 
-    __slots__ = ("_answer", "_closed", "_head", "_loop", "_sock", "_text", "_timer")
+    __slots__ = ("_answer", "_closed", "_head", "_loop", "_text", "_timer", "sock")
 
     def __init__(
         self,
@@ -67,7 +115,7 @@ class Scrape:
     ) -> None:
         sock.setblocking(False)
         self._loop = loop
-        self._sock = sock
+        self.sock = sock
         self._text = text
         self._closed = closed
         self._head = b""
@@ -88,19 +136,18 @@ class Scrape:
             self.close()
 
     def close(self) -> None:
-        """Have done with it."""
+        """Have done with it; whoever is told closes the socket."""
         self._timer.cancel()
-        self._loop.close(self._sock)
         self._closed(self)
 
     def _read(self) -> None:
-        data = self._sock.recv(REQUEST_BYTES)
+        data = self.sock.recv(REQUEST_BYTES)
         self._head += data
         if not data or len(self._head) > REQUEST_BYTES:
             self.close()
         elif b"\r\n\r\n" in self._head:
             self._answer = self._respond()
-            self._loop.change(self._sock.fileno(), EPOLLOUT)
+            self._loop.change(self.sock.fileno(), EPOLLOUT)
 
     def _respond(self) -> bytes:
         if self._head.split(b" ", 2)[:2] != [b"GET", b"/metrics"]:
@@ -112,6 +159,6 @@ class Scrape:
         )
 
     def _write(self) -> None:
-        self._answer = self._answer[self._sock.send(self._answer) :]
+        self._answer = self._answer[self.sock.send(self._answer) :]
         if not self._answer:
             self.close()

@@ -21,9 +21,11 @@ from host_proxy.addresses import (
 USAGE: Final = """\
 host-proxy --listen tcp://127.0.0.1:8443 --connect vsock://16:5000
        host-proxy --egress vsock://3:8001=api.example.com:443 [--egress …]
+       host-proxy --probe 2 --connect vsock://16:5000
        host-proxy --config FILE
 
 Carries bytes between TCP, Unix and vsock sockets. It reads none of them and adds none.
+With --probe it carries nothing: it asks `GET /health`, and ends when nobody answers any more.
 
 addresses:
   tcp://HOST:PORT       listens on a numeric HOST only
@@ -35,17 +37,26 @@ addresses:
 """
 
 EPILOG: Final = """\
-An egress lets the enclave reach one host and port, and nothing else. The name is looked up for
-each connection. The enclave itself ends the TLS, so that AWS's `vsock-proxy`, started as
+An egress lets the enclave reach one host and port, and nothing else. The name is looked up every
+few seconds while it is used; an address that was found serves for a minute if the name server
+fails. The enclave itself ends the TLS, so that AWS's `vsock-proxy`, started as
 `vsock-proxy 8001 api.example.com 443`, can stand in for one egress.
-While the upstream of --connect is away, new clients wait --retry-seconds.
+While the upstream of --connect is away, new clients wait --retry-seconds. Of all --connections
+the ingress and each egress keep a share that the others cannot take.
+
+A probe asks every --probe SECONDS over a connection of its own. Any HTTP status is a sign of life,
+and the first tells systemd READY=1. After --probe-misses in a row without one, or if the first has
+not come in --probe-start-seconds, it exits with 3, so that the unit which runs the enclave ends.
 
 The configuration file is TOML: the long options' names with underscores, and a table [egress]
 of lines such as "vsock://3:8001" = "api.example.com:443". The command line overrides it.
 
 signals:  SIGTERM, SIGINT  accept nothing more, let connections end for --grace-seconds, exit 0
+          SIGUSR2          hold the ingress: leave clients to wait, let connections end, and stay
+          SIGCONT          go on after a hold; one that is forgotten ends after 300 seconds
           SIGUSR1          write the counters to standard error
-exit:     0 stopped by a signal; 1 an address cannot be listened on; 2 wrong options
+exit:     0 stopped by a signal; 1 an address cannot be listened on; 2 wrong options;
+          3 the probe has no answer
 """
 
 
@@ -55,6 +66,17 @@ class Hole:
 
     listen: Address
     target: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What to ask whether it lives, and when to give it up; times in seconds."""
+
+    address: Address
+    pause: float  # from one answer, or the lack of it, to the next question
+    patience: float  # for the connection and the answer together
+    misses: int  # in a row
+    start: float  # for the first answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +91,61 @@ class Options:
     connect_seconds: float = 5.0
     retry_seconds: float = 5.0
     grace_seconds: float = 30.0
+    quiet_seconds: float = 2.0  # longer than the tick of the enclave's streams
     connections: int = 4096
+    probe: float | None = None  # seconds from one answer to the next question
+    probe_misses: int = 3
+    probe_start_seconds: float = 180.0  # a slow machine boots and loads a large model in less
 
     def __post_init__(self) -> None:
-        if (self.listen is None) != (self.connect is None):
+        self._check_addresses()
+        self._check_numbers()
+
+    @property
+    def routes(self) -> int:
+        """How many listening sockets lead somewhere."""
+        return (self.listen is not None) + len(self.egress)
+
+    @property
+    def questions(self) -> Questions | None:
+        """What a probing process asks; None for one that carries."""
+        if self.probe is None or self.connect is None:
+            return None
+        return Questions(
+            self.connect,
+            self.probe,
+            self.connect_seconds,
+            self.probe_misses,
+            self.probe_start_seconds,
+        )
+
+    def _check_addresses(self) -> None:
+        if self.probe is not None:
+            self._check_probe()
+        elif (self.listen is None) != (self.connect is None):
             raise AddressError("--listen and --connect belong together")
-        if self.listen is None and not self.egress:
+        elif not self.routes:
             raise AddressError("nothing to do: give --listen and --connect, or --egress")
         for target in (self.connect, *(hole.target for hole in self.egress)):
             if isinstance(target, Activated) or (
                 isinstance(target, Vsock) and target.cid == ANY_CID
             ):
                 raise AddressError(f"{target} can only be listened on")
-        if min(self.idle_seconds, self.connect_seconds, self.connections) <= 0:
-            raise AddressError("times and the connection cap must be greater than 0")
+
+    def _check_probe(self) -> None:
+        if self.connect is None or self.routes:
+            raise AddressError("--probe wants --connect, and neither --listen nor --egress")
+
+    def _check_numbers(self) -> None:
+        positive = (self.idle_seconds, self.connect_seconds, self.quiet_seconds, self.connections)
+        if min(*positive, self.probe_misses, self.probe_start_seconds) <= 0:
+            raise AddressError("times and counts must be greater than 0")
+        if self.probe is not None and self.probe <= 0:
+            raise AddressError("--probe must be greater than 0")
         if min(self.retry_seconds, self.grace_seconds) < 0:
             raise AddressError("times must not be negative")
+        if self.connections < self.routes:
+            raise AddressError("fewer --connections than routes: each needs at least one")
 
 
 def from_command_line(arguments: Sequence[str]) -> Options:
@@ -142,17 +203,20 @@ def _parser() -> argparse.ArgumentParser:
     for name, meaning in _NUMBERS.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=int if name == "connections" else float,
+            type=int if name in _COUNTS else float,
             metavar="N",
             help=f"{meaning} (default {_DEFAULTS[name]:g})",
         )
+    parser.add_argument(
+        "--probe", type=float, metavar="SECONDS", help="ask whether the upstream lives"
+    )
     return parser
 
 
 def _value(name: str, value: object) -> Any:
     """Return the value of one option as Options holds it, or raise AddressError."""
-    if name in _NUMBERS:
-        kinds = (int,) if name == "connections" else (int, float)
+    if name in _NUMBERS or name == "probe":
+        kinds = (int,) if name in _COUNTS else (int, float)
         if isinstance(value, kinds) and not isinstance(value, bool) and isfinite(value):
             return value
     elif name == "egress":
@@ -177,7 +241,11 @@ _NUMBERS: Final = {
     "idle_seconds": "end a connection on which nothing moves for so long",
     "connect_seconds": "for one attempt: the look-up and the connection, each",
     "retry_seconds": "keep a client waiting while the upstream of --connect is away",
-    "grace_seconds": "for connections to end after SIGTERM",
+    "grace_seconds": "for connections to end after SIGTERM or SIGUSR2",
+    "quiet_seconds": "then end one that is silent after its answer for so long",
     "connections": "at most so many at once",
+    "probe_misses": "end after so many questions in a row without an answer",
+    "probe_start_seconds": "end when the first answer has not come in so long",
 }
+_COUNTS: Final = frozenset(("connections", "probe_misses"))
 _DEFAULTS: Final = {field.name: field.default for field in fields(Options)}

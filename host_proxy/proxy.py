@@ -1,38 +1,30 @@
-"""The process: its routes, its signals, its sweep for idle connections, its orderly end."""
+"""The process that carries: its routes, its signals, its sweep for idle connections, its end."""
 
 import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from math import inf
 from typing import Final
 
-from host_proxy.addresses import (
-    Activated,
-    Address,
-    AddressError,
-    ListenError,
-    Tcp,
-    Unix,
-    VsockUds,
-    listen,
-    prepare_listener,
-)
+from host_proxy.addresses import Address, AddressError, ListenError, Tcp
 from host_proxy.counters import prometheus_text
 from host_proxy.dialing import Patience
-from host_proxy.log import log
+from host_proxy.draining import Drain, Hold
+from host_proxy.listeners import Listeners
+from host_proxy.log import Seldom, log
 from host_proxy.loop import Loop
 from host_proxy.metrics import MetricsServer
 from host_proxy.options import Options
 from host_proxy.pipes import PipePool
 from host_proxy.resolver import GetAddrInfo, Resolver
 from host_proxy.routes import Machinery, Route
+from host_proxy.shares import Shares
 from host_proxy.systemd import Notifier
 
 INGRESS: Final = "ingress"
 SWEEPS_PER_IDLE_TIME: Final = 4  # an idle connection lives at most a quarter longer than allowed
 LONGEST_SWEEP_SECONDS: Final = 10.0
-DRAIN_LOOK_SECONDS: Final = 0.05
 
 
 class Proxy:
@@ -48,125 +40,136 @@ class Proxy:
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
     ) -> None:
         self._options = options
-        self._passed = dict(passed or {})
+        self._listeners = Listeners(passed or {})
         self._notifier = notifier or Notifier({})
         self._watchdog = watchdog
         self._loop = Loop()
         self._pipes = PipePool()
-        self._machinery = Machinery(
-            self._loop, Resolver(self._loop, getaddrinfo), self._pipes, self._may_open
-        )
         self._routes: list[Route] = []
+        self._machinery = Machinery(
+            self._loop,
+            Resolver(self._loop, getaddrinfo),
+            self._pipes,
+            Shares(options.connections, self._routes).may_open,
+            Seldom("out_of_descriptors").tell,
+        )
+        self._ingress: list[Route] = []  # one or none
+        self._egress: list[Route] = []
         self._metrics: MetricsServer | None = None
-        self._paths: list[Path] = []  # of the Unix sockets that this process made
         self._draining = False
+        self._hold = Hold(
+            self._loop,
+            self._ingress,
+            quiet_seconds=options.quiet_seconds,
+            grace_seconds=options.grace_seconds,
+            say=self._say,
+        )
 
     def open(self) -> None:
         """Listen everywhere, or raise ListenError or AddressError and listen nowhere."""
-        options = self._options
         try:
-            if options.listen is not None and options.connect is not None:
-                patience = Patience(options.connect_seconds, options.retry_seconds)
-                self._add_route(INGRESS, options.listen, options.connect, patience)
-            for hole in options.egress:
-                patience = Patience(options.connect_seconds, retry=0)
-                self._add_route(_egress_name(hole.target), hole.listen, hole.target, patience)
-            if options.metrics is not None:
-                listener = self._listener(options.metrics)
-                self._metrics = MetricsServer(self._loop, listener, self._prometheus)
+            self._open()
         except (ListenError, AddressError):
-            self._stop_listening()
+            self._close_listeners()
             self._loop.shut_down()
             raise
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT and the drain that follows."""
-        self._loop.on_signals(self._signalled, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT and the drain that follows; return the exit code."""
+        self._loop.on_signals(self._signalled, *_ACTIONS)
         idle = self._options.idle_seconds
-        self._every(min(idle / SWEEPS_PER_IDLE_TIME, LONGEST_SWEEP_SECONDS), self._sweep)
+        self._loop.every(min(idle / SWEEPS_PER_IDLE_TIME, LONGEST_SWEEP_SECONDS), self._sweep)
         if self._watchdog is not None:
-            self._every(self._watchdog / 2, lambda: self._notifier.tell("WATCHDOG=1"))
+            self._loop.every(self._watchdog / 2, lambda: self._notifier.tell("WATCHDOG=1"))
         self._notifier.tell("READY=1", f"STATUS=Carrying on {len(self._routes)} route(s)")
         log("ready", routes=[route.counters.name for route in self._routes])
         self._loop.run()
+        self._close_listeners()
         self._loop.shut_down()
         self._pipes.close()
         self._report("stopped")
+        return 0
 
-    def _add_route(
-        self, name: str, listen_at: Address, upstream: Address, patience: Patience
-    ) -> None:
-        listener = self._listener(listen_at)
-        self._routes.append(Route(self._machinery, name, listener, upstream, patience))
+    def _open(self) -> None:
+        options = self._options
+        if options.listen is not None and options.connect is not None:
+            patience = Patience(options.connect_seconds, options.retry_seconds)
+            self._ingress.append(self._route(INGRESS, options.listen, options.connect, patience))
+        for hole in options.egress:
+            patience = Patience(options.connect_seconds, retry=0)
+            name = _egress_name(hole.target)
+            self._egress.append(self._route(name, hole.listen, hole.target, patience))
+        if options.metrics is not None:
+            listener = self._listeners.open(options.metrics)
+            self._metrics = MetricsServer(self._loop, listener, self._prometheus)
 
-    def _listener(self, address: Address) -> socket.socket:
-        if isinstance(address, Activated):
-            listener = self._passed.pop(address.name, None)
-            if listener is None:
-                raise AddressError(f"systemd passed no socket of the name {address.name!r}")
-            return prepare_listener(listener)
-        listener = listen(address)
-        if isinstance(address, (Unix, VsockUds)):
-            self._paths.append(Path(listener.getsockname()))
-        log("listening", address=_actual(address, listener))
-        return listener
-
-    def _may_open(self) -> bool:
-        return self._active() < self._options.connections
+    def _route(self, name: str, listen_at: Address, upstream: Address, patience: Patience) -> Route:
+        listener = self._listeners.open(listen_at)
+        route = Route(self._machinery, name, listener, upstream, patience)
+        self._routes.append(route)
+        return route
 
     def _signalled(self, number: int) -> None:
-        if number == signal.SIGUSR1:
-            self._report("counters")
-        elif self._draining:
+        _ACTIONS[signal.Signals(number)](self)
+
+    def _pause(self) -> None:
+        if not self._draining:
+            self._hold.begin()
+
+    def _resume(self) -> None:
+        if not self._draining:
+            self._hold.end()
+
+    def _stop(self) -> None:
+        """Accept nothing more and leave when the last connection has ended; asked again, at once.
+
+        What is under way may yet need a way out, so those stay open until it has ended.
+        """
+        if self._draining:
             self._end_all()
-        else:
-            self._drain()
-
-    def _drain(self) -> None:
-        """Accept nothing more and leave when the last connection has ended, or the time is up."""
+            return
         self._draining = True
+        self._hold.leave()
         self._notifier.tell("STOPPING=1")
-        self._stop_listening()
-        log("draining", connections=self._active())
-        self._loop.later(self._options.grace_seconds, self._end_all)
-        self._leave_when_done()
+        log("draining", connections=sum(route.active for route in self._routes))
+        self._stop_listening(self._ingress)
+        deadline = time.monotonic() + self._options.grace_seconds
+        quiet = self._options.quiet_seconds
+        Drain(
+            self._loop, self._ingress, quiet, deadline, lambda: self._drain_egress(deadline)
+        ).look()
 
-    def _leave_when_done(self) -> None:
-        if self._active():
-            self._loop.later(DRAIN_LOOK_SECONDS, self._leave_when_done)
-        else:
-            self._loop.stop()
+    def _drain_egress(self, deadline: float) -> None:
+        """Let ways out end; where they have no ingress, silence may be that of a provider's."""
+        self._stop_listening(self._egress)
+        quiet = self._options.quiet_seconds if self._ingress else inf
+        Drain(self._loop, self._egress, quiet, deadline, self._end_all).look()
 
     def _end_all(self) -> None:
         for route in self._routes:
             route.end_all()
         self._loop.stop()
 
-    def _stop_listening(self) -> None:
-        for route in self._routes:
+    def _stop_listening(self, routes: list[Route]) -> None:
+        for route in routes:
             route.stop_listening()
+            self._listeners.forget(route.listener)
+
+    def _close_listeners(self) -> None:
+        self._stop_listening(self._routes)
         if self._metrics is not None:
             self._metrics.close()
-            self._metrics = None
-        while self._paths:
-            self._paths.pop().unlink(missing_ok=True)
-
-    def _active(self) -> int:
-        return sum(route.active for route in self._routes)
+        self._listeners.forget_all()
 
     def _sweep(self) -> None:
         now = time.monotonic()
         for route in self._routes:
             route.sweep(now, self._options.idle_seconds)
 
-    def _every(self, seconds: float, callback: Callable[[], object]) -> None:
-        def again() -> None:
-            callback()
-            self._loop.later(seconds, again)
+    def _say(self, status: str) -> None:
+        self._notifier.tell(f"STATUS={status}")
 
-        self._loop.later(seconds, again)
-
-    def _report(self, event: str) -> None:
+    def _report(self, event: str = "counters") -> None:
         log(
             event,
             pipes=self._pipes.lent,
@@ -177,12 +180,14 @@ class Proxy:
         return prometheus_text(route.snapshot() for route in self._routes)
 
 
+_ACTIONS: Final[dict[signal.Signals, Callable[[Proxy], None]]] = {
+    signal.SIGTERM: Proxy._stop,
+    signal.SIGINT: Proxy._stop,
+    signal.SIGUSR1: Proxy._report,
+    signal.SIGUSR2: Proxy._pause,
+    signal.SIGCONT: Proxy._resume,
+}
+
+
 def _egress_name(target: Address) -> str:
     return f"{target.host}:{target.port}" if isinstance(target, Tcp) else str(target)
-
-
-def _actual(address: Address, listener: socket.socket) -> str:
-    """Return the address with the port that the system chose in place of 0."""
-    if isinstance(address, Tcp):
-        return str(Tcp(address.host, listener.getsockname()[1]))
-    return str(address)

@@ -26,7 +26,8 @@ class Machinery:
     loop: Loop
     resolver: Resolver
     pipes: PipePool
-    may_open: Callable[[], bool]  # whether one more connection is below the cap
+    may_open: Callable[["Route"], bool]  # whether the route may have one more connection
+    starved: Callable[[], None]  # told when a client cannot be accepted for want of descriptors
 
 
 class Route:
@@ -44,7 +45,7 @@ class Route:
         self.pairs: set[Pair] = set()
         self.waiting: set[Waiting] = set()
         self._machinery = machinery
-        self._listener = listener
+        self.listener = listener
         self._upstream = upstream
         self._patience = patience
         self._listening = True
@@ -57,9 +58,11 @@ class Route:
 
     def ready(self, events: int) -> None:
         """Accept what has come."""
+        if self.counters.held:  # since this batch of events began
+            return
         for _ in range(ACCEPTS_AT_ONCE):
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = self.listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
@@ -67,11 +70,23 @@ class Route:
                 return
             self._accept(sock)
 
+    def hold(self) -> None:
+        """Leave new clients in the backlog until `resume`."""
+        self.counters.held = True
+        if self._listening:
+            self._machinery.loop.change(self.listener.fileno(), 0)
+
+    def resume(self) -> None:
+        """Accept again."""
+        self.counters.held = False
+        if self._listening:
+            self._machinery.loop.change(self.listener.fileno(), EPOLLIN)
+
     def stop_listening(self) -> None:
         """Accept nothing more."""
         if self._listening:
             self._listening = False
-            self._machinery.loop.close(self._listener)
+            self._machinery.loop.close(self.listener)
 
     def connected(self, client: socket.socket, upstream: socket.socket) -> None:
         """Begin to carry between two connected sockets."""
@@ -89,10 +104,19 @@ class Route:
         for pair in [pair for pair in self.pairs if pair.quiet_for(now) > idle_seconds]:
             pair.finish(Ending.IDLE)
 
-    def end_all(self) -> None:
-        """End every connection, the time for draining being over."""
+    def release(self, now: float, quiet_seconds: float) -> None:
+        """End the connections that have been silent for so long after an answer."""
+        for pair in [pair for pair in self.pairs if pair.answered_for(now) >= quiet_seconds]:
+            pair.finish(Ending.RELEASED)
+
+    def end_pairs(self) -> None:
+        """End every connection that has its upstream, the time for draining being over."""
         for pair in tuple(self.pairs):
             pair.finish(Ending.DRAINED)
+
+    def end_all(self) -> None:
+        """End every connection, those being connected included."""
+        self.end_pairs()
         for waiting in tuple(self.waiting):
             waiting.give_up(Ending.DRAINED)
 
@@ -100,7 +124,8 @@ class Route:
         """Return the counters with what the open connections have carried so far."""
         counters = RouteCounters(self.counters.name)
         counters.accepted, counters.refused = self.counters.accepted, self.counters.refused
-        counters.active = self.active
+        counters.active, counters.held = self.active, self.counters.held
+        counters.starved = self.counters.starved
         counters.endings.update(self.counters.endings)
         counters.failures.update(self.counters.failures)
         counters.carried.update(self.counters.carried)
@@ -109,7 +134,7 @@ class Route:
         return counters
 
     def _accept(self, sock: socket.socket) -> None:
-        if not self._machinery.may_open():
+        if not self._machinery.may_open(self):
             self.counters.refused += 1
             sock.close()
             return
@@ -126,10 +151,12 @@ class Route:
 
     def _pause(self) -> None:
         """Out of descriptors: leave clients in the backlog for a moment, do not spin."""
-        loop, fd = self._machinery.loop, self._listener.fileno()
+        loop, fd = self._machinery.loop, self.listener.fileno()
+        self.counters.starved += 1
+        self._machinery.starved()
 
         def go_on() -> None:
-            if self._listening:
+            if self._listening and not self.counters.held:
                 loop.change(fd, EPOLLIN)
 
         loop.change(fd, 0)

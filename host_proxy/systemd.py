@@ -16,23 +16,26 @@ FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 class Notifier:
     """Tells the service manager the state; says nothing where there is none."""
 
-    __slots__ = ("_address",)
+    __slots__ = ("_address", "_fd")
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         path = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
+        # Kept for the life of the process: without it, running out of descriptors would silence
+        # the watchdog, and the manager would end what still carries.
+        self._fd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach() if path else -1
 
     def tell(self, *lines: str) -> None:
         """Send assignments such as `READY=1`; a manager that does not listen is no error."""
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
-            sock.connect_ex(self._address)
-            try:
-                sock.send("\n".join(lines).encode())
-            except OSError:
-                return
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM, fileno=self._fd)
+        try:
+            sock.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._address)
+        except OSError:
+            return
+        finally:
+            sock.detach()
 
 
 def watchdog_seconds(environment: Mapping[str, str]) -> float | None:

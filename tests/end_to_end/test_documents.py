@@ -11,7 +11,9 @@ import pytest
 from enclave_server.config import parse_config
 from host_proxy.addresses import AddressError
 from host_proxy.counters import RouteCounters, prometheus_text
+from host_proxy.exposition import text
 from host_proxy.options import from_command_line
+from host_proxy.watch import Tally, families
 from oblivious_client import options
 from oblivious_client.commands import COMMANDS
 from oblivious_client.errors import UsageError
@@ -222,7 +224,7 @@ def test_wrong_commands_are_noticed() -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    served = prometheus_text([RouteCounters("any")]).decode()
+    served = (prometheus_text([RouteCounters("any")]) + text(families(Tally()))).decode()
     for document in DOCUMENTS:
         for span in CODE.findall(prose(document)):
             if named := re.fullmatch(r"(host_proxy_\w+)(?:\{(.*)\})?", span):

@@ -13,7 +13,7 @@ from host_proxy import dialing
 from host_proxy.addresses import Activated, Address, Tcp, Unix, VsockUds, parse
 from host_proxy.dialing import Dial, Failure, Patience, Race, candidates_of
 from host_proxy.loop import Loop
-from host_proxy.resolver import WAITING, Candidate, Lookup, Resolver, interleaved
+from host_proxy.resolver import Candidate, Resolver
 from tests.support.host_proxy_process import (
     DEADLINE,
     ProxyProcess,
@@ -163,39 +163,9 @@ def test_a_name_that_is_not_answered_in_time_is_a_failure() -> None:
     assert dialled.seconds < DEADLINE  # it did not wait for the answer
 
 
-def test_too_many_look_ups_fail_at_once() -> None:
-    release = threading.Event()
-
-    def slow(*_: Any, **__: Any) -> Any:
-        release.wait(DEADLINE)
-        return []
-
-    loop = Loop()
-    resolver = Resolver(loop, slow)
-    lookups = [resolver.look_up("slow.example", 443, _ignore) for _ in range(WAITING + 20)]
-    assert lookups[0] is not None
-    assert lookups[-1] is None
-    for lookup in lookups:
-        if isinstance(lookup, Lookup):
-            lookup.cancel()
-    release.set()
-    loop.shut_down()
-
-
-def _ignore(candidates: list[Candidate]) -> None:
-    raise AssertionError("a cancelled look-up was answered")
-
-
 def test_a_scoped_address_of_no_interface_is_a_refusal() -> None:
     dialled = Dialled(Tcp("fe80::1%no-such-interface", 443))
     assert dialled.failures == [Failure.REFUSED]
-
-
-def test_families_alternate() -> None:
-    six, four = [(V6, ("6", n)) for n in range(3)], [(V4, ("4", n)) for n in range(2)]
-    assert interleaved([*six, *four]) == [six[0], four[0], six[1], four[1], six[2]]
-    assert interleaved([*four, six[0]]) == [four[0], six[0], four[1]]
-    assert interleaved([]) == []
 
 
 def test_a_race_that_is_left_closes_what_is_under_way() -> None:

@@ -164,3 +164,13 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)
+
+
+def ingress(directory: Path, *more: str) -> tuple[str, ...]:
+    """Return the options of a proxy from a TCP port to the Unix socket `up` in `directory`."""
+    return ("--listen", "tcp://127.0.0.1:0", "--connect", f"unix:{directory / 'up'}", *more)
+
+
+def connected(proxy: ProxyProcess, upstream: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a new connection through a proxy: the client's, the upstream's."""
+    return connect_tcp(proxy.ports()[0]), accept(upstream)

@@ -1,0 +1,103 @@
+"""Addresses as the command line writes them, and listening there."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from host_proxy.addresses import (
+    ANY_CID,
+    UNPACED,
+    Activated,
+    Address,
+    AddressError,
+    ListenError,
+    Tcp,
+    Unix,
+    Vsock,
+    VsockUds,
+    listen,
+    parse,
+    parse_host_port,
+    prepare_listener,
+)
+from tests.support.host_proxy_process import DEADLINE
+
+GOOD: dict[str, Address] = {
+    "tcp://127.0.0.1:8443": Tcp("127.0.0.1", 8443),
+    "tcp://[::1]:0": Tcp("::1", 0),
+    "tcp://relay.example:443": Tcp("relay.example", 443),
+    "unix:/run/x": Unix("/run/x"),
+    "unix:x:y": Unix("x:y"),
+    "vsock://16:5000": Vsock(16, 5000),
+    "vsock://any:5000": Vsock(ANY_CID, 5000),
+    "vsock-uds:/run/v:5000": VsockUds("/run/v", 5000),
+    "vsock-uds:/run/a:b:5000": VsockUds("/run/a:b", 5000),
+    "systemd:ingress": Activated("ingress"),
+}
+
+
+BAD = [
+    "",
+    "8443",
+    "127.0.0.1:8443",
+    "http://127.0.0.1:8443",
+    "tcp://",
+    "tcp://127.0.0.1",
+    "tcp://127.0.0.1:",
+    "tcp://127.0.0.1:x",
+    "tcp://127.0.0.1:-1",
+    "tcp://127.0.0.1:65536",
+    "tcp://127.0.0.1:٣",
+    "tcp://:80",
+    "tcp://::1:80",
+    "unix:",
+    "unix:" + "x" * 108,
+    "unix:a\0b",
+    "vsock://16",
+    "vsock://host:5000",
+    "vsock://4294967295:1",
+    "vsock-uds:/run/v",
+    "vsock-uds::5000",
+    "systemd:",
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_addresses_are_read_and_written_alike(text: str) -> None:
+    assert parse(text) == GOOD[text]
+    assert str(GOOD[text]) == text
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse(text)
+
+
+def test_only_an_interface_can_be_listened_on(tmp_path: Path) -> None:
+    with pytest.raises(AddressError, match="by its number"):
+        listen(Tcp("localhost", 0))
+    with pytest.raises(AddressError, match="not passed"):
+        listen(Activated("ingress"))
+    with pytest.raises(ListenError, match=r"cannot listen on unix:.*No such file"):
+        listen(Unix(str(tmp_path / "absent" / "socket")))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_only_on_loopback_the_congestion_control_is_chosen(host: str) -> None:
+    with socket.create_server((host, 0)) as listener, socket.socket() as plain:
+        prepare_listener(listener)
+        usual = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        with socket.create_connection(("127.0.0.1", listener.getsockname()[1]), DEADLINE):
+            listener.settimeout(DEADLINE)
+            with listener.accept()[0] as accepted:
+                chosen = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    assert chosen.rstrip(b"\0") == (UNPACED if host == "127.0.0.1" else usual.rstrip(b"\0"))
+
+
+def test_host_and_port() -> None:
+    assert parse_host_port("api.example.com:443") == Tcp("api.example.com", 443)
+    assert parse_host_port("[2001:db8::1]:443") == Tcp("2001:db8::1", 443)
+    with pytest.raises(AddressError):
+        parse_host_port("2001:db8::1:443")
