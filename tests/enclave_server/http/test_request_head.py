@@ -178,7 +178,7 @@ def outcome(pieces: list[bytes]) -> Outcome:
 
 def outcome_of_h11(data: bytes) -> Outcome:
     """Return what is read when h11 reads every head."""
-    with mock.patch.object(request_head, "parse_plain", lambda *_: None):
+    with mock.patch.object(request_head, "parse_plain", return_value=None):
         return outcome([data])
 
 

@@ -1,5 +1,6 @@
 """install-host on a root of its own with stand-ins for the system's commands; the Dockerfile."""
 
+import json
 import os
 import re
 import runpy
@@ -14,6 +15,8 @@ import pytest
 from scripts.image import recipe as image
 from scripts.image.checkout import OWN_PACKAGES
 from scripts.image.locks import read_lock
+from tests.support import nitro_cli
+from tests.support.enclave_image import MEMBERS, write_image
 
 CHECKOUT = Path(__file__).parents[3]
 DEPLOY = CHECKOUT / "scripts" / "deploy"
@@ -56,11 +59,26 @@ class Host:
         (self.root / "etc/os-release").write_text(RELEASE)
         (self.root / "dev/nitro_enclaves").touch()
         (self.state / "allocator.yaml").write_text(ALLOCATOR)
+        self.reserve_pages(2048)
         for name, script in STAND_INS.items():
             (self.bin / name).write_text(f"#!/bin/sh\n{script}")
             (self.bin / name).chmod(0o755)
+        (self.bin / "nitro-cli").symlink_to(Path(nitro_cli.__file__))
         self.image = directory / "some.eif"
-        self.image.write_bytes(b"image")
+        write_image(self.image)
+
+    def reserve_pages(self, count: int) -> None:
+        """Be a host whose allocator has reserved `count` huge pages of 2 MiB."""
+        pages = self.root / "sys/kernel/mm/hugepages/hugepages-2048kB"
+        pages.mkdir(parents=True, exist_ok=True)
+        (pages / "nr_hugepages").write_text(f"{count}\n")
+
+    def pin(self, *releases: dict[str, str]) -> str:
+        """Write a file of measurements, of one release or of several; return its name."""
+        listed = [{"Measurements": each} for each in releases]
+        path = self.image.with_name("pcrs.json")
+        path.write_text(json.dumps(listed[0] if len(listed) == 1 else listed))
+        return str(path)
 
     def run(self, *options: str, code: int = 0, **environment: str) -> str:
         """Run install-host; return what it said."""
@@ -132,11 +150,13 @@ def test_an_empty_instance_becomes_a_host(host: Host) -> None:
         "systemctl start oblivious-enclave.service",
     ]
     files = host.files()
-    assert files[f"{BASE}/oblivious-inference.eif"][0] == b"image"
+    assert files[f"{BASE}/oblivious-inference.eif"][0] == host.image.read_bytes()
     for source in (CHECKOUT / "host_proxy").glob("*.py"):
         assert files[f"{BASE}/lib/host_proxy/{source.name}"][:2] == (source.read_bytes(), 0o644)
     for unit in [*DEPLOY.glob("oblivious-*.service"), *DEPLOY.glob("oblivious-*.socket")]:
         assert files[f"etc/systemd/system/{unit.name}"][:2] == (unit.read_bytes(), 0o644)
+    for program in ("run-enclave", "restart-enclave"):
+        assert files[f"{BASE}/bin/{program}"][:2] == ((DEPLOY / program).read_bytes(), 0o755)
     assert files["etc/nitro_enclaves/allocator.yaml"][0].decode() == (
         "---\n# Enclave configuration file.\n# How many CPUs.\nmemory_mib: 2048\ncpu_count: 2\n"
     )
@@ -191,12 +211,12 @@ def test_a_damaged_proxy_is_mended_and_restarted_alone(installed: Host) -> None:
 
 
 def test_a_running_enclave_is_left_to_its_users(installed: Host) -> None:
-    installed.image.write_bytes(b"another image")
+    write_image(installed.image, b"another application")
     said = installed.install()
-    assert said.splitlines()[-1].endswith("systemctl restart oblivious-enclave.service")
+    assert said.splitlines()[-1].endswith(f"/{BASE}/bin/restart-enclave")
     assert installed.calls() == []
     image_file = installed.root / BASE / "oblivious-inference.eif"
-    assert image_file.read_bytes() == b"another image"
+    assert image_file.read_bytes() == installed.image.read_bytes()
 
 
 def test_other_sizes_are_reserved_and_told_to_the_units(installed: Host) -> None:
@@ -239,6 +259,8 @@ def test_a_command_that_fails_ends_it(host: Host) -> None:
     [
         (["--image", "/nowhere.eif"], "there is no image"),
         (["--egress", "/nowhere.toml"], "there is no file"),
+        (["--image", __file__, "--pcrs", "/nowhere.json"], "there is no file"),
+        (["--pcrs", __file__], "for an --image"),
         (["--cpus", "3"], "even"),
         (["--cpus", "two"], "positive number"),
         (["--memory", ""], "positive number"),
@@ -269,8 +291,99 @@ def test_other_systems_and_instances_without_enclaves_are_refused(host: Host) ->
     assert host.calls() == ["dnf install --assumeyes aws-nitro-enclaves-cli python3.11"]
 
 
+# --- the image
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_an_image_that_awss_reader_refuses_is_not_installed(host: Host, member: str) -> None:
+    write_image(host.image, without={member})
+    said = host.run("--image", str(host.image), code=1)
+    assert said.splitlines()[-1] == (f"install-host: AWS's reader refuses the image {host.image}")
+    assert not (host.root / BASE).exists()
+    assert host.calls() == ["dnf install --assumeyes aws-nitro-enclaves-cli python3.11"]
+
+
+def test_an_image_with_a_wrong_checksum_is_not_installed(host: Host) -> None:
+    host.image.write_bytes(host.image.read_bytes()[:-1] + b"?")
+    assert "checksum" in host.run("--image", str(host.image), code=1)
+    assert not (host.root / BASE).exists()
+
+
+def test_a_reader_that_cannot_be_asked_is_told_from_one_that_refuses(host: Host) -> None:
+    (host.bin / "nitro-cli").unlink()
+    (host.bin / "nitro-cli").write_text("#!/bin/sh\nexit 57\n")
+    (host.bin / "nitro-cli").chmod(0o755)
+    assert "cannot describe the image" in host.run("--image", str(host.image), code=1)
+
+
+def test_a_pinned_image_is_installed_and_no_other(host: Host) -> None:
+    old = write_image(host.image, b"old")
+    new = write_image(host.image, b"new")
+    host.install("--pcrs", host.pin(new))
+    host.install("--pcrs", host.pin(old, {"PCR0": new["PCR0"].upper()}))
+    write_image(host.image, b"old")
+    said = host.run("--image", str(host.image), "--pcrs", host.pin(new), code=1)
+    assert "PCR0, PCR2 differ" in said
+    said = host.run("--check", "--image", str(host.image), "--pcrs", host.pin(new), code=1)
+    assert "PCR0, PCR2 differ" in said
+    write_image(host.image, b"new")
+    assert host.install("--pcrs", host.pin(new)) == "everything is as it should be\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[1]", "{}", '{"PCR0": "00"}', '{"PCR0": 1}', "[" * 100_000]
+)
+def test_a_file_without_measurements_pins_nothing(host: Host, text: str) -> None:
+    path = Path(host.pin({}))
+    path.write_text(text)
+    assert "holds no measurements" in host.run(
+        "--image", str(host.image), "--pcrs", str(path), code=1
+    )
+    assert not (host.root / BASE).exists()
+
+
+def test_measurements_that_do_not_tell_the_code_pin_nothing(host: Host) -> None:
+    pinned = host.pin({"PCR3": "00" * 48, "PCR1": "00" * 48})
+    said = host.run("--image", str(host.image), "--pcrs", pinned, code=1)
+    assert "does not pin the code" in said
+
+
+def test_without_the_reader_a_check_says_that_it_would_be_asked(host: Host) -> None:
+    (host.bin / "nitro-cli").unlink()
+    said = host.run("--check", "--image", str(host.image), code=3)
+    assert f"would have AWS's reader look at {host.image}" in said
+
+
+# --- the reservation
+
+
+@pytest.mark.parametrize("found", [None, "", "memory_mib: 512\n"])
+def test_the_allocators_file_has_the_line_that_its_reader_waits_for(
+    host: Host, found: str | None
+) -> None:
+    allocator = host.root / "etc/nitro_enclaves/allocator.yaml"
+    (host.bin / "dnf").write_text("#!/bin/sh\n")
+    if found is not None:
+        allocator.parent.mkdir()
+        allocator.write_text(found)
+    host.install()
+    assert allocator.read_text() == "---\nmemory_mib: 2048\ncpu_count: 2\n"
+
+
+def test_too_few_huge_pages_are_noticed(host: Host) -> None:
+    host.reserve_pages(1023)
+    said = host.run("--image", str(host.image), code=1)
+    assert "2046 MiB of huge pages, not 2048" in said
+    assert "systemctl start oblivious-enclave.service" not in host.calls()
+    larger = host.root / "sys/kernel/mm/hugepages/hugepages-1048576kB"
+    larger.mkdir()
+    (larger / "nr_hugepages").write_text("1\n")
+    host.install()
+
+
 def test_the_units_name_the_places_that_are_installed() -> None:
     text = "".join(path.read_text() for path in DEPLOY.glob("oblivious-*.service"))
+    text = text.replace("%i", "")  # as it is for the first enclave
     script = (DEPLOY / "install-host").read_text()
     assert f"/{BASE}/bin/host-proxy" in text
     assert f"/{BASE}/oblivious-inference.eif" in text
@@ -281,11 +394,21 @@ def test_the_units_name_the_places_that_are_installed() -> None:
     for name in ("ENCLAVE_CID", "ENCLAVE_CPUS", "ENCLAVE_MIB"):
         assert f"{name}=$" in script
         assert name in text
+    for program in ("run-enclave", "restart-enclave"):
+        assert f"/{program}" in script
+
+
+def test_the_same_units_serve_further_enclaves(installed: Host) -> None:
+    units = installed.root / "etc/systemd/system"
+    for unit in ("oblivious-enclave", "oblivious-host-proxy"):
+        assert (units / f"{unit}@.service").read_bytes() == (units / f"{unit}.service").read_bytes()
+    assert not (units / "oblivious-egress@.service").exists()
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
-    subprocess.run(["shellcheck", DEPLOY / "install-host"], check=True, timeout=300)
+    programs = [DEPLOY / name for name in ("install-host", "run-enclave", "restart-enclave")]
+    subprocess.run(["shellcheck", *programs], check=True, timeout=300)
 
 
 # --- the Dockerfile

@@ -28,7 +28,7 @@ DEPLOY = Path(__file__).parents[3] / "scripts" / "deploy"
 SERVICES = sorted(path.name for path in DEPLOY.glob("oblivious-*.service"))
 UNITS = [*SERVICES, "oblivious-host-proxy.socket"]
 WORST_EXPOSURE = 2.0
-PROGRAMS = re.compile(r"/opt/oblivious-inference/bin/host-proxy|/usr/bin/nitro-cli")
+PROGRAMS = re.compile(r"/opt/oblivious-inference/bin/[a-z-]+|/usr/bin/nitro-cli")
 ALLOCATOR = "[Unit]\nDescription=Stand-in\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
 
 with_systemd = pytest.mark.skipif(
@@ -41,6 +41,7 @@ with_nginx = pytest.mark.skipif(
 
 def test_all_units_are_here() -> None:
     assert SERVICES == [
+        "oblivious-alarm@.service",
         "oblivious-egress.service",
         "oblivious-enclave.service",
         "oblivious-host-proxy.service",
