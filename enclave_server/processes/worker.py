@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from enclave_server.chat.models import ModelTable, ProvisionedKeys
 from enclave_server.chat.service import ChatService
-from enclave_server.chat.upstream.connections import warm_up
 from enclave_server.config import Config, StreamTable
 from enclave_server.gateway.admission import Admission
 from enclave_server.gateway.pacing import Pacer, Report, Shape, unpadded
@@ -123,7 +122,6 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     )
     server = _make_server(inheritance, state, dispatch, log)
     ending = _listen_to_parent(state, inheritance.signing_key, channel)
-    await warm_up()
     # What is there by now stays. The garbage collector need not walk through it again and again:
     # 2 to 4 microseconds less for a request, and no pause of 20 milliseconds now and then.
     gc.collect()

@@ -1,16 +1,16 @@
-"""Requests to upstreams over HTTP/1.1 (httpcore), with deadlines, and connections that are kept."""
+"""Requests to upstreams over HTTP/1.1, with deadlines, and connections that are kept."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import h11
-import httpcore
 
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Upstream
-from enclave_server.chat.upstream.socket_stream import SocketStream, connect
+from enclave_server.chat.upstream.dialing import connect
+from enclave_server.chat.upstream.request import encode_post
+from enclave_server.chat.upstream.response_body import body_of, keeps_connection
+from enclave_server.chat.upstream.response_head import Head, HeadReader, ResponseError
+from enclave_server.chat.upstream.stream import Stream
 from protocol.binary_http import Fields
 
 # A kept connection is not used again after this; most servers keep theirs longer.
@@ -19,36 +19,25 @@ IDLE_SECONDS = 30.0
 # An engine or a proxy that has just restarted listens again soon after.
 RETRY_AFTER_SECONDS = 0.25
 
-# Every connection here leads to one upstream, so that httpcore need not tell them apart by name.
-ORIGIN = httpcore.Origin(b"http", b"upstream", 80)
+CLOSE = (b"Connection", b"close")
 
-# Octets of a connection: None if none has arrived, no octets at its end.
-Arrived = Callable[[], bytes | None]
+
+class Unanswered(UpstreamError):
+    """A connection ended before any octet of a response arrived."""
+
+    def __init__(self, *, sent: bool) -> None:
+        """`sent` tells whether anything of the request was handed to the operating system."""
+        super().__init__(Failure.BROKEN)
+        self.sent = sent
 
 
 @dataclass(slots=True)
-class Link:
-    """One connection: httpcore's, and the stream below it."""
+class Counts:
+    """What the connections to one upstream have done since they were made."""
 
-    http: httpcore.AsyncHTTP11Connection
-    stream: SocketStream
-
-    def is_clean(self) -> bool:
-        """Whether the next answer on it can only be the answer to the next request."""
-        # What arrived after the end of an answer waits inside httpcore, which has no other way
-        # to ask. It would be taken for the answer to another person's request.
-        return self.http.is_idle() and self.http._h11_state.trailing_data == (b"", False)
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn whatever ends an exchange early into UpstreamError."""
-    try:
-        yield
-    except TimeoutError:
-        raise UpstreamError(Failure.SLOW) from None
-    except (httpcore.ProtocolError, httpcore.NetworkError):
-        raise UpstreamError(Failure.BROKEN) from None
+    connected: int = 0
+    reused: int = 0
+    repeated: int = 0
 
 
 class UpstreamResponse:
@@ -57,22 +46,36 @@ class UpstreamResponse:
     `fields` are in the order of arrival, their names in lower case.
     """
 
+    __slots__ = (
+        "_body",
+        "_closed",
+        "_early",
+        "_is_kept",
+        "_release",
+        "_stream",
+        "_timer",
+        "fields",
+        "status",
+    )
+
     def __init__(
         self,
-        connections: "UpstreamConnections",
-        link: Link,
-        response: httpcore.Response,
+        head: Head,
+        early: bytes,
+        stream: Stream,
         end: float,
+        release: Callable[[Stream, bool], None],
     ) -> None:
-        self.status = response.status
-        self.fields = tuple((name.lower(), value) for name, value in response.headers)
-        self._connections, self._link, self._response = connections, link, response
-        # httpcore hands on the events of its parser one by one, each to a task that it wakes.
-        # Asked here, it gives all there are at once.
-        self._parser = link.http._h11_state
-        self._waiting = self._whole = self._closed = self._expired = False
-        # One timer for the whole answer: one for each piece costs more than reading the piece.
-        self._timer = asyncio.get_running_loop().call_at(end, self._expire)
+        """`early` are octets that came with the head; at `end` the event loop's clock gives up."""
+        self.status, self.fields = head.status, head.fields
+        self._stream, self._release = stream, release
+        self._body, self._is_kept = body_of(head), keeps_connection(head)
+        self._early = self._body.feed(early)
+        self._closed = False
+        # One timer for the whole body: one for each piece costs more than reading the piece.
+        self._timer: asyncio.TimerHandle | None = None
+        if not self._body.is_whole:
+            self._timer = asyncio.get_running_loop().call_at(end, stream.expire)
 
     async def read_up_to(self, limit: int) -> bytes:
         """Return the body, or its first `limit` octets and somewhat more; raises UpstreamError."""
@@ -83,9 +86,8 @@ class UpstreamResponse:
 
     async def next_piece(self) -> bytes | None:
         """Return what arrives next of the body, or None at its end; raises UpstreamError."""
-        stream = self._link.stream
-        while (piece := self._take(stream.take_arrived)) == b"":
-            await stream.arrival()
+        while (piece := self._take(self._stream.take_arrived)) == b"":
+            await self._stream.arrival()
         return piece
 
     def take(self) -> bytes | None:
@@ -93,60 +95,53 @@ class UpstreamResponse:
 
         Raises UpstreamError.
         """
-        return self._take(self._link.stream.ask)
+        return self._take(self._stream.ask)
 
-    def _take(self, arrived: Arrived) -> bytes | None:
-        try:
-            piece = None if self._whole else self._parsed(arrived)
-        except (h11.RemoteProtocolError, httpcore.ReadError):
-            raise UpstreamError(Failure.SLOW if self._expired else Failure.BROKEN) from None
-        if piece is None and self._expired:  # an answer that ends with its connection
-            raise UpstreamError(Failure.SLOW)
-        return piece
-
-    def _parsed(self, arrived: Arrived) -> bytes | None:
-        if self._waiting:
-            if (data := arrived()) is None:
-                return b""
-            self._parser.receive_data(data)
-        pieces = []
-        try:
-            while type(event := self._parser.next_event()) is h11.Data:
-                pieces.append(event.data)
-            self._waiting = event is h11.NEED_DATA
-            self._whole = not self._waiting
-        except h11.RemoteProtocolError:
-            self._waiting = False  # once broken, it fails again when asked again
-            if not pieces:
-                raise
-        if self._whole and not pieces:
+    def _take(self, arrived: Callable[[], bytes | None]) -> bytes | None:
+        if self._early:
+            piece, self._early = self._early, b""
+            return piece
+        if self._body.is_whole:
             return None
-        return b"".join(pieces)
+        try:
+            return self._next(arrived)
+        except TimeoutError:
+            raise UpstreamError(Failure.SLOW) from None
+        except (OSError, ResponseError):
+            raise UpstreamError(Failure.BROKEN) from None
 
-    def _expire(self) -> None:
-        """Give up: whoever reads sees the connection end."""
-        self._expired = True
-        self._link.stream.close()
+    def _next(self, arrived: Callable[[], bytes | None]) -> bytes | None:
+        if self._body.is_broken:
+            raise ResponseError
+        if (data := arrived()) is None:
+            return b""
+        if not data:
+            self._body.end()
+            return None
+        piece = self._body.feed(data)
+        return None if self._body.is_whole and not piece else piece
 
     async def close(self) -> None:
-        """Keep the connection if the whole answer was read, else close it."""
+        """Keep the connection if the whole response was read, else close it."""
         if self._closed:
             return
         self._closed = True
-        self._timer.cancel()
-        try:
-            await self._response.aclose()
-        finally:
-            self._connections.release(self._link)
+        if self._timer is not None:
+            self._timer.cancel()
+        is_clean = self._body.is_whole and not self._body.has_surplus
+        self._release(self._stream, is_clean and self._is_kept)
 
 
 class UpstreamConnections:
     """All connections to one upstream: those in use are counted, idle ones are kept for reuse."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, repeated: Callable[[], None] = lambda: None) -> None:
+        """`repeated` is called for every request that a second connection was tried for."""
         self.upstream = upstream
+        self.counts = Counts()
         self._context = upstream.ssl_context()
-        self._idle: list[Link] = []
+        self._repeated = repeated
+        self._idle: list[tuple[Stream, float]] = []
         self._in_use = 0
 
     async def post(self, target: bytes, fields: Fields, body: bytes) -> UpstreamResponse:
@@ -156,83 +151,117 @@ class UpstreamConnections:
         """
         if self._in_use >= self.upstream.concurrency:
             raise UpstreamError(Failure.BUSY, retry_after=1)
-        url = httpcore.URL(scheme=ORIGIN.scheme, host=ORIGIN.host, target=target)
-        fields = (*fields, *self._framing(len(body)))
-        request = httpcore.Request(b"POST", url, headers=fields, content=body)
-        end = asyncio.get_running_loop().time() + self.upstream.total_seconds
+        if not self.upstream.idle_connections:
+            fields = (*fields, CLOSE)
+        request = encode_post(target, fields, body)
         self._in_use += 1
         try:
-            link, response = await self._send(request)
+            return await self._ask(request)
         except BaseException:
             self._in_use -= 1
             raise
-        return UpstreamResponse(self, link, response, end)
 
-    def release(self, link: Link) -> None:
+    def release(self, stream: Stream, reusable: bool) -> None:
         """Take back a connection after its exchange."""
         self._in_use -= 1
-        if link.is_clean() and len(self._idle) < self.upstream.idle_connections:
-            link.stream.watch()
-            self._idle.append(link)
+        if reusable and stream.is_quiet() and len(self._idle) < self.upstream.idle_connections:
+            self._idle.append((stream, asyncio.get_running_loop().time()))
+            stream.rest(self._discard)
         else:
-            link.stream.close()
+            stream.close()
 
     def close(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            self._idle.pop().stream.close()
+            self._idle.pop()[0].close()
 
-    def _framing(self, size: int) -> Fields:
-        length = (b"Content-Length", b"%d" % size)
-        return (length,) if self.upstream.idle_connections else (length, (b"Connection", b"close"))
+    async def _ask(self, request: bytes) -> UpstreamResponse:
+        """Send `request`, and once more on another connection if the first had long been closed.
 
-    async def _send(self, request: httpcore.Request) -> tuple[Link, httpcore.Response]:
-        link = self._idle_link() or await self._connect()
-        before = link.stream.handed_over
+        A server closes a connection that is idle for as long as it sees fit, and does not know
+        that a request is on its way (RFC 9112, Section 9.3.1). So a kept connection that ends
+        before any octet of a response has as good as never had the request; a fresh one that does
+        the same has refused it. To repeat what was sent is safe here even so: nothing that is
+        asked changes anything at an upstream; at the worst it thinks twice, and one answer is lost.
+        """
+        end = asyncio.get_running_loop().time() + self.upstream.total_seconds
+        kept = self._idle_stream()
         try:
-            return link, await self._exchange(link, request)
-        except UpstreamError as error:
-            # Safe to repeat only if not one octet of it can have been received.
-            if error.failure is not Failure.BROKEN or link.stream.handed_over != before:
+            return await self._exchange(kept or await self._connect(), request, end)
+        except Unanswered as closed:
+            if kept is None and closed.sent:
                 raise
-        link = await self._connect()
-        return link, await self._exchange(link, request)
+        self.counts.repeated += 1
+        self._repeated()
+        return await self._exchange(await self._connect(), request, end)
 
-    async def _exchange(self, link: Link, request: httpcore.Request) -> httpcore.Response:
-        """Send, and wait for the head of the answer; on any failure the connection is closed."""
-        with _failures():
-            async with asyncio.timeout(self.upstream.first_byte_seconds):
-                return await link.http.handle_async_request(request)
+    async def _exchange(self, stream: Stream, request: bytes, end: float) -> UpstreamResponse:
+        """Send, and wait for the head of the response; on any failure the connection is closed."""
+        seconds = self.upstream.first_byte_seconds
+        timer = asyncio.get_running_loop().call_later(seconds, stream.expire)
+        try:
+            if not stream.send(request):
+                raise Unanswered(sent=False)
+            head, early = await _head_of_response(stream)
+            return UpstreamResponse(head, early, stream, end, self.release)
+        except BaseException as failure:
+            stream.close()
+            if isinstance(failure, TimeoutError):
+                raise UpstreamError(Failure.SLOW) from None
+            if isinstance(failure, OSError | ResponseError):
+                raise UpstreamError(Failure.BROKEN) from None
+            raise
+        finally:
+            timer.cancel()
 
-    def _idle_link(self) -> Link | None:
+    def _idle_stream(self) -> Stream | None:
+        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while self._idle:
-            link = self._idle.pop()
-            if not link.http.has_expired():
-                return link
-            link.stream.close()
+            stream, since = self._idle.pop()
+            if since >= oldest and stream.is_usable():
+                self.counts.reused += 1
+                return stream
+            stream.close()
         return None
 
-    async def _connect(self) -> Link:
+    def _discard(self, stream: Stream) -> None:
+        """Close an idle connection on which anything arrives: it answers no request."""
+        self._idle = [(idle, since) for idle, since in self._idle if idle is not stream]
+        stream.close()
+
+    async def _connect(self) -> Stream:
         try:
-            stream = await connect(self.upstream, self._context)
-        except httpcore.ConnectTimeout:
+            return await self._dial()
+        except TimeoutError:
             raise UpstreamError(Failure.ABSENT) from None
-        except httpcore.ConnectError:
+        except OSError:
             await asyncio.sleep(RETRY_AFTER_SECONDS)
-            stream = await self._connect_again()
-        return Link(httpcore.AsyncHTTP11Connection(ORIGIN, stream, IDLE_SECONDS), stream)
-
-    async def _connect_again(self) -> SocketStream:
         try:
-            return await connect(self.upstream, self._context)
-        except (httpcore.ConnectTimeout, httpcore.ConnectError):
+            return await self._dial()
+        except OSError:
             raise UpstreamError(Failure.ABSENT) from None
 
+    async def _dial(self) -> Stream:
+        stream = await connect(self.upstream, self._context)
+        self.counts.connected += 1
+        return stream
 
-async def warm_up() -> None:
-    """Ask nobody something: what httpcore loads with its first request takes 15 ms.
 
-    By so much would the first question be late, and whatever a worker has to send meanwhile.
+async def _head_of_response(stream: Stream) -> tuple[Head, bytes]:
+    """Return the head, and what came with it of the body.
+
+    Raises Unanswered, OSError or ResponseError.
     """
-    nobody = httpcore.AsyncMockStream([b"HTTP/1.1 204 No Content\r\n\r\n"])
-    await httpcore.AsyncHTTP11Connection(ORIGIN, nobody).request("GET", "http://upstream/")
+    try:
+        await stream.arrival()
+        data = stream.take_arrived()
+    except ConnectionError:
+        data = b""
+    if not data:
+        raise Unanswered(sent=True)
+    reader = HeadReader()
+    while (head := reader.feed(data)) is None:
+        await stream.arrival()
+        if not (data := stream.take_arrived()):
+            raise ResponseError
+    return head, reader.rest
