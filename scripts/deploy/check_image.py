@@ -65,7 +65,8 @@ def difference(found: Mapping[str, str], releases: list[dict[str, str]]) -> str:
     differing = [
         [name for name, value in pins.items() if found.get(name) != value] for pins in releases
     ]
-    return ", ".join(min(differing, key=len)) + " differ"
+    nearest: list[str] = min(differing, key=lambda names: len(names))
+    return ", ".join(nearest) + " differ"
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,7 +82,7 @@ def read(path: Path) -> dict[str, object]:
     }
 
 
-def split(image: bytes) -> object:
+def split(image: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield kind and content of each section, in the file's order."""
     position = HEADER_BYTES
     while position + 12 <= len(image):
