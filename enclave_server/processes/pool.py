@@ -4,8 +4,9 @@ A worker and its parent share a socket pair that keeps messages apart. The paren
 each with a serial number; the worker answers with the number once it serves with them, the first
 time when it accepts connections. What it sends that is no number is a proposal, on which its parent
 decides with the next snapshot. A worker that does not answer in time is killed and replaced, so
-that none goes on with keys that ended. The end of a worker is the end of its socket, and its
-parent's end kills it.
+that none goes on with keys that ended; so is one whose heart stops: it says its number again as
+long as its event loop turns. The end of a worker is the end of its socket, and its parent's end
+kills it.
 """
 
 import contextlib
@@ -24,6 +25,12 @@ from enclave_server.provision.proposal import MAX_PROPOSAL_BYTES, Proposal
 
 ACKNOWLEDGE_SECONDS = 10.0
 """For a worker to begin to serve with new keys: it is busy for less unless it hangs."""
+
+BEAT_SECONDS = 0.5
+"""Between two beats of a worker's heart."""
+
+SILENT_SECONDS = 3.0
+"""Without a beat the worker hangs: nothing that it does keeps its event loop for so long."""
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
 """Before a worker is replaced that ended soon after its start; doubled each time."""
@@ -48,6 +55,7 @@ class Worker:
     sent: int = 0
     sent_at: float = 0.0
     acknowledged: int = 0
+    beaten_at: float | None = None
 
     def send(self, serial: int, snapshot: bytes, now: float) -> None:
         """Pass on a snapshot; a worker that cannot take it is killed when its time is over."""
@@ -57,13 +65,13 @@ class Worker:
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
             return
 
-    def receive(self) -> list[bytes]:
-        """Note what the worker has acknowledged; return what it proposes."""
+    def receive(self, now: float) -> list[bytes]:
+        """Note what the worker has acknowledged, and its heart; return what it proposes."""
         proposals: list[bytes] = []
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             while message := self.channel.recv(MAX_PROPOSAL_BYTES):
                 if len(message) == SERIAL.size:
-                    self.acknowledged = SERIAL.unpack(message)[0]
+                    self.acknowledged, self.beaten_at = SERIAL.unpack(message)[0], now
                 else:
                     proposals.append(message)
         return proposals
@@ -71,6 +79,15 @@ class Worker:
     def is_late(self, now: float) -> bool:
         """Whether the worker should have begun with the newest keys by now."""
         return self.acknowledged < self.sent and now - self.sent_at > ACKNOWLEDGE_SECONDS
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the heart of a worker that has served stands still."""
+        return self.beaten_at is not None and now - self.beaten_at > SILENT_SECONDS
+
+    def excuse(self, seconds: float) -> None:
+        """Pass over a time in which nobody listened."""
+        if self.beaten_at is not None:
+            self.beaten_at += seconds
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal: the process is not reaped yet, so the identifier is still its own."""
@@ -97,6 +114,7 @@ class Pool:
         self._serial = 0
         self._snapshot = b""
         self._proposals: list[bytes] = []
+        self._watched_at: float | None = None
 
     @property
     def workers(self) -> list[Worker]:
@@ -124,7 +142,8 @@ class Pool:
             worker.send(self._serial, self._snapshot, now)
 
     def tend(self, now: float) -> None:
-        """Read answers, kill who is late, bury who ended, and fork who is missing."""
+        """Read answers, kill who is late or silent, bury who ended, and fork who is missing."""
+        self._excuse_absence(now)
         for number, place in enumerate(self._places):
             if place.worker is not None:
                 self._watch(number, place, place.worker, now)
@@ -138,6 +157,7 @@ class Pool:
 
     def watch(self, now: float) -> None:
         """Do as `tend` does, but replace nobody."""
+        self._excuse_absence(now)
         for number, place in enumerate(self._places):
             if place.worker is not None:
                 self._watch(number, place, place.worker, now)
@@ -155,19 +175,29 @@ class Pool:
             # The end of a sibling's parent must be the end of its socket.
             worker.channel.close()
 
+    def _excuse_absence(self, now: float) -> None:
+        """Blame no worker for a time in which this process, or the whole machine, stood still."""
+        if self._watched_at is not None and now - self._watched_at > BEAT_SECONDS:
+            for worker in self.workers:
+                worker.excuse(now - self._watched_at)
+        self._watched_at = now
+
     def _watch(self, number: int, place: _Place, worker: Worker, now: float) -> None:
-        self._proposals += worker.receive()
+        self._proposals += worker.receive(now)
         if worker.acknowledged:
             place.failures = 0
         if worker.is_late(now):
             self._log.event("worker_late", worker=number, pid=worker.pid)
+            worker.signal(signal.SIGKILL)
+        elif worker.is_silent(now):
+            self._log.event("worker_silent", worker=number, pid=worker.pid)
             worker.signal(signal.SIGKILL)
         pid, status = os.waitpid(worker.pid, os.WNOHANG)
         if pid:
             self._bury(number, place, worker, os.waitstatus_to_exitcode(status), now)
 
     def _bury(self, number: int, place: _Place, worker: Worker, code: int, now: float) -> None:
-        self._proposals += worker.receive()
+        self._proposals += worker.receive(now)
         worker.channel.close()
         place.worker = None
         place.failures = 0 if worker.acknowledged else place.failures + 1

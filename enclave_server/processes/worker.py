@@ -1,6 +1,7 @@
 """One worker process: an event loop that serves with the keys that its parent sends."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -26,7 +27,7 @@ from enclave_server.http.server import Server
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
-from enclave_server.processes.pool import EXIT_FAILED, SERIAL
+from enclave_server.processes.pool import BEAT_SECONDS, EXIT_FAILED, SERIAL
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, decode_snapshot
 from enclave_server.provision.desk import Desk, make_dispatch, make_gate
 from protocol.encapsulation import GatewayKey
@@ -59,6 +60,8 @@ class Inheritance:
 class State:
     """What a worker serves with at the moment."""
 
+    serial: int
+
     def __init__(self, inheritance: Inheritance, snapshot: Snapshot, desk: Desk) -> None:
         rate = inheritance.config.evidence.nonce_per_second
         self._attester = inheritance.attester
@@ -72,6 +75,7 @@ class State:
 
     def replace(self, snapshot: Snapshot) -> None:
         """Serve with `snapshot` from now on, and drop the keys before."""
+        self.serial = snapshot.serial
         self._keys = snapshot.keys
         self._desk.learn(snapshot.provisioned)
 
@@ -129,6 +133,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     gc.set_threshold(UNCOLLECTED)
     await server.start()
     channel.send(SERIAL.pack(snapshot.serial))
+    _beat(channel, state)
     await ending.wait()
     await server.drain(inheritance.config.server.grace_seconds)
     chat.close()
@@ -183,6 +188,14 @@ def _listen_to_parent(
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     return ending
+
+
+def _beat(channel: socket.socket, state: State) -> None:
+    """Tell the parent, now and again and again, that the event loop turns."""
+    # A parent that is slow to listen has beats enough to read; one that is gone ends us elsewhere.
+    with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+        channel.send(SERIAL.pack(state.serial))
+    asyncio.get_running_loop().call_later(BEAT_SECONDS, _beat, channel, state)
 
 
 def _place(failure: BaseException) -> str:

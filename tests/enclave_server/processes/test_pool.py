@@ -13,8 +13,10 @@ from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
 from enclave_server.processes.pool import (
     ACKNOWLEDGE_SECONDS,
+    BEAT_SECONDS,
     FIRST_BACKOFF_SECONDS,
     SERIAL,
+    SILENT_SECONDS,
     Pool,
     Run,
 )
@@ -90,6 +92,49 @@ def test_a_worker_that_hangs_with_old_keys_is_replaced() -> None:
         assert pids(pool) == [hanging]
         tend_until(pool, lambda: pool.settled, ahead=ACKNOWLEDGE_SECONDS + 1)
         assert pids(pool) != [hanging]
+
+
+def beat(number: int, channel: socket.socket) -> int:
+    """Be a worker whose heart beats until its parent closes the channel."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    serial = SERIAL.pack(decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), SIGNING_KEY).serial)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while True:
+            channel.send(serial)
+            time.sleep(0.01)
+    return 0
+
+
+def tend_for(pool: Pool, now: float, seconds: float) -> None:
+    """Tend as often as the supervisor does in so many seconds of a clock that runs by itself."""
+    steps = round(seconds / (BEAT_SECONDS / 2))
+    for step in range(steps + 1):
+        pool.tend(now + step * BEAT_SECONDS / 2)
+
+
+def test_a_worker_whose_heart_stops_is_replaced_without_new_keys() -> None:
+    with running(1, beat) as pool:
+        tend_until(pool, lambda: pool.settled and pool.workers[0].beaten_at is not None)
+        (hanging,) = pids(pool)
+        os.kill(hanging, signal.SIGSTOP)
+        now = time.monotonic()
+        tend_for(pool, now, SILENT_SECONDS - 3 * BEAT_SECONDS)
+        assert pids(pool) == [hanging]
+        tend_for(pool, now + SILENT_SECONDS - 3 * BEAT_SECONDS, 4 * BEAT_SECONDS)
+        tend_until(pool, lambda: hanging not in pids(pool))
+        tend_until(pool, lambda: pool.settled)
+
+
+def test_no_worker_is_blamed_while_nobody_listened() -> None:
+    with running(1, beat) as pool:
+        tend_until(pool, lambda: pool.settled and pool.workers[0].beaten_at is not None)
+        (stopped,) = pids(pool)
+        os.kill(stopped, signal.SIGSTOP)  # as the whole machine was, this process included
+        pool.tend(time.monotonic() + 100 * SILENT_SECONDS)
+        os.kill(stopped, signal.SIGCONT)
+        heard = pool.workers[0].beaten_at
+        tend_until(pool, lambda: pool.workers[0].beaten_at != heard, ahead=100 * SILENT_SECONDS)
+        assert pids(pool) == [stopped]
 
 
 def test_many_key_sets_that_nobody_takes_block_nobody() -> None:

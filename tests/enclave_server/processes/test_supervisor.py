@@ -174,6 +174,17 @@ def test_a_worker_that_is_killed_is_replaced_while_clients_go_on() -> None:
         assert enclave.stop() == 0
 
 
+def test_a_worker_that_stands_still_is_replaced() -> None:
+    """Long before there are new keys to acknowledge."""
+    with running_enclave() as enclave:
+        (hanging,) = enclave.worker_pids
+        os.kill(hanging, signal.SIGSTOP)
+        assert enclave.wait_for("worker_silent")["pid"] == hanging
+        wait_until_gone([hanging])
+        assert enclave.ask(models_request()).status == 200
+        assert enclave.worker_pids != [hanging]
+
+
 def test_workers_end_when_their_parent_is_killed() -> None:
     with running_enclave(workers=2) as enclave:
         pids = enclave.worker_pids
