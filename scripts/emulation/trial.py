@@ -61,7 +61,7 @@ from scripts.emulation.image_trial import (
 from scripts.emulation.parent import start_parent
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
-from scripts.image.checkout import REPOSITORY, CheckoutError
+from scripts.image.checkout import REPOSITORY, CheckoutError, refuse_changes
 from scripts.image.kernel_build import KernelError
 from scripts.image.locks import PackageError
 from scripts.image.reader import ReaderError
@@ -350,6 +350,7 @@ def main() -> int:
 
 def run(parts: Sequence[str], work: Path, say: Report) -> None:
     eif_file = work / "tested.eif"
+    warn_of_changes(say)
     if {"image", "enclave", "parent"} & set(parts):
         build_image(RECIPE, work, eif_file, say)
     if "kernel" in parts:
@@ -365,6 +366,14 @@ def run(parts: Sequence[str], work: Path, say: Report) -> None:
         test_parent(work, eif_file, say)
     if "measure" in parts:
         compare_measurements(work, say)
+
+
+def warn_of_changes(say: Report) -> None:
+    """Say what of the tree is not as committed: a module that git does not track is not tried."""
+    try:
+        refuse_changes()
+    except CheckoutError as error:
+        say(f"WARNING: {error}")
 
 
 if __name__ == "__main__":
