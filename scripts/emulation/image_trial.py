@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from scripts.emulation import nitro_cli
 from scripts.emulation.report import Report, TrialFailure
 from scripts.image import bundle, eif, kernel, reader
 from scripts.image import recipe as image
@@ -28,6 +30,7 @@ from scripts.image.pool import Pool, Sources, default_sources
 
 CONFIGURATION = REPOSITORY / "scripts/deploy/enclave.toml"
 RECIPE = image.Recipe(CONFIGURATION, weights=True)
+Describe = Callable[[Path], dict[str, Any]]
 DAY = timedelta(days=1)
 
 
@@ -61,11 +64,8 @@ def sha256(path: Path) -> str:
 
 def build_kernel_again(work: Path, say: Report) -> None:
     """Build the kernel from its source; it must be the recorded one."""
-    with tempfile.TemporaryDirectory(prefix="kernel-trial-", dir=work) as name:
-        other = Path(name)
-        shutil.copytree(work / "apt/locked", other / "apt/locked")
-        pool = Pool(other / "apt", default_sources())
-        built = kernel.build(read_lock(kernel.LOCK), pool, other, say)
+    pool = Pool(work / "apt", default_sources())
+    built = kernel.build(read_lock(kernel.LOCK), pool, work, say)
     kernel.checked(built, "the kernel that was built again")
     say(f"kernel of {len(built)} bytes, SHA-256 as recorded: {kernel.recorded()}")
 
@@ -78,7 +78,7 @@ def read_by_aws(work: Path, eif_file: Path, say: Report) -> None:
     say("building AWS's reader (a minute, once)")
     program = reader.build(work)
     with tempfile.TemporaryDirectory(prefix="read-", dir=work) as name:
-        trial = _Reading(program, Path(name) / "read.eif", say)
+        trial = _Reading(partial(reader.describe, program), Path(name) / "read.eif", say)
         sections = eif.decode(eif_file.read_bytes())
         trial.agrees("unsigned", sections)
         trial.agrees("signed", [*sections, signature(sections)])
@@ -94,27 +94,46 @@ def read_by_aws(work: Path, eif_file: Path, say: Report) -> None:
         trial.refuses("signed with an expired certificate", eif.encode([*small, expired]))
 
 
+def describe_by_nitro_cli(work: Path, eif_file: Path, say: Report) -> None:
+    """Have the real nitro-cli describe the image, unsigned and signed, and refuse bad metadata."""
+    say("building nitro-cli (ten minutes, once)")
+    program = nitro_cli.install(work)
+    with tempfile.TemporaryDirectory(prefix="read-", dir=work) as name:
+        trial = _Reading(partial(nitro_cli.describe, program), Path(name) / "read.eif", say)
+        sections = eif.decode(eif_file.read_bytes())
+        found = trial.agrees("unsigned", sections)
+        if not found["CheckCRC"]:
+            raise TrialFailure("nitro-cli finds another checksum")
+        signed = trial.agrees("signed", [*sections, signature(sections)])
+        if not signed["IsSigned"] or not signed["SignatureCheck"]:
+            raise TrialFailure("nitro-cli does not accept the signature")
+        for wrong, other in _wrong_metadata([replace_content(section) for section in sections]):
+            if wrong != "without metadata":  # which it takes, and then shows none
+                trial.refuses(wrong, eif.encode(other))
+
+
 class _Reading:
-    """AWS's reader on images at one path."""
+    """A reader of AWS's on images at one path."""
 
-    def __init__(self, program: Path, path: Path, say: Report) -> None:
-        self.program, self.path, self.say = program, path, say
+    def __init__(self, describe: Describe, path: Path, say: Report) -> None:
+        self.describe, self.path, self.say = describe, path, say
 
-    def agrees(self, what: str, sections: Sequence[Section]) -> None:
+    def agrees(self, what: str, sections: Sequence[Section]) -> dict[str, Any]:
         self.path.write_bytes(eif.encode(sections))
         try:
-            found = reader.describe(self.program, self.path)
+            found = self.describe(self.path)
         except reader.Refused as error:
             raise TrialFailure(f"AWS's reader refuses the image {what}: {error}") from error
         theirs = {n: v for n, v in found["Measurements"].items() if n.startswith("PCR")}
         if theirs != eif.measure(eif.decode(self.path.read_bytes())):
             raise TrialFailure(f"AWS's reader measures the image {what} as {theirs}")
         self.say(f"AWS's reader, the image {what}: {', '.join(sorted(theirs))} as measured here")
+        return found
 
     def refuses(self, what: str, encoded: bytes) -> None:
         self.path.write_bytes(encoded)
         try:
-            reader.describe(self.program, self.path)
+            self.describe(self.path)
         except reader.Refused as error:
             self.say(f"AWS's reader refuses an image {what}: {str(error)[:90]}")
             return

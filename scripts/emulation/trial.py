@@ -9,6 +9,7 @@ devices  boots small machines with 1, 2 and 4 processors, whose kernel finds its
 enclave  boots it with vsock and a security module, puts host_proxy in front, verifies the
          evidence against the measurements, asks questions, kills and reboots it under load
 parent   runs host_proxy in a guest of its own, with genuine AF_VSOCK on both sides
+aws      has the real nitro-cli describe it, built from its crate (ten minutes; not a default)
 kernel   builds the kernel from its source once more (some minutes; not a default)
 measure  compares the measurements with those of QEMU's nitro-enclave machine (slow; not a default)
 
@@ -55,13 +56,14 @@ from scripts.emulation.image_trial import (
     build_image,
     build_kernel_again,
     compare_builds,
+    describe_by_nitro_cli,
     read_by_aws,
     signature,
 )
 from scripts.emulation.parent import start_parent
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
-from scripts.image.checkout import REPOSITORY, CheckoutError
+from scripts.image.checkout import REPOSITORY, CheckoutError, refuse_changes
 from scripts.image.kernel_build import KernelError
 from scripts.image.locks import PackageError
 from scripts.image.reader import ReaderError
@@ -69,6 +71,7 @@ from scripts.image.recipe import ImageError
 from scripts.local.stack import Child, StackError, silent
 
 DEFAULT_PARTS = ("image", "devices", "enclave", "parent")
+OTHER_PARTS = ("aws", "kernel", "measure")
 MEMORY_MIB = 1536
 MACHINE = Machine(MEMORY_MIB, processors=2)
 # A quiet machine takes 22 and 1; these are for one that is many times slower.
@@ -334,7 +337,7 @@ def compare_measurements(work: Path, say: Report) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("--part", action="append", choices=[*DEFAULT_PARTS, "kernel", "measure"])
+    parser.add_argument("--part", action="append", choices=[*DEFAULT_PARTS, *OTHER_PARTS])
     parser.add_argument("--work", type=Path, default=REPOSITORY / ".cache/enclave")
     options = parser.parse_args()
     parts, say = options.part or DEFAULT_PARTS, Report()
@@ -350,13 +353,16 @@ def main() -> int:
 
 def run(parts: Sequence[str], work: Path, say: Report) -> None:
     eif_file = work / "tested.eif"
-    if {"image", "enclave", "parent"} & set(parts):
+    warn_of_changes(say)
+    if {"image", "enclave", "parent", "aws"} & set(parts):
         build_image(RECIPE, work, eif_file, say)
     if "kernel" in parts:
         build_kernel_again(work, say)
     if "image" in parts:
         compare_builds(work, eif_file, say)
         read_by_aws(work, eif_file, say)
+    if "aws" in parts:
+        describe_by_nitro_cli(work, eif_file, say)
     if "devices" in parts:
         try_machines(work, say)
     if "enclave" in parts:
@@ -365,6 +371,14 @@ def run(parts: Sequence[str], work: Path, say: Report) -> None:
         test_parent(work, eif_file, say)
     if "measure" in parts:
         compare_measurements(work, say)
+
+
+def warn_of_changes(say: Report) -> None:
+    """Say what of the tree is not as committed: a module that git does not track is not tried."""
+    try:
+        refuse_changes()
+    except CheckoutError as error:
+        say(f"WARNING: {error}")
 
 
 if __name__ == "__main__":
