@@ -126,10 +126,10 @@ def running() -> dict[str, object] | None:
     """Return the description of the one enclave, if its process lives."""
     try:
         enclave: dict[str, object] = json.loads(enclave_file().read_text())
-        os.kill(int(str(enclave["ProcessID"])), 0)
+        state = Path(f"/proc/{enclave['ProcessID']}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError):
         return None
-    return enclave
+    return None if state == "Z" else enclave
 
 
 def end(enclave: dict[str, object]) -> None:
@@ -208,6 +208,7 @@ def be_enclave() -> None:
             connection.recv(1 << 16)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             connection.close()
+            (STATE / "answered").touch()
 
 
 def main() -> None:
