@@ -6,7 +6,7 @@ errors and exit codes, and that the process that keeps an enclave reads the imag
 so that an unreadable one boots, and is ended when it is first described. No hardware is behind it:
 an "enclave" is a process that answers HTTP at a Unix socket. $STATE names its directory; a file
 there says how to misbehave: `lenient` makes describe-eif take every image, `mute` makes enclaves
-accept and never answer, `boots-not` makes run-enclave fail.
+accept and never answer, `slow` makes them boot for two seconds, `boots-not` makes run-enclave fail.
 """
 
 from __future__ import annotations
@@ -194,6 +194,7 @@ def be_enclave() -> None:
     """Answer each connection at the Unix socket as an enclave answers /health, for a minute."""
     path = STATE / "enclave.sock"
     path.unlink(missing_ok=True)
+    time.sleep(2 if (STATE / "slow").exists() else 0)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(64)

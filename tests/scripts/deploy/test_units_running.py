@@ -1,7 +1,11 @@
 """The enclave's unit under a systemd that runs, with stand-ins for nitro-cli and the enclave."""
 
 import re
+import shutil
+import socket
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,14 +13,18 @@ import pytest
 from tests.support import systemd
 from tests.support.enclave_host import DEPLOY, EnclaveHost, hosts
 from tests.support.enclave_image import write_image
-from tests.support.host_proxy_process import until
+from tests.support.host_proxy_process import DEADLINE, until
 from tests.support.systemd import Manager
 
 pytestmark = pytest.mark.skipif(systemd.why_not() != "", reason=systemd.why_not())
 
 UNIT = "oblivious-enclave.service"
+CARRIER, SOCKET = "oblivious-host-proxy.service", "oblivious-host-proxy.socket"
+CLIENTS = 20
 # What only the system's manager can do; test_units has systemd-analyze look at it.
-SANDBOX = re.compile(r"^(# It (?:speaks|may use).*?)(?=^\[Install\]|\Z)", re.MULTILINE | re.DOTALL)
+SANDBOX = re.compile(
+    r"^(# It (?:speaks|may use|opens).*?)(?=^\[Install\]|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def unit_text(name: str, host: EnclaveHost) -> str:
@@ -27,6 +35,8 @@ def unit_text(name: str, host: EnclaveHost) -> str:
         ("/usr/bin/nitro-cli", f"{host.bin}/nitro-cli"),
         ("/etc/oblivious-inference/alarm", f"{host.bin}/alarm"),
         ("systemctl start", "systemctl --user start"),
+        ("ListenStream=127.0.0.1:%i8443", f"ListenStream={host.state}/ingress.sock"),
+        ("NoDelay=yes\n", ""),
     ):
         text = text.replace(theirs, ours)
     own = "".join(f'Environment="{key}={value}"\n' for key, value in host.environment().items())
@@ -44,7 +54,7 @@ def host(tmp_path: Path) -> Iterator[EnclaveHost]:
 def manager(host: EnclaveHost, tmp_path: Path) -> Iterator[Manager]:
     units = tmp_path / "units"
     units.mkdir()
-    for name in (UNIT, "oblivious-alarm@.service"):
+    for name in (UNIT, "oblivious-alarm@.service", CARRIER, SOCKET):
         (units / name).write_text(unit_text(name, host))
     (units / "oblivious-enclave@.service").write_text((units / UNIT).read_text())
     (units / "nitro-enclaves-allocator.service").write_text(
@@ -130,3 +140,47 @@ def test_a_further_enclave_has_a_unit_of_its_own(manager: Manager, host: Enclave
     assert enclave is not None
     assert enclave["EnclaveName"] == "oblivious-inference2"
     assert manager.show(UNIT, "ActiveState") == "inactive"
+
+
+def ask(host: EnclaveHost) -> bytes:
+    """Ask through the carrier's socket; return the first line of the answer."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(DEADLINE)
+        client.connect(str(host.state / "ingress.sock"))
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+        return client.recv(1 << 16).partition(b"\r\n")[0]
+
+
+def test_clients_wait_while_the_enclave_is_restarted_as_planned(
+    manager: Manager, host: EnclaveHost
+) -> None:
+    host.program("systemctl", f'#!/bin/sh\nexec {shutil.which("systemctl")} --user "$@"\n')
+    manager.systemctl("start", SOCKET, UNIT)
+    before = host.enclave()
+    assert before is not None
+    assert ask(host) == b"HTTP/1.1 200 OK"
+    host.misbehave("slow")
+    environment = {**manager.environment, **host.environment()}
+    with (
+        subprocess.Popen([DEPLOY / "restart-enclave"], env=environment) as restart,
+        ThreadPoolExecutor(CLIENTS) as clients,
+    ):
+        until(lambda: manager.show(CARRIER, "StatusText").startswith("Held"))
+        answers = [clients.submit(ask, host) for _ in range(CLIENTS)]
+        assert {answer.result() for answer in answers} == {b"HTTP/1.1 200 OK"}
+        assert restart.wait(DEADLINE) == 0
+    after = host.enclave()
+    assert after is not None
+    assert after["ProcessID"] != before["ProcessID"]
+
+
+def test_clients_wait_while_an_enclave_that_ended_is_started_again(
+    manager: Manager, host: EnclaveHost
+) -> None:
+    manager.systemctl("start", SOCKET, UNIT)
+    assert ask(host) == b"HTTP/1.1 200 OK"
+    host.misbehave("slow")
+    host.end_enclave()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        answers = [clients.submit(ask, host) for _ in range(CLIENTS)]
+        assert {answer.result() for answer in answers} == {b"HTTP/1.1 200 OK"}
