@@ -6,7 +6,7 @@ errors and exit codes, and that the process that keeps an enclave reads the imag
 so that an unreadable one boots, and is ended when it is first described. No hardware is behind it:
 an "enclave" is a process that answers HTTP at a Unix socket. $STATE names its directory; a file
 there says how to misbehave: `lenient` makes describe-eif take every image, `mute` makes enclaves
-accept and never answer, `boots-not` makes run-enclave fail.
+accept and never answer, `slow` makes them boot for two seconds, `boots-not` makes run-enclave fail.
 """
 
 from __future__ import annotations
@@ -126,10 +126,10 @@ def running() -> dict[str, object] | None:
     """Return the description of the one enclave, if its process lives."""
     try:
         enclave: dict[str, object] = json.loads(enclave_file().read_text())
-        os.kill(int(str(enclave["ProcessID"])), 0)
+        state = Path(f"/proc/{enclave['ProcessID']}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError):
         return None
-    return enclave
+    return None if state == "Z" else enclave
 
 
 def end(enclave: dict[str, object]) -> None:
@@ -194,6 +194,7 @@ def be_enclave() -> None:
     """Answer each connection at the Unix socket as an enclave answers /health, for a minute."""
     path = STATE / "enclave.sock"
     path.unlink(missing_ok=True)
+    time.sleep(2 if (STATE / "slow").exists() else 0)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(64)
@@ -208,6 +209,7 @@ def be_enclave() -> None:
             connection.recv(1 << 16)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             connection.close()
+            (STATE / "answered").touch()
 
 
 def main() -> None:

@@ -27,6 +27,11 @@ from tests.support.host_proxy_process import (
 DEPLOY = Path(__file__).parents[3] / "scripts" / "deploy"
 SERVICES = sorted(path.name for path in DEPLOY.glob("oblivious-*.service"))
 UNITS = [*SERVICES, "oblivious-host-proxy.socket"]
+TEMPLATES = [
+    "oblivious-enclave.service",
+    "oblivious-host-proxy.service",
+    "oblivious-host-proxy.socket",
+]
 WORST_EXPOSURE = 2.0
 PROGRAMS = re.compile(r"/opt/oblivious-inference/bin/[a-z-]+|/usr/bin/nitro-cli")
 ALLOCATOR = "[Unit]\nDescription=Stand-in\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
@@ -81,6 +86,18 @@ def test_systemd_finds_no_fault(units: Path, name: str) -> None:
 
 
 @with_systemd
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_systemd_finds_no_fault_in_a_further_enclaves_units(units: Path, name: str) -> None:
+    for each in TEMPLATES:
+        (units / each.replace(".", "@.")).write_text((units / each).read_text())
+        (units / each.replace(".", "@.")).chmod(0o644)
+    instance = name.replace(".", "@2.")
+    result = analyze(units, "verify", str(units / instance))
+    assert result.returncode == 0, result.stderr
+    assert instance not in result.stderr
+
+
+@with_systemd
 @pytest.mark.parametrize("name", SERVICES)
 def test_services_expose_little(units: Path, name: str) -> None:
     result = analyze(units, "security", "--offline=true", str(units / name))
@@ -102,6 +119,29 @@ def test_the_carriers_have_no_capability_and_no_device(name: str) -> None:
         "NoNewPrivileges=yes",
     ):
         assert setting in settings
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if "alarm" not in name])
+def test_services_are_restarted_for_ever_and_their_end_is_told(name: str) -> None:
+    settings = (DEPLOY / name).read_text().splitlines()
+    for setting in (
+        "StartLimitIntervalSec=0",
+        "OnFailure=oblivious-alarm@%n.service",
+        "Restart=on-failure",
+    ):
+        assert setting in settings
+
+
+def test_a_client_waits_longer_than_a_start_of_the_enclave_takes() -> None:
+    assert "--retry-seconds 60 " in (DEPLOY / "oblivious-host-proxy.service").read_text()
+
+
+@pytest.mark.parametrize("instance", ["", "2", "3", "4"])
+def test_each_enclave_of_a_host_has_ports_of_its_own(instance: str) -> None:
+    text = "".join((DEPLOY / name).read_text() for name in TEMPLATES)
+    ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\S+)", text.replace("%i", instance))]
+    assert ports == [int(f"{instance}{port}") for port in (9102, 9100, 8443)]
+    assert max(ports) < 1 << 16
 
 
 def test_the_socket_unit_and_the_service_agree_on_the_name() -> None:
