@@ -48,6 +48,10 @@ class TooOften(Exception):
 class ServingState(Protocol):
     """What a worker serves with at the moment."""
 
+    def ready(self) -> bool:
+        """Return whether all models can be asked."""
+        ...
+
     def keyset(self) -> KeySet:
         """Return the keys and the evidence of this moment, which belong together."""
         ...
@@ -196,6 +200,15 @@ def _answer_health(service: Service, request: OuterRequest) -> OuterResponse:
     return OuterResponse(HTTPStatus.OK, headers, b'{"status":"ok"}', "health")
 
 
+def _answer_ready(service: Service, request: OuterRequest) -> OuterResponse:
+    # Whether, and not why: a balancer takes an enclave out, and nobody learns more.
+    ready = service.state.ready()
+    status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+    body = b'{"status":"ready"}' if ready else b'{"status":"not ready"}'
+    headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
+    return OuterResponse(status, headers, body, "ready")
+
+
 def _cached(media_type: bytes, keys: KeySet, service: Service) -> Headers:
     """Return fields that let caches keep an answer until keys or evidence expire, not longer."""
     seconds = max(0, int(keys.expires - service.now()))
@@ -205,13 +218,21 @@ def _cached(media_type: bytes, keys: KeySet, service: Service) -> Headers:
 _SEALED = Route(
     "ohttp", by_media_type={OHTTP_REQUEST: _answer_sealed, CHUNKED_OHTTP_REQUEST: _answer_chunked}
 )
-_KEYS = Route("keys", _answer_keys)
+
+
+def _fetched(route: Route) -> dict[bytes, Route]:
+    # RFC 9110, Section 9.1: all general-purpose servers MUST support GET and HEAD.
+    return {b"GET": route, b"HEAD": route}
+
+
+_KEYS = _fetched(Route("keys", _answer_keys))
 
 _ROUTES = {
     b"/v1/ohttp": {b"POST": _SEALED},
-    OHTTP_GATEWAY_PATH: {b"GET": _KEYS, b"POST": _SEALED},
-    b"/v1/ohttp/config": {b"GET": _KEYS},
-    b"/v1/attestation": {b"GET": Route("attestation", _answer_attestation, query=_NONCE)},
-    b"/signing-key": {b"GET": Route("signing_key", _answer_signing_key)},
-    b"/health": {b"GET": Route("health", _answer_health)},
+    OHTTP_GATEWAY_PATH: {**_KEYS, b"POST": _SEALED},
+    b"/v1/ohttp/config": _KEYS,
+    b"/v1/attestation": _fetched(Route("attestation", _answer_attestation, query=_NONCE)),
+    b"/signing-key": _fetched(Route("signing_key", _answer_signing_key)),
+    b"/health": _fetched(Route("health", _answer_health)),
+    b"/ready": _fetched(Route("ready", _answer_ready)),
 }

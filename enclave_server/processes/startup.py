@@ -27,6 +27,7 @@ from enclave_server.keys.ring import Schedule
 from enclave_server.log import Log
 from enclave_server.processes.catalogue import build_models
 from enclave_server.processes.pool import Pool
+from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.stop_signals import StopSignals
 from enclave_server.processes.supervisor import EngineFails, Supervisor, WorkersFail
 from enclave_server.processes.worker import Inheritance, run_worker
@@ -87,11 +88,18 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
         attester = Attester(module, signing_key)
+        readiness = Readiness()
         inheritance = Inheritance(
-            config, listener, signing_key, attester, replays, models, provisioned
+            config, listener, signing_key, attester, replays, models, provisioned, readiness
         )
         supervisor = Supervisor(
-            signals, keeper, engine, log, grace_seconds=config.server.grace_seconds
+            signals,
+            keeper,
+            engine,
+            log,
+            readiness,
+            wants_secrets=bool(config.provisioned_upstreams),
+            grace_seconds=config.server.grace_seconds,
         )
 
         def work(number: int, channel: socket.socket) -> int:

@@ -12,6 +12,7 @@ from enclave_server.engine.child import Engine, State
 from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.log import Log
 from enclave_server.processes.pool import Pool
+from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.stop_signals import StopSignals
 from enclave_server.provision.desk import Acceptance
 from enclave_server.security_module.clock import check_clock, ptp_time
@@ -49,15 +50,20 @@ class Supervisor:
         keeper: KeyKeeper,
         engine: Engine | None,
         log: Log,
+        readiness: Readiness,
         *,
+        wants_secrets: bool,
         grace_seconds: float,
     ) -> None:
+        """Without the secrets that it wants a server is not ready, though it serves."""
         self._signals = signals
         self._keeper = keeper
         self._engine = engine
         self._engine_state = State.STOPPED
         self._log = log
         self._acceptance = Acceptance()
+        self._readiness = readiness
+        self._wants_secrets = wants_secrets
         self._grace = grace_seconds
         self._clock_due = 0.0
         self._was_failing = False
@@ -100,7 +106,14 @@ class Supervisor:
             raise WorkersFail
         if self._engine is not None and self._engine.problem is not None:
             raise EngineFails(self._engine.problem.sentence)
-        return pool.settled and (self._engine is None or self._engine_state is State.READY)
+        return pool.settled and self._engine_answers()
+
+    def _engine_answers(self) -> bool:
+        return self._engine is None or self._engine_state is State.READY
+
+    def _tell_readiness(self) -> None:
+        provisioned = self._acceptance.accepted is not None or not self._wants_secrets
+        self._readiness.tell(self._engine_answers() and provisioned)
 
     def _tend_engine(self, now: float) -> None:
         if self._engine is None:
@@ -108,9 +121,11 @@ class Supervisor:
         state = self._engine.poll(now)
         if state is not self._engine_state:
             self._engine_state = state
+            self._tell_readiness()
             self._log.event("engine", state=state.name.lower(), starts=self._engine.starts)
 
     def _publish(self, pool: Pool) -> None:
+        self._tell_readiness()  # before whoever handed over secrets learns that they are there
         pool.publish(self._keeper.keys, time.monotonic(), self._acceptance.accepted)
 
     def _take_secrets(self, pool: Pool) -> None:
@@ -136,6 +151,7 @@ class Supervisor:
 
     def _end(self, pool: Pool) -> None:
         """Let the workers finish, and end what is left after the grace time, or a second signal."""
+        self._readiness.tell(False)
         self._log.event("stopping", workers=len(pool.workers))
         pool.signal(signal.SIGTERM)
         deadline = time.monotonic() + self._grace + KILL_SECONDS

@@ -28,6 +28,7 @@ from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
 from enclave_server.processes.pool import BEAT_SECONDS, EXIT_FAILED, SERIAL
+from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, decode_snapshot
 from enclave_server.provision.desk import Desk, make_dispatch, make_gate
 from protocol.encapsulation import GatewayKey
@@ -55,6 +56,7 @@ class Inheritance:
     replays: ReplayFilter
     models: ModelTable
     provisioned: ProvisionedKeys
+    readiness: Readiness
 
 
 class State:
@@ -65,9 +67,14 @@ class State:
     def __init__(self, inheritance: Inheritance, snapshot: Snapshot, desk: Desk) -> None:
         rate = inheritance.config.evidence.nonce_per_second
         self._attester = inheritance.attester
+        self._readiness = inheritance.readiness
         self._bucket = TokenBucket(rate, max(1.0, NONCE_BURST * rate), time.monotonic())
         self._desk = desk
         self.replace(snapshot)
+
+    def ready(self) -> bool:
+        """Return whether all models can be asked."""
+        return bool(self._readiness)
 
     def keyset(self) -> KeySet:
         """Return the keys and the evidence of this moment, which belong together."""

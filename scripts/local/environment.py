@@ -35,6 +35,8 @@ KEPT_LINES = 25  # of a failed command's output
 # Programs that some tests start, and files that they need, with the Debian package of each.
 TEST_PROGRAMS = {
     "nginx": "nginx-light",
+    "/usr/lib/nginx/modules/ngx_stream_module.so": "libnginx-mod-stream",
+    "haproxy": "haproxy",
     "socat": "socat",
     "chromium": "chromium",
     "shellcheck": "shellcheck",

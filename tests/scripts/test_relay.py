@@ -1,37 +1,26 @@
 """The reference relay, beyond what the relay check asks of any relay."""
 
 import asyncio
-import importlib.machinery
-import importlib.util
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import trustme
 
 from scripts import relay
+from scripts.relay_kit.bench import receive
+from scripts.relay_kit.calls import Http1Call
+from scripts.relay_kit.checks.answering import PROBLEM
+from scripts.relay_kit.http1 import Stream
+from scripts.relay_kit.recording import Exchange, Gateway
 
 DEADLINE_SECONDS = 120
-ROOT = Path(__file__).resolve().parents[2]
 
 
-def load_check() -> ModuleType:
-    """Return scripts/relay_check as a module: both of its ends serve here too."""
-    path = str(ROOT / "scripts" / "relay_check")
-    loader = importlib.machinery.SourceFileLoader("relay_check", path)
-    spec = importlib.util.spec_from_loader("relay_check", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
-
-check = load_check()
 KIND = b"Content-Type: message/ohttp-req\r\n"
 
 
@@ -39,7 +28,7 @@ class Trial:
     """The relay between a recording gateway and clients, in this process."""
 
     def __init__(self, folder: Path) -> None:
-        self.gateway = check.Gateway()
+        self.gateway = Gateway()
         self.folder = folder
         self.relay = relay.Relay(relay.parse_gateway(f"unix:{folder / 'gateway'}"))
 
@@ -49,10 +38,10 @@ class Trial:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        stream = check.Stream(reader, writer)
+        call = Http1Call(Stream(reader, writer), chunked=False)
         answers = []
         for _ in range(sum(piece.count(b" HTTP/1.1\r\n") for piece in pieces)):
-            answer = await check.receive(stream)
+            answer = await receive(call)
             answers.append((answer.status, answer.body))
         writer.close()
         return answers
@@ -61,7 +50,7 @@ class Trial:
         """Fetch the keys; return body and fields."""
         reader, writer = await asyncio.open_unix_connection(self.folder / "relay")
         writer.write(b"GET /.well-known/ohttp-gateway HTTP/1.1\r\nHost: r\r\n" + extra + b"\r\n")
-        answer = await check.receive(check.Stream(reader, writer))
+        answer = await receive(Http1Call(Stream(reader, writer), chunked=False))
         writer.close()
         return answer.body, dict(answer.head.fields)
 
@@ -145,7 +134,7 @@ def test_a_client_that_waits_for_a_go_ahead_gets_one(tmp_path: Path) -> None:
         writer.write(post(b"", b"Expect: 100-continue\r\n", length=3))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
         writer.write(b"one")
-        answer = await check.receive(check.Stream(reader, writer))
+        answer = await receive(Http1Call(Stream(reader, writer), chunked=False))
         assert (answer.status, answer.body) == (200, b"one")
         names = [name.lower() for name, _ in path.gateway.arrivals[0].request.fields]
         assert "expect" not in names
@@ -156,7 +145,7 @@ def test_a_client_that_waits_for_a_go_ahead_gets_one(tmp_path: Path) -> None:
 
 def test_an_answer_that_comes_before_the_upload_ends_reaches_the_client(tmp_path: Path) -> None:
     async def test(path: Trial) -> None:
-        async def early(exchange: Any) -> None:
+        async def early(exchange: Exchange) -> None:
             await exchange.answer(413, b"too large", ("Content-Type", "application/problem+json"))
             raise EOFError
 
@@ -196,7 +185,7 @@ def test_a_gateway_whose_queue_is_full_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_gateway_that_talks_nonsense_is_a_502(tmp_path: Path) -> None:
     async def test(path: Trial) -> None:
-        async def nonsense(exchange: Any) -> None:
+        async def nonsense(exchange: Exchange) -> None:
             await exchange.read()
             await exchange.send(b"nonsense\r\n\r\n")
 
@@ -213,7 +202,7 @@ def test_a_gateway_that_says_nothing_is_a_504(
     monkeypatch.setattr(relay, "ANSWER_SECONDS", 0.2)
 
     async def test(path: Trial) -> None:
-        async def silent(exchange: Any) -> None:
+        async def silent(exchange: Exchange) -> None:
             await exchange.gone()
 
         path.gateway.script = silent
@@ -240,10 +229,10 @@ def test_too_many_connections_get_a_503(tmp_path: Path, monkeypatch: pytest.Monk
 def numbered(path: Trial, control: str) -> None:
     """Have the gateway give another body at each fetch, and refuse sealed requests with 422."""
 
-    async def script(exchange: Any) -> None:
+    async def script(exchange: Exchange) -> None:
         await exchange.read()
         if exchange.request.start[0] == "POST":
-            await exchange.answer(422, check.PROBLEM)
+            await exchange.answer(422, PROBLEM)
         else:
             body = b"copy %d" % len(path.gateway.arrivals)
             await exchange.answer(200, body, ("Cache-Control", control))
@@ -300,9 +289,9 @@ def test_a_refused_key_makes_the_copies_old(tmp_path: Path) -> None:
     async def test(path: Trial) -> None:
         numbered(path, "max-age=60")
         assert (await path.keys())[0] == b"copy 1"
-        assert await path.talk(post(b"sealed to an old key")) == [(422, check.PROBLEM)]
+        assert await path.talk(post(b"sealed to an old key")) == [(422, PROBLEM)]
         assert (await path.keys())[0] == b"copy 3"  # the second arrival was the request
-        assert await path.talk(post(b"again")) == [(422, check.PROBLEM)]
+        assert await path.talk(post(b"again")) == [(422, PROBLEM)]
         assert (await path.keys())[0] == b"copy 3"  # too soon
 
     run(tmp_path, test)
@@ -323,7 +312,7 @@ def test_a_gateway_is_reached_over_tls(tmp_path: Path) -> None:
         authority = trustme.CA()
         server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(server_tls)
-        gateway = check.Gateway()
+        gateway = Gateway()
         listener = await asyncio.start_server(gateway.serve, "127.0.0.1", 0, ssl=server_tls)
         port = listener.sockets[0].getsockname()[1]
         found = relay.parse_gateway(f"https://localhost:{port}")

@@ -109,6 +109,7 @@ def reference_relay(gateway: str) -> Iterator[str]:
 
 NGINX_CONF = """
 {user}
+{before}
 daemon off;
 worker_processes 2;
 pid {folder}/pid;
@@ -133,10 +134,11 @@ map "" $oblivious_gateway_name {{ default gateway.example.com; }}
 map "" $oblivious_gateway_scheme {{ default {scheme}; }}
 proxy_ssl_trusted_certificate {folder}/authorities.pem;
 proxy_cache_path {folder}/cache keys_zone=oblivious_relay:1m;
+proxy_cache_path {folder}/renewed keys_zone=oblivious_renewed:1m;
 """
 
 TLS_CONF = """
-listen {listen} ssl;
+listen {listen} ssl http2;
 ssl_certificate {folder}/relay.pem;
 ssl_certificate_key {folder}/relay.pem;
 """
@@ -161,7 +163,10 @@ def deployed(
     """
     site = folder / "oblivious-relay"
     site.mkdir()
-    shutil.copy(DEPLOY / "relay-nginx.conf", folder)
+    shutil.copy(DEPLOY / "oblivious-relay" / "copy.conf", site)
+    own = (DEPLOY / "relay-nginx.conf").read_text()
+    assert own.count("127.0.0.1:8482") == 2  # for this nginx alone: listened at, and asked
+    (folder / "relay-nginx.conf").write_text(own.replace("127.0.0.1:8482", f"unix:{folder}/own"))
     (site / "listen.conf").write_text(f"listen {listen};\n")
     if certificate is not None:
         certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "relay.pem"))
@@ -188,10 +193,10 @@ def careless(gateway: str, folder: Path, listen: str) -> str:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, listener: socket.socket, http: str) -> Iterator[None]:
+def nginx(folder: Path, listener: socket.socket, http: str, before: str = "") -> Iterator[None]:
     """Run a real nginx on `listener` with `http` as the contents of its http block."""
     user = "user root;" if os.geteuid() == 0 else ""  # to reach sockets in a private folder
-    text = NGINX_CONF.format(user=user, folder=folder, http=http)
+    text = NGINX_CONF.format(user=user, folder=folder, before=before, http=http)
     (folder / "nginx.conf").write_text(text)
     errors = folder / "stderr"
     with errors.open("w") as stream:

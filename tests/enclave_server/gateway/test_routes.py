@@ -58,6 +58,10 @@ class State:
         self.evidence = Evidence(b"document", ohttp_keys, pem, Platform.SIMULATED)
         self.expires = NOW + 600.5
         self.failure: Exception | None = None
+        self.models_answer = True
+
+    def ready(self) -> bool:
+        return self.models_answer
 
     def keyset(self) -> KeySet:
         return KeySet(
@@ -286,12 +290,12 @@ def test_media_types_have_no_case() -> None:
     [
         ("GET", "/v1/ohttp", "POST"),
         ("HEAD", "/v1/ohttp", "POST"),
-        ("PUT", "/.well-known/ohttp-gateway", "GET, POST"),
-        ("HEAD", "/.well-known/ohttp-gateway", "GET, POST"),
-        ("POST", "/v1/ohttp/config", "GET"),
-        ("POST", "/v1/attestation", "GET"),
-        ("DELETE", "/signing-key", "GET"),
-        ("OPTIONS", "/health", "GET"),
+        ("PUT", "/.well-known/ohttp-gateway", "GET, HEAD, POST"),
+        ("POST", "/v1/ohttp/config", "GET, HEAD"),
+        ("POST", "/v1/attestation", "GET, HEAD"),
+        ("DELETE", "/signing-key", "GET, HEAD"),
+        ("OPTIONS", "/health", "GET, HEAD"),
+        ("POST", "/ready", "GET, HEAD"),
     ],
 )
 def test_other_methods_are_a_405(method: str, path: str, allow: str) -> None:
@@ -411,6 +415,43 @@ def test_health_says_nothing_else() -> None:
         answer = await client.ask("GET", "/health")
         assert (answer.status, answer.json) == (200, {"status": "ok"})
         assert (await client.ask("GET", "/health?a=b")).status == 400
+
+    check(test)
+
+
+@pytest.mark.parametrize(
+    ("ready", "status", "word"), [(True, 200, "ready"), (False, 503, "not ready")]
+)
+def test_ready_says_whether_and_nothing_else(ready: bool, status: int, word: str) -> None:
+    async def test(client: Client) -> None:
+        client.state.models_answer = ready
+        answer = await client.ask("GET", "/ready")
+        assert (answer.status, answer.json) == (status, {"status": word})
+        assert answer.headers["cache-control"] == "no-store"
+        assert (await client.ask("GET", "/health")).status == 200
+
+    check(test)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.well-known/ohttp-gateway",
+        "/v1/ohttp/config",
+        "/v1/attestation",
+        "/signing-key",
+        "/health",
+        "/ready",
+    ],
+)
+def test_head_is_answered_as_get_is_without_the_content(path: str) -> None:
+    async def test(client: Client) -> None:
+        whole, head = await client.ask("GET", path), await client.ask("HEAD", path)
+        assert (head.status, head.headers | {"date": ""}) == (
+            whole.status,
+            whole.headers | {"date": ""},
+        )
+        assert (head.body, len(whole.body)) == (b"", int(head.headers["content-length"]))
 
     check(test)
 

@@ -12,6 +12,7 @@ from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.log import Log
 from enclave_server.processes import supervisor
 from enclave_server.processes.pool import Pool
+from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.stop_signals import StopSignals
 from enclave_server.processes.supervisor import Supervisor
 from enclave_server.security_module import clock
@@ -98,7 +99,9 @@ def supervise(monkeypatch: pytest.MonkeyPatch, skews: Iterator[float]) -> tuple[
     pool = NoWorkers()
     keeper, log = cast(KeyKeeper, None), Log(io.StringIO())
     with StopSignals() as signals:
-        watching = Supervisor(signals, keeper, None, log, grace_seconds=0)
+        watching = Supervisor(
+            signals, keeper, None, log, Readiness(), wants_secrets=False, grace_seconds=0
+        )
         with pytest.raises(ClockError) as ended:
             watching.serve(cast(Pool, pool), lambda: None, lambda: None)
     return pool.tended, str(ended.value)

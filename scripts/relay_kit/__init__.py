@@ -1,0 +1,1 @@
+"""What `scripts/relay_check` is made of: a recording gateway, clients, and what they check."""
