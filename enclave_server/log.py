@@ -45,6 +45,7 @@ class Log:
         self._clock = clock
         self._context = context
         self._tallies: dict[tuple[str, int], _Tally] = {}
+        self._counts: dict[str, int] = {}
 
     def event(self, name: str, **fields: Value) -> None:
         """Write one line: a name of ours with counts, sizes, durations and outcome classes."""
@@ -67,8 +68,15 @@ class Log:
         tally.seconds += seconds
         tally.longest = max(tally.longest, seconds)
 
+    def count(self, name: str) -> None:
+        """Count an event of that name; the next report has the sum."""
+        self._counts[name] = self._counts.get(name, 0) + 1
+
     def report(self) -> None:
-        """Write one line for each outcome class since the last report, and start anew."""
+        """Write one line for each outcome class and count since the last report; start anew."""
+        counts, self._counts = self._counts, {}
+        for name, count in sorted(counts.items()):
+            self.event(name, count=count)
         tallies, self._tallies = self._tallies, {}
         for (route, status), tally in sorted(tallies.items()):
             self.event(

@@ -76,12 +76,15 @@ class ChatService:
         signing_key: Callable[[], RSAPrivateKey],
         *,
         clock: Callable[[], float] = time.time,
+        repeated: Callable[[], None] = lambda: None,
     ) -> None:
+        """`repeated` is called for every request that an upstream was asked a second time."""
         self._models = models
         self._signer = Signer(signing_key, clock)
         self._clock = clock
         self._upstreams = {
-            upstream.name: UpstreamConnections(upstream) for upstream in models.upstreams()
+            upstream.name: UpstreamConnections(upstream, repeated)
+            for upstream in models.upstreams()
         }
 
     def dispatch(self, request: Request, delivery: Delivery) -> Answering:

@@ -124,7 +124,11 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_key)
     desk = Desk(channel, inheritance.provisioned)
     state = State(inheritance, snapshot, desk)
-    chat = ChatService(inheritance.models, state.signing_key)
+    chat = ChatService(
+        inheritance.models,
+        state.signing_key,
+        repeated=lambda: log.count("upstream_repeated"),
+    )
     dispatch = make_dispatch(
         make_gate(inheritance.config, snapshot.keys.tee_id),
         desk,

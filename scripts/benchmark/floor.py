@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -32,6 +32,17 @@ def cpu_microseconds(work: Callable[[], object]) -> float:
         started = time.process_time_ns()
         for _ in range(BATCH):
             work()
+        times.append((time.process_time_ns() - started) / BATCH / 1000)
+    return statistics.median(times)
+
+
+async def awaited_microseconds(work: Callable[[], Awaitable[None]]) -> float:
+    """Return the median CPU time of one call of `work`, awaited."""
+    times = []
+    for _ in range(BATCHES):
+        started = time.process_time_ns()
+        for _ in range(BATCH):
+            await work()
         times.append((time.process_time_ns() - started) / BATCH / 1000)
     return statistics.median(times)
 

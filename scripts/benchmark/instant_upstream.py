@@ -1,6 +1,8 @@
 """A stand-in for an OpenAI-compatible upstream: answers every question at once, with one text.
 
-python -m scripts.benchmark.instant_upstream SOCKET
+python -m scripts.benchmark.instant_upstream SOCKET [CERTIFICATE]
+
+With a certificate (and its key in the same file) it is asked over TLS.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+
+from scripts.benchmark.certificates import server_context
 
 ANSWER = json.dumps(
     {
@@ -40,7 +44,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def main() -> None:
-    server = await asyncio.start_unix_server(serve, sys.argv[1])
+    tls = server_context(sys.argv[2:])
+    server = await asyncio.start_unix_server(serve, sys.argv[1], ssl=tls)
     print(json.dumps({"event": "ready", "listen": f"unix:{sys.argv[1]}"}), flush=True)
     await server.serve_forever()
 

@@ -1,7 +1,8 @@
 """An OpenAI-compatible upstream that streams to any number of clients at a steady pace: a stand-in.
 
-    python -m scripts.benchmark.steady_upstream SOCKET EVENTS-A-SECOND
+    python -m scripts.benchmark.steady_upstream SOCKET EVENTS-A-SECOND [CERTIFICATE]
 
+With a certificate (and its key in the same file) it is asked over TLS.
 No answer has an end. All streams are served by one loop, a tenth of them at a time, so that
 this program takes little of a machine on which another one is measured.
 """
@@ -13,6 +14,7 @@ import itertools
 import json
 import sys
 
+from scripts.benchmark.certificates import server_context
 from scripts.local.scripted_upstream import EVENTS_HEAD, event
 
 GROUPS = 10
@@ -49,7 +51,9 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     groups: list[set[asyncio.Transport]] = [set() for _ in range(GROUPS)]
     turns = itertools.cycle(groups)
-    server = await loop.create_unix_server(lambda: Client(next(turns)), sys.argv[1], backlog=4096)
+    server = await loop.create_unix_server(
+        lambda: Client(next(turns)), sys.argv[1], backlog=4096, ssl=server_context(sys.argv[3:])
+    )
     print(json.dumps({"event": "ready", "listen": f"unix:{sys.argv[1]}"}), flush=True)
     async with server:
         rate = float(sys.argv[2])

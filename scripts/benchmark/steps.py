@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
@@ -20,10 +15,9 @@ from enclave_server.addresses import UnixAddress
 from enclave_server.chat import strict_json
 from enclave_server.chat.dialects import scrub
 from enclave_server.chat.dialects import whole_answer as answers
-from enclave_server.chat.dialects.exchange import JSON_TYPE, ask, read_whole
+from enclave_server.chat.dialects.exchange import JSON_TYPE
 from enclave_server.chat.models import Model, Upstream
 from enclave_server.chat.surfaces import schema
-from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.http.connection import Connection, Shared
 from enclave_server.http.dates import parse_date
@@ -34,9 +28,8 @@ from protocol.binary_http import Response, decode_request, encode_response, fiel
 from protocol.encapsulation import GatewayKey, decapsulate_request
 from protocol.padding import pad
 from protocol.signature import sign_answer
-from scripts.benchmark import floor, instant_upstream, server
-from scripts.benchmark.floor import BATCH, BATCHES, cpu_microseconds
-from scripts.local import processes
+from scripts.benchmark import exchange, floor, instant_upstream, server
+from scripts.benchmark.floor import awaited_microseconds, cpu_microseconds
 
 INNER_PATH = b"/v1/chat/completions"
 CAPACITY = 1 << 20
@@ -115,24 +108,13 @@ async def _connection() -> dict[str, float]:
         shared.loop.create_task(_nothing())
         await asyncio.sleep(0)
 
-    turning = await _cpu_microseconds(turn)
-    whole = await _cpu_microseconds(exchange)
+    turning = await awaited_microseconds(turn)
+    whole = await awaited_microseconds(exchange)
     return {"a turn of the event loop with a task": turning, "outer HTTP": whole - turning}
 
 
 async def _nothing() -> None:
     pass
-
-
-async def _cpu_microseconds(work: Callable[[], Awaitable[None]]) -> float:
-    """Return the median CPU time of one call of `work`."""
-    times = []
-    for _ in range(BATCHES):
-        started = time.process_time_ns()
-        for _ in range(BATCH):
-            await work()
-        times.append((time.process_time_ns() - started) / BATCH / 1000)
-    return statistics.median(times)
 
 
 def _chat() -> dict[str, float]:
@@ -141,40 +123,19 @@ def _chat() -> dict[str, float]:
     key = generate_private_key(public_exponent=65537, key_size=2048)
     signature = sign_answer(key, question, b"x" * 300, timestamp=1)
     identity = answers.Identity("chatcmpl-" + "0" * 24, 1, "instant")
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        path = Path(folder) / "upstream.sock"
-        model = Model("instant", Upstream("instant", UnixAddress(str(path))), "instant")
+    model = Model("instant", Upstream("instant", UnixAddress("/nowhere")), "instant")
 
-        def read() -> bytes:
-            fields = scrub.strip(strict_json.parse_object(question))
-            return scrub.upstream_body(schema.convert(fields, schema.ChatRequest), model)
+    def read() -> bytes:
+        fields = scrub.strip(strict_json.parse_object(question))
+        return scrub.upstream_body(schema.convert(fields, schema.ChatRequest), model)
 
-        command = [sys.executable, "-m", "scripts.benchmark.instant_upstream", str(path)]
-        with processes.running("instant upstream", command):
-            exchange = asyncio.run(_exchange(model.upstream, read()))
-        return {
-            "read, check and scrub the question": cpu_microseconds(read),
-            "exchange with the upstream": exchange,
-            "sign": cpu_microseconds(lambda: sign_answer(key, question, b"x" * 300, timestamp=1)),
-            "read and write the answer": cpu_microseconds(
-                lambda: answers.encode_answer(
-                    answers.parse_chat(instant_upstream.ANSWER), identity, signature
-                )
-            ),
-        }
-
-
-async def _exchange(upstream: Upstream, body: bytes) -> float:
-    connections = UpstreamConnections(upstream)
-
-    async def exchange() -> None:
-        arriving = await ask(connections, "/chat/completions", body, JSON_TYPE)
-        try:
-            await read_whole(arriving)
-        finally:
-            await arriving.close()
-
-    try:
-        return await _cpu_microseconds(exchange)
-    finally:
-        connections.close()
+    return {
+        "read, check and scrub the question": cpu_microseconds(read),
+        **exchange.measure(read()),
+        "sign": cpu_microseconds(lambda: sign_answer(key, question, b"x" * 300, timestamp=1)),
+        "read and write the answer": cpu_microseconds(
+            lambda: answers.encode_answer(
+                answers.parse_chat(instant_upstream.ANSWER), identity, signature
+            )
+        ),
+    }

@@ -27,6 +27,7 @@ from oblivious_client.exchange import content_in
 from oblivious_client.sealing import AnswerReader
 from protocol.key_config import KeyConfig
 from scripts.benchmark import server
+from scripts.benchmark.certificates import NAME, Certified, certify
 from scripts.benchmark.load import connect
 from scripts.local import processes
 from scripts.local.stack import Child
@@ -40,6 +41,8 @@ CHUNK_OVERHEAD = 26  # octets around a plaintext: tag, length, transfer coding
 LOADS = ((1000, 0), (1000, 5), (1000, 10), (1000, 20))
 """Streams, and events a second in each; at none the cost is that of the chunks alone."""
 
+EVENTS_OVER_TLS = 5  # of the load that is measured with an upstream over TLS too
+
 CONFIGURATION = """
 [limits]
 connections = 2000
@@ -51,6 +54,11 @@ name = "scripted"
 upstream = "scripted"
 [upstreams.scripted]
 address = "unix:{socket}"
+{trust}
+"""
+TRUST = """
+host_name = "{name}"
+ca_file = "{file}"
 """
 
 
@@ -64,6 +72,10 @@ def rows(quick: bool) -> dict[str, dict[str, float]]:
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
             title = f"{count:,} streams, {events} events/s each"
             found[title] = _many(Path(name), count, events, 2.0 if quick else 6.0)
+            if events == EVENTS_OVER_TLS:
+                files = certify(Path(name))
+                tls = _many(Path(name), count, events, 2.0 if quick else 6.0, files)
+                found[f"{title}, upstream over TLS"] = tls
     return found
 
 
@@ -75,9 +87,13 @@ def _raise_limit() -> None:
 
 
 @contextlib.contextmanager
-def _serving(folder: Path, upstream: Path, padding: str) -> Iterator[Child]:
+def _serving(
+    folder: Path, upstream: Path, padding: str, files: Certified | None = None
+) -> Iterator[Child]:
+    """Run a server whose upstream is asked over TLS if there are `files` of its certificate."""
     configuration = folder / f"{padding}.toml"
-    configuration.write_text(CONFIGURATION.format(padding=padding, socket=upstream))
+    trust = "" if files is None else TRUST.format(name=NAME, file=files.authority)
+    configuration.write_text(CONFIGURATION.format(padding=padding, socket=upstream, trust=trust))
     command = [sys.executable, "-m", "enclave_server", "--listen", "tcp://127.0.0.1:0"]
     command += ["--simulated-nsm", "--config", str(configuration)]
     with processes.running("enclave server", command) as child:
@@ -240,7 +256,9 @@ class Listener:
         self.selector.close()
 
 
-def _many(folder: Path, streams: int, events: int, seconds: float) -> dict[str, float]:
+def _many(
+    folder: Path, streams: int, events: int, seconds: float, files: Certified | None = None
+) -> dict[str, float]:
     upstream = folder / "up.sock"
     command = [
         sys.executable,
@@ -249,9 +267,10 @@ def _many(folder: Path, streams: int, events: int, seconds: float) -> dict[str, 
         str(upstream),
         str(events),
     ]
+    command += [] if files is None else [str(files.server)]
     with (
         processes.running("steady upstream", command),
-        _serving(folder, upstream, "on") as child,
+        _serving(folder, upstream, "on", files) as child,
         contextlib.closing(Listener()) as listener,
     ):
         config, address, pid = newest_key(child), _address(child), child.process.pid

@@ -69,6 +69,21 @@ def test_a_report_starts_anew() -> None:
     assert len(lines(stream)) == 1
 
 
+def test_counts_are_told_by_the_next_report_and_start_anew() -> None:
+    stream = io.StringIO()
+    log = Log(stream, lambda: 5.0, worker=1)
+    log.count("b")
+    log.count("a")
+    log.count("b")
+    assert stream.getvalue() == ""
+    log.report()
+    log.report()
+    assert lines(stream) == [
+        {"time": 5.0, "event": "a", "worker": 1, "count": 1},
+        {"time": 5.0, "event": "b", "worker": 1, "count": 2},
+    ]
+
+
 @pytest.mark.parametrize("write", [lambda: Log().event("started"), lambda: proxy_log("started")])
 def test_a_reader_that_stands_still_stops_nobody(
     write: Callable[[], None], monkeypatch: pytest.MonkeyPatch

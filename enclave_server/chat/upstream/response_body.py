@@ -141,6 +141,8 @@ class Chunked(Body):
         self.is_whole = buffer.startswith(b"\r\n", start)
         if self.is_whole:
             return start + 2
+        if buffer[start:] in (b"", b"\r"):
+            return start
         left = MAX_TRAILER_BYTES - self._trailer_bytes
         match = _TRAILER_LINE.match(buffer, start, start + left)
         if match is None:

@@ -77,6 +77,9 @@ class HeadReader:
         # RFC 9110, Section 15.2.2: only a client that asked for another protocol gets a 101.
         if head.status == SWITCHING_PROTOCOLS or self._informational > MAX_INFORMATIONAL:
             raise ResponseError
+        # RFC 9110, Section 8.6, and RFC 9112, Section 6.1: a server MUST NOT send either here.
+        if head.values(b"content-length") or head.values(b"transfer-encoding"):
+            raise ResponseError
 
 
 def _parse(data: bytes) -> Head:

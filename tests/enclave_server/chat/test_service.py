@@ -463,3 +463,26 @@ def test_keys_are_never_printed() -> None:
     keys.put({"u": SECRET})
     upstream = Upstream("u", parse_address("unix:/x"), key=keys.source("u"))
     assert SECRET not in repr(keys) + repr(upstream) + repr(keys.source("u"))
+
+
+def test_question_on_a_connection_that_was_closed_meanwhile_is_answered_and_counted() -> None:
+    """The upstream closes a connection that it finds idle, just as the next question comes."""
+
+    async def scenario() -> None:
+        told: list[None] = []
+        async with StandInUpstream() as upstream:
+            models = table(upstream)
+            service = ChatService(models, lambda: KEY, repeated=lambda: told.append(None))
+            await ask(service, request(HELLO))
+
+            async def once(exchange: Exchange) -> None:
+                upstream.behaviour = answering()
+                exchange.abort()
+
+            upstream.behaviour = once
+            answer, _ = await ask(service, request(HELLO))
+            assert (answer.status, len(told)) == (200, 1)
+            assert (upstream.connections, len(upstream.requests)) == (2, 3)
+            service.close()
+
+    asyncio.run(scenario())
