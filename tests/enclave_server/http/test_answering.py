@@ -218,3 +218,28 @@ def test_a_stream_that_fails_shows_as_truncated(before: int) -> None:
             assert "secret" not in server.log.getvalue()
 
     run(main)
+
+
+def test_an_iterator_that_cannot_be_closed_is_streamed() -> None:
+    class Countdown:
+        """Gives two pieces, and has nothing to release."""
+
+        def __init__(self) -> None:
+            self.left = 2
+
+        def __aiter__(self) -> "Countdown":
+            return self
+
+        async def __anext__(self) -> bytes:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return b"%d" % self.left
+
+    async def main() -> None:
+        async with serving(lambda _: OuterResponse(200, (), Countdown())) as server:
+            peer = await server.connect()
+            await peer.send(get())
+            assert (await peer.answer()).body == b"10"
+
+    run(main)

@@ -1,8 +1,83 @@
-"""More than there is room for: connections, requests, octets."""
+"""What there is room for, and more than that: connections, requests, octets."""
 
+import asyncio
+
+from enclave_server.http.budget import Admission, Budget, Share
 from enclave_server.http.limits import Limits
 from tests.support.outer_http import FAMILIES, MIB, Gate, ended, get, post
 from tests.support.sockets import Recorder, run, serving
+
+
+def admissions(budget: Budget, count: int) -> list[Share]:
+    return [budget.admit() for _ in range(count)]
+
+
+def test_connections_are_admitted_refused_and_dropped() -> None:
+    budget = Budget(Limits(connections=2, refusals=1))
+    shares = admissions(budget, 4)
+    assert [share.admission for share in shares] == [
+        Admission.ADMITTED,
+        Admission.ADMITTED,
+        Admission.REFUSED,
+        Admission.DROPPED,
+    ]
+    assert (budget.connections, budget.refusing) == (4, 2)
+    assert (budget.accepted, budget.refused) == (4, 2)
+    for share in reversed(shares):
+        share.give_back()
+    assert (budget.connections, budget.refusing) == (0, 0)
+    assert (budget.accepted, budget.refused) == (4, 2)
+    assert budget.admit().admission is Admission.ADMITTED
+
+
+def test_those_being_refused_take_nobodys_place() -> None:
+    budget = Budget(Limits(connections=2))
+    first, *_ = admissions(budget, 4)
+    first.give_back()
+    assert budget.admit().admission is Admission.ADMITTED
+
+
+def test_what_is_held_is_given_back() -> None:
+    budget = Budget(Limits())
+    first, second = admissions(budget, 2)
+    first.hold(100)
+    second.hold(10)
+    first.hold(70)
+    assert budget.held == 80
+    first.give_back()
+    assert budget.held == 10
+    second.hold(0)
+    assert budget.held == 0
+
+
+def test_room_for_octets() -> None:
+    budget = Budget(Limits(buffered_bytes=1000, requests=10))
+    first, second = admissions(budget, 2)
+    assert first.has_room(5000)  # alone
+    second.hold(600)
+    assert first.has_room(400)
+    assert not first.has_room(401)
+    first.hold(300)
+    assert first.has_room(400)  # instead of what it holds
+    assert not first.has_room(401)
+    second.hold(999)
+    assert first.has_room(100)  # its share
+    assert not first.has_room(101)
+
+
+def test_turns() -> None:
+    async def main() -> None:
+        budget = Budget(Limits(requests=1))
+        share = budget.admit()
+        assert share.has_turn()
+        task = asyncio.create_task(asyncio.sleep(0))
+        budget.tasks.add(task)
+        assert not share.has_turn()
+        await task
+        budget.tasks.discard(task)
+        assert share.has_turn()
+
+    run(main)
 
 
 @FAMILIES

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from enclave_server.http.connection import READ_BYTES
+from enclave_server.http.connection import READ_BYTES, Connection, Shared
 from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse
+from enclave_server.log import Log
 from tests.support.outer_http import FAMILIES, MIB, QUICK, Gate, get, post, refuse_refused, settled
 from tests.support.sockets import Peer, Recorder, Serving, run, serving
 
@@ -352,5 +353,84 @@ def test_nothing_stays_behind_when_peers_misbehave() -> None:
             await server.until(lambda: server.server.counters.requests == 0)
             assert server.server.counters.buffered_bytes == 0
             assert not [line for line in server.events() if line["event"] != "requests"]
+
+    run(main)
+
+
+@FAMILIES
+def test_an_empty_line_is_no_request(family: str) -> None:
+    """Neither by itself, nor between two requests, nor after the last."""
+
+    async def main() -> None:
+        async with serving(Recorder(), family=family) as server:
+            peer = await server.connect()
+            for piece in (b"\r\n", get("/1") + b"\r", b"\n" + get("/2") + b"\r\n"):
+                await peer.send(piece)
+                await asyncio.sleep(0.05)
+            peer.end()
+            assert [(await peer.answer()).body for _ in range(2)] == [b"1 GET /1 0", b"2 GET /2 0"]
+            assert await peer.read_to_end() == b""
+
+    run(main)
+
+
+def test_an_empty_line_after_the_last_request_of_a_half_closed_peer() -> None:
+    async def main() -> None:
+        gate = Gate()
+        async with serving(gate, limits=QUICK) as server:
+            peer = await server.connect()
+            await peer.send(get() + b"\r\n")
+            peer.end()
+            peer.unread = await peer.receive()
+            gate.open.set()
+            assert (await peer.answer()).status == 200
+            assert await peer.read_to_end() == b""
+
+    run(main)
+
+
+class Wire(asyncio.Transport):
+    """Stands in for a socket whose peer has gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.aborted = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
+        raise OSError
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def connection() -> Connection:
+    shared = Shared(lambda _: OuterResponse(200), Limits(), Log())
+    shared.loop = asyncio.get_running_loop()
+    return Connection(shared)
+
+
+def test_a_peer_that_went_before_its_refusal_is_forgotten() -> None:
+    async def main() -> None:
+        wire, gone = Wire(), connection()
+        gone.connection_made(wire)
+        gone.get_buffer(-1)[:1] = b"\0"
+        gone.buffer_updated(1)
+        assert wire.written.startswith(b"HTTP/1.1 400 ")
+        assert wire.aborted
+
+    run(main)
+
+
+def test_only_streams_are_served() -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match="stream"):
+            connection().connection_made(asyncio.DatagramTransport())
 
     run(main)

@@ -1,11 +1,18 @@
 """The server: what it counts and logs, and its end."""
 
 import asyncio
+import io
+import resource
+import socket
 
 import pytest
 
+from enclave_server.http import server as http_server
+from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse
-from tests.support.outer_http import FAMILIES, Fountain, Gate, ended, get, post
+from enclave_server.http.server import Server
+from enclave_server.log import Log
+from tests.support.outer_http import FAMILIES, QUICK, Fountain, Gate, ended, get, post
 from tests.support.sockets import Recorder, run, serving
 
 
@@ -86,5 +93,58 @@ def test_a_failure_of_the_loop_is_logged_without_its_text() -> None:
             await server.until(lambda: bool(server.events()))
             assert server.events()[0]["kind"] == "ValueError"
             assert "secret" not in server.log.getvalue()
+
+    run(main)
+
+
+def test_a_server_that_never_began_ends() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            log = io.StringIO()
+            await Server(listener, lambda _: OuterResponse(200), Limits(), Log(log)).drain(1)
+            assert log.getvalue() == ""
+
+    run(main)
+
+
+def test_requests_are_reported_while_the_server_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REPORT_SECONDS", 0.0)
+
+    async def main() -> None:
+        async with serving(Recorder(), limits=QUICK) as server:
+            peer = await server.connect()
+            await peer.send(get())
+            await peer.answer()
+            await server.until(lambda: bool(server.events()))
+            assert [line["count"] for line in server.events()] == [1]
+
+    run(main)
+
+
+NEEDED = 1000 + 100 + 1000 + http_server.SPARE_DESCRIPTORS
+UNLIMITED = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed"),
+    [
+        (1024, 4096, (NEEDED, 4096)),
+        (1024, 2000, (2000, 2000)),
+        (1024, UNLIMITED, (NEEDED, UNLIMITED)),
+        (NEEDED, UNLIMITED, None),
+        (2000, 2000, None),
+        (UNLIMITED, UNLIMITED, None),
+    ],
+)
+def test_as_many_files_are_allowed_as_the_limits_promise(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, allowed: tuple[int, int] | None
+) -> None:
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: calls.append(limits))
+
+    async def main() -> None:
+        async with serving(Recorder(), limits=Limits()):
+            assert calls == ([] if allowed is None else [allowed])
 
     run(main)
