@@ -43,10 +43,6 @@ class Outlet:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def takes_at_once(self, octets: int) -> bool:
-        """Whether so many are taken without asking the writer to wait."""
-        return octets <= AT_ONCE_BYTES and not self._transport.get_write_buffer_size()
-
     def write(self, data: bytes) -> None:
         """Write to the peer, or to what is kept for it."""
         self._transport.write(data)

@@ -80,9 +80,9 @@ class Share:
         fits = octets + others <= limits.buffered_bytes
         return fits or others == 0 or octets <= limits.buffered_bytes // limits.requests
 
-    def has_turn(self, octets: int) -> bool:
-        """Whether one more request, which takes so many octets, may be answered."""
-        return len(self._budget.tasks) < self._limits.requests and self.has_room(octets)
+    def has_turn(self) -> bool:
+        """Whether one more request may be answered."""
+        return len(self._budget.tasks) < self._limits.requests
 
     def give_back(self) -> None:
         """Count the end of the connection."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from http import HTTPStatus
 
 from enclave_server.http import problems
-from enclave_server.http.answering import CLOSE, Exchange, Outlet
+from enclave_server.http.answering import AT_ONCE_BYTES, CLOSE, Exchange, Outlet
 from enclave_server.http.budget import Admission, Budget, Share
 from enclave_server.http.dates import CurrentDate
 from enclave_server.http.limits import Limits
@@ -217,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None:
             raise RuntimeError("a body without a head")
         copies = shared.limits.body_copies * len(body)
-        if not self._share.has_turn(copies):
+        if not self._share.has_room(copies) or not self._share.has_turn():
             exchange.refusal = problems.unavailable(shared.limits.retry_after_seconds)
         kept = copies if exchange.refusal is None else len(body)
         self._share.hold(kept + self._reader.held)
@@ -241,7 +241,11 @@ class Connection(asyncio.BufferedProtocol):
         A task and its turn would cost 10 microseconds on one connection, 5 on many. The requests of
         a pipeline take them, so that one peer's many do not keep all others waiting.
         """
-        return self._reader.between_requests and self._outlet.takes_at_once(octets)
+        return (
+            octets <= AT_ONCE_BYTES
+            and self._reader.between_requests
+            and not self._transport.get_write_buffer_size()
+        )
 
     async def _answer(
         self, exchange: Exchange, answer: OuterResponse | Awaitable[OuterResponse]

@@ -2,7 +2,8 @@
 
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
-ROWS are some of: crypto, steps, server, peers, proxy, memory, evidence, streaming (default: all).
+ROWS are some of: crypto, steps, server, peers, alternatives, proxy, memory, evidence, streaming
+(default: all).
 Everything in one table comes from one run. Prints tables; a whole run also writes docs/bench.json
 and a picture, docs/bench.svg, unless --json or --svg name other files.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.benchmark import (
+    alternatives,
     evidence,
     floor,
     memory,
@@ -39,6 +41,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "steps": ("CPU microseconds of a request's steps", steps.rows),
     "server": ("the server under load", server.rows),
     "peers": ("beside other gateways, 32 connections", peers.rows),
+    "alternatives": ("in front of one upstream, 32 connections", alternatives.rows),
     "proxy": ("host_proxy and socat", proxies.rows),
     "memory": ("memory of idle connections", memory.rows),
     "evidence": ("evidence, signatures, replays", evidence.rows),

@@ -20,6 +20,7 @@ from pathlib import Path
 
 SECONDS = 120  # a load that is not through by then has failed
 _LENGTH = b"content-length:"
+_CODED_END = b"\r\n0\r\n\r\n"  # also part of ciphertext, at the end of a read once in 2**56
 
 
 class Client:
@@ -51,9 +52,14 @@ class Client:
         if end < 0:
             return None
         head = bytes(self.received[:end]).lower()
-        start = head.index(_LENGTH) + len(_LENGTH)
-        size = int(head[start:].split(b"\r\n", 1)[0])
-        return int(head[9:12]) if len(self.received) >= end + 4 + size else None
+        return int(head[9:12]) if self._is_whole(head, end + 4) else None
+
+    def _is_whole(self, head: bytes, start: int) -> bool:
+        """Whether the body that starts there has ended."""
+        _, counted, rest = head.partition(_LENGTH)
+        if not counted:  # so it is in chunked transfer coding
+            return self.received.endswith(_CODED_END)
+        return len(self.received) >= start + int(rest.split(b"\r\n", 1)[0])
 
 
 def connect(address: str) -> socket.socket:

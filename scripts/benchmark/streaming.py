@@ -100,11 +100,6 @@ def _serving(
         yield child
 
 
-def _address(child: Child) -> str:
-    events = (json.loads(line) for line in child.lines if line.startswith("{"))
-    return str(next(event["address"] for event in events if event["event"] == "ready"))
-
-
 # Delays of words.
 
 
@@ -134,13 +129,13 @@ def _delays(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
             direct.append(_ask_directly(upstream))
             for name, child in ways.items():
                 time.sleep(MOMENTS.uniform(0.0, 0.2))  # to ask at any moment between two ticks
-                heard[name].append(_ask_sealed(_address(child), configs[name]))
+                heard[name].append(_ask_sealed(processes.served_at(child), configs[name]))
         return {f"added by the server, {name}": _added(heard[name], direct) for name in ways}
 
 
 def newest_key(child: Child) -> KeyConfig:
     """Return the key that a server seals to."""
-    return server.newest_key(_address(child), "/.well-known/ohttp-gateway")
+    return server.newest_key(processes.served_at(child), "/.well-known/ohttp-gateway")
 
 
 def _added(heard: list[Heard], direct: list[Heard]) -> dict[str, float]:
@@ -273,7 +268,7 @@ def _many(
         _serving(folder, upstream, "on", files) as child,
         contextlib.closing(Listener()) as listener,
     ):
-        config, address, pid = newest_key(child), _address(child), child.process.pid
+        config, address, pid = newest_key(child), processes.served_at(child), child.process.pid
         before = processes.memory_kib(pid)
         for number in range(streams):
             listener.add(address, sealed_post(config, f"k/{number}", [], b"/v1/ohttp")[0])

@@ -1,6 +1,6 @@
 """Two checkouts by turns: what a change costs a request, or saves, on a machine that is not quiet.
 
-    python -m scripts.benchmark.turns CHECKOUT [--rounds N] [--requests N] [--chat]
+    python -m scripts.benchmark.turns CHECKOUT [--connections N …] [--rounds N] [--chat]
 
 CHECKOUT is another work tree of this repository, say `git worktree add ../before COMMIT`. Its
 server and that of this work tree run with the same interpreter and get the same load, one after
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ LOADS = {"the same head": server.no_fields, "every head different": server.field
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("checkout", type=Path)
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--chat", action="store_true", help="the whole chat path, signed")
@@ -43,16 +43,9 @@ def main() -> None:
             folder.mkdir()
             start = server.chat if options.chat else server.gateway_alone
             targets[title] = stack.enter_context(start(folder, checkout))
-        for load, counts in _loads(options.chat):
-            for count in counts:
+        for load in LOADS:
+            for count in options.connections:
                 _compare(targets, load, count, options, Path(name))
-
-
-def _loads(chat: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
-    if chat:
-        yield "the same head", (32,)
-    else:
-        yield from ((load, CONNECTIONS) for load in LOADS)
 
 
 def _compare(

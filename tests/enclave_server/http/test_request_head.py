@@ -88,6 +88,7 @@ def test_bad_hosts(host: bytes) -> None:
         b"Host: a\r\nX: 1\rY: 2\r\n",
         b"Host: a\r\nX: \x00\r\n",
         b"Host: a\r\nX : 1\r\n",
+        b"Host: a\r\nExpect: x\r\nExpect: x\r\n",
     ],
 )
 def test_bad_fields(fields: bytes) -> None:
