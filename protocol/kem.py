@@ -8,7 +8,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import pyhpke
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from protocol.errors import KeyRejected
@@ -50,9 +49,6 @@ class Kem:
 _X25519_CODE = 0x0020
 _X25519_SIZE = 32
 _X25519_LABEL = b"HPKE-v1KEM" + struct.pack("!H", _X25519_CODE)
-_X25519_SENDER = pyhpke.CipherSuite.new(
-    pyhpke.KEMId(_X25519_CODE), pyhpke.KDFId.HKDF_SHA256, pyhpke.AEADId.CHACHA20_POLY1305
-).kem
 _UNSALTED = keyed(b"")
 
 
@@ -61,35 +57,36 @@ def _load_x25519(private_key: bytes) -> PrivateKey:
     public_key = key.public_key().public_bytes_raw()
 
     def decapsulate(enc: bytes) -> bytes:
-        try:
-            # RFC 9180, Section 7.1.4: one "MUST check whether the Diffie-Hellman shared secret is
-            # the all-zero value and abort if so"; cryptography does, and raises ValueError. A
-            # wrong size is a ValueError too.
-            dh = key.exchange(X25519PublicKey.from_public_bytes(enc))
-        except ValueError:
-            raise KeyRejected("encapsulated key") from None
-        mac = _UNSALTED.copy()  # HKDF-Extract without a salt
-        mac.update(_X25519_LABEL + b"eae_prk" + dh)
-        prk = mac.finalize()
-        info = labeled_info(_X25519_LABEL, b"shared_secret", enc + public_key, HASH_SIZE)
-        return expand(prk, info, HASH_SIZE)
+        return _shared_secret(_exchange(key, enc), enc + public_key)
 
     return PrivateKey(public_key, decapsulate)
 
 
 def _encapsulate_x25519(public_key: bytes, ephemeral: bytes | None) -> tuple[bytes, bytes]:
-    pair = None if ephemeral is None else _key_pair(ephemeral)
+    if ephemeral is None:
+        key = X25519PrivateKey.generate()
+    else:
+        key = X25519PrivateKey.from_private_bytes(ephemeral)
+    enc = key.public_key().public_bytes_raw()
+    return _shared_secret(_exchange(key, public_key), enc + public_key), enc
+
+
+def _exchange(key: X25519PrivateKey, peer: bytes) -> bytes:
     try:
-        recipient = _X25519_SENDER.deserialize_public_key(public_key)
-        return _X25519_SENDER.encap(recipient, eks=pair)
-    except ValueError:  # as for a recipient
+        # RFC 9180, Section 7.1.4: one "MUST check whether the Diffie-Hellman shared secret is the
+        # all-zero value and abort if so"; cryptography does, and raises ValueError. A wrong size
+        # is a ValueError too.
+        return key.exchange(X25519PublicKey.from_public_bytes(peer))
+    except ValueError:
         raise KeyRejected("public key") from None
 
 
-def _key_pair(private_key: bytes) -> pyhpke.KEMKeyPair:
-    key = X25519PrivateKey.from_private_bytes(private_key)
-    wrap = pyhpke.KEMKey.from_pyca_cryptography_key
-    return pyhpke.KEMKeyPair(wrap(key), wrap(key.public_key()))
+def _shared_secret(dh: bytes, context: bytes) -> bytes:
+    """ExtractAndExpand (RFC 9180, Section 4.1)."""
+    mac = _UNSALTED.copy()  # HKDF-Extract without a salt
+    mac.update(_X25519_LABEL + b"eae_prk" + dh)
+    info = labeled_info(_X25519_LABEL, b"shared_secret", context, HASH_SIZE)
+    return expand(mac.finalize(), info, HASH_SIZE)
 
 
 X25519_HKDF_SHA256 = Kem(
