@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -22,10 +22,8 @@ from oblivious_client.answers import (
     raise_for_error,
     text_of,
 )
-from oblivious_client.cache import EvidenceCache
 from oblivious_client.errors import UsageError
-from oblivious_client.policy import Policy
-from oblivious_client.sealing import Framing
+from oblivious_client.route import Route, RouteOptions
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
 from protocol.evidence import VerifiedEvidence
 
@@ -51,55 +49,90 @@ def chat_body(question: Question, model: str, options: Mapping[str, Any]) -> byt
         raise UsageError("the question or an option is not UTF-8 text") from error
 
 
-class ChatStream:
-    """Pieces of an answer as they verify; `answer` is there once the iteration has ended."""
+class _Progress:
+    """A streamed answer as far as it has come, however its pieces are read."""
 
     def __init__(self, request: bytes, response: httpx.Response) -> None:
         self.evidence = evidence_of(response)
         self._request = request
-        self._response = response
         self._streamed = StreamedAnswer()
         self._answer: Answer | None = None
 
-    def __iter__(self) -> Iterator[str]:
-        """Yield text; raises AnswerTruncated or AnswerUnproven at the end of a bad answer."""
-        with closing(self._response):
-            for data in self._response.iter_bytes():
-                yield from self._texts(data)
-        self._finish()
-
     @property
     def answer(self) -> Answer:
-        """The whole answer, its signature verified."""
-        return _finished(self._answer)
+        """The whole answer; ValueError before its end."""
+        if self._answer is None:
+            raise ValueError("the answer has not ended")
+        return self._answer
 
-    def close(self) -> None:
-        """Stop the answer: the gateway stops generating."""
-        self._response.close()
-
-    def _texts(self, data: bytes) -> Iterator[str]:
+    def texts(self, data: bytes) -> Iterator[str]:
+        """Yield the text of the first choice that `data` completes."""
         for chunk in self._streamed.feed(data):
             for choice in (chunk.get("choices") or ())[:1]:
                 yield text_of(choice.get("delta") or choice)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Take the end; raises AnswerTruncated or AnswerUnproven."""
         body = self._streamed.finish()
         signed = check_signature(self.evidence, self._request, body)
         self._answer = Answer(self._request, body, self.evidence, signed)
 
 
-class AsyncChatStream(ChatStream):
+class ChatStream:
+    """Pieces of an answer as they verify; `answer` is there once the iteration has ended."""
+
+    def __init__(self, request: bytes, response: httpx.Response) -> None:
+        self._progress = _Progress(request, response)
+        self._response = response
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield text; raises AnswerTruncated or AnswerUnproven at the end of a bad answer."""
+        with closing(self._response):
+            for data in self._response.iter_bytes():
+                yield from self._progress.texts(data)
+        self._progress.finish()
+
+    @property
+    def evidence(self) -> VerifiedEvidence:
+        """The evidence that was relied on."""
+        return self._progress.evidence
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer, its signature verified; ValueError before its end."""
+        return self._progress.answer
+
+    def close(self) -> None:
+        """Stop the answer: the gateway stops generating."""
+        self._response.close()
+
+
+class AsyncChatStream:
     """The asynchronous twin of ChatStream."""
+
+    def __init__(self, request: bytes, response: httpx.Response) -> None:
+        self._progress = _Progress(request, response)
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[str]:
         """Yield text; raises AnswerTruncated or AnswerUnproven at the end of a bad answer."""
         try:
             async for data in self._response.aiter_bytes():
-                for text in self._texts(data):
+                for text in self._progress.texts(data):
                     yield text
         finally:
             await self._response.aclose()
-        self._finish()
+        self._progress.finish()
+
+    @property
+    def evidence(self) -> VerifiedEvidence:
+        """The evidence that was relied on."""
+        return self._progress.evidence
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer, its signature verified; ValueError before its end."""
+        return self._progress.answer
 
     async def aclose(self) -> None:
         """Stop the answer: the gateway stops generating."""
@@ -107,21 +140,13 @@ class AsyncChatStream(ChatStream):
 
 
 class ObliviousClient:
-    """Asks through a relay; nothing is sent before the evidence has verified."""
+    """Asks by a route; nothing is sent before the evidence has verified.
 
-    def __init__(
-        self,
-        relay: str | None = None,
-        *,
-        gateway: str | None = None,
-        policy: Policy | None = None,
-        framing: Framing = Framing.CHUNKED,
-        cache: EvidenceCache | None = None,
-        proxy: str | None = None,
-    ) -> None:
-        self.transport = ObliviousTransport(
-            relay, gateway=gateway, policy=policy, framing=framing, cache=cache, proxy=proxy
-        )
+    Takes a `Route`, or its parts: the relay's address first, the others by name.
+    """
+
+    def __init__(self, relay: Route | str | None = None, **options: Unpack[RouteOptions]) -> None:
+        self.transport = ObliviousTransport(relay, **options)
         self._http = httpx.Client(transport=self.transport, timeout=TIMEOUT)
 
     def evidence(self) -> VerifiedEvidence:
@@ -173,19 +198,8 @@ class ObliviousClient:
 class AsyncObliviousClient:
     """The asynchronous twin of ObliviousClient."""
 
-    def __init__(
-        self,
-        relay: str | None = None,
-        *,
-        gateway: str | None = None,
-        policy: Policy | None = None,
-        framing: Framing = Framing.CHUNKED,
-        cache: EvidenceCache | None = None,
-        proxy: str | None = None,
-    ) -> None:
-        self.transport = AsyncObliviousTransport(
-            relay, gateway=gateway, policy=policy, framing=framing, cache=cache, proxy=proxy
-        )
+    def __init__(self, relay: Route | str | None = None, **options: Unpack[RouteOptions]) -> None:
+        self.transport = AsyncObliviousTransport(relay, **options)
         self._http = httpx.AsyncClient(transport=self.transport, timeout=TIMEOUT)
 
     async def evidence(self) -> VerifiedEvidence:
@@ -254,9 +268,3 @@ def whole_answer(request: bytes, response: httpx.Response) -> Answer:
 def _model_names(data: bytes) -> list[str]:
     models = parse_object(data).get("data") or ()
     return [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
-
-
-def _finished(answer: Answer | None) -> Answer:
-    if answer is None:
-        raise ValueError("the answer has not ended")
-    return answer

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -42,9 +43,9 @@ def chat(chosen: Chosen) -> Exit:
         archive.check_writable(chosen.save)
     question = _question(chosen)
     with _client(chosen, chosen.framing) as client:
-        _warn(client.transport.source.endpoint)
+        _warn(client.transport.route.endpoint)
         verified = client.evidence()
-        _note(report.as_line(verified, client.transport.source.policy, now=time.time()))
+        _note(report.as_line(verified, client.transport.route.policy, now=time.time()))
         answer = _answered(client, chosen, question)
     if _stopped_at_a_limit(answer):
         _note("the model stopped at its limit of tokens")
@@ -61,7 +62,7 @@ def verify(chosen: Chosen) -> Exit:
         return _verify_file(chosen, chosen.file)
     policy = options.policy(chosen)
     with _client(chosen) as client:
-        endpoint = client.transport.source.endpoint
+        endpoint = client.transport.route.endpoint
         nonce = _nonce(chosen, endpoint)
         evidence = client.transport.run(fetch(endpoint, nonce))
     now = time.time()
@@ -81,14 +82,14 @@ def keys(chosen: Chosen) -> Exit:
     with _client(chosen) as client:
         source = client.transport.source
         verified = client.transport.run(source.renewed())
-        served = client.transport.run(fetch_keys(source.endpoint))
+        served = client.transport.run(fetch_keys(source.route.endpoint))
     if chosen.json:
         _print_json({"keys": [report.describe_key(config) for config in verified.key_configs]})
     else:
         print("\n".join(report.key_lines(config) for config in verified.key_configs))
     if served != verified.evidence.ohttp_keys:
         raise EvidenceRefused(
-            f"the list at {source.endpoint.keys} is not the attested one shown here",
+            f"the list at {source.route.endpoint.keys} is not the attested one shown here",
             advice="right after a change of keys ask again; only attested keys are ever used",
             code=Exit.KEYS_UNBOUND,
         )
@@ -115,10 +116,9 @@ def provision(chosen: Chosen) -> Exit:
     for path in (chosen.secrets, chosen.admin_key):
         if provisioning.is_open_to_others(path):
             _note(f"warning: other users of this machine can open {path}: chmod 600 it")
-    relay, gateway = options.addresses(chosen)
     # No cache: whatever was true an hour ago, the secrets are for what runs now.
-    with ObliviousClient(relay, gateway=gateway, policy=policy, proxy=chosen.proxy) as client:
-        _warn(client.transport.source.endpoint)
+    with ObliviousClient(replace(options.route(chosen), cache=None)) as client:
+        _warn(client.transport.route.endpoint)
         _note(report.as_line(client.evidence(), policy, now=time.time()))
         provisioning.provision(client.transport, given, administrator)
     print(f"provisioned: {', '.join(sorted(given.keys)) or 'nothing was wanted'}")
@@ -149,15 +149,7 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def _client(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> ObliviousClient:
-    relay, gateway = options.addresses(chosen)
-    return ObliviousClient(
-        relay,
-        gateway=gateway,
-        policy=options.policy(chosen),
-        framing=framing,
-        cache=options.cache(chosen),
-        proxy=chosen.proxy,
-    )
+    return ObliviousClient(options.route(chosen, framing))
 
 
 def _warn(endpoint: Endpoint) -> None:
@@ -280,19 +272,12 @@ def _listen_address(text: str) -> tuple[str, int]:
 
 
 async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
-    relay, gateway = options.addresses(chosen)
-    transport = AsyncObliviousTransport(
-        relay,
-        gateway=gateway,
-        policy=options.policy(chosen),
-        cache=options.cache(chosen),
-        proxy=chosen.proxy,
-    )
+    transport = AsyncObliviousTransport(options.route(chosen))
     try:
         source = transport.source
-        _warn(source.endpoint)
+        _warn(source.route.endpoint)
         verified: VerifiedEvidence = await transport.run(source.current())
-        _note(report.as_line(verified, source.policy, now=time.time()))
+        _note(report.as_line(verified, source.route.policy, now=time.time()))
         await _serve_until_stopped(LocalEndpoint(transport), host, port)
     finally:
         await transport.aclose()

@@ -13,11 +13,12 @@ from typing import TypeVar
 
 import httpx
 
-from oblivious_client.cache import Entry, EvidenceCache
+from oblivious_client.cache import Entry
 from oblivious_client.endpoint import Endpoint
 from oblivious_client.errors import EvidenceRefused, ExchangeError, OuterRefusal
 from oblivious_client.exits import Exit
-from oblivious_client.policy import Policy, decode
+from oblivious_client.policy import decode
+from oblivious_client.route import Route
 from protocol.evidence import Evidence, VerifiedEvidence
 from protocol.registry import JSON, OHTTP_KEYS
 
@@ -41,20 +42,11 @@ class Held:
 
 
 class EvidenceSource:
-    """The verified evidence of one address: from memory, from disk, or fetched."""
+    """The verified evidence of one route: from memory, from disk, or fetched."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        policy: Policy,
-        *,
-        cache: EvidenceCache | None = None,
-        clock: Clock = time.time,
-    ) -> None:
-        self.endpoint = endpoint
-        self.policy = policy
+    def __init__(self, route: Route, *, clock: Clock = time.time) -> None:
+        self.route = route
         self.clock = clock
-        self._cache = cache
         self._held: Held | None = None
 
     def current(self, extensions: dict[str, object] = FETCHING) -> Flow[VerifiedEvidence]:
@@ -67,38 +59,38 @@ class EvidenceSource:
 
     def renewed(self, extensions: dict[str, object] = FETCHING) -> Flow[VerifiedEvidence]:
         """Fetch and verify anew, whatever is kept; raises EvidenceRefused."""
-        request = evidence_request(self.endpoint, extensions)
+        request = evidence_request(self.route.endpoint, extensions)
         if self._held is not None and self.clock() < self._held.expires:
             # The gateway refuses a key that should hold: the relay's copy is as old as ours.
             request.headers["Cache-Control"] = "no-cache"
         self.forget()
         response = yield request
         now = self.clock()
-        verified = self.policy.verify(decode(body_of(response, "evidence")), now=now)
-        expires = min(now + freshness(response.headers), self.policy.expiry(verified))
+        verified = self.route.policy.verify(decode(body_of(response, "evidence")), now=now)
+        expires = min(now + freshness(response.headers), self.route.policy.expiry(verified))
         self._held = Held(verified, expires)
-        if self._cache is not None and expires > now:
+        if self.route.cache is not None and expires > now:
             entry = Entry(verified.evidence.encode(), expires)
-            self._cache.store(self.endpoint, self.policy, entry)
+            self.route.cache.store(self.route.endpoint, self.route.policy, entry)
         return verified
 
     def forget(self) -> None:
         """Drop what is kept: the gateway no longer knows its keys."""
         self._held = None
-        if self._cache is not None:
-            self._cache.forget(self.endpoint, self.policy)
+        if self.route.cache is not None:
+            self.route.cache.forget(self.route.endpoint, self.route.policy)
 
     def _stored(self) -> Held | None:
-        if self._cache is None:
+        if self.route.cache is None:
             return None
-        entry = self._cache.load(self.endpoint, self.policy)
+        entry = self.route.cache.load(self.route.endpoint, self.route.policy)
         if entry is None or entry.expires <= self.clock():
             return None
         try:
-            verified = self.policy.verify(decode(entry.evidence), now=self.clock())
+            verified = self.route.policy.verify(decode(entry.evidence), now=self.clock())
         except EvidenceRefused:
             return None  # what is fetched instead is verified by the same policy
-        return Held(verified, min(entry.expires, self.policy.expiry(verified)))
+        return Held(verified, min(entry.expires, self.route.policy.expiry(verified)))
 
 
 def fetch(endpoint: Endpoint, nonce: bytes | None = None) -> Flow[Evidence]:

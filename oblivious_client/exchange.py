@@ -10,6 +10,7 @@ import httpx
 
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
 from oblivious_client.evidence import OUTER_FIELDS, EvidenceSource, Flow
+from oblivious_client.route import Route
 from oblivious_client.sealing import AnswerReader, Framing, Sealed, seal
 from protocol import strict_json
 from protocol.binary_http import Event, Request, ResponseHead
@@ -68,7 +69,6 @@ def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Reque
 
 def ask(
     source: EvidenceSource,
-    framing: Framing,
     *,
     method: str,
     path: bytes,
@@ -84,7 +84,7 @@ def ask(
     def sealed_to(evidence: VerifiedEvidence) -> Sealed:
         inner = inner_request(method, path, body, now=source.clock())
         try:
-            return seal(evidence.key_configs[0], inner, framing)
+            return seal(evidence.key_configs[0], inner, source.route.framing)
         except KeyRejected as error:
             raise ExchangeError(
                 "the gateway's newest key offers no algorithm that this client has",
@@ -93,23 +93,21 @@ def ask(
 
     evidence = yield from source.current(extensions)
     sealed = sealed_to(evidence)
-    response = yield outer_request(source, framing, sealed, extensions)
+    response = yield outer_request(source.route, sealed, extensions)
     if is_key_rejected(response):
         evidence = yield from source.renewed(extensions)
         sealed = sealed_to(evidence)
-        response = yield outer_request(source, framing, sealed, extensions)
+        response = yield outer_request(source.route, sealed, extensions)
     if not is_sealed(response):
         raise refusal(response)
-    if content_type(response) != framing.response_type:
+    if content_type(response) != source.route.framing.response_type:
         raise AnswerUnreadable("the answer is framed otherwise than the request")
     return Opened(response, sealed.reader, evidence)
 
 
-def outer_request(
-    source: EvidenceSource, framing: Framing, sealed: Sealed, extensions: dict[str, object]
-) -> httpx.Request:
+def outer_request(route: Route, sealed: Sealed, extensions: dict[str, object]) -> httpx.Request:
     """Return the request that relay and gateway see: the same fields for everybody."""
-    url = source.endpoint.resource
+    url, framing = route.endpoint.resource, route.framing
     fields = [
         ("Host", url.netloc.decode("ascii")),
         *OUTER_FIELDS,

@@ -14,6 +14,7 @@ from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import table
 from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_releases, read_root
+from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
 
 HELP = f"""\
@@ -110,9 +111,17 @@ def policy(options: argparse.Namespace) -> Policy:
     )
 
 
-def cache(options: argparse.Namespace) -> EvidenceCache | None:
-    """Return the cache, unless it is switched off."""
-    return None if options.no_cache else EvidenceCache(default_directory())
+def route(options: argparse.Namespace, framing: Framing = Framing.CHUNKED) -> Route:
+    """Return the route that questions take; the cache serves unless it is switched off."""
+    relay, gateway = addresses(options)
+    return Route(
+        relay,
+        gateway=gateway,
+        policy=policy(options),
+        framing=framing,
+        cache=None if options.no_cache else EvidenceCache(default_directory()),
+        proxy=options.proxy,
+    )
 
 
 def model(options: argparse.Namespace) -> str:

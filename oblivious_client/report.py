@@ -11,7 +11,8 @@ from oblivious_client.answers import text_of
 from oblivious_client.endpoint import Endpoint
 from oblivious_client.policy import Policy
 from protocol.evidence import Platform, VerifiedEvidence
-from protocol.hpke import Aead, Kdf, Kem
+from protocol.hpke import Aead, Kdf
+from protocol.kem import find_kem
 from protocol.key_config import KeyConfig
 from protocol.signature import key_identifier
 
@@ -101,7 +102,7 @@ def describe_key(config: KeyConfig) -> dict[str, Any]:
     """Return a key configuration with the names of its algorithms."""
     return {
         "key_id": config.key_id,
-        "kem": _name(Kem, config.kem_id),
+        "kem": _kem_name(config.kem_id),
         "public_key": config.public_key.hex(),
         "suites": [
             f"{_name(Kdf, kdf_id)}, {_name(Aead, aead_id)}"
@@ -199,7 +200,12 @@ def _ago(seconds: float) -> str:
     return f"{max(0, round(seconds))} s old"
 
 
-def _name(kind: type[Kem] | type[Kdf] | type[Aead], code: int) -> str:
+def _kem_name(code: int) -> str:
+    kem = find_kem(code)
+    return f"{code:#06x}" if kem is None else kem.name
+
+
+def _name(kind: type[Kdf] | type[Aead], code: int) -> str:
     try:
         return kind(code).name.replace("_", "-")
     except ValueError:

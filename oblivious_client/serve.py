@@ -131,7 +131,7 @@ class LocalEndpoint:
     async def _evidence(self) -> LocalResponse:
         source = self._transport.source
         verified = await self._transport.run(source.current())
-        report = as_json(verified, source.policy, source.endpoint, now=source.clock())
+        report = as_json(verified, source.route.policy, source.route.endpoint, now=source.clock())
         return LocalResponse(200, _JSON, json.dumps(report).encode())
 
     async def _ask(self, request: LocalRequest) -> LocalResponse:

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from typing import Unpack
 
 import httpx
 
-from oblivious_client.cache import EvidenceCache
-from oblivious_client.endpoint import Endpoint, Role
-from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ExchangeError, UsageError
+from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ExchangeError
 from oblivious_client.events import EndKeeper
 from oblivious_client.evidence import EvidenceSource, Flow, T, too_large
 from oblivious_client.exchange import Opened, ask, content_in, head_in, is_sealed
-from oblivious_client.policy import Policy
-from oblivious_client.sealing import Framing
+from oblivious_client.route import Route, RouteOptions, route_of
 from protocol.binary_http import Event, ResponseHead, field_value
 from protocol.registry import EVENT_STREAM, media_type
 
@@ -33,19 +31,7 @@ _PASSED = (b"content-type", b"retry-after", b"date")
 _BROKEN_OFF = (httpx.RemoteProtocolError, httpx.ReadError)
 
 
-def endpoint_of(relay: str | None, gateway: str | None) -> Endpoint:
-    """Return the one address that is given; raises UsageError for none or both."""
-    if relay and not gateway:
-        return Endpoint.parse(Role.RELAY, relay)
-    if gateway and not relay:
-        return Endpoint.parse(Role.GATEWAY, gateway)
-    raise UsageError(
-        "give the address of either a relay or a gateway",
-        advice="use --relay URL, or set OBLIVIOUS_RELAY",
-    )
-
-
-class Answer:
+class ArrivingAnswer:
     """An opened answer in progress: its head, its content, the proof of its end."""
 
     def __init__(self, opened: Opened) -> None:
@@ -132,27 +118,18 @@ class AsyncAnswerStream(httpx.AsyncByteStream):
 class ObliviousTransport(httpx.BaseTransport):
     """Sends every request sealed, to keys that have verified."""
 
-    def __init__(
-        self,
-        relay: str | None = None,
-        *,
-        gateway: str | None = None,
-        policy: Policy | None = None,
-        framing: Framing = Framing.CHUNKED,
-        cache: EvidenceCache | None = None,
-        proxy: str | None = None,
-    ) -> None:
-        endpoint = endpoint_of(relay, gateway)
-        self.source = EvidenceSource(endpoint, policy or Policy(), cache=cache)
-        self._framing = framing
-        self._outer = httpx.HTTPTransport(uds=endpoint.socket_path, proxy=proxy)
+    def __init__(self, relay: Route | str | None = None, **options: Unpack[RouteOptions]) -> None:
+        self.route = route_of(relay, options)
+        self.source = EvidenceSource(self.route)
+        path = self.route.endpoint.socket_path
+        self._outer = httpx.HTTPTransport(uds=path, proxy=self.route.proxy)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the opened answer; raises EvidenceRefused before anything is sent."""
         body = request.read()
-        opened = self.run(_asking(self.source, self._framing, request, body))
+        opened = self.run(_asking(self.source, request, body))
         try:
-            return _begin(Answer(opened))
+            return _begin(ArrivingAnswer(opened))
         except BaseException:
             opened.response.close()
             raise
@@ -188,27 +165,18 @@ class ObliviousTransport(httpx.BaseTransport):
 class AsyncObliviousTransport(httpx.AsyncBaseTransport):
     """The asynchronous twin of ObliviousTransport."""
 
-    def __init__(
-        self,
-        relay: str | None = None,
-        *,
-        gateway: str | None = None,
-        policy: Policy | None = None,
-        framing: Framing = Framing.CHUNKED,
-        cache: EvidenceCache | None = None,
-        proxy: str | None = None,
-    ) -> None:
-        endpoint = endpoint_of(relay, gateway)
-        self.source = EvidenceSource(endpoint, policy or Policy(), cache=cache)
-        self._framing = framing
-        self._outer = httpx.AsyncHTTPTransport(uds=endpoint.socket_path, proxy=proxy)
+    def __init__(self, relay: Route | str | None = None, **options: Unpack[RouteOptions]) -> None:
+        self.route = route_of(relay, options)
+        self.source = EvidenceSource(self.route)
+        path = self.route.endpoint.socket_path
+        self._outer = httpx.AsyncHTTPTransport(uds=path, proxy=self.route.proxy)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the opened answer; raises EvidenceRefused before anything is sent."""
         body = await request.aread()
-        opened = await self.run(_asking(self.source, self._framing, request, body))
+        opened = await self.run(_asking(self.source, request, body))
         try:
-            return await _abegin(Answer(opened))
+            return await _abegin(ArrivingAnswer(opened))
         except BaseException:
             await opened.response.aclose()
             raise
@@ -243,13 +211,10 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         return _loaded(response, bytes(body))
 
 
-def _asking(
-    source: EvidenceSource, framing: Framing, request: httpx.Request, body: bytes
-) -> Flow[Opened]:
+def _asking(source: EvidenceSource, request: httpx.Request, body: bytes) -> Flow[Opened]:
     timeout = request.extensions.get("timeout")
     return ask(
         source,
-        framing,
         method=request.method,
         path=request.url.raw_path.partition(b"?")[0],
         body=body,
@@ -267,7 +232,7 @@ def _is_event_stream(head: ResponseHead) -> bool:
     return media_type(field_value(head.headers, b"content-type")) == EVENT_STREAM
 
 
-def _begin(answer: Answer) -> httpx.Response:
+def _begin(answer: ArrivingAnswer) -> httpx.Response:
     outer = answer.opened.response
     contents = _contents(outer, answer)
     early = bytearray()
@@ -276,7 +241,7 @@ def _begin(answer: Answer) -> httpx.Response:
     return answer.response(AnswerStream(outer, bytes(early), contents))
 
 
-def _contents(outer: httpx.Response, answer: Answer) -> Iterator[bytes]:
+def _contents(outer: httpx.Response, answer: ArrivingAnswer) -> Iterator[bytes]:
     try:
         for data in outer.iter_raw():
             yield answer.feed(data)
@@ -287,7 +252,7 @@ def _contents(outer: httpx.Response, answer: Answer) -> Iterator[bytes]:
     yield answer.finish()
 
 
-async def _abegin(answer: Answer) -> httpx.Response:
+async def _abegin(answer: ArrivingAnswer) -> httpx.Response:
     outer = answer.opened.response
     contents = _acontents(outer, answer)
     early = bytearray()
@@ -296,7 +261,7 @@ async def _abegin(answer: Answer) -> httpx.Response:
     return answer.response(AsyncAnswerStream(outer, bytes(early), contents))
 
 
-async def _acontents(outer: httpx.Response, answer: Answer) -> AsyncIterator[bytes]:
+async def _acontents(outer: httpx.Response, answer: ArrivingAnswer) -> AsyncIterator[bytes]:
     try:
         async for data in outer.aiter_raw():
             yield answer.feed(data)

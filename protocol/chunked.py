@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 from protocol import hpke, varint
 from protocol.encapsulation import (
-    PREFIX_SIZE,
+    HEADER_SIZE,
     GatewayKey,
     RandomBytes,
+    find_acceptor,
     response_cipher,
     response_nonce_size,
     setup_client,
-    setup_gateway,
 )
 from protocol.errors import (
     IncompleteMessage,
@@ -38,6 +38,7 @@ _FINAL_LENGTH = b"\0"
 
 _Seal = Callable[[bytes, bytes], bytes]
 _Open = Callable[[bytes, bytes], bytes]
+_Begin = Callable[[bytearray], _Open | None]
 
 
 class _Sealer:
@@ -89,7 +90,11 @@ class ResponseSealer(_Sealer):
 
 
 class _Opener:
-    """Opens chunks in order; `begin` turns the bytes before the first one into what opens them."""
+    """Opens chunks in order.
+
+    `begin` takes what comes before the first one out of the buffer, and returns what opens them;
+    it returns None as long as not all of that has come.
+    """
 
     __slots__ = (
         "_begin",
@@ -98,13 +103,9 @@ class _Opener:
         "_final_seen",
         "_open",
         "_over",
-        "_prefix_size",
     )
 
-    def __init__(
-        self, prefix_size: int, begin: Callable[[bytes], _Open], max_chunks: float = math.inf
-    ) -> None:
-        self._prefix_size = prefix_size
+    def __init__(self, begin: _Begin, max_chunks: float = math.inf) -> None:
         self._chunks_left = max_chunks
         self._begin = begin
         self._buffer = bytearray()
@@ -135,12 +136,12 @@ class _Opener:
 
     def _open_complete(self) -> list[bytes]:
         if self._open is None:
-            if len(self._buffer) < self._prefix_size:
-                return []
             # Kept, it would close a circle, and keys would stay until the garbage is collected.
             begin, self._begin = self._begin, _spent
-            self._open = begin(bytes(self._buffer[: self._prefix_size]))
-            del self._buffer[: self._prefix_size]
+            self._open = begin(self._buffer)
+            if self._open is None:
+                self._begin = begin
+                return []
         pieces = [_not_empty(self._open(sealed, b"")) for sealed in self._complete_chunks()]
         if len(self._buffer) > MAX_SEALED_SIZE:
             raise MalformedMessage("chunk is too long")
@@ -170,7 +171,7 @@ class _Opener:
         return chunks
 
 
-def _spent(prefix: bytes) -> _Open:
+def _spent(buffer: bytearray) -> _Open:
     raise ValueError("begun before")
 
 
@@ -180,10 +181,10 @@ class RequestOpener:
     __slots__ = ("_key_id", "_keys", "_opener", "_recipient")
 
     def __init__(self, keys: Iterable[GatewayKey]) -> None:
-        self._keys = keys
+        self._keys = tuple(keys)
         self._key_id = 0
         self._recipient: hpke.Recipient | None = None
-        self._opener = _Opener(PREFIX_SIZE, self._begin, MAX_REQUEST_CHUNKS)
+        self._opener = _Opener(self._begin, MAX_REQUEST_CHUNKS)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the plaintext of the non-final chunks that `data` completes."""
@@ -199,9 +200,16 @@ class RequestOpener:
             raise TruncatedMessage("no header")
         return final, GatewayContext(self._key_id, self._recipient)
 
-    def _begin(self, prefix: bytes) -> _Open:
-        self._key_id = prefix[0]
-        self._recipient = setup_gateway(self._keys, prefix, _REQUEST_LABEL)
+    def _begin(self, buffer: bytearray) -> _Open | None:
+        if len(buffer) < HEADER_SIZE:
+            return None
+        acceptor = find_acceptor(self._keys, bytes(buffer[:HEADER_SIZE]), _REQUEST_LABEL)
+        prefix_size = HEADER_SIZE + acceptor.enc_size
+        if len(buffer) < prefix_size:
+            return None
+        self._key_id = buffer[0]
+        self._recipient = acceptor.accept(bytes(buffer[HEADER_SIZE:prefix_size]))
+        del buffer[:prefix_size]
         return self._recipient.open
 
 
@@ -212,7 +220,7 @@ class ResponseOpener:
 
     def __init__(self, sender: hpke.Sender) -> None:
         self._sender = sender
-        self._opener = _Opener(response_nonce_size(sender.aead), self._begin)
+        self._opener = _Opener(self._begin)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the plaintext of the non-final chunks that `data` completes."""
@@ -222,7 +230,12 @@ class ResponseOpener:
         """Return the plaintext of the final chunk; TruncatedMessage when there is none."""
         return self._opener.finish()
 
-    def _begin(self, response_nonce: bytes) -> _Open:
+    def _begin(self, buffer: bytearray) -> _Open | None:
+        nonce_size = response_nonce_size(self._sender.aead)
+        if len(buffer) < nonce_size:
+            return None
+        response_nonce = bytes(buffer[:nonce_size])
+        del buffer[:nonce_size]
         return _ResponseKey(self._sender, response_nonce).open
 
 

@@ -5,16 +5,14 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from protocol import hpke
+from protocol import hkdf, hpke
 from protocol.errors import KeyRejected, MalformedMessage
-from protocol.hpke import Aead, Cipher, Kdf, Kem
+from protocol.hpke import Aead, Cipher, Kdf
+from protocol.kem import DEFAULT_KEM, Kem, PrivateKey, find_kem
 from protocol.key_config import KeyConfig, SymmetricAlgorithm
 
 HEADER_SIZE = 7
 """Key, KEM, KDF and AEAD identifiers before the encapsulated key."""
-
-PREFIX_SIZE = HEADER_SIZE + hpke.PUBLIC_KEY_SIZE
-"""The header and the encapsulated key: all that comes before the sealed request."""
 
 SUITES = (
     SymmetricAlgorithm(Kdf.HKDF_SHA256, Aead.CHACHA20_POLY1305),
@@ -31,30 +29,31 @@ _RESPONSE_LABEL = b"message/bhttp response"
 
 @dataclass(frozen=True, slots=True)
 class GatewayKey:
-    """A gateway's X25519 key (32 bytes) and the configuration that clients get to see of it."""
+    """A gateway's private key and the configuration that clients get to see of it."""
 
     key_id: int
     private_key: bytes = field(repr=False, compare=False)
     symmetric_algorithms: Sequence[tuple[int, int]] = field(default=SUITES, compare=False)
+    kem: Kem = field(default=DEFAULT_KEM, repr=False)
     config: KeyConfig = field(init=False)
-    secret: hpke.PrivateKey = field(init=False, repr=False, compare=False)
+    secret: PrivateKey = field(init=False, repr=False, compare=False)
     acceptors: dict[bytes, hpke.Acceptor] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
     def __post_init__(self) -> None:
-        secret = hpke.PrivateKey(self.private_key)
-        config = KeyConfig(
-            self.key_id, Kem.X25519_HKDF_SHA256, secret.public_key, self.symmetric_algorithms
-        )
+        secret = self.kem.load_private_key(self.private_key)
+        config = KeyConfig(self.key_id, self.kem.code, secret.public_key, self.symmetric_algorithms)
         object.__setattr__(self, "secret", secret)
         object.__setattr__(self, "config", config)
         object.__setattr__(self, "symmetric_algorithms", config.symmetric_algorithms)
 
     @classmethod
-    def generate(cls, key_id: int, *, random: RandomBytes = secrets.token_bytes) -> "GatewayKey":
-        """Return a new key; any 32 random bytes are an X25519 private key."""
-        return cls(key_id, random(hpke.PUBLIC_KEY_SIZE))
+    def generate(
+        cls, key_id: int, kem: Kem = DEFAULT_KEM, *, random: RandomBytes = secrets.token_bytes
+    ) -> "GatewayKey":
+        """Return a new key."""
+        return cls(key_id, random(kem.private_key_size), kem=kem)
 
 
 class ClientContext:
@@ -114,26 +113,30 @@ def decapsulate_request(keys: Iterable[GatewayKey], data: bytes) -> tuple[bytes,
 
     MalformedMessage when it is too short to be one; KeyRejected for every other failure.
     """
-    if len(data) < PREFIX_SIZE + hpke.TAG_SIZE:
+    if len(data) < HEADER_SIZE + hpke.TAG_SIZE:
         raise MalformedMessage("encapsulated request is too short")
-    recipient = setup_gateway(keys, data[:PREFIX_SIZE], _REQUEST_LABEL)
-    return recipient.open(data[PREFIX_SIZE:]), GatewayContext(data[0], recipient)
+    # How long the encapsulated key is follows from the header alone.
+    acceptor = find_acceptor(keys, data[:HEADER_SIZE], _REQUEST_LABEL)
+    prefix_size = HEADER_SIZE + acceptor.enc_size
+    if len(data) < prefix_size + hpke.TAG_SIZE:
+        raise MalformedMessage("encapsulated request is too short")
+    recipient = acceptor.accept(data[HEADER_SIZE:prefix_size])
+    return recipient.open(data[prefix_size:]), GatewayContext(data[0], recipient)
 
 
 def setup_client(
     config: KeyConfig, label: bytes, ephemeral: bytes | None
 ) -> tuple[bytes, hpke.Sender]:
     """Return the header with the encapsulated key, and the sending context bound to both."""
-    kdf, aead = _choose(config)
+    kem, kdf, aead = _choose(config)
     header = struct.pack("!BHHH", config.key_id, config.kem_id, kdf, aead)
     info = label + b"\0" + header
-    sender = hpke.setup_sender(config.public_key, kdf, aead, info, ephemeral=ephemeral)
+    sender = hpke.setup_sender(kem, config.public_key, kdf, aead, info, ephemeral=ephemeral)
     return header + sender.enc, sender
 
 
-def setup_gateway(keys: Iterable[GatewayKey], prefix: bytes, label: bytes) -> hpke.Recipient:
-    """Return the context for a request that begins with `prefix` (PREFIX_SIZE bytes)."""
-    header, enc = prefix[:HEADER_SIZE], prefix[HEADER_SIZE:]
+def find_acceptor(keys: Iterable[GatewayKey], header: bytes, label: bytes) -> hpke.Acceptor:
+    """Return what accepts requests that begin with `header` (HEADER_SIZE bytes), or KeyRejected."""
     key = next((key for key in keys if key.key_id == header[0]), None)
     if key is None:
         raise KeyRejected("key")
@@ -142,7 +145,7 @@ def setup_gateway(keys: Iterable[GatewayKey], prefix: bytes, label: bytes) -> hp
     if acceptor is None:
         # A few for each key: as many as it has suites for both kinds of request.
         acceptor = key.acceptors[info] = _new_acceptor(key, header, info)
-    return acceptor.accept(enc)
+    return acceptor
 
 
 def response_nonce_size(aead: Aead) -> int:
@@ -156,9 +159,9 @@ def response_cipher(
     """Return the cipher of a response and its nonce (RFC 9458, Section 4.4)."""
     aead = context.aead
     secret = context.export(label, len(response_nonce))
-    mac = hpke.keyed(hpke.extract(context.enc + response_nonce, secret))
-    key = hpke.expand_keyed(mac, b"key", aead.key_size)
-    return hpke.new_cipher(aead, key), hpke.expand_keyed(mac, b"nonce", hpke.NONCE_SIZE)
+    mac = hkdf.keyed(hkdf.extract(context.enc + response_nonce, secret))
+    key = hkdf.expand_keyed(mac, b"key", aead.key_size)
+    return hpke.new_cipher(aead, key), hkdf.expand_keyed(mac, b"nonce", hpke.NONCE_SIZE)
 
 
 def _new_acceptor(key: GatewayKey, header: bytes, info: bytes) -> hpke.Acceptor:
@@ -169,12 +172,13 @@ def _new_acceptor(key: GatewayKey, header: bytes, info: bytes) -> hpke.Acceptor:
         raise KeyRejected("KEM")
     if (kdf_id, aead_id) not in key.symmetric_algorithms or (kdf_id, aead_id) not in SUITES:
         raise KeyRejected("suite")
-    return hpke.Acceptor(key.secret, Kdf(kdf_id), Aead(aead_id), info)
+    return hpke.Acceptor(key.kem, key.secret, Kdf(kdf_id), Aead(aead_id), info)
 
 
-def _choose(config: KeyConfig) -> tuple[Kdf, Aead]:
-    if config.kem_id == Kem.X25519_HKDF_SHA256:
+def _choose(config: KeyConfig) -> tuple[Kem, Kdf, Aead]:
+    kem = find_kem(config.kem_id)
+    if kem is not None:
         for kdf_id, aead_id in config.symmetric_algorithms:
             if (kdf_id, aead_id) in SUITES:
-                return Kdf(kdf_id), Aead(aead_id)
+                return kem, Kdf(kdf_id), Aead(aead_id)
     raise KeyRejected("the configuration offers no suite that is implemented")

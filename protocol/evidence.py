@@ -2,14 +2,15 @@
 
 The document's `user_data` is deterministic CBOR (RFC 8949, Section 4.2.1) of
 `{"ohttp_keys": SHA-256 of the application/ohttp-keys bytes, "signing_key": SHA-256 of the DER
-SubjectPublicKeyInfo}`; other members may follow. Its `public_key` is the newest key configuration.
+SubjectPublicKeyInfo}`; other members may follow. Its `public_key` is the newest key configuration
+for which a document has room.
 """
 
 import base64
 import enum
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,7 +25,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from protocol import cbor, strict_json
-from protocol.attestation import Attestation, decode_attestation, verify_attestation
+from protocol.attestation import (
+    OPTIONAL_BYTES,
+    Attestation,
+    decode_attestation,
+    verify_attestation,
+)
 from protocol.certificates import AWS_ROOT_G1, load_certificate, load_root
 from protocol.errors import (
     AttestationError,
@@ -99,6 +105,16 @@ def encode_user_data(ohttp_keys: bytes, signing_key_spki: bytes) -> bytes:
         "signing_key": hashlib.sha256(signing_key_spki).digest(),
     }
     return cbor2.dumps(hashes, canonical=True)
+
+
+def attested_config(configs: Iterable[KeyConfig]) -> KeyConfig | None:
+    """Return the configuration that stands in a document: the newest for which it has room.
+
+    The list is bound as a whole by its hash; keys of some mechanisms are longer than a document's
+    `public_key`.
+    """
+    room = OPTIONAL_BYTES["public_key"]
+    return next((config for config in configs if len(config.encode()) <= room), None)
 
 
 def verify_evidence(
@@ -206,7 +222,8 @@ def _verify_binding(
     spki = signing_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if bound.get("signing_key") != hashlib.sha256(spki).digest():
         raise _unbound("the document does not bind this signing key")
-    if not configs or attestation.public_key != configs[0].encode():
+    held = attested_config(configs)
+    if held is None or attestation.public_key != held.encode():
         raise _unbound("the document is not for the newest key configuration")
 
 

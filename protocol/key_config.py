@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from protocol.errors import MalformedMessage
-from protocol.hpke import PUBLIC_KEY_SIZE, Kem
+from protocol.kem import find_kem
 
 _ALGORITHM_SIZE = 4
 _FIXED_SIZE = 3  # key identifier and KEM identifier
@@ -39,7 +39,8 @@ class KeyConfig:
             raise ValueError("a configuration needs 1 to 16383 symmetric algorithms")
         if not all(0 <= identifier <= _UINT16 for pair in algorithms for identifier in pair):
             raise ValueError("identifier out of range")
-        if self.kem_id == Kem.X25519_HKDF_SHA256 and len(self.public_key) != PUBLIC_KEY_SIZE:
+        kem = find_kem(self.kem_id)
+        if kem is not None and len(self.public_key) != kem.public_key_size:
             raise ValueError("public key has the wrong size")
 
     def encode(self) -> bytes:
@@ -54,9 +55,10 @@ class KeyConfig:
         key_id, kem_id = _identifiers(data)
         # The size of a public key follows from the KEM alone, so that nothing can be read after
         # the identifier of an unknown one.
-        if kem_id != Kem.X25519_HKDF_SHA256:
+        kem = find_kem(kem_id)
+        if kem is None:
             raise MalformedMessage("KEM is not known")
-        key_end = _FIXED_SIZE + PUBLIC_KEY_SIZE
+        key_end = _FIXED_SIZE + kem.public_key_size
         algorithms = _algorithms(data[key_end:])
         return cls(key_id, kem_id, data[_FIXED_SIZE:key_end], algorithms)
 
@@ -77,7 +79,7 @@ def decode_key_configs(data: bytes) -> list[KeyConfig]:
         if start > len(data) or offset > len(data):
             raise MalformedMessage("configuration shorter than its length")
         # RFC 9458, Section 3.2: the length lets a client skip what it does not know.
-        if _identifiers(data[start:offset])[1] == Kem.X25519_HKDF_SHA256:
+        if find_kem(_identifiers(data[start:offset])[1]) is not None:
             configs.append(KeyConfig.decode(data[start:offset]))
     return configs
 

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from enclave_server.security_module.nsm import SecurityModule
 from protocol.attestation import decode_attestation
 from protocol.certificates import load_certificate
-from protocol.evidence import Evidence, encode_user_data
+from protocol.evidence import Evidence, attested_config, encode_user_data
 from protocol.key_config import decode_key_configs
 
 
@@ -23,9 +23,11 @@ class Attester:
 
     def attest(self, ohttp_keys: bytes, nonce: bytes | None = None) -> Evidence:
         """Return new evidence for exactly these application/ohttp-keys bytes, or raise NsmError."""
-        newest = decode_key_configs(ohttp_keys)[0]
+        held = attested_config(decode_key_configs(ohttp_keys))
+        if held is None:
+            raise ValueError("no key configuration fits a document")
         document = self._module.attest(
-            encode_user_data(ohttp_keys, self._spki), newest.encode(), nonce
+            encode_user_data(ohttp_keys, self._spki), held.encode(), nonce
         )
         return Evidence(document, ohttp_keys, self._pem, self._module.platform)
 

@@ -9,6 +9,7 @@ from enclave_server.keys.ring import KeySet
 from enclave_server.provision.proposal import Proposal
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
+from protocol.kem import KEMS
 from protocol.signature import key_identifier
 
 MAX_SNAPSHOT_BYTES = 128 * 1024
@@ -31,7 +32,7 @@ class _Message(msgspec.Struct, frozen=True):
     """A snapshot as it is sent, without the signing key."""
 
     serial: int
-    keys: tuple[tuple[int, bytes, float], ...]
+    keys: tuple[tuple[int, int, bytes, float], ...]  # identifier, KEM, private key, end
     evidence: bytes
     expires: float
     provisioned: Proposal | None
@@ -47,7 +48,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     return msgspec.msgpack.encode(
         _Message(
             snapshot.serial,
-            tuple((key.key_id, key.private_key, ends) for key, ends in pairs),
+            tuple((key.key_id, key.kem.code, key.private_key, ends) for key, ends in pairs),
             keys.evidence.encode(),
             keys.expires,
             snapshot.provisioned,
@@ -60,8 +61,10 @@ def decode_snapshot(data: bytes, signing_key: RSAPrivateKey) -> Snapshot:
     message = msgspec.msgpack.decode(data, type=_Message)
     evidence = Evidence.decode(message.evidence)
     keys = KeySet(
-        tuple(GatewayKey(key_id, private) for key_id, private, _ in message.keys),
-        tuple(ends for _, _, ends in message.keys),
+        tuple(
+            GatewayKey(key_id, private, kem=KEMS[code]) for key_id, code, private, _ in message.keys
+        ),
+        tuple(ends for *_, ends in message.keys),
         evidence.ohttp_keys,
         evidence,
         signing_key,

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import chunked, encapsulation, hpke, registry, varint
+from protocol import chunked, encapsulation, hkdf, hpke, registry, varint
 from protocol.chunked import CHUNK_SIZE, decapsulate_request, encapsulate_request
-from protocol.encapsulation import HEADER_SIZE, PREFIX_SIZE, GatewayKey
+from protocol.encapsulation import HEADER_SIZE, GatewayKey
 from protocol.errors import KeyRejected, MalformedMessage, ProtocolError, TruncatedMessage
 from protocol.hpke import Aead
+from protocol.kem import X25519_HKDF_SHA256 as KEM
 from protocol.key_config import KeyConfig
 from tests.support.vector_files import load
 
+PREFIX_SIZE = HEADER_SIZE + KEM.enc_size
 DRAFT = load("chunked-ohttp-08.json")
 V: dict[str, bytes] = {
     key: bytes.fromhex(value) for key, value in DRAFT["vector"].items() if isinstance(value, str)
@@ -115,9 +117,9 @@ class TestDraft08AppendixA:
         assert (context.key_id, context.enc) == (1, V["enc"])
 
     def test_request_chunks(self) -> None:
-        private_key = hpke.PrivateKey(V["gateway_secret_key"])
+        private_key = KEM.load_private_key(V["gateway_secret_key"])
         recipient = hpke.setup_recipient(
-            V["enc"], private_key, hpke.Kdf.HKDF_SHA256, Aead.AES_128_GCM, V["info"]
+            KEM, V["enc"], private_key, hpke.Kdf.HKDF_SHA256, Aead.AES_128_GCM, V["info"]
         )
         chunks = parse_chunks(V["encapsulated_request"][PREFIX_SIZE:])
         assert len(chunks) == len(DRAFT["request_chunks"]) == 3
@@ -131,16 +133,16 @@ class TestDraft08AppendixA:
             assert len(plaintext) == expected["plaintext_len"]
 
     def test_key_schedule_and_chunks_of_the_response(self) -> None:
-        recipient = encapsulation.setup_gateway(
-            [self.key], V["encapsulated_request"][:PREFIX_SIZE], DRAFT["labels"]["request"].encode()
-        )
+        header = V["encapsulated_request"][:HEADER_SIZE]
+        label = DRAFT["labels"]["request"].encode()
+        recipient = encapsulation.find_acceptor([self.key], header, label).accept(V["enc"])
         secret = recipient.export(DRAFT["labels"]["response"].encode(), 16)
         assert secret == V["exported_secret"]
         assert V["salt"] == V["enc"] + V["response_nonce"]
-        prk = hpke.extract(V["salt"], secret)
+        prk = hkdf.extract(V["salt"], secret)
         assert prk == V["prk"]
-        assert hpke.expand(prk, b"key", 16) == V["aead_key"]
-        assert hpke.expand(prk, b"nonce", 12) == V["aead_nonce"]
+        assert hkdf.expand(prk, b"key", 16) == V["aead_key"]
+        assert hkdf.expand(prk, b"nonce", 12) == V["aead_nonce"]
         cipher = hpke.new_cipher(Aead.AES_128_GCM, V["aead_key"])
         chunks = parse_chunks(V["encapsulated_response"][16:])
         nonces = DRAFT["vector"]["chunk_nonces"]

@@ -5,20 +5,21 @@ from typing import Any
 import pyhpke
 import pytest
 
-from protocol import encapsulation, hpke, registry
+from protocol import encapsulation, hkdf, hpke, registry
 from protocol.binary_http import decode_request
 from protocol.encapsulation import (
     HEADER_SIZE,
-    PREFIX_SIZE,
     GatewayKey,
     decapsulate_request,
     encapsulate_request,
 )
 from protocol.errors import KeyRejected, MalformedMessage, ProtocolError
 from protocol.hpke import Aead, Kdf
+from protocol.kem import X25519_HKDF_SHA256 as KEM
 from protocol.key_config import KeyConfig
 from tests.support.vector_files import load, load_bytes
 
+PREFIX_SIZE = HEADER_SIZE + KEM.enc_size
 RFC = load("rfc9458-appendix-a.json")
 V = load_bytes("rfc9458-appendix-a.json", "vector")
 CASES = load("ohttp-implementations.json")["cases"]
@@ -96,17 +97,17 @@ class TestRfc9458AppendixA:
         assert (context.key_id, context.enc) == (1, V["enc"])
 
     def test_key_schedule_of_the_response(self) -> None:
-        key = hpke.PrivateKey(V["gateway_secret_key"])
+        key = KEM.load_private_key(V["gateway_secret_key"])
         recipient = hpke.setup_recipient(
-            V["enc"], key, Kdf.HKDF_SHA256, Aead.AES_128_GCM, V["info"]
+            KEM, V["enc"], key, Kdf.HKDF_SHA256, Aead.AES_128_GCM, V["info"]
         )
         secret = recipient.export(RFC["labels"]["response"].encode(), 16)
         assert secret == V["exported_secret"]
         assert V["salt"] == V["enc"] + V["response_nonce"]
-        prk = hpke.extract(V["salt"], secret)
+        prk = hkdf.extract(V["salt"], secret)
         assert prk == V["prk"]
-        assert hpke.expand(prk, b"key", 16) == V["aead_key"]
-        assert hpke.expand(prk, b"nonce", 12) == V["aead_nonce"]
+        assert hkdf.expand(prk, b"key", 16) == V["aead_key"]
+        assert hkdf.expand(prk, b"nonce", 12) == V["aead_nonce"]
         cipher = hpke.new_cipher(Aead.AES_128_GCM, V["aead_key"])
         sealed = cipher.encrypt(V["aead_nonce"], V["response_bhttp"], b"")
         assert V["response_nonce"] + sealed == V["encapsulated_response"]
@@ -137,7 +138,9 @@ class TestOtherImplementations:
     @pytest.mark.parametrize("case", VALID, ids=lambda case: case["id"])
     def test_exports_the_same_secret(self, case: dict[str, Any]) -> None:
         prefix = bytes.fromhex(case["encapsulated_request"])[:PREFIX_SIZE]
-        recipient = encapsulation.setup_gateway([key_of(case)], prefix, case["label"].encode())
+        header, enc = prefix[:HEADER_SIZE], prefix[HEADER_SIZE:]
+        label = case["label"].encode()
+        recipient = encapsulation.find_acceptor([key_of(case)], header, label).accept(enc)
         size = encapsulation.response_nonce_size(Aead(case["aead_id"]))
         assert recipient.export(b"message/bhttp response", size).hex() == case["exported_secret"]
 

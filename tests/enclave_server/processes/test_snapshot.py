@@ -1,5 +1,7 @@
 """Tests of snapshots: what the supervisor sends is what a worker gets, and prints no secret."""
 
+from dataclasses import replace
+
 import msgspec
 
 from enclave_server.processes.snapshot import (
@@ -10,8 +12,13 @@ from enclave_server.processes.snapshot import (
     encode_snapshot,
 )
 from enclave_server.provision.proposal import MAX_PROPOSAL_BYTES, Proposal
+from protocol.encapsulation import GatewayKey
+from protocol.kem import Kem
 from protocol.provisioning import Secrets
 from tests.enclave_server.keys.test_ring import SIGNING_KEY, START, made_key_set
+from tests.support.toy_kem import toy
+
+__all__ = ["toy"]
 
 SECRETS = Secrets({"u": "sk-secret"}, {"u": {"project": "p"}})
 
@@ -24,6 +31,15 @@ def test_a_snapshot_carries_everything() -> None:
         key.private_key for key in keys.gateway_keys
     ]
     assert read.provisioned is None
+
+
+def test_keys_of_any_mechanism_arrive(toy: Kem) -> None:
+    keys = made_key_set()
+    two = (GatewayKey.generate(1, toy), *keys.gateway_keys)
+    both = replace(keys, gateway_keys=two, ends=(keys.ends[0], *keys.ends))
+    read = decode_snapshot(encode_snapshot(Snapshot(9, both)), SIGNING_KEY)
+    assert read.keys == both
+    assert read.keys.gateway_keys[0].kem is toy
 
 
 def test_secrets_travel_beside_the_keys() -> None:

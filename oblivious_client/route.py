@@ -1,0 +1,65 @@
+"""A route: where questions go, what is demanded before, and how they travel."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TypedDict
+
+from oblivious_client.cache import EvidenceCache
+from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client.errors import UsageError
+from oblivious_client.policy import Policy
+from oblivious_client.sealing import Framing
+
+
+class RouteOptions(TypedDict, total=False):
+    """The fields of a `Route` by their names."""
+
+    gateway: str | None
+    policy: Policy
+    framing: Framing
+    cache: EvidenceCache | None
+    proxy: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where questions go, what is demanded before, and how they travel.
+
+    `relay` is `https://HOST[:PORT][/PATH]`, `http://…` for trials, or `unix:PATH`; so is `gateway`,
+    which takes its place in trials. `policy` says what evidence has to prove, `framing` how a
+    question is sealed, `cache` where verified evidence is kept between runs; `proxy` is the URL of
+    an HTTP proxy, and those of the environment are not used. Raises UsageError.
+    """
+
+    relay: str | None = None
+    _: KW_ONLY
+    gateway: str | None = None
+    policy: Policy = field(default_factory=Policy)
+    framing: Framing = Framing.CHUNKED
+    cache: EvidenceCache | None = None
+    proxy: str | None = None
+    endpoint: Endpoint = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "endpoint", _endpoint(self.relay, self.gateway))
+
+
+def route_of(relay: Route | str | None, options: RouteOptions) -> Route:
+    """Return the route that is given as one, or by its parts; raises UsageError."""
+    if not isinstance(relay, Route):
+        return Route(relay, **options)
+    if options:
+        raise UsageError("a route is whole: put what is beside it into it")
+    return relay
+
+
+def _endpoint(relay: str | None, gateway: str | None) -> Endpoint:
+    if relay and not gateway:
+        return Endpoint.parse(Role.RELAY, relay)
+    if gateway and not relay:
+        return Endpoint.parse(Role.GATEWAY, gateway)
+    raise UsageError(
+        "give the address of either a relay or a gateway",
+        advice="use --relay URL, or set OBLIVIOUS_RELAY",
+    )

@@ -1,0 +1,97 @@
+"""The two clients and their streams: the same promises, each in its own manner alone."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+import oblivious_client
+from oblivious_client import (
+    AsyncChatStream,
+    AsyncObliviousClient,
+    ChatStream,
+    Framing,
+    ObliviousClient,
+    Policy,
+    Route,
+    ServiceError,
+    Simulated,
+)
+from oblivious_client.client import chat_body, evidence_of
+from tests.support.gateway import MODEL, WORDS, StandInGateway
+
+ALLOWED = Policy(simulated=Simulated.ALLOWED)
+
+
+@pytest.fixture
+def gateway() -> Iterator[StandInGateway]:
+    with StandInGateway() as running:
+        yield running
+
+
+def test_all_that_is_exported_is_there() -> None:
+    assert sorted(oblivious_client.__all__) == oblivious_client.__all__
+    assert all(hasattr(oblivious_client, name) for name in oblivious_client.__all__)
+
+
+def test_a_client_takes_a_whole_route(gateway: StandInGateway) -> None:
+    route = Route(gateway.url, policy=ALLOWED, framing=Framing.WHOLE)
+    with ObliviousClient(route) as client:
+        assert client.transport.route is route
+        assert client.chat("Hi", model=MODEL).text == "".join(WORDS)
+    assert gateway.posts()[0].field("content-type") == "message/ohttp-req"
+
+
+def test_a_stream_has_its_answer_at_its_end(gateway: StandInGateway) -> None:
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        stream = client.stream("Hi", model=MODEL)
+        with pytest.raises(ValueError, match="has not ended"):
+            _ = stream.answer
+        assert "".join(stream) == stream.answer.text == "".join(WORDS)
+        assert stream.evidence == stream.answer.evidence == client.evidence()
+        assert client.models() == [MODEL]
+
+
+def test_an_asynchronous_stream_has_its_answer_at_its_end(gateway: StandInGateway) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            stream = await client.stream("Hi", model=MODEL)
+            with pytest.raises(ValueError, match="has not ended"):
+                _ = stream.answer
+            texts = [text async for text in stream]
+            assert "".join(texts) == stream.answer.text == "".join(WORDS)
+            assert stream.evidence == stream.answer.evidence == await client.evidence()
+            assert await client.models() == [MODEL]
+
+    asyncio.run(run())
+
+
+def test_neither_stream_can_be_used_as_the_other() -> None:
+    assert not issubclass(AsyncChatStream, ChatStream)
+    assert not {"__iter__", "close"} & set(dir(AsyncChatStream))
+    assert not {"__aiter__", "aclose"} & set(dir(ChatStream))
+
+
+def test_an_error_before_a_stream_is_the_services(gateway: StandInGateway) -> None:
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client, pytest.raises(ServiceError):
+        client.stream("Hi", model="no-such-model")
+
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            with pytest.raises(ServiceError):
+                await client.stream("Hi", model="no-such-model")
+
+    asyncio.run(run())
+
+
+def test_the_body_is_compact_and_utf8() -> None:
+    body = chat_body("Grüße", "m", {"temperature": 0})
+    assert body == (
+        '{"model":"m","messages":[{"role":"user","content":"Grüße"}],"temperature":0}'.encode()
+    )
+
+
+def test_only_answers_of_the_transports_have_evidence() -> None:
+    with pytest.raises(TypeError):
+        evidence_of(httpx.Response(200, extensions={"oblivious_evidence": 1}))
