@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from enclave_server.addresses import Address, TcpAddress, UnixAddress, VsockAddress
-from protocol.binary_http import Fields
 from protocol.provisioning import Secrets
 
 CONNECT_SECONDS = 5.0
@@ -24,9 +23,8 @@ EMBEDDED_CONCURRENCY = 32
 IDLE_CONNECTIONS = 64
 
 KeySource = Callable[[], str | None]
-FieldSource = Callable[[], Fields]
-
-ACCOUNT_FIELDS = {"organization": b"OpenAI-Organization", "project": b"OpenAI-Project"}
+Settings = Mapping[str, str]
+SettingsSource = Callable[[], Settings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class ProvisionedKeys:
 
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
-        self._accounts: dict[str, Fields] = {}
+        self._accounts: dict[str, Settings] = {}
 
     def __repr__(self) -> str:
         return f"ProvisionedKeys({len(self._keys)} keys)"
@@ -71,26 +69,20 @@ class ProvisionedKeys:
     def put_all(self, secrets: Secrets) -> None:
         """Replace all keys and settings."""
         self.put(secrets.keys)
-        self._accounts = {
-            name: tuple(
-                (ACCOUNT_FIELDS[setting], value.encode("ascii"))
-                for setting, value in sorted(account.items())
-            )
-            for name, account in secrets.settings.items()
-        }
+        self._accounts = dict(secrets.settings)
 
     def source(self, upstream: str) -> KeySource:
         """Return where the key of `upstream` will be found."""
         return lambda: _usable(self._keys.get(upstream, ""))
 
-    def account(self, upstream: str) -> FieldSource:
-        """Return where the fields that name the operator's account at `upstream` will be found."""
-        return lambda: self._accounts.get(upstream, ())
+    def account(self, upstream: str) -> SettingsSource:
+        """Return where the settings of the operator's account at `upstream` will be found."""
+        return lambda: self._accounts.get(upstream, {})
 
 
-def no_account() -> Fields:
-    """Return no fields: whoever has the key has one account there."""
-    return ()
+def no_account() -> Settings:
+    """Return no settings: whoever has the key has one account there."""
+    return {}
 
 
 def _usable(key: str) -> str | None:
@@ -101,7 +93,7 @@ def _usable(key: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An OpenAI-compatible server, how to reach it and how long to wait for it, in seconds.
+    """A server, its dialect, how to reach it and how long to wait for it, in seconds.
 
     With a `host_name` the connection is TLS and the certificate must be for that name. Without
     one it is plain, which only a Unix socket or a loopback address may be; other TCP addresses
@@ -112,8 +104,9 @@ class Upstream:
     address: Address
     host_name: str | None = None
     path_prefix: str = "/v1"
+    dialect: str = "openai-chat"
     key: KeySource | None = None
-    account: FieldSource = no_account
+    account: SettingsSource = no_account
     ca_file: str | None = None
     connect_seconds: float = CONNECT_SECONDS
     first_byte_seconds: float = FIRST_BYTE_SECONDS

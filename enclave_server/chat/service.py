@@ -1,69 +1,36 @@
-"""The chat service: inner requests in, signed inner answers out (OpenAI's HTTP API)."""
+"""The chat service: inner requests in, signed inner answers out."""
 
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from enclave_server.chat.dialects.event_stream import EventStream
-from enclave_server.chat.dialects.exchange import EVENT_STREAM_TYPE, JSON_TYPE, ask, read_whole
-from enclave_server.chat.dialects.recoder import ChatEvent, Expected, Outputs, Recoder, TextEvent
-from enclave_server.chat.dialects.scrub import strip, upstream_body
-from enclave_server.chat.dialects.whole_answer import (
-    Identity,
-    UpstreamChat,
-    UpstreamText,
-    encode_answer,
-    parse_chat,
-    parse_text,
-)
+from enclave_server.chat.asking import Asking, Upstreams
+from enclave_server.chat.conversation import AnyQuestion, Conversation, Message
 from enclave_server.chat.errors import JSON, ChatError, invalid
+from enclave_server.chat.limits import check
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.recoder import Expected, Outputs, Recoder
 from enclave_server.chat.signing import Signer
-from enclave_server.chat.strict_json import parse_object, printable
-from enclave_server.chat.surfaces.schema import ChatRequest, CompletionRequest, convert
-from enclave_server.chat.upstream.connections import UpstreamConnections
+from enclave_server.chat.streaming import EventStream
+from enclave_server.chat.strict_json import printable
+from enclave_server.chat.surfaces.chat_completions import ChatCompletions
+from enclave_server.chat.surfaces.completions import Completions
+from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 
 MODELS_PATH = b"/v1/models"
-EVENT_STREAM = (b"content-type", EVENT_STREAM_TYPE)
+JSON_TYPE = b"application/json"
+EVENT_STREAM = (b"content-type", b"text/event-stream")
 OWNER = "oblivious-inference"
 
-ModelRequest = ChatRequest | CompletionRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One of the two ways to ask a model."""
-
-    path: str
-    prefix: str
-    read: Callable[[dict[str, Any]], ModelRequest]
-    parse: Callable[[bytes], UpstreamChat | UpstreamText]
-    events: type[ChatEvent] | type[TextEvent]
-
-
-ENDPOINTS = {
-    b"/v1/chat/completions": Endpoint(
-        "/chat/completions",
-        "chatcmpl-",
-        lambda fields: convert(fields, ChatRequest),
-        parse_chat,
-        ChatEvent,
-    ),
-    b"/v1/completions": Endpoint(
-        "/completions",
-        "cmpl-",
-        lambda fields: convert(fields, CompletionRequest),
-        parse_text,
-        TextEvent,
-    ),
+SURFACES: dict[bytes, Surface] = {
+    b"/v1/chat/completions": ChatCompletions(),
+    b"/v1/completions": Completions(),
 }
 
 
@@ -82,18 +49,15 @@ class ChatService:
         self._models = models
         self._signer = Signer(signing_key, clock)
         self._clock = clock
-        self._upstreams = {
-            upstream.name: UpstreamConnections(upstream, repeated)
-            for upstream in models.upstreams()
-        }
+        self._upstreams = Upstreams(models, repeated)
 
     def dispatch(self, request: Request, delivery: Delivery) -> Answering:
         """Return the answer to an inner request; whatever is wrong with it is an answer too.
 
         It is there at once if no upstream has to be asked.
         """
-        if (endpoint := ENDPOINTS.get(request.path)) is not None:
-            return self._ask(endpoint, request, delivery)
+        if (surface := SURFACES.get(request.path)) is not None:
+            return self._ask(surface, request, delivery)
         try:
             return self._list(request)
         except ChatError as error:
@@ -101,66 +65,63 @@ class ChatService:
 
     def close(self) -> None:
         """Close idle connections to upstreams."""
-        for connections in self._upstreams.values():
-            connections.close()
+        self._upstreams.close()
 
-    async def _ask(self, endpoint: Endpoint, request: Request, delivery: Delivery) -> Answer:
+    async def _ask(self, surface: Surface, request: Request, delivery: Delivery) -> Answer:
         try:
             _require_method(request, b"POST")
             _require_json(request)
-            model, body, expected = self._prepare(endpoint, request.content, delivery)
+            model, asking, expected = self._prepare(surface, request.content, delivery)
             if expected is None:
-                return await self._whole(endpoint, model, request.content, body)
-            return await self._streamed(endpoint, model, request.content, body, expected)
+                return await self._whole(surface, model, request.content, asking)
+            return await self._streamed(surface, model, request.content, asking, expected)
         except ChatError as error:
             return error.response()
 
     def _prepare(
-        self, endpoint: Endpoint, content: bytes, delivery: Delivery
-    ) -> tuple[Model, bytes, Expected | None]:
-        """Return the model, what goes to its upstream, and what to expect of a stream.
+        self, surface: Surface, content: bytes, delivery: Delivery
+    ) -> tuple[Model, Asking, Expected | None]:
+        """Return the model, what asks its upstream, and what to expect of a stream.
 
         Apart, so that what was parsed does not take memory for as long as the upstream thinks.
         """
-        wanted = endpoint.read(strip(parse_object(content)))
-        model = self._find(wanted.model)
-        _check_abilities(wanted, model)
-        body = upstream_body(wanted, model)
-        if not wanted.stream:
-            return model, body, None
-        if delivery is Delivery.WHOLE:
+        question = surface.read(content)
+        model = self._find(question.model)
+        check(question, model)
+        if question.stream and delivery is Delivery.WHOLE:
             raise invalid(
                 "A stream needs the chunked media type: send the request as "
                 "message/ohttp-chunked-req, or set 'stream' to false.",
                 "stream",
             )
-        return model, body, Expected(_choices(wanted), _wants_usage(wanted))
+        asking = self._upstreams.prepare(_instructed(question, model), model)
+        return model, asking, _expected(question)
 
     async def _whole(
-        self, endpoint: Endpoint, model: Model, request_body: bytes, body: bytes
+        self, surface: Surface, model: Model, request_body: bytes, asking: Asking
     ) -> Response:
-        connections = self._upstreams[model.upstream.name]
-        arriving = await ask(connections, endpoint.path, body, JSON_TYPE)
-        try:
-            answer = endpoint.parse(await read_whole(arriving))
-        finally:
-            await arriving.close()
+        answer = await asking.whole()
         signature = self._signer.sign(request_body, [choice.output for choice in answer.choices])
-        return Response(200, (JSON,), encode_answer(answer, self._name(endpoint, model), signature))
+        return Response(200, (JSON,), surface.write(answer, self._name(surface, model), signature))
 
     async def _streamed(
-        self, endpoint: Endpoint, model: Model, request_body: bytes, body: bytes, expected: Expected
+        self,
+        surface: Surface,
+        model: Model,
+        request_body: bytes,
+        asking: Asking,
+        expected: Expected,
     ) -> StreamedResponse:
-        def sign(outputs: Outputs) -> dict[str, str | int]:
+        def sign(outputs: Outputs) -> Signature:
             return self._signer.sign(request_body, outputs)
 
-        connections = self._upstreams[model.upstream.name]
-        arriving = await ask(connections, endpoint.path, body, EVENT_STREAM_TYPE)
-        recoder = Recoder(endpoint.events, self._name(endpoint, model), expected, sign)
-        return StreamedResponse(200, (EVENT_STREAM,), EventStream(arriving, recoder))
+        response, reader = await asking.stream()
+        writer = surface.stream(self._name(surface, model))
+        recoder = Recoder(reader, writer, expected, sign)
+        return StreamedResponse(200, (EVENT_STREAM,), EventStream(response, recoder))
 
-    def _name(self, endpoint: Endpoint, model: Model) -> Identity:
-        return Identity(endpoint.prefix + secrets.token_hex(12), int(self._clock()), model.name)
+    def _name(self, surface: Surface, model: Model) -> Identity:
+        return Identity(surface.id_prefix + secrets.token_hex(12), int(self._clock()), model.name)
 
     def _find(self, name: str) -> Model:
         model = self._models.find(name)
@@ -205,30 +166,15 @@ def _require_json(request: Request) -> None:
         raise ChatError(415, "The body must not be compressed.")
 
 
-def _check_abilities(request: ModelRequest, model: Model) -> None:
-    """Refuse what the upstream of `model` would silently ignore or choke on."""
-    if (request.n or 1) > model.max_choices:
-        raise invalid(f"'n' is at most {model.max_choices} for this model.", "n", "invalid_value")
-    if request.stream_options is not None and not request.stream:
-        raise invalid("'stream_options' needs 'stream' to be true.", "stream_options")
-    if isinstance(request, CompletionRequest):
-        return
-    if not model.tools and request.tools is not None:
-        raise invalid("This model cannot call tools.", "tools", "unsupported_parameter")
-    if not model.images and request.has_image:
-        raise invalid(
-            "'messages' show an image, which this model cannot see.",
-            "messages",
-            "unsupported_parameter",
-        )
+def _instructed(question: AnyQuestion, model: Model) -> AnyQuestion:
+    """Return `question` with the model's system prompt, if it has one and nobody instructs it."""
+    if model.system_prompt is None or not isinstance(question, Conversation):
+        return question
+    if question.is_instructed:
+        return question
+    messages = [Message("system", model.system_prompt), *question.messages]
+    return msgspec.structs.replace(question, messages=messages)
 
 
-def _choices(request: ModelRequest) -> int:
-    prompts = 1
-    if isinstance(request, CompletionRequest) and isinstance(request.prompt, list):
-        prompts = 1 if isinstance(request.prompt[0], int) else len(request.prompt)
-    return prompts * (request.n or 1)
-
-
-def _wants_usage(request: ModelRequest) -> bool:
-    return request.stream_options is not None and request.stream_options.include_usage is True
+def _expected(question: AnyQuestion) -> Expected | None:
+    return Expected(question.choices, question.usage) if question.stream else None

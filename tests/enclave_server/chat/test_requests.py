@@ -17,7 +17,7 @@ from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable, Upstream
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.strict_json import MAX_DEPTH, MAX_VALUES, parse_object
-from enclave_server.chat.surfaces.schema import ChatRequest
+from enclave_server.chat.surfaces.chat_shapes import ChatRequest
 from enclave_server.http.limits import Limits
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled

@@ -10,7 +10,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
-from enclave_server.chat.dialects.whole_answer import MAX_ANSWER_BYTES
 from enclave_server.chat.models import (
     EnvironmentKey,
     FileKey,
@@ -20,6 +19,7 @@ from enclave_server.chat.models import (
     Upstream,
 )
 from enclave_server.chat.service import ChatService
+from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
 from protocol.signature import output_of, output_of_choices, verify_answer

@@ -11,10 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
-from enclave_server.chat.dialects import recoder as streams
-from enclave_server.chat.dialects.event_stream import EventStream
+from enclave_server.chat import transcript as streams
 from enclave_server.chat.models import Model, ModelTable, Upstream
 from enclave_server.chat.service import ChatService
+from enclave_server.chat.streaming import EventStream
 from protocol.binary_http import Request, Response
 from protocol.errors import SignatureInvalid
 from protocol.event_stream import EventParser

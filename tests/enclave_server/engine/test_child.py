@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from enclave_server.chat.dialects.event_stream import EventStream
 from enclave_server.chat.models import ModelTable, embedded_model
 from enclave_server.chat.service import ChatService
+from enclave_server.chat.streaming import EventStream
 from enclave_server.engine import child as engine_module
 from enclave_server.engine.child import (
     FIRST_DELAY_SECONDS,

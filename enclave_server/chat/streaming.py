@@ -3,24 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from enclave_server.chat.dialects.recoder import Recoder, error_event
-from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.errors import UpstreamError
+from enclave_server.chat.recoder import Recoder
 from enclave_server.chat.upstream.connections import UpstreamResponse
-from protocol.event_stream import EventParser, EventTooLarge
 
-# After `[DONE]` only the end of the HTTP message is missing, without which the connection is lost.
+# After the last event only the end of the HTTP message is missing, without which the connection
+# is lost.
 END_SECONDS = 0.05
 
 
 class EventStream(AsyncIterator[bytes]):
     """The events of an answer, signed at the end. Close it if it is not read to its end.
 
-    A failure becomes an error event, after which the stream ends without `[DONE]`.
+    A failure becomes what the surface says then, after which the stream ends.
     """
 
-    def __init__(self, answer: UpstreamResponse, recoder: Recoder) -> None:
-        self._answer, self._recoder = answer, recoder
-        self._parser = EventParser()
+    def __init__(self, response: UpstreamResponse, recoder: Recoder) -> None:
+        self._response, self._recoder = response, recoder
         self._complete = False
         self._ended = False
         self.is_ending = False
@@ -44,7 +43,7 @@ class EventStream(AsyncIterator[bytes]):
         Once `is_ending`, the rest must be awaited.
         """
         try:
-            piece = self._answer.take()
+            piece = self._response.take()
         except UpstreamError as error:
             return self._fail(error)
         if piece:
@@ -55,11 +54,11 @@ class EventStream(AsyncIterator[bytes]):
     async def aclose(self) -> None:
         """Stop: an upstream that has not finished sees its connection close."""
         self._ended = True
-        await self._answer.close()
+        await self._response.close()
 
     async def _next(self) -> bytes:
-        while not self._recoder.done and not self._ended:
-            piece = await self._answer.next_piece()
+        while not self._recoder.is_ending:
+            piece = await self._response.next_piece()
             if piece is None:
                 break
             if text := self._recode(piece):
@@ -69,28 +68,22 @@ class EventStream(AsyncIterator[bytes]):
         return text
 
     def _recode(self, piece: bytes) -> bytes:
-        text = bytearray()
-        try:
-            for event in self._parser.feed(piece):
-                text += self._recoder.feed(event.data)
-        except UpstreamError as error:
-            text += self._fail(error)
-        except EventTooLarge:
-            text += self._fail(UpstreamError(Failure.BROKEN))
-        self.is_ending = self._recoder.done or self._ended
-        return bytes(text)
+        text = self._recoder.feed(piece)
+        self.is_ending = self._recoder.is_ending
+        self._ended = self._recoder.failed
+        return text
 
     def _fail(self, error: UpstreamError) -> bytes:
         self._ended = self.is_ending = True
-        return error_event(error)
+        return self._recoder.fail(error)
 
     async def _end(self) -> None:
         try:
             async with asyncio.timeout(END_SECONDS):
-                while self._complete and await self._answer.next_piece() is not None:
+                while self._complete and await self._response.next_piece() is not None:
                     pass
         except (UpstreamError, TimeoutError):
             pass  # the answer is complete; only its connection cannot be used again
         finally:
             self._complete = False
-            await self._answer.close()
+            await self._response.close()

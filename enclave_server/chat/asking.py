@@ -1,0 +1,120 @@
+"""Asks upstreams: each question in its upstream's dialect, over its upstream's connections.
+
+An answer is taken only if it is what was asked for; everything else is a fault.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from enclave_server.chat.conversation import Answer, AnyQuestion, Kind
+from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
+from enclave_server.chat.dialects.table import find_dialect
+from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.models import Model, ModelTable, Upstream
+from enclave_server.chat.transcript import MAX_ANSWER_BYTES
+from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
+from protocol.binary_http import Fields
+
+# Of an error's body, no more than this is read.
+MAX_FAULT_BYTES = 64 * 1024
+
+USER_AGENT = b"oblivious-inference"
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """A question as it goes to its upstream, once; of what was parsed nothing is kept.
+
+    It would take memory for as long as the upstream thinks.
+    """
+
+    connections: UpstreamConnections
+    dialect: Dialect
+    kind: Kind
+    request: UpstreamRequest
+
+    async def whole(self) -> Answer:
+        """Return the whole answer; raises UpstreamError, also when it has no end."""
+        response = await self._post()
+        try:
+            body = await response.read_up_to(MAX_ANSWER_BYTES + 1)
+        finally:
+            await response.close()
+        if len(body) > MAX_ANSWER_BYTES:
+            raise UpstreamError(Failure.BROKEN)
+        return self.dialect.read(self.kind, body)
+
+    async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
+        """Return the response that streams the answer, and its reader; raises UpstreamError."""
+        return await self._post(), self.dialect.stream(self.kind)
+
+    async def _post(self) -> UpstreamResponse:
+        upstream = self.connections.upstream
+        target = f"{upstream.path_prefix}{self.request.path}".encode("ascii")
+        fields = _fields(upstream, self.request)
+        response = await self.connections.post(target, fields, self.request.body)
+        if _is_answer(response, self.request.accept):
+            return response
+        try:
+            raise await self._fault(response)
+        finally:
+            await response.close()
+
+    async def _fault(self, response: UpstreamResponse) -> UpstreamError:
+        if response.status == 200:
+            return UpstreamError(Failure.BROKEN)
+        body = await response.read_up_to(MAX_FAULT_BYTES)
+        return self.dialect.fault(response.status, response.fields, body)
+
+
+class Upstreams:
+    """The upstreams of a table of models, each with its connections and its dialect."""
+
+    def __init__(
+        self, models: ModelTable, repeated: Callable[[], None] = lambda: None
+    ) -> None:
+        """`repeated` is called for every request that an upstream was asked a second time."""
+        self._ways = {
+            upstream.name: (UpstreamConnections(upstream, repeated), find_dialect(upstream.dialect))
+            for upstream in models.upstreams()
+        }
+
+    def prepare(self, question: AnyQuestion, model: Model) -> Asking:
+        """Return what asks the upstream of `model`; raises ChatError."""
+        connections, dialect = self._ways[model.upstream.name]
+        request = dialect.request(question, model, _account(model.upstream))
+        return Asking(connections, dialect, type(question), request)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        for connections, _ in self._ways.values():
+            connections.close()
+
+
+def _account(upstream: Upstream) -> Account:
+    if upstream.key is None:
+        return Account(settings=upstream.account())
+    if (key := upstream.key()) is None:
+        raise UpstreamError(Failure.NO_KEY)
+    return Account(key, upstream.account())
+
+
+def _fields(upstream: Upstream, request: UpstreamRequest) -> Fields:
+    """Return all HTTP fields in their order, but for those of the body's length and the connection.
+
+    Nothing in them depends on who asks, when, or with which program.
+    """
+    return (
+        (b"Host", upstream.authority.encode("ascii")),
+        (b"Accept", request.accept),
+        (b"Accept-Encoding", b"identity"),
+        (b"Content-Type", b"application/json"),
+        (b"User-Agent", USER_AGENT),
+        *request.fields,
+    )
+
+
+def _is_answer(response: UpstreamResponse, accept: bytes) -> bool:
+    value = dict(response.fields).get(b"content-type", b"")
+    media_type = value.partition(b";")[0].strip().lower()
+    return response.status == 200 and media_type == accept

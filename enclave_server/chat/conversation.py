@@ -1,0 +1,348 @@
+"""The neutral form: what is asked of a model, and what it answers.
+
+Every surface reads requests into it and writes answers from it; every dialect writes upstream
+requests from it and reads answers into it. What it has no place for can neither leave the enclave
+nor come back. Absent is None throughout.
+
+An answer's members have the names of OpenAI's chat completions, and msgspec reads and writes them
+as they are: so an event of the commonest surface over the commonest dialect costs no conversion.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Verbosity = Literal["low", "medium", "high"]
+Detail = Literal["auto", "low", "high"]
+
+
+class State(msgspec.Struct, frozen=True):
+    """What one dialect alone understands of a part, for it to have back: others leave it out."""
+
+    dialect: str
+    value: bytes
+
+
+# What is asked.
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of text."""
+
+    text: str
+    state: State | None = None
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image, inside its URL or where the model's server can fetch it."""
+
+    url: str
+    detail: Detail | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What the assistant said when it refused."""
+
+    text: str
+
+
+Part = Text | Image | Refusal
+Content = str | list[Part]
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that the assistant asked for, with arguments as it wrote them.
+
+    Known by its number among all calls of the conversation: the identifier that a provider gave it
+    would tell which answer the conversation goes on from.
+    """
+
+    number: int
+    name: str
+    arguments: str
+    state: State | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What somebody said; `result_of` is the number of the call that a tool answers.
+
+    Neighbours may have the same role: text after a call is another message.
+    """
+
+    role: Role
+    content: Content | None = None
+    refusal: str | None = None
+    calls: list[ToolCall] | None = None
+    result_of: int | None = None
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may call; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolNamed(msgspec.Struct, frozen=True):
+    """The choice of the one function that the model must call."""
+
+    name: str
+
+
+class AnyText(msgspec.Struct, frozen=True):
+    """The answer is text."""
+
+
+class AnyObject(msgspec.Struct, frozen=True):
+    """The answer is a JSON object."""
+
+
+class ObjectOf(msgspec.Struct, frozen=True):
+    """The answer is what a named JSON Schema describes."""
+
+    name: str
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+ToolChoice = Literal["none", "auto", "required"] | ToolNamed
+Format = AnyText | AnyObject | ObjectOf
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What every request says: the model, limits, sampling, and how the answer is wanted.
+
+    `usage` is whether a stream is to end with the count of tokens.
+    """
+
+    model: str
+    n: int | None = None
+    max_tokens: int | None = None
+    stop: str | list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    logit_bias: dict[str, float] | None = None
+    stream: bool = False
+    usage: bool = False
+
+
+class Conversation(Question, frozen=True, kw_only=True):
+    """Messages that the model is to answer."""
+
+    messages: list[Message]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Format | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    modalities: list[Literal["text"]] | None = None
+
+    @property
+    def choices(self) -> int:
+        """How many answers there will be."""
+        return self.n or 1
+
+    @property
+    def images(self) -> int:
+        """How many images are shown."""
+        return sum(
+            isinstance(part, Image)
+            for message in self.messages
+            if isinstance(message.content, list)
+            for part in message.content
+        )
+
+    @property
+    def is_instructed(self) -> bool:
+        """Whether anybody tells the model how to behave."""
+        return any(message.role in ("system", "developer") for message in self.messages)
+
+
+class Continuation(Question, frozen=True, kw_only=True):
+    """A prompt that the model is to continue: text, tokens, or a list of either."""
+
+    prompt: str | list[str | int | list[int]]
+    suffix: str | None = None
+    best_of: int | None = None
+    echo: bool | None = None
+    logprobs: int | None = None
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts there are."""
+        if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
+            return 1
+        return len(self.prompt)
+
+    @property
+    def choices(self) -> int:
+        """How many answers there will be."""
+        return self.prompts * (self.n or 1)
+
+
+AnyQuestion = Conversation | Continuation
+Kind = type[Conversation] | type[Continuation]
+
+
+# What is answered, whole.
+
+
+class TopLogprob(msgspec.Struct):
+    """A token that was likely."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(msgspec.Struct):
+    """A token of the answer, and the likely ones in its place."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list[TopLogprob] = msgspec.field(default_factory=list)
+
+
+class Logprobs(msgspec.Struct, omit_defaults=True):
+    """The likelihood of an answer's tokens; the last four members are those of continuations."""
+
+    content: list[TokenLogprob] | None = None
+    refusal: list[TokenLogprob] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+    text_offset: list[int] | None = None
+
+
+class Usage(msgspec.Struct):
+    """The count of tokens; how many of them were cached is nobody's business."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Function(msgspec.Struct):
+    """The function that the model wants called."""
+
+    name: str
+    arguments: str
+
+
+class Call(msgspec.Struct):
+    """A call that the model asks for."""
+
+    id: str
+    function: Function
+    type: str = "function"
+
+
+class Reply(msgspec.Struct):
+    """What the model says; a continuation is content alone."""
+
+    role: str = "assistant"
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | UnsetType | None = UNSET
+
+
+class Choice(msgspec.Struct):
+    """One of the answers."""
+
+    index: int
+    message: Reply
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """What `protocol.signature` signs of it."""
+        fields: dict[str, Any] = msgspec.to_builtins(self.message)
+        return fields
+
+
+class PartState(msgspec.Struct, frozen=True):
+    """The state of a choice, or of one of its calls."""
+
+    choice: int
+    state: State
+    call: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """All choices, in the order of their index."""
+
+    choices: list[Choice]
+    usage: Usage | None = None
+    states: tuple[PartState, ...] = ()
+
+
+# What is answered, as it comes about.
+
+
+class FunctionDelta(msgspec.Struct, omit_defaults=True):
+    """A fragment of a called function."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallDelta(msgspec.Struct, omit_defaults=True):
+    """A fragment of a call; the call's identifier and name come with the first one."""
+
+    index: int
+    id: str | None = None
+    type: str | None = None
+    function: FunctionDelta = msgspec.field(default_factory=FunctionDelta)
+
+
+class Delta(msgspec.Struct, omit_defaults=True):
+    """What an event adds to a reply; a role alone says that the reply begins."""
+
+    role: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[CallDelta] | None = None
+
+
+NO_DELTA = Delta()
+
+
+class ChoiceDelta(msgspec.Struct):
+    """What an event says of one choice."""
+
+    index: int
+    delta: Delta = msgspec.field(default_factory=Delta)
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was left of it."""
+        return self.delta == NO_DELTA and self.logprobs is None and self.finish_reason is None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What an upstream's event says; the last one of an answer `ends` it."""
+
+    choices: list[ChoiceDelta] = []
+    usage: Usage | None = None
+    states: tuple[PartState, ...] = ()
+    ends: bool = False
+
+
+END = Event(ends=True)

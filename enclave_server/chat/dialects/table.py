@@ -1,0 +1,16 @@
+"""The dialects by the names that configurations use."""
+
+from enclave_server.chat.dialects.dialect import Dialect
+from enclave_server.chat.dialects.openai_chat.dialect import OpenAIChat
+
+DIALECTS: dict[str, Dialect] = {
+    "openai-chat": OpenAIChat(),
+}
+
+
+def find_dialect(name: str) -> Dialect:
+    """Return the dialect of that name; raises ValueError, which lists those there are."""
+    dialect = DIALECTS.get(name)
+    if dialect is None:
+        raise ValueError(f"there is no dialect {name!r}, only {', '.join(sorted(DIALECTS))}")
+    return dialect

@@ -1,0 +1,84 @@
+"""OpenAI's completions of prompts: `POST /v1/completions`."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from enclave_server.chat.conversation import (
+    Answer,
+    Choice,
+    Continuation,
+    Logprobs,
+)
+from enclave_server.chat.strict_json import parse_object
+from enclave_server.chat.surfaces.openai import OpenAIStream, Parts, write_answer
+from enclave_server.chat.surfaces.shapes import Choices, Request, convert, strip
+from enclave_server.chat.surfaces.surface import Identity, Signature
+
+OBJECT_TYPE = "text_completion"
+
+
+class CompletionRequest(Request, kw_only=True):
+    """The body of `POST /v1/completions`; `prompt` is text, tokens, or a list of either."""
+
+    prompt: str | Annotated[list[str | int | list[int]], Meta(min_length=1)]
+    suffix: str | None = None
+    max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    best_of: Choices | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.prompt, list) and len({type(item) for item in self.prompt}) > 1:
+            raise ValueError("Expected items of one type in `prompt`")
+
+
+class TextChoice(msgspec.Struct):
+    """One of the continuations of a prompt, or what an event adds to it."""
+
+    index: int
+    text: str
+    logprobs: Logprobs | None
+    finish_reason: str | None
+
+
+class Completions:
+    """Reads prompts; what they are continued with is called text in place of content."""
+
+    id_prefix = "cmpl-"
+
+    def read(self, content: bytes) -> Continuation:
+        """Return the prompt in `content` and how it is to be continued; raises ChatError."""
+        wanted = convert(strip(parse_object(content)), CompletionRequest)
+        return Continuation(
+            **wanted.question(),
+            prompt=wanted.prompt,
+            suffix=wanted.suffix,
+            max_tokens=wanted.max_tokens,
+            best_of=wanted.best_of,
+            echo=wanted.echo,
+            logprobs=wanted.logprobs,
+        )
+
+    def write(self, answer: Answer, identity: Identity, signature: Signature) -> bytes:
+        """Return a whole answer."""
+        choices = [_choice(choice) for choice in answer.choices]
+        return write_answer(OBJECT_TYPE, choices, answer, identity, signature)
+
+    def stream(self, identity: Identity) -> OpenAIStream:
+        """Return what writes a streamed answer."""
+        return OpenAIStream(OBJECT_TYPE, _encode, identity)
+
+
+def _choice(choice: Choice) -> TextChoice:
+    text = choice.message.content or ""
+    return TextChoice(choice.index, text, choice.logprobs, choice.finish_reason)
+
+
+def _encode(parts: Parts) -> bytes:
+    choices = [
+        TextChoice(part.index, part.delta.content or "", part.logprobs, part.finish_reason)
+        for part in parts
+    ]
+    return msgspec.json.encode(choices)

@@ -1,0 +1,77 @@
+"""What OpenAI's chat completions and completions have in common: how answers are written."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from enclave_server.chat.conversation import Answer, ChoiceDelta, Usage
+from enclave_server.chat.errors import ChatError
+from enclave_server.chat.surfaces.surface import Identity, Signature
+
+DONE_EVENT = b"data: [DONE]\n\n"
+
+Parts = Sequence[ChoiceDelta]
+Encode = Callable[[Parts], bytes]
+"""Writes parts of an answer as the surface's choices."""
+
+
+def write_answer(
+    object_type: str, choices: object, answer: Answer, identity: Identity, signature: Signature
+) -> bytes:
+    """Return a whole answer as JSON, with `choices` in the surface's shape."""
+    body = {
+        "id": identity.id,
+        "object": object_type,
+        "created": identity.created,
+        "model": identity.model,
+        "choices": choices,
+        **({} if answer.usage is None else {"usage": answer.usage}),
+        **signature,
+    }
+    return msgspec.json.encode(body)
+
+
+class OpenAIStream:
+    """Writes server-sent events, each of which may hold parts of several choices.
+
+    The signature stands in the last event before `[DONE]`; so the newest event that ends a choice
+    is held back until it is known to be the last.
+    """
+
+    __slots__ = ("_encode_parts", "_head", "_held")
+
+    def __init__(self, object_type: str, encode_parts: Encode, identity: Identity) -> None:
+        head = {
+            "id": identity.id,
+            "object": object_type,
+            "created": identity.created,
+            "model": identity.model,
+        }
+        # Encoded once: 0.6 µs less an event.
+        self._head = b"data: " + msgspec.json.encode(head)[:-1] + b',"choices":'
+        self._encode_parts = encode_parts
+        self._held: Parts = ()
+
+    def write(self, parts: Parts) -> bytes:
+        """Return the event that `parts` make, or the one that was held back for it."""
+        text = self._encode(self._held) if self._held else b""
+        for part in parts:
+            if part.finish_reason is not None:
+                self._held = parts
+                return text
+        self._held = ()
+        return text + self._encode(parts)
+
+    def finish(self, usage: Usage | None, signature: Signature) -> bytes:
+        """Return the last events; the count of tokens is one of its own."""
+        if usage is None:
+            return self._encode(self._held, **signature) + DONE_EVENT
+        return self._encode(self._held) + self._encode((), usage=usage, **signature) + DONE_EVENT
+
+    def fail(self, error: ChatError) -> bytes:
+        """Return the event that ends a failed stream; no `[DONE]` follows it."""
+        return b"data: " + error.encode() + b"\n\n"
+
+    def _encode(self, parts: Parts, **more: object) -> bytes:
+        end = b"," + msgspec.json.encode(more)[1:] if more else b"}"
+        return self._head + self._encode_parts(parts) + end + b"\n\n"

@@ -1,0 +1,147 @@
+"""What OpenAI's requests have in common: exactly these fields, of exactly these types.
+
+What a structure has no field for cannot leave the enclave. Absent and null are the same.
+"""
+
+import re
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from enclave_server.chat.errors import ChatError, invalid
+from enclave_server.chat.strict_json import printable
+
+MAX_STOPS = 16
+MAX_CHOICES = 128
+MAX_NAME: Final = 256
+MAX_REASON = 200
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Stops = Annotated[list[str], Meta(min_length=1, max_length=MAX_STOPS)]
+LogitBias = dict[
+    Annotated[str, Meta(pattern=r"^[0-9]{1,10}\Z")], Annotated[float, Meta(ge=-100, le=100)]
+]
+
+
+class Shape(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An object of which every field is known."""
+
+
+class StreamOptions(Shape):
+    """Whether a stream ends with the count of tokens."""
+
+    include_usage: bool | None = None
+
+
+class Request(Shape):
+    """The fields that all requests have."""
+
+    model: Name
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    n: Choices | None = None
+    stop: str | Stops | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Seed | None = None
+    logit_bias: LogitBias | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    def question(self) -> dict[str, Any]:
+        """Return the members of a `Question` that these fields are; raises ChatError 400."""
+        if self.stream_options is not None and not self.stream:
+            raise invalid("'stream_options' needs 'stream' to be true.", "stream_options")
+        return {
+            "model": self.model,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "n": self.n,
+            "stop": self.stop,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "seed": self.seed,
+            # A program's order of tokens means nothing to the model, and tells which program it is.
+            "logit_bias": dict(sorted(self.logit_bias.items())) if self.logit_bias else None,
+            "stream": self.stream is True,
+            "usage": self.stream_options is not None and self.stream_options.include_usage is True,
+        }
+
+
+R = TypeVar("R", bound=Request)
+
+# Dropped without a word, since programs send them out of habit. They tell the provider who asks,
+# what belongs to the same session, or to keep the prompt. Any other unknown field is refused.
+IDENTIFYING = frozenset(
+    {
+        "user",
+        "metadata",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "store",
+        "service_tier",
+    }
+)
+
+# Padding of streams is the gateway's own task.
+IGNORED_STREAM_OPTIONS = frozenset({"include_obfuscation"})
+
+_PLACE = re.compile(r"(?: - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`\Z", re.DOTALL)
+
+
+def strip(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a request's members without nulls and without what identifies a person or session."""
+    kept = without(fields, IDENTIFYING)
+    if isinstance(options := kept.get("stream_options"), dict):
+        return {**kept, "stream_options": without(options, IGNORED_STREAM_OPTIONS)}
+    return kept
+
+
+def without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Return `fields` but for those of these `names` and for nulls."""
+    if names.isdisjoint(fields) and None not in fields.values():
+        return fields  # most messages
+    return {
+        name: value for name, value in fields.items() if name not in names and value is not None
+    }
+
+
+def convert(fields: dict[str, Any], kind: type[R]) -> R:
+    """Return `fields` as a request; raises ChatError 400 that names the first wrong field."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+
+
+def _explain(text: str) -> ChatError:
+    """Turn msgspec's sentence into an error object; it holds types and places, and one name."""
+    place = _PLACE.search(text)
+    path = place["path"] or "" if place else ""
+    reason = text[: place.start()] if place else text
+    if unknown := _UNKNOWN.match(reason):
+        param = _join(path, printable(unknown["name"]))
+        return invalid(f"Unknown parameter: '{param}'.", param, "unknown_parameter")
+    if missing := _MISSING.match(reason):
+        param = _join(path, missing["name"])
+        return invalid(
+            f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
+        )
+    param = path or "prompt"  # only the check of a whole request has no place
+    return invalid(
+        f"Invalid value for '{param}': {printable(reason, MAX_REASON)}.", param, "invalid_value"
+    )
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,57 @@
+"""What a surface is: one way in which clients ask and are answered, inside the seal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from enclave_server.chat.conversation import Answer, AnyQuestion, ChoiceDelta, Usage
+from enclave_server.chat.errors import ChatError
+
+Signature = Mapping[str, str | int]
+"""The members that `protocol.signature` adds to an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the gateway says an answer is: identifier, Unix time, the requested model's name."""
+
+    id: str
+    created: int
+    model: str
+
+
+class StreamWriter(Protocol):
+    """Writes one streamed answer."""
+
+    def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
+        """Return what can be sent now that `parts` have come."""
+        ...
+
+    def finish(self, usage: Usage | None, signature: Signature) -> bytes:
+        """Return the rest of a complete answer, which is signed."""
+        ...
+
+    def fail(self, error: ChatError) -> bytes:
+        """Return the end of an answer that fails."""
+        ...
+
+
+class Surface(Protocol):
+    """Reads requests and writes answers. `id_prefix` begins the identifiers of its answers."""
+
+    @property
+    def id_prefix(self) -> str:
+        """The letters with which the identifiers of its answers begin."""
+        ...
+
+    def read(self, content: bytes) -> AnyQuestion:
+        """Return the request in `content`; raises ChatError."""
+        ...
+
+    def write(self, answer: Answer, identity: Identity, signature: Signature) -> bytes:
+        """Return a whole answer."""
+        ...
+
+    def stream(self, identity: Identity) -> StreamWriter:
+        """Return what writes a streamed answer."""
+        ...

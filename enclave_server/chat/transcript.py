@@ -1,0 +1,122 @@
+"""A streamed answer as far as it has come: its choices, their size, and whether it is complete."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from enclave_server.chat.conversation import CallDelta, ChoiceDelta, Event, Usage
+from enclave_server.chat.errors import Failure, UpstreamError
+
+# An answer of the longest context, with logprobs, is well below.
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+# Words that are kept one by one before they become one text: each costs some fifty octets more.
+LOOSE_WORDS = 256
+
+# What a tool call and each of its fragments take besides their characters, somewhat generously.
+CALL_OCTETS = 512
+FRAGMENT_OCTETS = 64
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call as far as it has come."""
+
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Choice:
+    """A choice as far as it has come."""
+
+    text: list[str] = field(default_factory=list)
+    calls: dict[int, _Call] = field(default_factory=dict)
+    finished: bool = False
+
+    def add_text(self, text: str | None) -> int:
+        """Append `text`; return its size in characters."""
+        if text:
+            self.text.append(text)
+            if len(self.text) > LOOSE_WORDS:
+                self.text = ["".join(self.text)]
+        return len(text or "")
+
+    def add_call(self, part: CallDelta) -> int:
+        """Append a fragment, put it into its plainest form, and return what it takes in octets."""
+        arguments = part.function.arguments or ""
+        known = self.calls.get(part.index)
+        taken = len(arguments) + (CALL_OCTETS if known is None else FRAGMENT_OCTETS)
+        if known is None:
+            known = _Call(part.id or "", part.function.name or "")
+            self.calls[part.index] = known
+            part.id, part.type, part.function.name = known.id, "function", known.name
+            part.function.arguments = arguments
+        else:
+            # Programs join the fragments of each member: what was sent must not come again.
+            part.id = part.type = part.function.name = None
+        known.arguments.append(arguments)
+        return taken + len(known.name) + len(known.id)
+
+    def output(self) -> dict[str, Any]:
+        """Return what `protocol.signature` signs of it."""
+        calls = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": "".join(call.arguments)},
+            }
+            for _, call in sorted(self.calls.items())
+        ]
+        return {"content": "".join(self.text), "tool_calls": calls}
+
+
+class Transcript:
+    """Takes the events of an answer of `expected` choices, and says what of them to pass on."""
+
+    __slots__ = ("_choices", "_expected", "_size", "ended", "usage")
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._choices: dict[int, _Choice] = {}
+        self._size = 0
+        self.usage: Usage | None = None
+        self.ended = False
+
+    def take(self, event: Event) -> list[ChoiceDelta]:
+        """Add `event`; return what is left to pass on. Raises UpstreamError."""
+        self.ended = event.ends
+        self.usage = event.usage or self.usage
+        return [part for part in event.choices if self._take(part)]
+
+    def finish(self) -> list[ChoiceDelta]:
+        """Return the ends that the upstream left out; UpstreamError if it is not complete."""
+        unfinished = [index for index, choice in self._choices.items() if not choice.finished]
+        complete = self.ended or (len(self._choices) >= self._expected and not unfinished)
+        if not complete or not self._choices:
+            raise UpstreamError(Failure.BROKEN)
+        return [ChoiceDelta(index, finish_reason="stop") for index in unfinished]
+
+    def outputs(self) -> Sequence[dict[str, Any]]:
+        """Return what `protocol.signature` signs of each choice, in the order of their index."""
+        return [choice.output() for _, choice in sorted(self._choices.items())]
+
+    def _take(self, part: ChoiceDelta) -> bool:
+        """Add `part` to its choice; return whether something of it is to be passed on."""
+        choice = self._choices.get(part.index)
+        if choice is None:
+            if part.index not in range(self._expected):  # each is kept, however short
+                raise UpstreamError(Failure.BROKEN)
+            choice = self._choices[part.index] = _Choice()
+        delta = part.delta
+        if delta.role is not None:
+            delta.role = "assistant"
+        self._size += choice.add_text(delta.content)
+        if delta.tool_calls:
+            for call in delta.tool_calls:
+                self._size += choice.add_call(call)
+        if self._size > MAX_ANSWER_BYTES:
+            raise UpstreamError(Failure.BROKEN)
+        choice.finished = choice.finished or part.finish_reason is not None
+        return not part.is_empty
