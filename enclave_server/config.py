@@ -161,11 +161,12 @@ class ModelTable(Table, frozen=True):
 
 
 class UpstreamTable(Table, frozen=True):
-    """An OpenAI-compatible server: address, TLS name, and where its API key is found."""
+    """A server that has models: address, TLS name, dialect, and where its API key is found."""
 
     address: str
     host_name: str | None = None
     path_prefix: str = "/v1"
+    dialect: str = "openai-chat"
     key_env: str | None = None
     key_file: str | None = None
     key_provisioned: bool = False

@@ -11,10 +11,12 @@ from enclave_server.chat.conversation import Answer, AnyQuestion, Kind
 from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.models import Model, ModelTable, Upstream
+from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
+from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Fields
+from protocol.registry import JSON, media_type
 
 # Of an error's body, no more than this is read.
 MAX_FAULT_BYTES = 64 * 1024
@@ -34,7 +36,11 @@ class Asking(msgspec.Struct, frozen=True):
     request: UpstreamRequest
 
     async def whole(self) -> Answer:
-        """Return the whole answer; raises UpstreamError, also when it has no end."""
+        """Return the whole answer; raises UpstreamError."""
+        return self.dialect.read(self.kind, await self.body())
+
+    async def body(self) -> bytes:
+        """Return the whole answer as it came; raises UpstreamError, also when it has no end."""
         response = await self._post()
         try:
             body = await response.read_up_to(MAX_ANSWER_BYTES + 1)
@@ -42,7 +48,7 @@ class Asking(msgspec.Struct, frozen=True):
             await response.close()
         if len(body) > MAX_ANSWER_BYTES:
             raise UpstreamError(Failure.BROKEN)
-        return self.dialect.read(self.kind, body)
+        return body
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
         """Return the response that streams the answer, and its reader; raises UpstreamError."""
@@ -108,13 +114,12 @@ def _fields(upstream: Upstream, request: UpstreamRequest) -> Fields:
         (b"Host", upstream.authority.encode("ascii")),
         (b"Accept", request.accept),
         (b"Accept-Encoding", b"identity"),
-        (b"Content-Type", b"application/json"),
+        (b"Content-Type", JSON),
         (b"User-Agent", USER_AGENT),
         *request.fields,
     )
 
 
 def _is_answer(response: UpstreamResponse, accept: bytes) -> bool:
-    value = dict(response.fields).get(b"content-type", b"")
-    media_type = value.partition(b";")[0].strip().lower()
-    return response.status == 200 and media_type == accept
+    said = media_type(dict(response.fields).get(b"content-type"))
+    return response.status == 200 and said == accept

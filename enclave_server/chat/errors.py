@@ -8,8 +8,9 @@ import enum
 import msgspec
 
 from protocol.binary_http import Response
+from protocol.registry import JSON
 
-JSON = (b"content-type", b"application/json")
+JSON_FIELD = (b"content-type", JSON)
 INVALID_REQUEST = "invalid_request_error"
 
 
@@ -42,7 +43,7 @@ class ChatError(Exception):
 
     def response(self) -> Response:
         """Return the inner answer that carries the error object."""
-        return Response(self.status, (JSON, *self.fields), self.encode())
+        return Response(self.status, (JSON_FIELD, *self.fields), self.encode())
 
 
 class Failure(enum.Enum):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from enclave_server.chat.asking import Asking, Upstreams
 from enclave_server.chat.conversation import AnyQuestion, Conversation, Message
-from enclave_server.chat.errors import JSON, ChatError, invalid
+from enclave_server.chat.errors import JSON_FIELD, ChatError, invalid
 from enclave_server.chat.limits import check
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.recoder import Expected, Outputs, Recoder
@@ -22,10 +22,10 @@ from enclave_server.chat.surfaces.completions import Completions
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
+from protocol.registry import EVENT_STREAM, JSON, media_type
 
 MODELS_PATH = b"/v1/models"
-JSON_TYPE = b"application/json"
-EVENT_STREAM = (b"content-type", b"text/event-stream")
+EVENT_STREAM_FIELD = (b"content-type", EVENT_STREAM)
 OWNER = "oblivious-inference"
 
 SURFACES: dict[bytes, Surface] = {
@@ -102,7 +102,9 @@ class ChatService:
     ) -> Response:
         answer = await asking.whole()
         signature = self._signer.sign(request_body, [choice.output for choice in answer.choices])
-        return Response(200, (JSON,), surface.write(answer, self._name(surface, model), signature))
+        return Response(
+            200, (JSON_FIELD,), surface.write(answer, self._name(surface, model), signature)
+        )
 
     async def _streamed(
         self,
@@ -118,7 +120,7 @@ class ChatService:
         response, reader = await asking.stream()
         writer = surface.stream(self._name(surface, model))
         recoder = Recoder(reader, writer, expected, sign)
-        return StreamedResponse(200, (EVENT_STREAM,), EventStream(response, recoder))
+        return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 
     def _name(self, surface: Surface, model: Model) -> Identity:
         return Identity(surface.id_prefix + secrets.token_hex(12), int(self._clock()), model.name)
@@ -145,7 +147,7 @@ class ChatService:
             body = msgspec.json.encode(_describe(self._find(name)))
         else:
             raise ChatError(404, "There is nothing at this path.", code="unknown_url")
-        return Response(200, (JSON,), body)
+        return Response(200, (JSON_FIELD,), body)
 
 
 def _describe(model: Model) -> dict[str, str | int]:
@@ -159,8 +161,7 @@ def _require_method(request: Request, method: bytes) -> None:
 
 
 def _require_json(request: Request) -> None:
-    value = field_value(request.headers, b"content-type") or b""
-    if value.partition(b";")[0].strip().lower() != JSON_TYPE:
+    if media_type(field_value(request.headers, b"content-type")) != JSON:
         raise ChatError(415, "The Content-Type must be application/json.")
     if field_value(request.headers, b"content-encoding") not in (None, b"identity"):
         raise ChatError(415, "The body must not be compressed.")

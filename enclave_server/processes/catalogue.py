@@ -1,17 +1,18 @@
 """The models that a configuration offers, as the chat service wants them."""
 
 from enclave_server.addresses import parse_address
-from enclave_server.chat.models import (
+from enclave_server.chat.dialects.table import find_dialect
+from enclave_server.chat.embedded import embedded_model
+from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.upstream.credentials import (
     EnvironmentKey,
     FileKey,
     KeySource,
-    Model,
-    ModelTable,
     ProvisionedKeys,
-    Upstream,
-    embedded_model,
     no_account,
 )
+from enclave_server.chat.upstream.endpoint import Upstream
+from enclave_server.chat.upstream.trust import ssl_context
 from enclave_server.config import EMBEDDED_UPSTREAM, Config, UpstreamTable
 
 
@@ -41,6 +42,7 @@ def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> 
         parse_address(table.address),
         host_name=table.host_name,
         path_prefix=table.path_prefix,
+        dialect=table.dialect,
         key=provisioned.source(name) if table.key_provisioned else _key_source(table),
         account=provisioned.account(name) if table.key_provisioned else no_account,
         ca_file=table.ca_file,
@@ -48,9 +50,13 @@ def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> 
         first_byte_seconds=table.first_byte_seconds,
         total_seconds=table.total_seconds,
     )
+    try:
+        find_dialect(table.dialect)
+    except ValueError as error:
+        raise ValueError(f"upstream {name!r}: {error}") from None
     if table.ca_file is not None:
         try:
-            upstream.ssl_context()
+            ssl_context(upstream)
         except OSError as error:  # ssl.SSLError is one
             raise ValueError(f"upstream {name!r}: no certificates in {table.ca_file}") from error
     return upstream

@@ -16,7 +16,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 from enclave_server.addresses import UnixAddress, bound_address, listen_socket, parse_address
-from enclave_server.chat.models import ModelTable, ProvisionedKeys
+from enclave_server.chat.models import ModelTable
+from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config
 from enclave_server.engine.child import Engine, Problem, Weights, installed_weights
 from enclave_server.gateway.replay import ReplayFilter

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from enclave_server.chat.models import ModelTable, ProvisionedKeys
+from enclave_server.chat.models import ModelTable
 from enclave_server.chat.service import ChatService
+from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config, StreamTable
 from enclave_server.gateway.admission import Admission
 from enclave_server.gateway.pacing import Pacer, Report, Shape, unpadded

@@ -15,8 +15,8 @@ from http import HTTPStatus
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from enclave_server.chat.errors import ChatError, invalid
-from enclave_server.chat.models import ProvisionedKeys
 from enclave_server.chat.strict_json import printable
+from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config
 from enclave_server.provision.proposal import Proposal, decode_proposal
 from protocol.binary_http import Request, Response

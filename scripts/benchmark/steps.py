@@ -12,12 +12,13 @@ import time
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from enclave_server.addresses import UnixAddress
-from enclave_server.chat import strict_json
-from enclave_server.chat.dialects import scrub
-from enclave_server.chat.dialects import whole_answer as answers
-from enclave_server.chat.dialects.exchange import JSON_TYPE
-from enclave_server.chat.models import Model, Upstream
-from enclave_server.chat.surfaces import schema
+from enclave_server.chat.conversation import Conversation
+from enclave_server.chat.dialects.dialect import Account
+from enclave_server.chat.dialects.openai_chat.dialect import OpenAIChat
+from enclave_server.chat.models import Model
+from enclave_server.chat.surfaces.chat_completions import ChatCompletions
+from enclave_server.chat.surfaces.surface import Identity
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.http.connection import Connection, Shared
 from enclave_server.http.dates import parse_date
@@ -27,6 +28,7 @@ from enclave_server.log import Log
 from protocol.binary_http import Response, decode_request, encode_response, field_value
 from protocol.encapsulation import GatewayKey, decapsulate_request
 from protocol.padding import pad
+from protocol.registry import JSON
 from protocol.signature import sign_answer
 from scripts.benchmark import exchange, floor, instant_upstream, server
 from scripts.benchmark.floor import awaited_microseconds, cpu_microseconds
@@ -47,7 +49,7 @@ def _sealed() -> dict[str, float]:
     key = GatewayKey.generate(1)
     body = server.sealed_post(key.config, INNER_PATH).partition(b"\r\n\r\n")[2]
     plaintext = decapsulate_request([key], body)[0]
-    response = Response(200, ((b"content-type", JSON_TYPE),), b"x" * floor.ANSWER_BYTES)
+    response = Response(200, ((b"content-type", JSON),), b"x" * floor.ANSWER_BYTES)
     answer = pad(encode_response(response))
     date = field_value(decode_request(plaintext).headers, b"date") or b""
     replays, now = ReplayFilter(CAPACITY), time.time()
@@ -122,20 +124,20 @@ def _chat() -> dict[str, float]:
     question = server.QUESTION_BODY
     key = generate_private_key(public_exponent=65537, key_size=2048)
     signature = sign_answer(key, question, b"x" * 300, timestamp=1)
-    identity = answers.Identity("chatcmpl-" + "0" * 24, 1, "instant")
+    identity = Identity("chatcmpl-" + "0" * 24, 1, "instant")
     model = Model("instant", Upstream("instant", UnixAddress("/nowhere")), "instant")
+    surface, dialect, account = ChatCompletions(), OpenAIChat(), Account()
 
     def read() -> bytes:
-        fields = scrub.strip(strict_json.parse_object(question))
-        return scrub.upstream_body(schema.convert(fields, schema.ChatRequest), model)
+        return dialect.request(surface.read(question), model, account).body
+
+    def write() -> bytes:
+        answer = dialect.read(Conversation, instant_upstream.ANSWER)
+        return surface.write(answer, identity, signature)
 
     return {
         "read, check and scrub the question": cpu_microseconds(read),
         **exchange.measure(read()),
         "sign": cpu_microseconds(lambda: sign_answer(key, question, b"x" * 300, timestamp=1)),
-        "read and write the answer": cpu_microseconds(
-            lambda: answers.encode_answer(
-                answers.parse_chat(instant_upstream.ANSWER), identity, signature
-            )
-        ),
+        "read and write the answer": cpu_microseconds(write),
     }

@@ -12,8 +12,8 @@ import trustme
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.models import Upstream
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.chat.upstream.stream import Stream
 
 DEADLINE = 120.0  # seconds, so that nothing hangs

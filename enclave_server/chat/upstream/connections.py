@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.models import Upstream
 from enclave_server.chat.upstream.dialing import connect
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.chat.upstream.request import encode_post
 from enclave_server.chat.upstream.response_body import body_of, keeps_connection
 from enclave_server.chat.upstream.response_head import Head, HeadReader, ResponseError
 from enclave_server.chat.upstream.stream import Stream
+from enclave_server.chat.upstream.trust import ssl_context
 from protocol.binary_http import Fields
 
 # A kept connection is not used again after this; most servers keep theirs longer.
@@ -139,7 +140,7 @@ class UpstreamConnections:
         """`repeated` is called for every request that a second connection was tried for."""
         self.upstream = upstream
         self.counts = Counts()
-        self._context = upstream.ssl_context()
+        self._context = ssl_context(upstream)
         self._repeated = repeated
         self._idle: list[tuple[Stream, float]] = []
         self._in_use = 0

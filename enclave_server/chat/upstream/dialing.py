@@ -5,7 +5,7 @@ import ssl
 from socket import AF_UNIX, AF_VSOCK, SOCK_STREAM, socket
 
 from enclave_server.addresses import TcpAddress, UnixAddress, VsockAddress
-from enclave_server.chat.models import Upstream
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.chat.upstream.stream import Stream
 from enclave_server.chat.upstream.tls import Tls
 

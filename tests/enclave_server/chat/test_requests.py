@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.models import Model, ModelTable, Upstream
+from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.strict_json import MAX_DEPTH, MAX_VALUES, parse_object
 from enclave_server.chat.surfaces.chat_shapes import ChatRequest
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.http.limits import Limits
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled

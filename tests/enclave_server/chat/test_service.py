@@ -10,16 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
-from enclave_server.chat.models import (
-    EnvironmentKey,
-    FileKey,
-    Model,
-    ModelTable,
-    ProvisionedKeys,
-    Upstream,
-)
+from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
+from enclave_server.chat.upstream.credentials import EnvironmentKey, FileKey, ProvisionedKeys
+from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
 from protocol.signature import output_of, output_of_choices, verify_answer

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat import transcript as streams
-from enclave_server.chat.models import Model, ModelTable, Upstream
+from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.streaming import EventStream
+from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Request, Response
 from protocol.errors import SignatureInvalid
 from protocol.event_stream import EventParser

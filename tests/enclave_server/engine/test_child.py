@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from enclave_server.chat.models import ModelTable, embedded_model
+from enclave_server.chat.embedded import embedded_model
+from enclave_server.chat.models import ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.streaming import EventStream
 from enclave_server.engine import child as engine_module

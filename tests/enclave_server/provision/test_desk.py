@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.models import ProvisionedKeys
+from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import ConfigError, parse_config
 from enclave_server.provision import desk as provision_module
 from enclave_server.provision.desk import Acceptance, Desk

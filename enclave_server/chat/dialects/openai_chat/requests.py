@@ -28,9 +28,7 @@ from enclave_server.chat.conversation import (
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.models import Model
 from protocol.binary_http import Fields
-
-JSON_TYPE = b"application/json"
-EVENT_STREAM_TYPE = b"text/event-stream"
+from protocol.registry import EVENT_STREAM, JSON
 
 ACCOUNT_FIELDS = {"organization": b"OpenAI-Organization", "project": b"OpenAI-Project"}
 
@@ -89,9 +87,9 @@ def write_request(question: AnyQuestion, model: Model, account: Account) -> Upst
     else:
         path, body = "/completions", _members(question, TEXT_MEMBERS)
     body["model"] = model.upstream_name
-    accept = JSON_TYPE
+    accept = JSON
     if question.stream:
-        accept, body["stream"] = EVENT_STREAM_TYPE, True
+        accept, body["stream"] = EVENT_STREAM, True
     if question.usage:
         body["stream_options"] = {"include_usage": True}
     return UpstreamRequest(path, _fields(account), msgspec.json.encode(body), accept)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from enclave_server.chat.embedded import embedded_model
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.models import embedded_model
 from enclave_server.chat.upstream import connections as module
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
 from enclave_server.chat.upstream.dialing import connect
@@ -771,7 +771,7 @@ def test_end_of_a_kept_connection_is_noticed_after_it_was_asked() -> None:
 FIRST = """
 import asyncio, sys
 from enclave_server.addresses import parse_address
-from enclave_server.chat.models import Upstream
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.chat.upstream.connections import UpstreamConnections
 
 async def main():

@@ -11,10 +11,12 @@ import trustme
 
 from enclave_server.addresses import TcpAddress, VsockAddress
 from enclave_server.chat.errors import Failure
-from enclave_server.chat.models import Model, ModelTable, Upstream
+from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.upstream import dialing
 from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.chat.upstream.dialing import connect
+from enclave_server.chat.upstream.endpoint import Upstream
+from enclave_server.chat.upstream.trust import ssl_context
 from tests.support.upstream import StandInUpstream, raw
 from tests.support.upstream_connection import (
     DEADLINE,
@@ -89,7 +91,7 @@ def test_vsock_is_dialled_by_context_and_port(monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(dialing, "_vsock", dial)
         upstream = upstream_at("vsock://3:8001", host_name=NAME)
-        context = upstream.ssl_context()
+        context = ssl_context(upstream)
         assert context is not None
         task = asyncio.ensure_future(connect(upstream, context))
         theirs.setblocking(False)
@@ -167,7 +169,7 @@ def test_everything_but_the_local_is_encrypted(
 ) -> None:
     upstream = upstream_at(address, host_name=host_name)
     assert (upstream.tls_name, upstream.authority) == (tls_name, authority)
-    context = upstream.ssl_context()
+    context = ssl_context(upstream)
     assert (context is None) == (tls_name is None)
     if context is not None:
         assert context.check_hostname
@@ -235,7 +237,7 @@ def test_handshake_that_never_ends_is_cut_off() -> None:
             address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
             target = upstream_at(address, host_name=NAME, connect_seconds=0.1)
             with pytest.raises(TimeoutError):
-                await connect(target, target.ssl_context())
+                await connect(target, ssl_context(target))
             accepted, _ = listener.accept()
             accepted.setblocking(False)
             async with asyncio.timeout(DEADLINE):
@@ -252,7 +254,7 @@ def test_tls_without_a_name_to_verify_is_refused() -> None:
 
     async def scenario() -> None:
         async with StandInUpstream() as upstream:
-            context = upstream_at("vsock://3:1", host_name=NAME).ssl_context()
+            context = ssl_context(upstream_at("vsock://3:1", host_name=NAME))
             with pytest.raises(ValueError, match="no name"):
                 await connect(upstream_at(upstream.address), context)
             assert upstream.requests == []

@@ -1,0 +1,72 @@
+"""An upstream: where it is, how it is spoken to, and how long it is waited for."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from enclave_server.addresses import Address, TcpAddress, VsockAddress
+from enclave_server.chat.upstream.credentials import KeySource, SettingsSource, no_account
+
+CONNECT_SECONDS = 5.0
+# An answer in one piece begins when its last word has been thought of.
+FIRST_BYTE_SECONDS = 300.0
+TOTAL_SECONDS = 600.0
+
+# Exchanges with one upstream at a time, by one worker process.
+CONCURRENCY = 4096
+# Connections kept for the next request.
+IDLE_CONNECTIONS = 64
+
+DIALECT = "openai-chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A server, its dialect, how to reach it and how long to wait for it, in seconds.
+
+    With a `host_name` the connection is TLS and the certificate must be for that name. Without
+    one it is plain, which only a Unix socket or a loopback address may be; other TCP addresses
+    are then verified for the host in the address.
+    """
+
+    name: str
+    address: Address
+    host_name: str | None = None
+    path_prefix: str = "/v1"
+    dialect: str = DIALECT
+    key: KeySource | None = None
+    account: SettingsSource = no_account
+    ca_file: str | None = None
+    connect_seconds: float = CONNECT_SECONDS
+    first_byte_seconds: float = FIRST_BYTE_SECONDS
+    total_seconds: float = TOTAL_SECONDS
+    concurrency: int = CONCURRENCY
+    idle_connections: int = IDLE_CONNECTIONS
+
+    def __post_init__(self) -> None:
+        if isinstance(self.address, VsockAddress) and self.host_name is None:
+            raise ValueError(f"upstream {self.name!r} is reached over vsock and needs a host_name")
+        if not self.path_prefix.isascii() or not self.path_prefix.isprintable():
+            raise ValueError(f"upstream {self.name!r} has an impossible path_prefix")
+
+    @property
+    def tls_name(self) -> str | None:
+        """The name that the upstream's certificate must have, or None for a plain connection."""
+        if self.host_name is None and isinstance(self.address, TcpAddress):
+            return None if _is_loopback(self.address.host) else self.address.host
+        return self.host_name
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host field."""
+        if self.host_name is not None:
+            return self.host_name
+        if isinstance(self.address, TcpAddress):
+            return str(self.address).removeprefix("tcp://")
+        return "localhost"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
