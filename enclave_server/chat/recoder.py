@@ -46,9 +46,11 @@ class Recoder:
             for event in self._reader.feed(piece):
                 if parts := self._transcript.take(event):
                     text += self._writer.write(parts)
+                if event.ends:
+                    self.is_ending = True
+                    break
         except UpstreamError as error:
             text += self.fail(error)
-        self.is_ending = self._transcript.ended or self.failed
         return bytes(text)
 
     def finish(self) -> bytes:

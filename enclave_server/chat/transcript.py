@@ -85,7 +85,10 @@ class Transcript:
         self.ended = False
 
     def take(self, event: Event) -> list[ChoiceDelta]:
-        """Add `event`; return what is left to pass on. Raises UpstreamError."""
+        """Add `event`; return what is left to pass on. Raises UpstreamError.
+
+        Nothing comes after an event that ends the answer.
+        """
         self.ended = event.ends
         self.usage = event.usage or self.usage
         return [part for part in event.choices if self._take(part)]

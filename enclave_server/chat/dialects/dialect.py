@@ -43,7 +43,7 @@ class StreamReader(Protocol):
     def feed(self, piece: bytes) -> Iterable[Event]:
         """Yield the events that `piece` completes, one by one, or raise UpstreamError amid them.
 
-        After an event that ends the answer nothing is yielded any more.
+        What follows the event that ends the answer is not asked for.
         """
         ...
 

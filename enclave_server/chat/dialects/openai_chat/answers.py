@@ -118,13 +118,12 @@ def _make_plain(choice: Choice) -> None:
 class ChunkReader:
     """Reads the server-sent events of a streamed answer; `[DONE]` ends it."""
 
-    __slots__ = ("_decoder", "_ended", "_parser")
+    __slots__ = ("_decoder", "_parser")
 
     def __init__(self, kind: Kind) -> None:
         chunk: Any = ChatChunk if kind is Conversation else TextChunk
         self._decoder: msgspec.json.Decoder[ChatChunk | TextChunk] = msgspec.json.Decoder(chunk)
         self._parser = EventParser()
-        self._ended = False
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
@@ -133,10 +132,7 @@ class ChunkReader:
         except EventTooLarge:
             raise UpstreamError(Failure.BROKEN) from None
         for event in events:
-            if self._ended:
-                return
-            self._ended = event.data == DONE
-            yield END if self._ended else self._read(event.data)
+            yield END if event.data == DONE else self._read(event.data)
 
     def _read(self, data: str) -> Event:
         try:
