@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,11 @@ from enclave_server.addresses import parse_address
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
-from enclave_server.chat.upstream.credentials import EnvironmentKey, FileKey, ProvisionedKeys
 from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
 from protocol.signature import output_of, output_of_choices, verify_answer
+from tests.support.chat_service import JSON, ask_nowhere, chat
 from tests.support.upstream import (
     Behaviour,
     Exchange,
@@ -415,51 +414,6 @@ def test_cancel_closes_the_connection() -> None:
     asyncio.run(scenario())
 
 
-# Keys.
-
-
-def test_key_is_found_late_and_absence_is_said(tmp_path: Path, monkeypatch: Any) -> None:
-    file = tmp_path / "key"
-    provisioned = ProvisionedKeys()
-    sources = [EnvironmentKey("TEST_KEY"), FileKey(str(file)), provisioned.source("u")]
-
-    async def scenario() -> None:
-        async with StandInUpstream() as upstream:
-            services = [service_for(upstream, key=source) for source in sources]
-            for service in services:
-                answer, body = await ask(service, request(HELLO))
-                assert (answer.status, body["error"]["code"]) == (503, "key_not_provisioned")
-                assert "provisioned" in body["error"]["message"]
-            monkeypatch.setenv("TEST_KEY", "k")
-            file.write_text("k\n")
-            provisioned.put({"u": "k"})
-            for service in services:
-                answer, _ = await ask(service, request(HELLO))
-                assert answer.status == 200
-                service.close()
-        assert [r.fields["authorization"] for r in upstream.requests] == ["Bearer k"] * 3
-
-    monkeypatch.delenv("TEST_KEY", raising=False)
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("key", ["", " ", "a\r\nX-Other: b", "a b", "ключ"])
-def test_key_that_no_field_can_carry_is_no_key(key: str, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("TEST_KEY", key)
-    (tmp_path / "key").write_text(key)
-    assert EnvironmentKey("TEST_KEY")() is None
-    assert FileKey(str(tmp_path / "key"))() is None
-    with pytest.raises(ValueError, match="API key"):
-        ProvisionedKeys().put({"u": key})
-
-
-def test_keys_are_never_printed() -> None:
-    keys = ProvisionedKeys()
-    keys.put({"u": SECRET})
-    upstream = Upstream("u", parse_address("unix:/x"), key=keys.source("u"))
-    assert SECRET not in repr(keys) + repr(upstream) + repr(keys.source("u"))
-
-
 def test_question_on_a_connection_that_was_closed_meanwhile_is_answered_and_counted() -> None:
     """The upstream closes a connection that it finds idle, just as the next question comes."""
 
@@ -481,3 +435,67 @@ def test_question_on_a_connection_that_was_closed_meanwhile_is_answered_and_coun
             service.close()
 
     asyncio.run(scenario())
+
+
+# Refusals before anybody is asked.
+
+
+def test_unknown_model_is_not_found() -> None:
+    answer, error = ask_nowhere(chat(model="other"))
+    assert answer.status == 404
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        (b"GET", b"/v1/chat/completions", 405),
+        (b"POST", b"/v1/models", 405),
+        (b"DELETE", b"/v1/models/m", 405),
+        (b"POST", b"/v1/embeddings", 404),
+        (b"POST", b"/v1/chat/completions?user=5", 404),
+        (b"POST", b"/v1/chat/completions/", 404),
+        (b"GET", b"/v1/models/other", 404),
+        (b"GET", b"/health", 404),
+    ],
+)
+def test_wrong_method_or_path(method: bytes, path: bytes, status: int) -> None:
+    answer, _ = ask_nowhere(chat(), method=method, path=path)
+    assert answer.status == status
+    allowed = dict(answer.headers).get(b"allow")
+    assert (allowed is not None) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        ((b"content-type", b"text/plain"),),
+        ((b"content-type", b"application/jsonp"),),
+        (*JSON, (b"content-encoding", b"gzip")),
+    ],
+)
+def test_media_type_must_be_plain_json(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    answer, _ = ask_nowhere(chat(), headers=headers)
+    assert answer.status == 415
+
+
+def test_media_type_may_have_parameters_and_any_case() -> None:
+    answer, _ = ask_nowhere(
+        chat(), headers=((b"content-type", b"Application/JSON; charset=utf-8"),)
+    )
+    assert answer.status == 503  # it got as far as the upstream, of which there is none
+
+
+def test_stream_in_a_whole_answer_names_the_media_type_to_use() -> None:
+    _, error = ask_nowhere(chat(stream=True))
+    assert "message/ohttp-chunked-req" in error["message"]
+
+
+def test_models_are_listed_and_described() -> None:
+    answer, _ = ask_nowhere(b"", method=b"GET", path=b"/v1/models", headers=())
+    listed = json.loads(answer.content)
+    assert answer.status == 200
+    assert [model["id"] for model in listed["data"]] == ["m", "plain"]
+    answer, _ = ask_nowhere(b"", method=b"GET", path=b"/v1/models/pl%61in", headers=())
+    assert json.loads(answer.content) == listed["data"][1]

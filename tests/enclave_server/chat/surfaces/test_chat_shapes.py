@@ -1,64 +1,17 @@
 """Requests that must be refused, each with its inner status and the field that is wrong."""
 
-import asyncio
-import json
-import time
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave_server.addresses import parse_address
-from enclave_server.chat.errors import ChatError
-from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.service import ChatService
-from enclave_server.chat.strict_json import MAX_DEPTH, MAX_VALUES, parse_object
+from enclave_server.chat.strict_json import MAX_DEPTH
 from enclave_server.chat.surfaces.chat_shapes import ChatRequest
-from enclave_server.chat.upstream.endpoint import Upstream
-from enclave_server.http.limits import Limits
-from protocol.binary_http import Request, Response
-from protocol.gateway import Delivery, settled
+from tests.support.chat_service import HELLO, ask_nowhere, chat
 
-KEY = rsa.generate_private_key(65537, 2048)
-NOWHERE = Upstream("nowhere", parse_address("unix:/nonexistent/socket"))
-TABLE = ModelTable(
-    (
-        Model("m", NOWHERE, "there"),
-        Model("plain", NOWHERE, "there", tools=False, images=False, max_choices=2),
-    )
-)
-HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "f"}}
-JSON = ((b"content-type", b"application/json"),)
-
-
-def ask(
-    body: object,
-    *,
-    method: bytes = b"POST",
-    path: bytes = b"/v1/chat/completions",
-    headers: tuple[tuple[bytes, bytes], ...] = JSON,
-    delivery: Delivery = Delivery.WHOLE,
-) -> tuple[Response, dict[str, Any]]:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = Request(method, b"https", b"gateway", path, headers, content)
-    service = ChatService(TABLE, lambda: KEY)
-    answer = asyncio.run(settled(service.dispatch(request, delivery)))
-    assert isinstance(answer, Response)
-    value = json.loads(answer.content)
-    error = value.get("error", {})
-    if answer.status != 200:
-        assert error.keys() == {"message", "type", "param", "code"}
-        assert (b"content-type", b"application/json") in answer.headers
-    return answer, error
-
-
-def chat(**fields: Any) -> dict[str, Any]:
-    return {"model": "m", "messages": HELLO, **fields}
 
 
 def message(**fields: Any) -> dict[str, Any]:
@@ -170,156 +123,18 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_request_is_refused_and_the_field_named(case: str) -> None:
     body, param = WRONG[case]
-    answer, error = ask(body)
+    answer, error = ask_nowhere(body)
     assert answer.status == 400
     assert error["type"] == "invalid_request_error"
     assert error["param"] == param
     assert param is None or param.split("[")[0].split(".")[0] in error["message"]
 
 
-BROKEN_JSON = {
-    "empty": b"",
-    "text": b"Hello",
-    "truncated": b'{"model":"m"',
-    "trailing": json.dumps(chat()).encode() + b"{}",
-    "not a number": b'{"model":"m","temperature":NaN}',
-    "infinite": b'{"model":"m","temperature":1e999}',
-    "not UTF-8": b'{"model":"\xff"}',
-    "UTF-16": json.dumps(chat()).encode("utf-16"),
-    "byte order mark": b"\xef\xbb\xbf" + json.dumps(chat()).encode(),
-    "endless integer": b'{"model":' + b"9" * 5000 + b"}",
-    "deep": b"[" * 100_000,
-    "deep objects": b'{"a":' * 100_000,
-    "closed too often": b"]" * 100_000,
-    "many values": b"[" + b"0," * (MAX_VALUES + 1) + b"0]",
-    "many empty lists": b"[" + b"[]," * MAX_VALUES + b"[]]",
-    "unterminated string": b'{"model":"' + b'\\"' * 100_000,
-    "lone surrogate": b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}',
-    "surrogate in an unknown name": b'{"\\ud800":1}',
-}
-
-
-@pytest.mark.parametrize("unit", [b"]", b"}", b'"', b'"",', b"[]", b"\\"])
-def test_refusing_costs_little_memory(unit: bytes) -> None:
-    data = b"{" + unit * (Limits().body_bytes // len(unit))
-    tracemalloc.start()
-    try:
-        with pytest.raises(ChatError):
-            parse_object(data)
-        assert tracemalloc.get_traced_memory()[1] < 8 * len(data)
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("case", BROKEN_JSON)
-def test_broken_json_is_refused(case: str) -> None:
-    started = time.process_time()
-    answer, error = ask(BROKEN_JSON[case])
-    assert answer.status == 400
-    assert error["type"] == "invalid_request_error"
-    assert time.process_time() - started < 10
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"model":"m","messages":[{"role":"user","content":"x"}],"model":"m"}',
-        b'{"messages":[{"role":"user","content":"x"}],"model":"m","mod\\u0065l":"n"}',
-        b'{"messages":[],"model":"m","model":"m"}',
-    ],
-)
-def test_duplicate_field_is_refused_by_name(body: bytes) -> None:
-    answer, error = ask(body)
-    assert (answer.status, error["param"]) == (400, "model")
-
-
-def test_duplicate_field_within_a_message_is_refused() -> None:
-    body = b'{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}'
-    answer, error = ask(body)
-    assert (answer.status, error["param"]) == (400, "content")
-
-
 def test_unknown_field_of_any_length_is_cut_in_the_answer() -> None:
-    answer, error = ask(chat(**{"x" * 100_000: 1}))
+    answer, error = ask_nowhere(chat(**{"x" * 100_000: 1}))
     assert answer.status == 400
     assert error["param"] == "x" * 64
     assert len(answer.content) < 1000
-
-
-def test_unknown_model_is_not_found() -> None:
-    answer, error = ask(chat(model="other"))
-    assert answer.status == 404
-    assert (error["code"], error["param"]) == ("model_not_found", "model")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        (b"GET", b"/v1/chat/completions", 405),
-        (b"POST", b"/v1/models", 405),
-        (b"DELETE", b"/v1/models/m", 405),
-        (b"POST", b"/v1/embeddings", 404),
-        (b"POST", b"/v1/chat/completions?user=5", 404),
-        (b"POST", b"/v1/chat/completions/", 404),
-        (b"GET", b"/v1/models/other", 404),
-        (b"GET", b"/health", 404),
-    ],
-)
-def test_wrong_method_or_path(method: bytes, path: bytes, status: int) -> None:
-    answer, _ = ask(chat(), method=method, path=path)
-    assert answer.status == status
-    allowed = dict(answer.headers).get(b"allow")
-    assert (allowed is not None) == (status == 405)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        (),
-        ((b"content-type", b"text/plain"),),
-        ((b"content-type", b"application/jsonp"),),
-        (*JSON, (b"content-encoding", b"gzip")),
-    ],
-)
-def test_media_type_must_be_plain_json(headers: tuple[tuple[bytes, bytes], ...]) -> None:
-    answer, _ = ask(chat(), headers=headers)
-    assert answer.status == 415
-
-
-def test_media_type_may_have_parameters_and_any_case() -> None:
-    answer, _ = ask(chat(), headers=((b"content-type", b"Application/JSON; charset=utf-8"),))
-    assert answer.status == 503  # it got as far as the upstream, of which there is none
-
-
-def test_stream_in_a_whole_answer_names_the_media_type_to_use() -> None:
-    _, error = ask(chat(stream=True))
-    assert "message/ohttp-chunked-req" in error["message"]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"model": "m"},
-        {"model": "m", "prompt": []},
-        {"model": "m", "prompt": [1, "x"]},
-        {"model": "m", "prompt": [[1], "x"]},
-        {"model": "m", "prompt": {"text": "x"}},
-        {"model": "m", "prompt": [[True]]},
-    ],
-)
-def test_wrong_prompt_is_refused(body: dict[str, Any]) -> None:
-    answer, error = ask(body, path=b"/v1/completions")
-    assert answer.status == 400
-    assert error["param"].startswith("prompt")
-
-
-def test_models_are_listed_and_described() -> None:
-    answer, _ = ask(b"", method=b"GET", path=b"/v1/models", headers=())
-    listed = json.loads(answer.content)
-    assert answer.status == 200
-    assert [model["id"] for model in listed["data"]] == ["m", "plain"]
-    answer, _ = ask(b"", method=b"GET", path=b"/v1/models/pl%61in", headers=())
-    assert json.loads(answer.content) == listed["data"][1]
 
 
 def test_everything_that_is_allowed_reaches_the_upstream(tmp_path: Path) -> None:
@@ -368,12 +183,12 @@ def test_everything_that_is_allowed_reaches_the_upstream(tmp_path: Path) -> None
         modalities=["text"],
         stream=False,
     )
-    answer, error = ask(body)
+    answer, error = ask_nowhere(body)
     assert (answer.status, error["code"]) == (503, "upstream_unavailable")
 
 
 def test_schema_within_the_limit_is_accepted() -> None:
-    answer, _ = ask(schema_of_depth(MAX_DEPTH - 10))
+    answer, _ = ask_nowhere(schema_of_depth(MAX_DEPTH - 10))
     assert answer.status == 503
 
 
@@ -388,20 +203,12 @@ FIELDS = sorted(ChatRequest.__struct_fields__)
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(), VALUES, max_size=5))
 def test_any_json_gets_a_status_of_its_own(fields: dict[str, Any]) -> None:
     body = {"messages": HELLO, **fields, "model": "other"}
-    answer, error = ask(body)
+    answer, error = ask_nowhere(body)
     assert answer.status in (400, 404)
     assert error["message"]
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), VALUES)))
 def test_any_messages_get_a_status_of_their_own(messages: list[Any]) -> None:
-    answer, _ = ask({"messages": messages, "model": "other"})
+    answer, _ = ask_nowhere({"messages": messages, "model": "other"})
     assert answer.status in (400, 404)
-
-
-@given(st.binary() | st.text().map(str.encode), st.integers(0, 60))
-def test_any_bytes_are_refused(data: bytes, at: int) -> None:
-    whole = json.dumps({"model": "other", "messages": HELLO}).encode()
-    for body in (data, whole[:at] + data + whole[at:], whole[:at]):
-        answer, _ = ask(body)
-        assert answer.status in (400, 404)

@@ -1,0 +1,77 @@
+"""Asking an upstream: the fields, the key, and which answers are taken."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from enclave_server.chat.asking import Upstreams
+from enclave_server.chat.conversation import Conversation, Message
+from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.models import Model, ModelTable
+from tests.support.upstream import Behaviour, StandInUpstream, answering, completion, sending
+from tests.support.upstream_connection import upstream_at
+
+DEADLINE = 120.0  # seconds, so that nothing hangs
+QUESTION = Conversation(model="m", messages=[Message("user", "Hello")])
+
+
+def ask(behaviour: Behaviour, **changes: Any) -> tuple[bytes, StandInUpstream]:
+    async def scenario() -> tuple[bytes, StandInUpstream]:
+        async with StandInUpstream(behaviour) as upstream, asyncio.timeout(DEADLINE):
+            model = Model("m", upstream_at(upstream.address, **changes), "there")
+            upstreams = Upstreams(ModelTable((model,)))
+            try:
+                return await upstreams.prepare(QUESTION, model).body(), upstream
+            finally:
+                upstreams.close()
+
+    return asyncio.run(scenario())
+
+
+def test_account_is_named_after_its_key() -> None:
+    settings = {"project": "p", "organization": "o"}
+    _, upstream = ask(answering(), key=lambda: "k", account=lambda: settings)
+    assert list(upstream.requests[0].fields.items())[5:] == [
+        ("authorization", "Bearer k"),
+        ("openai-organization", "o"),
+        ("openai-project", "p"),
+        ("content-length", str(len(upstream.requests[0].body))),
+    ]
+
+
+def test_prefix_is_the_upstream_s() -> None:
+    _, upstream = ask(answering(), path_prefix="/openai/v2")
+    assert upstream.requests[0].target == "/openai/v2/chat/completions"
+
+
+def test_without_its_key_nobody_is_asked() -> None:
+    with pytest.raises(UpstreamError) as caught:
+        ask(answering(), key=lambda: None)
+    assert caught.value.failure is Failure.NO_KEY
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON;charset=utf-8"])
+def test_answer_of_the_right_type_is_taken(media_type: str) -> None:
+    body, _ = ask(sending(200, completion("x"), f"Content-Type: {media_type}"))
+    assert body.startswith(b"{")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "failure"),
+    [
+        (sending(200, completion("x"), "Content-Type: text/event-stream"), Failure.BROKEN),
+        (sending(201, completion("x")), Failure.BROKEN),
+        (sending(429, {}), Failure.LIMITED),
+    ],
+)
+def test_anything_else_is_a_failure(behaviour: Behaviour, failure: Failure) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        ask(behaviour)
+    assert caught.value.failure is failure
+
+
+def test_dialect_that_is_unknown_is_a_value_error() -> None:
+    model = Model("m", upstream_at("unix:/x", dialect="none"), "there")
+    with pytest.raises(ValueError, match="no dialect"):
+        Upstreams(ModelTable((model,)))

@@ -1,0 +1,72 @@
+"""What the neutral form tells of a question before anybody is asked."""
+
+import pytest
+
+from enclave_server.chat.conversation import (
+    ChoiceDelta,
+    Continuation,
+    Conversation,
+    Delta,
+    Image,
+    Message,
+    Refusal,
+    Role,
+    Text,
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "n", "prompts", "choices"),
+    [
+        ("x", None, 1, 1),
+        ("x", 3, 1, 3),
+        (["a", "b"], None, 2, 2),
+        (["a", "b"], 3, 2, 6),
+        ([5, 6, 7], 2, 1, 2),
+        ([[5], [6, 7]], None, 2, 2),
+    ],
+)
+def test_every_prompt_has_as_many_answers_as_are_wanted(
+    prompt: str | list[str | int | list[int]], n: int | None, prompts: int, choices: int
+) -> None:
+    question = Continuation(model="m", prompt=prompt, n=n)
+    assert (question.prompts, question.choices) == (prompts, choices)
+
+
+def test_a_conversation_has_one_answer_unless_more_are_wanted() -> None:
+    assert Conversation(model="m", messages=[]).choices == 1
+    assert Conversation(model="m", messages=[], n=4).choices == 4
+
+
+def test_images_are_counted_wherever_they_are_shown() -> None:
+    shown = Image("data:image/png;base64,AA==")
+    messages = [
+        Message("user", "Image"),
+        Message("user", [Text("x"), shown, shown]),
+        Message("assistant", [Text("x"), Refusal("no")]),
+        Message("assistant"),
+        Message("user", [shown]),
+    ]
+    assert Conversation(model="m", messages=messages).images == 3
+
+
+@pytest.mark.parametrize(
+    ("role", "instructed"),
+    [("system", True), ("developer", True), ("user", False), ("assistant", False)],
+)
+def test_system_and_developer_instruct(role: Role, instructed: bool) -> None:
+    messages = [Message("user", "x"), Message(role, "x")]
+    assert Conversation(model="m", messages=messages).is_instructed is instructed
+
+
+@pytest.mark.parametrize(
+    ("part", "empty"),
+    [
+        (ChoiceDelta(0), True),
+        (ChoiceDelta(0, Delta(content="")), False),
+        (ChoiceDelta(0, Delta(role="assistant")), False),
+        (ChoiceDelta(0, finish_reason="stop"), False),
+    ],
+)
+def test_a_part_that_says_nothing_is_empty(part: ChoiceDelta, empty: bool) -> None:
+    assert part.is_empty is empty

@@ -1,0 +1,104 @@
+"""What is known of a streamed answer as it comes, and when it is whole."""
+
+import pytest
+
+from enclave_server.chat import transcript as module
+from enclave_server.chat.conversation import (
+    END,
+    CallDelta,
+    ChoiceDelta,
+    Delta,
+    Event,
+    FunctionDelta,
+    Usage,
+)
+from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.transcript import LOOSE_WORDS, Transcript
+
+
+def word(text: str, index: int = 0, finish: str | None = None) -> Event:
+    return Event([ChoiceDelta(index, Delta(content=text), finish_reason=finish)])
+
+
+def call(index: int, identifier: str | None, arguments: str | None = None) -> Event:
+    part = CallDelta(index, identifier, None, FunctionDelta("f" if identifier else None, arguments))
+    return Event([ChoiceDelta(0, Delta(tool_calls=[part]))])
+
+
+def fails(transcript: Transcript, event: Event) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        transcript.take(event)
+    assert caught.value.failure is Failure.BROKEN
+
+
+def test_words_of_any_number_become_one_text() -> None:
+    transcript = Transcript(1)
+    words = [f"{number} " for number in range(3 * LOOSE_WORDS)]
+    for text in words:
+        assert transcript.take(word(text)) != []
+    assert transcript.outputs() == [{"content": "".join(words), "tool_calls": []}]
+
+
+def test_empty_parts_are_not_passed_on() -> None:
+    assert Transcript(1).take(Event([ChoiceDelta(0)])) == []
+
+
+def test_whoever_answers_is_the_assistant() -> None:
+    (part,) = Transcript(1).take(Event([ChoiceDelta(0, Delta(role="model"))]))
+    assert part.delta.role == "assistant"
+
+
+def test_fragments_of_calls_are_joined_by_their_number() -> None:
+    transcript = Transcript(1)
+    for event in (call(1, "b", "{"), call(0, "a"), call(1, None, "}"), call(0, "again", "{}")):
+        transcript.take(event)
+    (output,) = transcript.outputs()
+    assert output["tool_calls"] == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "b", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+    ]
+
+
+def test_what_was_said_of_a_call_is_not_passed_on_again() -> None:
+    transcript = Transcript(1)
+    transcript.take(call(0, "a"))
+    (part,) = transcript.take(call(0, "a", "{}"))
+    assert part.delta.tool_calls == [CallDelta(0, function=FunctionDelta(arguments="{}"))]
+
+
+def test_choices_that_nobody_asked_for_are_refused() -> None:
+    for index in (-1, 2):
+        fails(Transcript(2), word("x", index))
+
+
+@pytest.mark.parametrize("event", [word("x" * 40), call(0, "a", "x" * 40)])
+def test_size_is_limited(event: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 39)
+    fails(Transcript(1), event)
+
+
+def test_the_last_count_of_tokens_counts() -> None:
+    transcript = Transcript(1)
+    for usage in (Usage(1), None, Usage(1, 2, 3), None):
+        transcript.take(Event(usage=usage))
+    assert transcript.usage == Usage(1, 2, 3)
+
+
+def test_it_is_whole_when_all_choices_are_finished_or_it_was_ended() -> None:
+    transcript = Transcript(2)
+    transcript.take(word("a", 0, "stop"))
+    with pytest.raises(UpstreamError):
+        transcript.finish()
+    transcript.take(word("b", 1))
+    with pytest.raises(UpstreamError):
+        transcript.finish()
+    transcript.take(END)
+    assert transcript.ended
+    assert transcript.finish() == [ChoiceDelta(1, finish_reason="stop")]
+
+
+def test_an_end_without_a_word_is_no_answer() -> None:
+    transcript = Transcript(1)
+    transcript.take(END)
+    with pytest.raises(UpstreamError):
+        transcript.finish()
