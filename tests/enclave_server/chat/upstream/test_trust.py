@@ -31,5 +31,5 @@ def test_an_authority_of_one_s_own_is_trusted_alone(tmp_path: Path) -> None:
 def test_a_file_without_certificates_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("nothing")
     for name in ("empty.pem", "absent.pem"):
-        with pytest.raises(OSError, match="certificate|No such file"):
+        with pytest.raises(OSError, match=r"certificate|No such file"):
             ssl_context(upstream_at("unix:/x", host_name="h", ca_file=str(tmp_path / name)))
