@@ -76,7 +76,7 @@ class ChatService:
                 return await self._whole(surface, model, request.content, asking)
             return await self._streamed(surface, model, request.content, asking, expected)
         except ChatError as error:
-            return error.response()
+            return surface.refuse(error)
 
     def _prepare(
         self, surface: Surface, content: bytes, delivery: Delivery
@@ -102,9 +102,8 @@ class ChatService:
     ) -> Response:
         answer = await asking.whole()
         signature = self._signer.sign(request_body, [choice.output for choice in answer.choices])
-        return Response(
-            200, (JSON_FIELD,), surface.write(answer, self._name(surface, model), signature)
-        )
+        content = surface.write(answer, self._name(surface, model), signature)
+        return Response(200, (JSON_FIELD,), content)
 
     async def _streamed(
         self,

@@ -50,16 +50,23 @@ def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> 
         first_byte_seconds=table.first_byte_seconds,
         total_seconds=table.total_seconds,
     )
-    try:
-        find_dialect(table.dialect)
-    except ValueError as error:
-        raise ValueError(f"upstream {name!r}: {error}") from None
-    if table.ca_file is not None:
-        try:
-            ssl_context(upstream)
-        except OSError as error:  # ssl.SSLError is one
-            raise ValueError(f"upstream {name!r}: no certificates in {table.ca_file}") from error
+    _check(upstream)
     return upstream
+
+
+def _check(upstream: Upstream) -> None:
+    """Raise ValueError, which names the upstream, for what would fail when it is asked."""
+    try:
+        find_dialect(upstream.dialect)
+    except ValueError as error:
+        raise ValueError(f"upstream {upstream.name!r}: {error}") from error
+    if upstream.ca_file is None:
+        return
+    try:
+        ssl_context(upstream)
+    except OSError as error:  # ssl.SSLError is one
+        sentence = f"upstream {upstream.name!r}: no certificates in {upstream.ca_file}"
+        raise ValueError(sentence) from error
 
 
 def _key_source(table: UpstreamTable) -> KeySource | None:

@@ -23,7 +23,7 @@ from enclave_server.chat.conversation import (
     ToolChoice,
     ToolNamed,
 )
-from enclave_server.chat.errors import invalid
+from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.strict_json import parse_object
 from enclave_server.chat.surfaces.chat_shapes import (
     AnyFormat,
@@ -53,6 +53,7 @@ from enclave_server.chat.surfaces.shapes import (
     without,
 )
 from enclave_server.chat.surfaces.surface import Identity, Signature
+from protocol.binary_http import Response
 
 # The participant's name, and what programs echo from an earlier answer.
 IDENTIFYING_IN_MESSAGE = frozenset({"name", "annotations", "reasoning", "reasoning_content"})
@@ -92,6 +93,10 @@ class ChatCompletions:
     def stream(self, identity: Identity) -> OpenAIStream:
         """Return what writes a streamed answer."""
         return OpenAIStream("chat.completion.chunk", msgspec.json.encode, identity)
+
+    def refuse(self, error: ChatError) -> Response:
+        """Return what a request gets that is refused."""
+        return error.response()
 
 
 def _strip(fields: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from enclave_server.chat.conversation import (
     Continuation,
     Logprobs,
 )
+from enclave_server.chat.errors import ChatError
 from enclave_server.chat.strict_json import parse_object
 from enclave_server.chat.surfaces.openai import OpenAIStream, Parts, write_answer
 from enclave_server.chat.surfaces.shapes import Choices, Request, convert, strip
 from enclave_server.chat.surfaces.surface import Identity, Signature
+from protocol.binary_http import Response
 
 OBJECT_TYPE = "text_completion"
 
@@ -69,6 +71,10 @@ class Completions:
     def stream(self, identity: Identity) -> OpenAIStream:
         """Return what writes a streamed answer."""
         return OpenAIStream(OBJECT_TYPE, _encode, identity)
+
+    def refuse(self, error: ChatError) -> Response:
+        """Return what a request gets that is refused."""
+        return error.response()
 
 
 def _choice(choice: Choice) -> TextChoice:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from enclave_server.chat.conversation import Answer, AnyQuestion, ChoiceDelta, Usage
 from enclave_server.chat.errors import ChatError
+from protocol.binary_http import Response
 
 Signature = Mapping[str, str | int]
 """The members that `protocol.signature` adds to an answer."""
@@ -54,4 +55,8 @@ class Surface(Protocol):
 
     def stream(self, identity: Identity) -> StreamWriter:
         """Return what writes a streamed answer."""
+        ...
+
+    def refuse(self, error: ChatError) -> Response:
+        """Return what a request gets that is refused, or fails before its answer begins."""
         ...

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.conversation import Answer, Choice, Reply
+from enclave_server.chat.errors import ChatError
 from enclave_server.chat.service import SURFACES
 from enclave_server.chat.surfaces.surface import Identity
 
@@ -30,3 +31,8 @@ def test_question_and_answer(path: bytes) -> None:
 
 def test_identifiers_tell_surfaces_apart() -> None:
     assert len({surface.id_prefix for surface in SURFACES.values()}) == len(SURFACES)
+
+
+@pytest.mark.parametrize("path", SURFACES)
+def test_refusal_has_the_error_s_status(path: bytes) -> None:
+    assert SURFACES[path].refuse(ChatError(418, "No.")).status == 418
