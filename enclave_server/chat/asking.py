@@ -36,11 +36,7 @@ class Asking(msgspec.Struct, frozen=True):
     request: UpstreamRequest
 
     async def whole(self) -> Answer:
-        """Return the whole answer; raises UpstreamError."""
-        return self.dialect.read(self.kind, await self.body())
-
-    async def body(self) -> bytes:
-        """Return the whole answer as it came; raises UpstreamError, also when it has no end."""
+        """Return the whole answer; raises UpstreamError, also when it has no end."""
         response = await self._post()
         try:
             body = await response.read_up_to(MAX_ANSWER_BYTES + 1)
@@ -48,7 +44,7 @@ class Asking(msgspec.Struct, frozen=True):
             await response.close()
         if len(body) > MAX_ANSWER_BYTES:
             raise UpstreamError(Failure.BROKEN)
-        return body
+        return self.dialect.read(self.kind, body)
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
         """Return the response that streams the answer, and its reader; raises UpstreamError."""
@@ -76,9 +72,7 @@ class Asking(msgspec.Struct, frozen=True):
 class Upstreams:
     """The upstreams of a table of models, each with its connections and its dialect."""
 
-    def __init__(
-        self, models: ModelTable, repeated: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, models: ModelTable, repeated: Callable[[], None] = lambda: None) -> None:
         """`repeated` is called for every request that an upstream was asked a second time."""
         self._ways = {
             upstream.name: (UpstreamConnections(upstream, repeated), find_dialect(upstream.dialect))

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from enclave_server.addresses import UnixAddress
-from enclave_server.chat.models import Upstream
 from enclave_server.chat.upstream.connections import UpstreamConnections
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.chat.upstream.request import encode_post
 from protocol.binary_http import Fields
 from scripts.benchmark import certificates, instant_upstream

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.asking import Upstreams
-from enclave_server.chat.conversation import Conversation, Message
+from enclave_server.chat.conversation import Answer, Conversation, Message
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable
 from tests.support.upstream import Behaviour, StandInUpstream, answering, completion, sending
@@ -16,13 +16,13 @@ DEADLINE = 120.0  # seconds, so that nothing hangs
 QUESTION = Conversation(model="m", messages=[Message("user", "Hello")])
 
 
-def ask(behaviour: Behaviour, **changes: Any) -> tuple[bytes, StandInUpstream]:
-    async def scenario() -> tuple[bytes, StandInUpstream]:
+def ask(behaviour: Behaviour, **changes: Any) -> tuple[Answer, StandInUpstream]:
+    async def scenario() -> tuple[Answer, StandInUpstream]:
         async with StandInUpstream(behaviour) as upstream, asyncio.timeout(DEADLINE):
             model = Model("m", upstream_at(upstream.address, **changes), "there")
             upstreams = Upstreams(ModelTable((model,)))
             try:
-                return await upstreams.prepare(QUESTION, model).body(), upstream
+                return await upstreams.prepare(QUESTION, model).whole(), upstream
             finally:
                 upstreams.close()
 
@@ -53,8 +53,8 @@ def test_without_its_key_nobody_is_asked() -> None:
 
 @pytest.mark.parametrize("media_type", ["application/json", "Application/JSON;charset=utf-8"])
 def test_answer_of_the_right_type_is_taken(media_type: str) -> None:
-    body, _ = ask(sending(200, completion("x"), f"Content-Type: {media_type}"))
-    assert body.startswith(b"{")
+    answer, _ = ask(sending(200, completion("x"), f"Content-Type: {media_type}"))
+    assert answer.choices[0].message.content == "x"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.chat.upstream.dialing import connect
 from enclave_server.chat.upstream.stream import READ_AHEAD
 from enclave_server.chat.upstream.tls import RECORD_BYTES, Tls
+from enclave_server.chat.upstream.trust import ssl_context
 from tests.support.upstream import Behaviour, Exchange, StandInUpstream
 from tests.support.upstream_connection import (
     DEADLINE,
@@ -238,7 +239,7 @@ def test_reading_stops_when_nobody_reads(tmp_path: Path) -> None:
         authority = Authority(tmp_path)
         async with StandInUpstream(flood, tls=authority.server()) as upstream:
             target = authority.upstream(upstream.address)
-            stream = await connect(target, target.ssl_context())
+            stream = await connect(target, ssl_context(target))
             stream.send(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
             await asyncio.sleep(0.2)
             # One read and one record that began before it.
