@@ -330,11 +330,6 @@ class ChoiceDelta(msgspec.Struct):
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was left of it."""
-        return self.delta == NO_DELTA and self.logprobs is None and self.finish_reason is None
-
 
 class Event(msgspec.Struct, frozen=True):
     """What an upstream's event says; the last one of an answer `ends` it."""

@@ -46,6 +46,8 @@ class Recoder:
             for event in self._reader.feed(piece):
                 if parts := self._transcript.take(event):
                     text += self._writer.write(parts)
+                if event.states:
+                    text += self._writer.keep(event.states)
                 if event.ends:
                     self.is_ending = True
                     break

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from enclave_server.chat.conversation import CallDelta, ChoiceDelta, Event, Usage
+from enclave_server.chat.conversation import NO_DELTA, CallDelta, ChoiceDelta, Event, Usage
 from enclave_server.chat.errors import Failure, UpstreamError
 
 # An answer of the longest context, with logprobs, is well below.
@@ -35,13 +35,12 @@ class _Choice:
     calls: dict[int, _Call] = field(default_factory=dict)
     finished: bool = False
 
-    def add_text(self, text: str | None) -> int:
+    def add_text(self, text: str) -> int:
         """Append `text`; return its size in characters."""
-        if text:
-            self.text.append(text)
-            if len(self.text) > LOOSE_WORDS:
-                self.text = ["".join(self.text)]
-        return len(text or "")
+        self.text.append(text)
+        if len(self.text) > LOOSE_WORDS:
+            self.text = ["".join(self.text)]
+        return len(text)
 
     def add_call(self, part: CallDelta) -> int:
         """Append a fragment, put it into its plainest form, and return what it takes in octets."""
@@ -115,11 +114,14 @@ class Transcript:
         delta = part.delta
         if delta.role is not None:
             delta.role = "assistant"
-        self._size += choice.add_text(delta.content)
+        if delta.content:
+            self._size += choice.add_text(delta.content)
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._size += choice.add_call(call)
         if self._size > MAX_ANSWER_BYTES:
             raise UpstreamError(Failure.BROKEN)
-        choice.finished = choice.finished or part.finish_reason is not None
-        return not part.is_empty
+        if part.finish_reason is not None:
+            choice.finished = True
+            return True
+        return delta != NO_DELTA or part.logprobs is not None

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from enclave_server.chat.conversation import Answer, ChoiceDelta, Usage
+from enclave_server.chat.conversation import Answer, ChoiceDelta, PartState, Usage
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.surfaces.surface import Identity, Signature
 
+EVENT_END = b"}\n\n"
 DONE_EVENT = b"data: [DONE]\n\n"
 
 Parts = Sequence[ChoiceDelta]
@@ -60,7 +61,11 @@ class OpenAIStream:
                 self._held = parts
                 return text
         self._held = ()
-        return text + self._encode(parts)
+        return text + self._head + self._encode_parts(parts) + EVENT_END
+
+    def keep(self, states: Sequence[PartState]) -> bytes:
+        """Return nothing: programs would not send a state back."""
+        return b""
 
     def finish(self, usage: Usage | None, signature: Signature) -> bytes:
         """Return the last events; the count of tokens is one of its own."""
@@ -73,5 +78,5 @@ class OpenAIStream:
         return b"data: " + error.encode() + b"\n\n"
 
     def _encode(self, parts: Parts, **more: object) -> bytes:
-        end = b"," + msgspec.json.encode(more)[1:] if more else b"}"
-        return self._head + self._encode_parts(parts) + end + b"\n\n"
+        end = b"," + msgspec.json.encode(more)[1:] + b"\n\n" if more else EVENT_END
+        return self._head + self._encode_parts(parts) + end

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from enclave_server.chat.conversation import Answer, AnyQuestion, ChoiceDelta, Usage
+from enclave_server.chat.conversation import Answer, AnyQuestion, ChoiceDelta, PartState, Usage
 from enclave_server.chat.errors import ChatError
 from protocol.binary_http import Response
 
@@ -26,6 +26,10 @@ class StreamWriter(Protocol):
 
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return what can be sent now that `parts` have come."""
+        ...
+
+    def keep(self, states: Sequence[PartState]) -> bytes:
+        """Return what can be sent now that these `states` have come; some surfaces carry none."""
         ...
 
     def finish(self, usage: Usage | None, signature: Signature) -> bytes:

@@ -3,10 +3,8 @@
 import pytest
 
 from enclave_server.chat.conversation import (
-    ChoiceDelta,
     Continuation,
     Conversation,
-    Delta,
     Image,
     Message,
     Refusal,
@@ -57,16 +55,3 @@ def test_images_are_counted_wherever_they_are_shown() -> None:
 def test_system_and_developer_instruct(role: Role, instructed: bool) -> None:
     messages = [Message("user", "x"), Message(role, "x")]
     assert Conversation(model="m", messages=messages).is_instructed is instructed
-
-
-@pytest.mark.parametrize(
-    ("part", "empty"),
-    [
-        (ChoiceDelta(0), True),
-        (ChoiceDelta(0, Delta(content="")), False),
-        (ChoiceDelta(0, Delta(role="assistant")), False),
-        (ChoiceDelta(0, finish_reason="stop"), False),
-    ],
-)
-def test_a_part_that_says_nothing_is_empty(part: ChoiceDelta, empty: bool) -> None:
-    assert part.is_empty is empty

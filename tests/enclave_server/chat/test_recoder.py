@@ -5,20 +5,22 @@ from typing import Any
 
 import pytest
 
-from enclave_server.chat.conversation import END, ChoiceDelta, Delta, Event, Usage
+from enclave_server.chat.conversation import END, ChoiceDelta, Delta, Event, PartState, State, Usage
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError
 from enclave_server.chat.recoder import Expected, Recoder
 from enclave_server.chat.surfaces.surface import Signature
 
 
 class Letters:
-    """Reads a word for each letter; `.` ends the answer, `!` is a fault, `#` the count."""
+    """Reads words of one letter; `.` is the end, `!` a fault, `#` the count, `@` a state."""
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         for letter in piece.decode():
             if letter == "!":
                 raise UpstreamError(Failure.BUSY)
-            if letter == "#":
+            if letter == "@":
+                yield Event(states=(PartState(0, State("letters", b"@")),))
+            elif letter == "#":
                 yield Event(usage=Usage(1, 2, 3))
             elif letter == ".":
                 yield END
@@ -31,6 +33,9 @@ class Plain:
 
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         return b"".join((part.delta.content or "<end>").encode() for part in parts)
+
+    def keep(self, states: Sequence[PartState]) -> bytes:
+        return b"".join(b"<" + part.state.value + b">" for part in states)
 
     def finish(self, usage: Usage | None, signature: Signature) -> bytes:
         return f"<{usage and usage.total_tokens} {signature['of']}>".encode()
@@ -52,6 +57,10 @@ def test_words_are_passed_on_and_signed_at_the_end() -> None:
     told = [(recoding.feed(piece), recoding.is_ending) for piece in (b"ab", b"c.")]
     assert told == [(b"ab", False), (b"c", True)]
     assert recoding.finish() == b"<end><None abc>"
+
+
+def test_states_are_given_to_the_writer_where_they_came() -> None:
+    assert recoder().feed(b"a@b") == b"a<@>b"
 
 
 def test_what_follows_the_end_is_not_read() -> None:

@@ -10,6 +10,7 @@ from enclave_server.chat.conversation import (
     Delta,
     Event,
     FunctionDelta,
+    Logprobs,
     Usage,
 )
 from enclave_server.chat.errors import Failure, UpstreamError
@@ -39,8 +40,18 @@ def test_words_of_any_number_become_one_text() -> None:
     assert transcript.outputs() == [{"content": "".join(words), "tool_calls": []}]
 
 
-def test_empty_parts_are_not_passed_on() -> None:
-    assert Transcript(1).take(Event([ChoiceDelta(0)])) == []
+@pytest.mark.parametrize(
+    ("part", "passed"),
+    [
+        (ChoiceDelta(0), False),
+        (ChoiceDelta(0, Delta(content="")), True),
+        (ChoiceDelta(0, Delta(role="assistant")), True),
+        (ChoiceDelta(0, logprobs=Logprobs()), True),
+        (ChoiceDelta(0, finish_reason="stop"), True),
+    ],
+)
+def test_what_says_nothing_is_not_passed_on(part: ChoiceDelta, passed: bool) -> None:
+    assert Transcript(1).take(Event([part])) == ([part] if passed else [])
 
 
 def test_whoever_answers_is_the_assistant() -> None:
