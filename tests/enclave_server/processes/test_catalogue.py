@@ -1,0 +1,84 @@
+"""What a configuration offers, as the chat service wants it."""
+
+from pathlib import Path
+
+import pytest
+
+from enclave_server.addresses import TcpAddress, UnixAddress
+from enclave_server.chat.models import ModelTable
+from enclave_server.chat.upstream.credentials import EnvironmentKey, FileKey, ProvisionedKeys
+from enclave_server.config import parse_config
+from enclave_server.processes.catalogue import build_models
+from protocol.provisioning import Secrets
+
+ADMINISTRATOR = "sddpLIvytHBnhdrc6IMmo56hbfXSzPJ0lUSkT5ko/1I="
+
+
+def build(text: str, provisioned: ProvisionedKeys | None = None) -> ModelTable:
+    return build_models(parse_config(text), "engine.sock", provisioned or ProvisionedKeys())
+
+
+def provider(*settings: str) -> str:
+    lines = [
+        '[[models]]\nname = "m"\nupstream = "u"',
+        '[upstreams.u]\naddress = "tcp://127.0.0.1:1"',
+        *settings,
+    ]
+    return "\n".join(lines)
+
+
+def test_the_embedded_model_is_offered_unless_others_are() -> None:
+    (model,) = build("").models
+    assert model.upstream.address == UnixAddress("engine.sock")
+
+
+def test_a_model_is_asked_by_its_own_name_unless_it_has_another_there() -> None:
+    assert build(provider()).models[0].upstream_name == "m"
+    named = provider().replace('name = "m"', 'name = "m"\nupstream_name = "there"')
+    assert build(named).models[0].upstream_name == "there"
+
+
+def test_settings_of_an_upstream_arrive() -> None:
+    settings = (
+        'host_name = "h.example.com"',
+        'path_prefix = "/beta"',
+        'dialect = "openai-chat"',
+        "connect_seconds = 1",
+        "first_byte_seconds = 2",
+        "total_seconds = 3",
+    )
+    (upstream,) = build(provider(*settings)).upstreams()
+    assert upstream.address == TcpAddress("127.0.0.1", 1)
+    assert (upstream.host_name, upstream.path_prefix) == ("h.example.com", "/beta")
+    assert upstream.dialect == "openai-chat"
+    times = upstream.connect_seconds, upstream.first_byte_seconds, upstream.total_seconds
+    assert times == (1, 2, 3)
+
+
+def test_keys_are_sought_where_they_are_said_to_be() -> None:
+    for setting, source in {
+        "": None,
+        'key_env = "K"': EnvironmentKey("K"),
+        'key_file = "/k"': FileKey("/k"),
+    }.items():
+        (upstream,) = build(provider(setting)).upstreams()
+        assert upstream.key == source
+        assert upstream.account() == {}
+
+
+def test_keys_that_are_handed_over_are_found_afterwards() -> None:
+    provisioned = ProvisionedKeys()
+    text = provider("key_provisioned = true", f'[provision]\nadministrator_key = "{ADMINISTRATOR}"')
+    (upstream,) = build(text, provisioned).upstreams()
+    assert upstream.key is not None
+    assert upstream.key() is None
+    provisioned.put_all(Secrets({"u": "k"}, {"u": {"project": "p"}}))
+    assert (upstream.key(), upstream.account()) == ("k", {"project": "p"})
+
+
+def test_what_would_fail_when_asked_is_named_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'u': there is no dialect 'x', only openai-chat"):
+        build(provider('dialect = "x"'))
+    absent = tmp_path / "absent.pem"
+    with pytest.raises(ValueError, match="'u': no certificates in"):
+        build(provider(f'ca_file = "{absent}"', 'host_name = "h.example.com"'))
