@@ -101,3 +101,13 @@ def test_host_and_port() -> None:
     assert parse_host_port("[2001:db8::1]:443") == Tcp("2001:db8::1", 443)
     with pytest.raises(AddressError):
         parse_host_port("2001:db8::1:443")
+
+
+def test_vsock_is_listened_on() -> None:
+    try:
+        socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM).close()
+    except OSError:
+        pytest.skip("this kernel has no vsock")
+    with listen(Vsock(ANY_CID, 50_123)) as listener:
+        assert listener.getsockname() == (ANY_CID, 50_123)
+        assert listener.gettimeout() == 0

@@ -1,5 +1,6 @@
 """host_proxy carries bytes as they are, each direction for itself, and passes on every end."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -9,13 +10,15 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from select import EPOLLERR, EPOLLIN
+from typing import Any
 
 import pytest
 
-from host_proxy.carrying import Ending, Pair
+from host_proxy.carrying import VSOCK_WRITE_BYTES, Ending, Pair
 from host_proxy.loop import Loop
 from host_proxy.pipes import PipePool
 from tests.support.host_proxy_process import (
@@ -368,12 +371,32 @@ def test_socat_on_both_sides(tmp_path: Path) -> None:
     assert answer.split()[0] == hashlib.sha256(data).hexdigest().encode()
 
 
+class Vsock(socket.socket):
+    """A socket that says that it is of vsock's family, and keeps the size of each write."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM, fileno=sock.detach())
+        self.writes: list[int] = []
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_VSOCK
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self.writes.append(len(data))
+        return super().send(data, flags)
+
+
 class Carried:
     """A pair in this process, so that the kernel's refusals can be played."""
 
-    def __init__(self, pipes: PipePool) -> None:
+    def __init__(self, pipes: PipePool, vsock: str = "") -> None:
         self.client, inner_client = socket.socketpair()
         self.server, inner_server = socket.socketpair()
+        if vsock == "client":
+            inner_client = Vsock(inner_client)
+        elif vsock == "server":
+            inner_server = Vsock(inner_server)
         for sock in (inner_client, inner_server):
             sock.setblocking(False)
         self.loop = Loop()
@@ -435,3 +458,159 @@ def _send_and_compare(carried: Carried) -> None:
     sender.join(DEADLINE)
     reader.join(DEADLINE)
     assert received == [data]
+
+
+@pytest.mark.parametrize("pipes", [0, 128], ids=["copied", "spliced"])
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_no_write_to_vsock_is_above_28_kib(
+    side: str, pipes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever side is vsock, however much comes at once, and also after it had to wait."""
+    carried = Carried(PipePool(pipes), side)
+    half = carried.pair.client if side == "client" else carried.pair.upstream
+    assert isinstance(half.sock, Vsock)
+    writes, real = half.sock.writes, os.splice
+
+    def splice(src: int, dst: int, count: int, *, flags: int) -> int:
+        if dst == half.fd:
+            writes.append(count)
+        return real(src, dst, count, flags=flags)
+
+    monkeypatch.setattr(os, "splice", splice)
+    data = noise(8 << 20)
+    source, sink = (carried.server, carried.client)
+    if side == "server":
+        source, sink = sink, source
+    received: list[bytes] = []
+    sender = in_background(lambda: source.sendall(data))
+    carried.run_for(0.3)  # until the sink's buffers are full
+    reader = in_background(lambda: received.append(read_exactly(sink, len(data))))
+    end = time.monotonic() + DEADLINE
+    while reader.is_alive() and time.monotonic() < end:
+        carried.run_for(0.05)
+    sender.join(DEADLINE)
+    assert received == [data]
+    assert max(writes) == VSOCK_WRITE_BYTES == 28_672
+    assert sum(writes) >= len(data)
+    carried.close()
+
+
+def test_every_piece_of_an_answer_ends_the_silence() -> None:
+    carried = Carried(PipePool())
+    silences = []
+    for now in (10, 12, 14):
+        carried.server.sendall(b"piece")
+        carried.run_for(0.05)
+        silences += [carried.pair.answered_for(now), carried.pair.answered_for(now + 1.5)]
+    assert silences == [0, 1.5] * 3
+    carried.close()
+
+
+def test_what_is_silent_after_an_answer_is_told_from_what_awaits_one() -> None:
+    carried = Carried(PipePool())
+    pair = carried.pair
+    silences = [(pair.answered_for(0), pair.answered_for(5))]  # nothing has been said at all
+    for speaker in (carried.client, carried.server):
+        speaker.sendall(b"x")
+        carried.run_for(0.05)
+        silences.append((pair.answered_for(10), pair.answered_for(15)))
+    carried.client.setblocking(False)
+    _stuff(carried.client)
+    while not pair.client.blocked:
+        _stuff(carried.client)
+        carried.run_for(0.05)
+    carried.server.sendall(b"x")
+    carried.run_for(0.05)  # the upload waits for its reader: the exchange goes on
+    silences.append((pair.answered_for(20), pair.answered_for(25)))
+    assert silences == [(0, 5), (0, 0), (0, 5), (0, 0)]
+    carried.close()
+
+
+def test_an_event_without_a_cause_does_nothing() -> None:
+    carried = Carried(PipePool())
+    carried.pair.client.ready(EPOLLIN)
+    carried.pair.client.flush()
+    assert not carried.pair.over
+    assert carried.pair.latest is None
+    carried.close()
+
+
+def test_an_error_on_a_side_that_nobody_reads_ends_the_pair() -> None:
+    carried = Carried(PipePool())
+    carried.client.shutdown(socket.SHUT_WR)
+    carried.run_for(0.05)
+    carried.pair.client.ready(EPOLLERR)
+    assert carried.ending is Ending.ABORTED
+    carried.close()
+
+
+def break_in_bulk(
+    carried: Carried, monkeypatch: pytest.MonkeyPatch, is_broken: Callable[[int, int], bool]
+) -> None:
+    """Send until bulk has begun; splices from and to these descriptors fail."""
+    real, calls = os.splice, []
+
+    def splice(src: int, dst: int, count: int, *, flags: int) -> int:
+        calls.append(src)
+        if is_broken(src, dst):
+            raise BrokenPipeError(32, "Broken pipe")
+        return real(src, dst, count, flags=flags)
+
+    monkeypatch.setattr(os, "splice", splice)
+    carried.client.setblocking(False)
+    carried.server.setblocking(False)
+    while not calls:
+        with contextlib.suppress(BlockingIOError):
+            carried.client.send(bytes(1 << 18))
+        carried.run_for(0.01)
+        with contextlib.suppress(BlockingIOError):
+            carried.server.recv(1 << 20)
+    carried.client.settimeout(DEADLINE)
+
+
+def test_a_client_that_breaks_in_the_middle_of_bulk_ends_the_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipes = PipePool()
+    carried = Carried(pipes)
+    break_in_bulk(carried, monkeypatch, lambda src, _: src == carried.pair.client.fd)
+    assert carried.ending is Ending.ABORTED
+    assert pipes.lent == 0
+    carried.close()
+    pipes.close()
+
+
+def test_an_upstream_that_takes_no_more_bulk_may_yet_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipes = PipePool()
+    carried = Carried(pipes)
+    break_in_bulk(carried, monkeypatch, lambda _, dst: dst == carried.pair.upstream.fd)
+    assert (carried.ending, pipes.lent) == (None, 0)
+    carried.server.sendall(b"answer")
+    carried.server.shutdown(socket.SHUT_WR)
+    carried.run_for(DEADLINE)
+    assert carried.ending is Ending.CURTAILED
+    assert read_exactly(carried.client, 6) == b"answer"
+    carried.close()
+    pipes.close()
+
+
+def test_an_upstream_that_has_answered_and_gone_leaves_time_to_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its end came first; then a write to it fails: the client has a while for the answer."""
+    monkeypatch.setattr("host_proxy.carrying.LINGER_SECONDS", 0.5)
+    carried = Carried(PipePool())
+    carried.server.sendall(b"answer")
+    carried.server.shutdown(socket.SHUT_WR)
+    carried.run_for(0.05)
+    carried.server.close()
+    carried.client.sendall(b"more")
+    carried.run_for(0.05)
+    endings = [carried.ending]
+    carried.client.sendall(b"and more")  # which is read, so that no reset destroys the answer
+    assert read_all(carried.client) == b"answer"
+    carried.run_for(DEADLINE)
+    assert [*endings, carried.ending] == [None, Ending.CURTAILED]
+    carried.close()

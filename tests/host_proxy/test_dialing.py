@@ -1,17 +1,19 @@
 """host_proxy reaches its upstream: all addresses, with deadlines, again while it is away."""
 
+import errno
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from select import EPOLLIN
 from typing import Any
 
 import pytest
 
 from host_proxy import dialing
-from host_proxy.addresses import Activated, Address, Tcp, Unix, VsockUds, parse
-from host_proxy.dialing import Dial, Failure, Patience, Race, candidates_of
+from host_proxy.addresses import Activated, Address, Tcp, Unix, Vsock, VsockUds, parse
+from host_proxy.dialing import Dial, Failure, Greeting, Patience, Race, candidates_of
 from host_proxy.loop import Loop
 from host_proxy.resolver import Candidate, Resolver
 from tests.support.host_proxy_process import (
@@ -354,3 +356,129 @@ def test_a_client_that_has_said_all_and_closed_is_still_carried(tmp_path: Path) 
         wait_for_a_refused_dial(proxy)
         with listen_unix(tmp_path / "up") as listener, accept(listener) as server:
             assert read_all(server) == b"last words"
+
+
+def dial_again(loop: Loop, resolver: Resolver, name: Tcp) -> tuple[list[Failure], bool]:
+    """Dial once; the failures, and whether there is a connection."""
+    failures: list[Failure] = []
+    connections: list[socket.socket | None] = []
+
+    def done(sock: socket.socket | None) -> None:
+        connections.append(sock)
+        loop.stop()
+
+    dial = Dial(loop, resolver, name, Patience(DEADLINE, retry=0), done, failures.append)
+    loop.later(0, dial.start)
+    loop.run()
+    for sock in connections:
+        if sock is not None:
+            sock.close()
+    return failures, connections != [None]
+
+
+def test_a_name_that_has_led_somewhere_is_not_looked_up_for_each_connection(
+    upstream: socket.socket,
+) -> None:
+    asked: list[str] = []
+
+    def once(host: str, port: int, **_: Any) -> Any:
+        asked.append(host)
+        return found(upstream.getsockname())()
+
+    loop = Loop()
+    resolver = Resolver(loop, once)
+    for _ in range(3):
+        assert dial_again(loop, resolver, Tcp("api.example.com", 443)) == ([], True)
+    loop.shut_down()
+    assert asked == ["api.example.com"]
+
+
+def test_a_name_whose_address_no_longer_answers_is_looked_up_again(
+    upstream: socket.socket, refusing: tuple[str, int]
+) -> None:
+    """It has moved: one connection fails, the next one finds the new place."""
+    addresses = [upstream.getsockname(), refusing, upstream.getsockname()]
+    loop = Loop()
+    resolver = Resolver(loop, lambda *_, **__: found(addresses.pop(0))())
+    name = Tcp("api.example.com", 443)
+    assert dial_again(loop, resolver, name) == ([], True)
+    resolver.forget(*(name.host, name.port))
+    assert dial_again(loop, resolver, name) == ([Failure.REFUSED], False)
+    assert dial_again(loop, resolver, name) == ([], True)
+    loop.shut_down()
+
+
+def test_a_number_is_never_looked_up(upstream: socket.socket) -> None:
+    def nobody(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a number was looked up")
+
+    loop = Loop()
+    resolver = Resolver(loop, nobody)
+    assert dial_again(loop, resolver, Tcp(*upstream.getsockname())) == ([], True)
+    loop.shut_down()
+    dial = Dial(loop, resolver, Unix("/a"), Patience(), lambda _: None, lambda _: None)
+    with pytest.raises(TypeError, match="no name to look up"):
+        dial._look_up()
+
+
+def test_a_look_up_that_cannot_begin_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host_proxy.resolver.THREADS", 0)
+    assert Dialled(Tcp("api.example.com", 443)).failures == [Failure.UNRESOLVED]
+
+
+def test_a_monitor_that_closes_without_a_greeting_is_a_refusal(tmp_path: Path) -> None:
+    with listen_unix(tmp_path / "vsock") as listener:
+
+        def close() -> None:
+            with accept(listener) as sock:
+                sock.recv(1)  # the rest stays unread: its peer sees a reset
+
+        thread = in_background(close)
+        dialled = Dialled(VsockUds(str(tmp_path / "vsock"), 5000))
+        thread.join(DEADLINE)
+    assert (dialled.sock, dialled.failures) == (None, [Failure.REFUSED])
+
+
+def test_a_monitor_that_takes_no_request_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialing, "connect", _connect_and_shut)
+    with listen_unix(tmp_path / "vsock"):
+        dialled = Dialled(VsockUds(str(tmp_path / "vsock"), 5000))
+    assert (dialled.sock, dialled.failures) == (None, [Failure.REFUSED])
+
+
+def _connect_and_shut(family: int, sockaddr: Any) -> tuple[socket.socket, int]:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.connect(sockaddr)
+    sock.setblocking(False)
+    sock.shutdown(socket.SHUT_WR)
+    return sock, 0
+
+
+def test_an_event_without_a_cause_is_no_greeting() -> None:
+    loop = Loop()
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    done: list[socket.socket | None] = []
+    greeting = Greeting(loop, here, 5000, done.append)
+    greeting.start()
+    greeting.ready(EPOLLIN)
+    assert done == []
+    assert there.recv(100) == b"CONNECT 5000\n"
+    there.send(b"OK 1\n")
+    greeting.ready(EPOLLIN)
+    assert done == [here]
+    greeting.cancel()  # it was handed on, so it stays open
+    loop.shut_down()
+    assert here.fileno() != -1
+    here.close()
+    there.close()
+
+
+def test_vsock_is_dialled_by_its_numbers() -> None:
+    assert candidates_of(Vsock(16, 5000)) == [(socket.AF_VSOCK, (16, 5000))]
+
+
+def test_a_family_that_the_kernel_lacks_is_no_connection() -> None:
+    assert dialing.connect(12345, "x") == (None, errno.EAFNOSUPPORT)

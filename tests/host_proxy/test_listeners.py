@@ -4,6 +4,10 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
+from host_proxy.addresses import Activated, AddressError, Tcp, Unix, VsockUds
+from host_proxy.listeners import Listeners
 from tests.support.host_proxy_process import (
     accept,
     connect_unix,
@@ -44,3 +48,37 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     with running("--listen", f"unix:{path}", "--connect", f"unix:{tmp_path / 'up'}") as proxy:
         assert proxy.wait() == 1
     assert path.read_text() == "precious"
+
+
+def test_a_path_is_removed_with_its_listener_and_no_other(tmp_path: Path) -> None:
+    listeners = Listeners({})
+    one = listeners.open(Unix(str(tmp_path / "one")))
+    two = listeners.open(VsockUds(str(tmp_path / "two"), 8001))
+    tcp = listeners.open(Tcp("127.0.0.1", 0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two_8001"]
+    listeners.forget(tcp)
+    listeners.forget(one)
+    listeners.forget(one)  # once more does no harm
+    assert [path.name for path in tmp_path.iterdir()] == ["two_8001"]
+    (tmp_path / "two_8001").unlink()  # somebody else was faster
+    listeners.forget_all()
+    for listener in (one, two, tcp):
+        listener.close()
+
+
+def test_a_passed_socket_is_taken_once_and_keeps_its_path(tmp_path: Path) -> None:
+    with listen_unix(tmp_path / "passed") as passed:
+        listeners = Listeners({"ingress": passed})
+        assert listeners.open(Activated("ingress")) is passed
+        assert passed.gettimeout() == 0
+        listeners.forget_all()
+        assert (tmp_path / "passed").exists()  # it is systemd's
+        with pytest.raises(AddressError, match="no socket of the name 'ingress'"):
+            listeners.open(Activated("ingress"))
+
+
+def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    options = ("--egress", f"unix:{tmp_path / 'a'}=127.0.0.1:1")
+    with running(*options, "--egress", f"unix:{tmp_path / 'no' / 'b'}=127.0.0.1:1") as proxy:
+        assert proxy.wait() == 1
+    assert list(tmp_path.iterdir()) == []

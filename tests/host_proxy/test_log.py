@@ -1,12 +1,18 @@
 """One JSON line for each event, and never too many."""
 
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
+import pytest
+
+from host_proxy.log import Seldom, log
 from tests.support.host_proxy_process import (
     DEADLINE,
     accept,
@@ -41,3 +47,37 @@ def test_it_goes_on_when_nobody_reads_its_log(tmp_path: Path, upstream: socket.s
             assert read_exactly(server, 1) == b"x"
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
+
+
+def test_what_may_happen_often_is_told_seldom_and_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 100.0
+    seldom = Seldom("often", lambda: now)
+    for moment in (100.0, 100.1, 100.2, 100.999, 101.0, 101.5, 109.0):
+        now = moment
+        seldom.tell()
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["times"]) for line in told] == [
+        ("often", 1),
+        ("often", 4),
+        ("often", 2),
+    ]
+
+
+def test_a_log_that_is_full_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write_end, b"x")
+    os.set_blocking(write_end, True)  # a write would wait from now on
+    with os.fdopen(write_end, "w") as stream, os.fdopen(read_end, "rb") as reader:
+        monkeypatch.setattr(sys, "stderr", stream)
+        log("lost")
+        os.set_blocking(read_end, False)
+        assert b"lost" not in reader.read()
+        log("kept", figure=1)
+        assert json.loads(reader.read()) == {"time": ANY, "event": "kept", "figure": 1}

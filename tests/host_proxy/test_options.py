@@ -10,9 +10,10 @@ from host_proxy.addresses import (
     Unix,
     Vsock,
 )
-from host_proxy.options import Hole, Options, from_command_line
+from host_proxy.options import Hole, Options, Questions, from_command_line
 
 INGRESS = ["--listen", "tcp://127.0.0.1:0", "--connect", "vsock://16:5000"]
+PROBE = ["--probe", "2", "--connect", "vsock://16:5000"]
 
 
 def test_the_command_line() -> None:
@@ -54,6 +55,16 @@ def test_the_command_line() -> None:
         [*INGRESS, "--connections", "0"],
         [*INGRESS, "--grace-seconds", "-1"],
         [*INGRESS, "--config", "/absent.toml"],
+        [*INGRESS, "--quiet-seconds", "0"],
+        [*INGRESS, "--connections", "1", "--egress", "vsock://3:8001=example.com:443"],
+        [*INGRESS, "--probe", "2"],
+        [*PROBE, "--egress", "vsock://3:8001=example.com:443"],
+        ["--probe", "2"],
+        ["--probe", "0", "--connect", "vsock://16:5000"],
+        ["--probe", "nan", "--connect", "vsock://16:5000"],
+        ["--probe", "2", "--connect", "vsock://any:5000"],
+        [*PROBE, "--probe-misses", "0"],
+        [*PROBE, "--probe-start-seconds", "0"],
     ],
 )
 def test_wrong_options_are_refused(arguments: list[str]) -> None:
@@ -61,7 +72,14 @@ def test_wrong_options_are_refused(arguments: list[str]) -> None:
         from_command_line(arguments)
 
 
-@pytest.mark.parametrize("arguments", [["--what"], [*INGRESS, "--connections", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--what"],
+        [*INGRESS, "--connections", "x"],
+        [*PROBE, "--probe-misses", "1.5"],
+    ],
+)
 def test_unknown_options_exit_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as info:
         from_command_line(arguments)
@@ -119,3 +137,23 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(AddressError, match="TOML"):
         from_command_line(["--config", str(path)])
+
+
+def test_what_a_probe_asks() -> None:
+    assert from_command_line(INGRESS).questions is None
+    assert from_command_line(PROBE).questions == Questions(Vsock(16, 5000), 2, 5, 3, 180)
+    more = ["--connect-seconds", "1", "--probe-misses", "7", "--probe-start-seconds", "60"]
+    assert from_command_line([*PROBE, *more]).questions == Questions(Vsock(16, 5000), 2, 1, 7, 60)
+
+
+def test_a_file_may_ask_for_a_probe(tmp_path: Path) -> None:
+    path = tmp_path / "probe.toml"
+    path.write_text('connect = "vsock://16:5000"\nprobe = 2.5\nprobe_misses = 4\n')
+    asked = from_command_line(["--config", str(path)]).questions
+    assert asked == Questions(Vsock(16, 5000), 2.5, 5, 4, 180)
+
+
+def test_a_route_for_each_connection_is_enough() -> None:
+    egress = ["--egress", "vsock://3:8001=example.com:443"]
+    options = from_command_line([*INGRESS, *egress, "--connections", "2"])
+    assert (options.routes, options.connections) == (2, 2)

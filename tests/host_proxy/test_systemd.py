@@ -1,8 +1,12 @@
 """What systemd hears, and what it hands over."""
 
 import os
+import resource
+import select
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from host_proxy.systemd import Notifier, passed_sockets, watchdog_seconds
@@ -28,6 +32,11 @@ class Manager:
 
     def hears(self) -> list[str]:
         return self._sock.recv(4096).decode().splitlines()
+
+    def forget(self) -> None:
+        """Hear no more of what was said before."""
+        while select.select([self._sock], [], [], 0)[0]:
+            self._sock.recv(4096)
 
     def close(self) -> None:
         self._sock.close()
@@ -110,3 +119,46 @@ def test_a_manager_that_has_gone_is_no_error(tmp_path: Path) -> None:
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).tell("READY=1")
     Notifier({"NOTIFY_SOCKET": "@host-proxy-test-nobody-listens"}).tell("READY=1")
     Notifier({}).tell("READY=1")
+
+
+def test_it_tells_that_it_lives_when_descriptors_have_run_out(
+    tmp_path: Path, upstream: socket.socket
+) -> None:
+    """Else the manager would end a process that carries all it can."""
+    manager = Manager(tmp_path / "notify")
+    environment = {**manager.environment, "WATCHDOG_USEC": "200000"}
+    with running(*ingress(tmp_path), environment=environment) as proxy:
+        port = proxy.ports()[0]
+        used = len(list(Path(f"/proc/{proxy.pid}/fd").iterdir()))
+        resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (used, used))
+        client = connect_tcp(port)
+        proxy.event("out_of_descriptors")
+        manager.forget()
+        for _ in range(3):
+            assert manager.hears() == ["WATCHDOG=1"]
+        client.close()
+    manager.close()
+
+
+def test_an_abstract_address_is_heard_as_well() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        name = f"host-proxy-test-{os.getpid()}"
+        sock.bind("\0" + name)
+        sock.settimeout(DEADLINE)
+        Notifier({"NOTIFY_SOCKET": "@" + name}).tell("READY=1", "STATUS=Here")
+        assert sock.recv(100) == b"READY=1\nSTATUS=Here"
+
+
+def test_a_socket_without_a_name_is_called_unknown() -> None:
+    program = (
+        "import os, socket; from host_proxy.systemd import passed_sockets;"
+        "one, two = (socket.create_server(('127.0.0.1', 0)) for _ in '12');"
+        "os.dup2(one.detach(), 10); os.dup2(two.detach(), 11); os.dup2(10, 3); os.dup2(11, 4);"
+        "env = dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2', LISTEN_FDNAMES='ingress');"
+        "passed = passed_sockets(env);"
+        "print({name: sock.fileno() for name, sock in passed.items()}, env, os.get_inheritable(3))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, timeout=DEADLINE, check=True
+    ).stdout.decode()
+    assert shown == "{'ingress': 3, 'unknown': 4} {} False\n"
