@@ -23,7 +23,7 @@ from oblivious_client.answers import Answer, outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
-from oblivious_client.evidence import fetch, fetch_keys
+from oblivious_client.evidence import ANEW, PLAIN, Copy, fetch_copy, fetch_keys
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Simulated
 from oblivious_client.sealing import Framing
@@ -64,14 +64,17 @@ def verify(chosen: Chosen) -> Exit:
     with _client(chosen) as client:
         endpoint = client.transport.route.endpoint
         nonce = _nonce(chosen, endpoint)
-        evidence = client.transport.run(fetch(endpoint, nonce))
+        fields = ANEW if chosen.fresh_through_relay else PLAIN
+        copy = client.transport.run(fetch_copy(endpoint, nonce, fields))
     now = time.time()
-    verified = policy.inspect(evidence, now=now, nonce=nonce)
+    verified = policy.inspect(copy.evidence, now=now, nonce=nonce)
     if not chosen.json:
-        print(report.as_text(verified, policy, endpoint, now=now, nonce=nonce))
+        print(report.as_text(verified, policy, endpoint, now=now, nonce=nonce, kept=copy.kept))
     policy.require_pins(verified)
+    if chosen.fresh_through_relay:
+        _require_fetched(copy)
     if chosen.json:
-        _print_json(report.as_json(verified, policy, endpoint, now=now))
+        _print_json(report.as_json(verified, policy, endpoint, now=now, kept=copy.kept))
     else:
         print(report.verdict(verified))
     return Exit.OK
@@ -226,7 +229,20 @@ def _show(text: str) -> None:
     sys.stdout.flush()
 
 
+def _require_fetched(copy: Copy) -> None:
+    if copy.kept is not None and copy.kept <= report.FETCHED_SECONDS:
+        return
+    age = "of unknown age" if copy.kept is None else f"of {copy.kept} s"
+    raise EvidenceRefused(
+        f"the relay gave a copy {age} though it was asked to fetch another",
+        advice="whether its gateway answers now is not known: ask the relay's operator",
+        code=Exit.STALE,
+    )
+
+
 def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
+    if chosen.fresh_through_relay and endpoint.role is Role.GATEWAY:
+        raise UsageError("--fresh-through-relay is for --relay", advice="use --fresh")
     if not chosen.fresh:
         return None
     if endpoint.role is Role.RELAY:

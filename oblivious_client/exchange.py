@@ -8,6 +8,8 @@ from email.utils import formatdate
 
 import httpx
 
+from oblivious_client.advice import on_refusal
+from oblivious_client.endpoint import Role
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
 from oblivious_client.evidence import OUTER_FIELDS, EvidenceSource, Flow
 from oblivious_client.route import Route
@@ -17,18 +19,6 @@ from protocol.binary_http import Event, Request, ResponseHead
 from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import VerifiedEvidence
 from protocol.registry import INCREMENTAL, JSON, KEY_PROBLEM, PROBLEM_JSON, media_type
-
-_ADVICE = {
-    400: "the gateway calls the sealed request malformed; client and gateway may not match",
-    404: "check the address: sealed requests are not taken there",
-    405: "check the address: sealed requests are not taken there",
-    408: "the upload was too slow; try again",
-    413: "the question is too large for the gateway",
-    415: "the gateway or relay does not know this framing; try --framing whole",
-    422: "the gateway does not know the attested key even after fetching it anew; try later",
-    429: "the relay limits how often you may ask; try later",
-    503: "the gateway is full or starting; try again shortly",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +89,7 @@ def ask(
         sealed = sealed_to(evidence)
         response = yield outer_request(source.route, sealed, extensions)
     if not is_sealed(response):
-        raise refusal(response)
+        raise refusal(response, source.route.endpoint.role)
     if content_type(response) != source.route.framing.response_type:
         raise AnswerUnreadable("the answer is framed otherwise than the request")
     return Opened(response, sealed.reader, evidence)
@@ -149,7 +139,7 @@ def content_type(response: httpx.Response) -> str:
     return media_type(value.encode("ascii", "replace")).decode()
 
 
-def refusal(response: httpx.Response) -> OuterRefusal:
+def refusal(response: httpx.Response, role: Role) -> OuterRefusal:
     """Return the error for an answer that is not sealed; its text is not ours to repeat."""
     status = response.status_code
     if status == httpx.codes.OK:
@@ -159,7 +149,7 @@ def refusal(response: httpx.Response) -> OuterRefusal:
     return OuterRefusal(
         f"{response.request.url} answered {said}",
         status=status,
-        advice=_ADVICE.get(status, "check the address of the relay or gateway"),
+        advice=on_refusal(response, role),
     )
 
 

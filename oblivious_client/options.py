@@ -55,6 +55,9 @@ serve:
 verify, keys:
   --json               print JSON
   --fresh              (with --gateway) have a document made for this very request
+  --fresh-through-relay
+                       (verify, with --relay) have the relay fetch its copy anew, so that a
+                       gateway that does not answer is seen
 
 provision (once after each start of an enclave; --pcrs is required):
   --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
@@ -190,6 +193,7 @@ def _verify_parser() -> _Parser:
     parser = _parser()
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--fresh-through-relay", action="store_true")
     parser.add_argument("file", nargs="?", type=Path)
     return parser
 

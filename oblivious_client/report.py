@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oblivious_client.answers import text_of
-from oblivious_client.endpoint import Endpoint
+from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.policy import Policy
 from protocol.evidence import Platform, VerifiedEvidence
 from protocol.hpke import Aead, Kdf
@@ -18,11 +18,18 @@ from protocol.signature import key_identifier
 
 # Registers that name the code; the rest name the parent machine and its roles.
 CODE_PCRS = (0, 1, 2)
+# A copy of a few seconds was fetched for somebody who asked just before, or clocks differ by this.
+FETCHED_SECONDS = 5
 SIMULATED_WARNING = "SIMULATED: no hardware vouches for this enclave; for trials only"
 
 
 def as_json(
-    verified: VerifiedEvidence, policy: Policy, endpoint: Endpoint | None, *, now: float
+    verified: VerifiedEvidence,
+    policy: Policy,
+    endpoint: Endpoint | None,
+    *,
+    now: float,
+    kept: int | None = None,
 ) -> dict[str, Any]:
     """Return the report for programs; times are in Unix seconds."""
     attestation = verified.attestation
@@ -36,6 +43,7 @@ def as_json(
         "timestamp": attestation.timestamp / 1000,
         "age_seconds": round(now - attestation.timestamp / 1000, 3),
         "max_age_seconds": policy.max_age,
+        "copy_seconds": kept,
         "nonce": None if attestation.nonce is None else attestation.nonce.hex(),
         "certificates": len(attestation.cabundle) + 1,
         "pcrs": {
@@ -55,9 +63,13 @@ def as_text(
     *,
     now: float,
     nonce: bytes | None = None,
+    kept: int | None = None,
 ) -> str:
-    """Return the report for people, one fact a line; `nonce` is the one that was verified."""
-    facts = _facts(verified, policy, endpoint, now, nonce)
+    """Return the report for people, one fact a line.
+
+    `nonce` is the one that was verified, `kept` for how many seconds a relay had kept its copy.
+    """
+    facts = _facts(verified, policy, endpoint, now, nonce, kept)
     return "\n".join(f"{name:<13} {fact}" for name, fact in facts)
 
 
@@ -132,11 +144,14 @@ def _facts(
     endpoint: Endpoint | None,
     now: float,
     nonce: bytes | None,
+    kept: int | None,
 ) -> Iterator[tuple[str, str]]:
     attestation = verified.attestation
     simulated = verified.evidence.platform is Platform.SIMULATED
     if endpoint is not None:
         yield "address", str(endpoint)
+        if endpoint.role is Role.RELAY:
+            yield "copy", _copy(kept)
     yield "platform", verified.evidence.platform.value
     if simulated:
         yield "", SIMULATED_WARNING
@@ -194,6 +209,14 @@ def _whose(found: bytes | None, ours: bytes | None) -> str:
     if ours is not None:
         return "ours: made for this request"
     return "another's: made for somebody else" if found else "none: one for everybody"
+
+
+def _copy(kept: int | None) -> str:
+    if kept is None:
+        return "the relay does not say for how long it has kept this"
+    if kept <= FETCHED_SECONDS:
+        return "fetched from the gateway now"
+    return f"the relay's, kept for {kept} s: whether the gateway answers now it does not show"
 
 
 def _ago(seconds: float) -> str:

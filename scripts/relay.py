@@ -47,11 +47,12 @@ REQUESTS: dict[bytes, Headers] = {  # the media types, and what goes with each
     b"message/ohttp-req": [],
     b"message/ohttp-chunked-req": [(b"incremental", b"?1")],
 }
+FETCHED = (b"GET", b"HEAD")
 METHODS = {
-    b"/": b"POST",
-    b"/v1/ohttp": b"POST",
-    b"/.well-known/ohttp-gateway": b"GET",
-    b"/v1/attestation": b"GET",
+    b"/": (b"POST",),
+    b"/v1/ohttp": (b"POST",),
+    b"/.well-known/ohttp-gateway": FETCHED,
+    b"/v1/attestation": FETCHED,
 }
 PASSED_BACK = (b"content-type", b"content-length", b"cache-control", b"retry-after", b"incremental")
 LOST = (OSError, TimeoutError, h11.RemoteProtocolError)  # how a connection fails
@@ -172,7 +173,7 @@ class Relay:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.copies = {path: Copy() for path, method in METHODS.items() if method == b"GET"}
+        self.copies = {path: Copy() for path, methods in METHODS.items() if methods is FETCHED}
         self.connections = 0
 
     async def serve(self, *streams: *Streams) -> None:
@@ -198,13 +199,14 @@ class Relay:
             raise RefusalError(503, (b"retry-after", b"5"))
         if path not in METHODS:
             raise RefusalError(404)
-        if request.method != METHODS[path]:
-            raise RefusalError(405, (b"allow", METHODS[path]))
+        if request.method not in METHODS[path]:
+            raise RefusalError(405, (b"allow", b", ".join(METHODS[path])))
         if request.method == b"POST":
             await self.post(wire, dict(request.headers))
         else:
             await wire.linger()
-            await self.get(wire, dict(request.headers), path)
+            copy = await self.copy(dict(request.headers), path)
+            await self.give(wire, copy, request.method)
 
     async def post(self, wire: Wire, fields: dict[bytes, bytes]) -> None:
         """Hand a sealed request on, and its answer back, both at once."""
@@ -253,8 +255,11 @@ class Relay:
             await wire.send(h11.Data(data=data))
         await wire.send(h11.EndOfMessage())
 
-    async def get(self, wire: Wire, fields: dict[bytes, bytes], path: bytes) -> None:
-        """Answer with the copy of `path`."""
+    async def copy(self, fields: dict[bytes, bytes], path: bytes) -> Copy:
+        """Return the copy of `path`, renewed if that is due or, now and then, if it is asked for.
+
+        Who comes while it is being renewed waits for that; who asks again too soon gets the copy.
+        """
         copy = self.copies[path]
         async with copy.lock:
             now = time.monotonic()
@@ -263,10 +268,15 @@ class Relay:
                 copy.renewed, copy.expires = now, now
             if now >= copy.expires:
                 await self.fetch(path, copy, now)
+        return copy
+
+    async def give(self, wire: Wire, copy: Copy, method: bytes) -> None:
+        """Answer with a copy."""
         age = b"%d" % (time.monotonic() - copy.fetched)
         headers = [*copy.headers, (b"age", age)]
+        body = copy.body if method == b"GET" else b""
         await wire.send(h11.Response(status_code=200, headers=headers))
-        await wire.send(h11.Data(data=copy.body))
+        await wire.send(h11.Data(data=body))
         await wire.send(h11.EndOfMessage())
 
     async def fetch(self, path: bytes, copy: Copy, now: float) -> None:

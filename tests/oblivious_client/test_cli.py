@@ -11,7 +11,9 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import IO, Any
 
@@ -265,6 +267,7 @@ def test_other_failures(run: Run, gateway: StandInGateway, outer: Plain, code: E
         ["chat", "--relay", "http://a..b/", "Hi"],
         ["chat", "--relay", f"http://{'a' * 64}.example/", "Hi"],
         ["verify", "--relay", "http://a/", "--fresh"],
+        ["verify", "--gateway", "http://a/", "--fresh-through-relay"],
         ["verify", "/nowhere"],
     ],
 )
@@ -306,6 +309,64 @@ def test_verify_with_pins_and_a_nonce(run: Run, gateway: StandInGateway, tmp_pat
     assert "as pinned" in outcome.out
     assert "made for this request" in outcome.out
     assert "nonce=" in gateway.arrived[0].path
+
+
+def served(gateway: StandInGateway, *fields: tuple[str, str]) -> Plain:
+    """Return the evidence as a relay serves it."""
+    return Plain(200, "application/json", gateway.evidence(None).encode(), fields)
+
+
+def test_verify_says_for_how_long_a_relay_has_kept_its_copy(
+    run: Run, gateway: StandInGateway
+) -> None:
+    for fields, words in (
+        ([("Age", "312")], "the relay's, kept for 312 s"),
+        ([("Age", "0")], "fetched from the gateway now"),
+        ([("Date", formatdate(usegmt=True))], "fetched from the gateway now"),
+        ([("Date", formatdate(time.time() - 60, usegmt=True))], "the relay's, kept for 6"),
+        ([], "the relay does not say for how long"),
+    ):
+        gateway.faults.evidence_answers = [served(gateway, *fields)]
+        outcome = run("verify", "--relay", gateway.url, "--allow-simulated")
+        assert (outcome.code, words in outcome.out) == (Exit.OK, True)
+    outcome = run("verify", "--gateway", gateway.url, "--allow-simulated")
+    assert "copy" not in outcome.out
+    assert {arrived.field("cache-control") for arrived in gateway.arrived} == {None}
+
+
+def test_a_copy_that_is_fetched_through_the_relay_shows_an_outage(
+    run: Run, gateway: StandInGateway
+) -> None:
+    command = ("verify", "--relay", gateway.url, "--allow-simulated", "--fresh-through-relay")
+    gateway.faults.evidence_answers = [served(gateway, ("Age", "0"))]
+    outcome = run(*command)
+    assert (outcome.code, "fetched from the gateway now" in outcome.out) == (Exit.OK, True)
+    assert gateway.arrived[-1].field("cache-control") == "no-cache"
+    gateway.faults.evidence_answers = [served(gateway, ("Age", "312"))]
+    outcome = run(*command)
+    assert outcome.code == Exit.STALE
+    assert "a copy of 312 s though it was asked to fetch another" in outcome.err
+    assert "every check holds" not in outcome.out
+    gateway.faults.evidence_answers = [Plain(502, "text/html", b"")]
+    outcome = run(*command)
+    assert outcome.code == Exit.OUTER_REFUSAL
+    assert "the relay answers, but does not reach its gateway" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (502, "the relay answers, but does not reach its gateway"),
+        (503, "the relay answers, but has no way to its gateway"),
+        (504, "the relay answers, but its gateway says nothing in time"),
+    ],
+)
+def test_who_does_not_answer_is_said(
+    run: Run, gateway: StandInGateway, status: int, words: str
+) -> None:
+    gateway.faults.outer = [Plain(status, "text/html", b"")]
+    outcome = chat(run, gateway, "Hi")
+    assert (outcome.code, words in outcome.err) == (Exit.OUTER_REFUSAL, True)
 
 
 def test_a_nonce_that_nobody_here_sent_is_not_called_ours(

@@ -5,6 +5,7 @@ import json
 import stat
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import ClientError, EvidenceRefused, OuterRefusal, UsageError
-from oblivious_client.evidence import fetch, freshness
+from oblivious_client.evidence import fetch, freshness, kept_seconds
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated, decode, read_releases
 from protocol.encapsulation import GatewayKey
@@ -371,3 +372,21 @@ def test_an_answer_that_took_long_still_proves_itself(gateway: StandInGateway) -
     with pytest.raises(EvidenceRefused) as caught:
         archive.verify(archived, dataclasses.replace(ALLOWED, max_age=2000))
     assert caught.value.code is Exit.STALE
+
+
+NOON = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({"age": "7"}, 7),
+        ({"age": "7", "date": formatdate(NOON - 60, usegmt=True)}, 7),
+        ({"date": formatdate(NOON - 60, usegmt=True)}, 60),
+        ({"date": formatdate(NOON + 60, usegmt=True)}, 0),  # by a clock that is ahead
+        ({"date": "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_for_how_long_a_copy_was_kept(fields: dict[str, str], seconds: int | None) -> None:
+    assert kept_seconds(httpx.Headers(fields), now=NOON) == seconds

@@ -249,6 +249,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 @pytest.mark.usefixtures("clock")
+def test_head_tells_of_the_copy_without_giving_it(tmp_path: Path) -> None:
+    async def test(path: Trial) -> None:
+        numbered(path, "max-age=60")
+        assert (await path.keys())[0] == b"copy 1"
+        head = b"HEAD /.well-known/ohttp-gateway HTTP/1.1\r\nHost: r\r\n\r\n"
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "relay")
+        writer.write(head + post(b"next"))  # an answer to HEAD ends with its head
+        first = await Stream(reader, writer).head()
+        assert (first.status, first.get("content-length")) == (200, str(len(b"copy 1")))
+        assert (await Stream(reader, writer).head()).status == 422
+        writer.close()
+
+    run(tmp_path, test)
+
+
+@pytest.mark.usefixtures("clock")
 def test_many_clients_at_once_share_one_fetch(tmp_path: Path) -> None:
     async def test(path: Trial) -> None:
         numbered(path, "max-age=60")

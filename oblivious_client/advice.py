@@ -1,0 +1,48 @@
+"""What a user can do about an answer that is not sealed, and who it is that does not answer."""
+
+from __future__ import annotations
+
+import httpx
+
+from oblivious_client.endpoint import Role
+from protocol.registry import PROBLEM_JSON, media_type
+
+_ADVICE = {
+    400: "the gateway calls the sealed request malformed; client and gateway may not match",
+    404: "check the address: sealed requests are not taken there",
+    405: "check the address: sealed requests are not taken there",
+    408: "the upload was too slow; try again",
+    413: "the question is too large for the gateway",
+    415: "the gateway or relay does not know this framing; try --framing whole",
+    422: "the gateway does not know the attested key even after fetching it anew; try later",
+    429: "the relay limits how often you may ask; try later",
+    503: "the gateway is full or starting; try again shortly",
+}
+
+# Who speaks at the address that was asked, and who is behind it.
+_PARTIES = {
+    Role.RELAY: ("the relay", "its gateway"),
+    Role.GATEWAY: ("what stands before the gateway", "the enclave"),
+}
+_SILENT = {
+    502: "{near} answers, but does not reach {far}, which is down or has moved: try again later",
+    503: "{near} answers, but has no way to {far} at the moment, or is full: try again shortly",
+    504: "{near} answers, but {far} says nothing in time: try again later",
+}
+
+
+def silence(response: httpx.Response, role: Role) -> str | None:
+    """Return who does not answer, if that is what a 502, 503 or 504 tells.
+
+    A gateway's own 503 is a problem document (RFC 9457), which relays pass on as it is.
+    """
+    kind = media_type(response.headers.get("content-type", "").encode("ascii", "replace"))
+    sentence = None if kind == PROBLEM_JSON else _SILENT.get(response.status_code)
+    near, far = _PARTIES[role]
+    return sentence and sentence.format(near=near, far=far)
+
+
+def on_refusal(response: httpx.Response, role: Role) -> str:
+    """Return what to do about an answer to a sealed request that is not sealed."""
+    otherwise = _ADVICE.get(response.status_code, "check the address of the relay or gateway")
+    return silence(response, role) or otherwise
