@@ -177,13 +177,14 @@ class UpstreamConnections:
             self._idle.pop()[0].close()
 
     async def _ask(self, request: bytes) -> UpstreamResponse:
-        """Send `request`, and once more on another connection if the first had long been closed.
+        """Send `request`; if a kept connection ends unanswered, once more on a fresh one.
 
-        A server closes a connection that is idle for as long as it sees fit, and does not know
-        that a request is on its way (RFC 9112, Section 9.3.1). So a kept connection that ends
-        before any octet of a response has as good as never had the request; a fresh one that does
-        the same has refused it. To repeat what was sent is safe here even so: nothing that is
-        asked changes anything at an upstream; at the worst it thinks twice, and one answer is lost.
+        A server closes an idle connection when it sees fit, and does not know that a request is on
+        its way: if no octet of a response comes, it has most likely never read one of the request.
+        RFC 9110, Section 9.2.2, lets a client repeat a POST that it knows to be safe to repeat.
+        This one is: a completion changes nothing at an upstream, so that at the worst it thinks
+        twice, and nobody hears what it thought first. A fresh connection was not idle; if that one
+        ends unanswered, the upstream has failed at this very request, which is not repeated.
         """
         end = asyncio.get_running_loop().time() + self.upstream.total_seconds
         kept = self._idle_stream()
@@ -192,9 +193,10 @@ class UpstreamConnections:
         except Unanswered as closed:
             if kept is None and closed.sent:
                 raise
-        self.counts.repeated += 1
-        self._repeated()
-        return await self._exchange(await self._connect(), request, end)
+            self.counts.repeated += 1
+            self._repeated()
+            fresh = await self._connect_after(closed)
+        return await self._exchange(fresh, request, end)
 
     async def _exchange(self, stream: Stream, request: bytes, end: float) -> UpstreamResponse:
         """Send, and wait for the head of the response; on any failure the connection is closed."""
@@ -229,6 +231,14 @@ class UpstreamConnections:
         """Close an idle connection on which anything arrives: it answers no request."""
         self._idle = [(idle, since) for idle, since in self._idle if idle is not stream]
         stream.close()
+
+    async def _connect_after(self, closed: Unanswered) -> Stream:
+        try:
+            return await self._connect()
+        except UpstreamError:
+            if closed.sent:  # it was there, and may have begun to work on the request
+                raise closed from None
+            raise
 
     async def _connect(self) -> Stream:
         try:

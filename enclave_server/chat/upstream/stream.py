@@ -25,13 +25,15 @@ class Stream(asyncio.BufferedProtocol):
 
     What arrives is taken either as the event loop reads it (`arrival`, `take_arrived`) or from the
     kernel (`ask`). Once the stream has ended and all is taken, taking says b"" if the peer closed
-    it, and raises ConnectionError if it broke, TimeoutError if it was given up with `expire`.
+    it, and raises ConnectionError if it broke, ssl.SSLError if it broke amid TLS's records or one
+    of them was spoilt, TimeoutError if it was given up with `expire`.
     """
 
     __slots__ = (
         "_buffer",
         "_ended",
         "_failure",
+        "_silent",
         "_socket",
         "_spoiled",
         "_tls",
@@ -43,6 +45,7 @@ class Stream(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._socket: TransportSocket
         self._tls: Tls | None = None
+        self._silent = True  # not one octet of TLS has arrived since something was sent
         self._buffer = b""
         self._ended = False
         self._failure: type[OSError] | None = None
@@ -76,7 +79,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end, and wake whoever waits."""
-        self._end(None if exc is None else ConnectionError)
+        self._end(None if exc is None else self._broken())
 
     def _keep(self, size: int) -> None:
         data = bytes(_arriving[:size])
@@ -87,10 +90,11 @@ class Stream(asyncio.BufferedProtocol):
             self._wake()
 
     def _decrypt(self, tls: Tls, data: bytes) -> bytes:
+        self._silent = False
         try:
             data = tls.decrypt(data)
         except ssl.SSLError:
-            self._end(ConnectionError)
+            self._end(ssl.SSLError)
             return b""
         self._send_pending(tls)
         if tls.is_closed:
@@ -99,7 +103,10 @@ class Stream(asyncio.BufferedProtocol):
 
     def _end_of_input(self) -> None:
         # RFC 9112, Section 9.8: without TLS's own closure anybody on the way may have cut it off.
-        self._end(None if self._tls is None else ConnectionError)
+        self._end(None if self._tls is None else self._broken())
+
+    def _broken(self) -> type[OSError]:
+        return ConnectionError if self._silent else ssl.SSLEOFError
 
     def _end(self, failure: type[OSError] | None) -> None:
         """Take note of the end; what was said of it first counts."""
@@ -126,7 +133,7 @@ class Stream(asyncio.BufferedProtocol):
     def take_arrived(self) -> bytes | None:
         """Return what has arrived, nothing (b"") at the end, None if none has.
 
-        Raises ConnectionError or TimeoutError.
+        Raises ConnectionError, ssl.SSLError or TimeoutError.
         """
         data = self._buffer
         if data:
@@ -153,7 +160,7 @@ class Stream(asyncio.BufferedProtocol):
         except BlockingIOError:
             return
         except OSError:
-            self._end(ConnectionError)
+            self._end(self._broken())
             return
         if size:
             self._keep(size)
@@ -183,6 +190,7 @@ class Stream(asyncio.BufferedProtocol):
         """Send `data`; return False if not one octet of it went, since the stream has ended."""
         if self._ended or self._transport.is_closing():
             return False
+        self._silent = True
         if self._tls is None:
             self._transport.write(data)
             return True

@@ -120,6 +120,21 @@ def test_a_few_octets_are_read_of_a_long_body() -> None:
     asyncio.run(scenario())
 
 
+def test_no_more_is_waited_for_than_was_asked_for() -> None:
+    async def pause(exchange: Exchange) -> None:
+        await exchange.send(HEAD + b"Content-Length: 9\r\n\r\nfour")
+        await exchange.wait_gone()
+
+    async def scenario() -> None:
+        async with StandInUpstream(pause) as upstream, asyncio.timeout(DEADLINE / 10):
+            connections = UpstreamConnections(upstream_at(upstream.address))
+            response = await post(connections)
+            assert await response.read_up_to(4) == b"four"
+            await response.close()
+
+    asyncio.run(scenario())
+
+
 def test_large_answer_in_small_pieces_is_read_whole() -> None:
     async def scenario() -> None:
         text = json.dumps({"choices": "x" * 1_000_000}).encode()
@@ -513,6 +528,31 @@ def test_request_is_repeated_if_a_fresh_connection_ended_before_it_was_sent(
             assert await choices(connections)
             assert (upstream.connections, len(upstream.requests)) == (2, 1)
             connections.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("sent", "failure"), [(True, Failure.BROKEN), (False, Failure.ABSENT)])
+def test_upstream_that_is_gone_failed_if_it_had_the_request_and_is_absent_if_not(
+    sent: bool, failure: Failure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any) -> Stream:
+        raise ConnectionRefusedError
+
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream:
+            connections = UpstreamConnections(upstream_at(upstream.address))
+            await choices(connections)
+            upstream.behaviour = hanging_up
+            monkeypatch.setattr(module, "connect", refuse)
+            monkeypatch.setattr(module, "RETRY_AFTER_SECONDS", 0.0)
+            if not sent:
+                (stream,) = kept(connections)
+                stream.rest(lambda _: None)
+                stream.eof_received()
+                monkeypatch.setattr(Stream, "is_usable", lambda _: True)
+            assert await failure_of(connections) is failure
+            assert len(upstream.requests) == 1 + sent
 
     asyncio.run(scenario())
 

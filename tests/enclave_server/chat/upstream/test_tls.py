@@ -229,6 +229,53 @@ def test_garbage_amid_tls_breaks_the_stream(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def spoiling(octets: bytes) -> Behaviour:
+    """Send octets beside TLS, then close without TLS's closure."""
+
+    async def behave(exchange: Exchange) -> None:
+        sock = exchange.writer.get_extra_info("socket")
+        if octets:
+            sock._sock.send(octets)
+        await asyncio.sleep(0.02)
+        exchange.abort()
+
+    return behave
+
+
+async def closing(exchange: Exchange) -> None:
+    """Close with TLS's closure, and without an answer."""
+    exchange.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "requests"),
+    [
+        (closing, 3),
+        (spoiling(b""), 3),
+        (spoiling(b"\x17\x03\x03\x00\x20half of a record"), 2),
+        (spoiling(b"\x17\x03\x03\x00\x20" + bytes(32)), 2),
+        (spoiling(b"HTTP/1.1 400 Bad Request\r\n\r\n"), 2),
+    ],
+)
+def test_only_silence_on_a_kept_connection_is_tried_again(
+    spoil: Behaviour, requests: int, tmp_path: Path
+) -> None:
+    """An octet of TLS is an octet of an answer, unless it is TLS's closure."""
+
+    async def scenario() -> None:
+        authority = Authority(tmp_path)
+        async with StandInUpstream(tls=authority.server()) as upstream:
+            connections = served(authority, upstream)
+            await ask(connections)
+            await asyncio.sleep(0.02)  # tickets come, which are no answer
+            upstream.behaviour = spoil
+            assert await failure_of(connections) is Failure.BROKEN
+            assert len(upstream.requests) == requests
+            assert connections.counts.repeated == requests - 2
+
+    asyncio.run(scenario())
+
+
 def test_reading_stops_when_nobody_reads(tmp_path: Path) -> None:
     size = 8 * 1024 * 1024
 
