@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from importlib.metadata import version
 
 import httpx
 
@@ -14,6 +15,8 @@ from oblivious_client import options
 from oblivious_client.commands import COMMANDS
 from oblivious_client.errors import ClientError
 from oblivious_client.exits import Exit
+
+DISTRIBUTION = "oblivious-inference"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = options.parse(given, tuple(COMMANDS))
         if chosen.command == "help":
             print(options.HELP)
+            return Exit.OK
+        if chosen.command == "version":
+            print(f"oblivious-client {version(DISTRIBUTION)}")
             return Exit.OK
         return COMMANDS[chosen.command](chosen)
     except ClientError as error:

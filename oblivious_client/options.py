@@ -26,6 +26,7 @@ usage:
   oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
   oblivious-client keys   [options]                  show the keys that questions are sealed to
   oblivious-client provision [options]               hand API keys to an enclave, for its operator
+  oblivious-client --version                         show which release this is
 
 where to ask (one of them):
   --relay URL          a relay: it sees your address, never a word  [OBLIVIOUS_RELAY]
@@ -81,10 +82,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: list[str], commands: tuple[str, ...]) -> argparse.Namespace:
-    """Return the parsed command line; raises UsageError. `help` is a command of its own."""
+    """Return the parsed command line; raises UsageError.
+
+    `help` and `version` are commands of their own.
+    """
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(options):
         return argparse.Namespace(command="help")
+    if arguments[0] == "--version":
+        return argparse.Namespace(command="version")
     command, *rest = arguments
     if command not in commands:
         raise UsageError(f"no such command: {command}", advice="see `oblivious-client --help`")

@@ -29,9 +29,10 @@ from protocol.evidence import (
 # Gateways remake their document every 30 minutes and relays may keep it as long.
 MAX_AGE_SECONDS = 3600
 
-# Registers that tell which code runs: the image, its two halves, or who signed it. Others tell
-# whose machine it runs on, and any program runs there.
-CODE_PINS = ({0}, {1, 2}, {8})
+# Registers that tell which code runs: the image, the kernel with its first ramdisk, the rest. PCR0
+# alone leaves open where one part ends and the next begins, and so does PCR8, whose signature is
+# over PCR0. Others tell whose machine it runs on, and any program runs there.
+CODE_PINS = (0, 1, 2)
 
 _STALE_ADVICE = (
     "check this machine's clock; then the relay may be serving old evidence: try another"
@@ -116,11 +117,14 @@ class Policy:
         return (self.pcrs, *self.also) if self.pcrs else ()
 
     def pins_of(self, verified: VerifiedEvidence) -> Mapping[int, bytes]:
-        """Return the set that matched; an empty one where nothing is pinned."""
+        """Return the set that matched; an empty one where nothing is pinned.
+
+        A register of zeros tells nothing, as nothing was measured into it: it is no pin.
+        """
         found = verified.attestation.pcrs
         for pins in self.releases:
             if all(found.get(index) == value for index, value in pins.items()):
-                return pins
+                return {index: value for index, value in pins.items() if any(value)}
         return {}
 
     def verify(
@@ -139,11 +143,15 @@ class Policy:
         """Raise EvidenceRefused for a genuine document whose code was compared with nothing."""
         if verified.evidence.platform is Platform.SIMULATED:
             return
-        pinned = self.pins_of(verified).keys()
-        if not any(registers <= pinned for registers in CODE_PINS):
+        pins = self.pins_of(verified)
+        missing = [f"PCR{index}" for index in CODE_PINS if index not in pins]
+        if missing:
             raise EvidenceRefused(
-                "the document is genuine, but no measurements of the code are pinned",
-                advice="pin PCR0 with --pcrs FILE, as `nitro-cli build-enclave` prints it",
+                f"the document is genuine, but {', '.join(missing)} of its code is not pinned"
+                if len(missing) < len(CODE_PINS)
+                else "the document is genuine, but no measurements of the code are pinned",
+                advice="pin PCR0, PCR1 and PCR2 with --pcrs FILE, as `nitro-cli build-enclave` "
+                "prints them",
                 code=Exit.UNPINNED,
             )
 

@@ -34,7 +34,7 @@ from protocol.registry import (
 _OK = int(HTTPStatus.OK)
 _SEALED_FIELDS = ((b"content-type", OHTTP_RESPONSE),)
 
-# 8 to 64 octets: long enough not to be guessed, and AWS's module takes 512 at most.
+# 8 to 64 octets: long enough not to be guessed, and far from the 512 that AWS's texts allow.
 _NONCE = re.compile(rb"nonce=((?:[0-9a-fA-F]{2}){8,64})")
 
 # What to wait for another document: the rate is per second.

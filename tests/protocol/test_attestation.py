@@ -245,9 +245,9 @@ CONTENTS: dict[str, dict[str, Any]] = {
     "cabundle entry as text": {"cabundle": ["certificate"]},
     "large public_key": {"public_key": bytes(1025)},
     "public_key as text": {"public_key": "key"},
-    "large user_data": {"user_data": bytes(513)},
+    "large user_data": {"user_data": bytes(1025)},
     "user_data as map": {"user_data": {}},
-    "large nonce": {"nonce": bytes(513)},
+    "large nonce": {"nonce": bytes(1025)},
     "nonce as number": {"nonce": 1},
     "an unknown field": {"trust": True},
 }
@@ -260,8 +260,8 @@ def test_malformed_contents(changes: dict[str, Any]) -> None:
 
 LARGEST: list[dict[str, Any]] = [
     {"public_key": bytes(1024)},
-    {"user_data": bytes(512)},
-    {"nonce": bytes(512)},
+    {"user_data": bytes(1024)},
+    {"nonce": bytes(1024)},
     {"pcrs": dict.fromkeys(range(32), b"\x01" * 48)},
     {"pcrs": {31: b"\x01" * 48, 0: b"\x01" * 48}},
 ]
