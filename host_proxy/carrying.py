@@ -26,6 +26,7 @@ EBB_BYTES: Final = 1 << 14  # a splice that moves less than this ends it
 # One write to vsock becomes one packet. Since Linux 6.12.69 one above 32,404 bytes may take three
 # descriptors in place of two, and Nitro's other end has been seen to corrupt those silently.
 VSOCK_WRITE_BYTES: Final = 28 << 10
+SMALL_WRITE_FAMILIES: Final = frozenset((socket.AF_VSOCK,))
 LINGER_SECONDS: Final = 2.0  # for a client to read an answer that came before its upload ended
 PARKED: Final = -1  # not watched at all: nothing to await but the hang-up it has already had
 
@@ -83,7 +84,8 @@ class Half:
         self.blocked = False  # bytes are held that the peer's socket does not take now
         self.ended = False  # nothing more is read from this socket
         self.shut = False  # nothing more is written to this socket
-        self.write_bytes = VSOCK_WRITE_BYTES if sock.family == socket.AF_VSOCK else PIPE_BYTES
+        small = sock.family in SMALL_WRITE_FAMILIES
+        self.write_bytes = VSOCK_WRITE_BYTES if small else PIPE_BYTES  # at once
         self._pair = pair
         self._held: memoryview | None = None
         self._pipe: Pipe | None = None
@@ -134,8 +136,14 @@ class Half:
             self._end()
             return
         self._pair.latest = self
-        try:
-            sent = self.peer.send(_view[:size])
+        peer = self.peer
+        try:  # most is small: this saves a call for each message
+            if size <= peer.write_bytes:
+                sent = peer.sock.send(_view[:size])
+            else:
+                sent = peer.send(_view[:size])
+        except BlockingIOError:
+            sent = 0
         except OSError:
             self._pair.sink_gone(self)
             return
@@ -150,8 +158,6 @@ class Half:
         """Write what this socket takes now, in writes that suit its family; return how much."""
         sent = 0
         try:
-            if len(data) <= self.write_bytes:
-                return self.sock.send(data)
             while sent < len(data):
                 sent += self.sock.send(data[sent : sent + self.write_bytes])
         except BlockingIOError:

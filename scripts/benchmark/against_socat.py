@@ -298,11 +298,13 @@ def running_upstream(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running_host_proxy(path: Path) -> Iterator[Contender]:
-    """Run host_proxy before the upstream."""
-    command = ("-m", "host_proxy", "--listen", "tcp://127.0.0.1:0", "--connect", f"unix:{path}")
-    with _process(sys.executable, *command) as process:
-        yield Contender("host_proxy", process.pid, _port(process, rb"tcp://127\.0\.0\.1:(\d+)"))
+def running_host_proxy(
+    path: Path, name: str = "host_proxy", program: tuple[str, str] = ("-m", "host_proxy")
+) -> Iterator[Contender]:
+    """Run host_proxy, or a program that changes it first, before the upstream."""
+    options = ("--listen", "tcp://127.0.0.1:0", "--connect", f"unix:{path}")
+    with _process(sys.executable, *program, *options) as process:
+        yield Contender(name, process.pid, _port(process, rb"tcp://127\.0\.0\.1:(\d+)"))
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
-ROWS are some of: crypto, steps, server, peers, alternatives, proxy, memory, evidence, streaming
-(default: all).
+ROWS are some of: crypto, steps, server, peers, alternatives, proxy, writes, memory, evidence,
+streaming (default: all).
 Everything in one table comes from one run. Prints tables; a whole run also writes docs/bench.json
 and a picture, docs/bench.svg, unless --json or --svg name other files.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
@@ -29,6 +29,7 @@ from scripts.benchmark import (
     picture,
     proxies,
     server,
+    small_writes,
     steps,
     streaming,
 )
@@ -43,6 +44,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "peers": ("beside other gateways, 32 connections", peers.rows),
     "alternatives": ("in front of one upstream, 32 connections", alternatives.rows),
     "proxy": ("host_proxy and socat", proxies.rows),
+    "writes": ("host_proxy writing to vsock", small_writes.rows),
     "memory": ("memory of idle connections", memory.rows),
     "evidence": ("evidence, signatures, replays", evidence.rows),
     "streaming": ("streams", streaming.rows),
