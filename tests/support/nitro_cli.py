@@ -4,10 +4,10 @@
 It is AWS's 1.5.2 in what is asked of it here: the reader's demands on an image, the JSON, the
 errors and exit codes, and that the process that keeps an enclave reads the image in the background,
 so that an unreadable one boots, and is ended when it is first described. It reads no signatures. No
-hardware is behind it: an "enclave" is a process that answers HTTP at a Unix socket. $STATE names its
-directory; a file there says how to misbehave: `lenient` makes describe-eif take every image, `mute`
-makes enclaves accept and never answer, `slow` makes them boot for two seconds, `boots-not` makes
-run-enclave fail.
+hardware is behind it: an "enclave" is a process that answers HTTP at a Unix socket. $STATE names
+its directory; a file there says how to misbehave: `lenient` makes describe-eif take every image,
+`mute` makes enclaves accept and never answer, `slow` makes them boot for two seconds, `boots-not`
+makes run-enclave fail.
 """
 
 from __future__ import annotations
