@@ -79,7 +79,7 @@ def test_an_image_without_a_member_is_refused_alike(image: Path) -> None:
 
 def test_an_enclave_of_such_an_image_ends_when_it_is_described(image: Path) -> None:
     write_image(image, without={"CustomMetadata"})
-    options = ["--enclave-name", "it", "--eif-path", image, "--enclave-cid", "16"]
+    options: list[str | Path] = ["--enclave-name", "it", "--eif-path", image, "--enclave-cid", "16"]
     assert ask(image.parent, "run-enclave", *options).returncode == 0
     first, second = (ask(image.parent, "describe-enclaves") for _ in range(2))
     assert (first.returncode, first.stdout) == (39, "[]\n")
