@@ -58,13 +58,13 @@ def document() -> dict[str, Any]:
 def _subject() -> Component:
     project = configparser.ConfigParser()
     project.read(REPOSITORY / "setup.cfg")
-    version, licence = (project["metadata"][name] for name in ("version", "license"))
+    version, licence = (project["metadata"][name] for name in ("version", "license_expression"))
     return {
         "type": "firmware",
         "bom-ref": NAME,
         "name": NAME,
         "version": version,
-        "licenses": [{"license": {"id": licence}}],
+        "licenses": [{"expression": licence}],
     }
 
 

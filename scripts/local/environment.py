@@ -41,6 +41,7 @@ TEST_PROGRAMS = {
     "chromium": "chromium",
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
+    "jq": "jq",
     # of AWS's reader of enclave images, which is built here
     "cargo": "cargo",
     "pkg-config": "pkg-config",

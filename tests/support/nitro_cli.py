@@ -3,10 +3,11 @@
 
 It is AWS's 1.5.2 in what is asked of it here: the reader's demands on an image, the JSON, the
 errors and exit codes, and that the process that keeps an enclave reads the image in the background,
-so that an unreadable one boots, and is ended when it is first described. No hardware is behind it:
-an "enclave" is a process that answers HTTP at a Unix socket. $STATE names its directory; a file
-there says how to misbehave: `lenient` makes describe-eif take every image, `mute` makes enclaves
-accept and never answer, `slow` makes them boot for two seconds, `boots-not` makes run-enclave fail.
+so that an unreadable one boots, and is ended when it is first described. It reads no signatures. No
+hardware is behind it: an "enclave" is a process that answers HTTP at a Unix socket. $STATE names
+its directory; a file there says how to misbehave: `lenient` makes describe-eif take every image,
+`mute` makes enclaves accept and never answer, `slow` makes them boot for two seconds, `boots-not`
+makes run-enclave fail.
 """
 
 from __future__ import annotations
@@ -143,7 +144,10 @@ def run_enclave(options: argparse.Namespace) -> None:
         sys.stderr.write("Failed connections: 1\n")
         fail(39)
     command = [sys.executable, __file__, "be-enclave"]
-    keeper = subprocess.Popen(command, start_new_session=True)
+    nothing = subprocess.DEVNULL
+    keeper = subprocess.Popen(
+        command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+    )
     described = {
         "EnclaveName": options.enclave_name,
         "EnclaveID": "i-00000000000000000-enc0000000000000000",

@@ -174,6 +174,28 @@ def test_clients_wait_while_the_enclave_is_restarted_as_planned(
     assert after["ProcessID"] != before["ProcessID"]
 
 
+def documented_restart() -> list[str]:
+    """Return the commands of a planned restart one by one, as docs/operations.md has them."""
+    text = (DEPLOY.parents[1] / "docs/operations.md").read_text()
+    section = text.partition("### A planned restart")[2]
+    block = section.split("```sh\n")[2].partition("```")[0]
+    return [line.removeprefix("sudo ") for line in block.splitlines()]
+
+
+def test_the_documented_commands_hold_clients_too(manager: Manager, host: EnclaveHost) -> None:
+    hold, show, restart, go_on = (command.split()[1:] for command in documented_restart())
+    manager.systemctl("start", SOCKET, UNIT)
+    assert ask(host) == b"HTTP/1.1 200 OK"
+    manager.systemctl(*hold)
+    until(lambda: manager.systemctl(*show) == "Held: drained")
+    with ThreadPoolExecutor(1) as client:
+        answer = client.submit(ask, host)
+        manager.systemctl(*restart)
+        assert not answer.done()
+        manager.systemctl(*go_on)
+        assert answer.result() == b"HTTP/1.1 200 OK"
+
+
 def test_clients_wait_while_an_enclave_that_ended_is_started_again(
     manager: Manager, host: EnclaveHost
 ) -> None:

@@ -373,6 +373,7 @@ def test_help_comes_before_anything_is_set_up(name: str, tmp_path: Path) -> None
         ("build-eif", "image/build.py"),
         ("measure-eif", "image/measure.py"),
         ("describe-eif", "image/reader.py"),
+        ("sbom", "image/sbom.py"),
     ],
 )
 def test_help_of_programs_comes_before_anything_is_set_up(
