@@ -65,7 +65,7 @@ class UpstreamResponse:
         early: bytes,
         stream: Stream,
         end: float,
-        release: Callable[[Stream, bool], None],
+        release: Callable[[Stream], None],
     ) -> None:
         """`early` are octets that came with the head; at `end` the event loop's clock gives up."""
         self.status, self.fields = head.status, head.fields
@@ -129,8 +129,9 @@ class UpstreamResponse:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        is_clean = self._body.is_whole and not self._body.has_surplus
-        self._release(self._stream, is_clean and self._is_kept)
+        if not self._is_kept or not self._body.is_whole or self._body.has_surplus:
+            self._stream.close()
+        self._release(self._stream)
 
 
 class UpstreamConnections:
@@ -162,10 +163,10 @@ class UpstreamConnections:
             self._in_use -= 1
             raise
 
-    def release(self, stream: Stream, reusable: bool) -> None:
-        """Take back a connection after its exchange."""
+    def release(self, stream: Stream) -> None:
+        """Take back a connection after its exchange, to keep it if it is still open and quiet."""
         self._in_use -= 1
-        if reusable and stream.is_quiet() and len(self._idle) < self.upstream.idle_connections:
+        if stream.is_quiet() and len(self._idle) < self.upstream.idle_connections:
             self._idle.append((stream, asyncio.get_running_loop().time()))
             stream.rest(self._discard)
         else:
@@ -193,9 +194,10 @@ class UpstreamConnections:
         except Unanswered as closed:
             if kept is None and closed.sent:
                 raise
-            self.counts.repeated += 1
-            self._repeated()
-            fresh = await self._connect_after(closed)
+            sent = closed.sent
+        self.counts.repeated += 1
+        self._repeated()
+        fresh = await (self._connect_again() if sent else self._connect())
         return await self._exchange(fresh, request, end)
 
     async def _exchange(self, stream: Stream, request: bytes, end: float) -> UpstreamResponse:
@@ -203,19 +205,23 @@ class UpstreamConnections:
         seconds = self.upstream.first_byte_seconds
         timer = asyncio.get_running_loop().call_later(seconds, stream.expire)
         try:
+            return await self._answered(stream, request, end)
+        except BaseException:
+            stream.close()
+            raise
+        finally:
+            timer.cancel()
+
+    async def _answered(self, stream: Stream, request: bytes, end: float) -> UpstreamResponse:
+        try:
             if not stream.send(request):
                 raise Unanswered(sent=False)
             head, early = await _head_of_response(stream)
             return UpstreamResponse(head, early, stream, end, self.release)
-        except BaseException as failure:
-            stream.close()
-            if isinstance(failure, TimeoutError):
-                raise UpstreamError(Failure.SLOW) from None
-            if isinstance(failure, OSError | ResponseError):
-                raise UpstreamError(Failure.BROKEN) from None
-            raise
-        finally:
-            timer.cancel()
+        except TimeoutError:
+            raise UpstreamError(Failure.SLOW) from None
+        except (OSError, ResponseError):
+            raise UpstreamError(Failure.BROKEN) from None
 
     def _idle_stream(self) -> Stream | None:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
@@ -232,14 +238,6 @@ class UpstreamConnections:
         self._idle = [(idle, since) for idle, since in self._idle if idle is not stream]
         stream.close()
 
-    async def _connect_after(self, closed: Unanswered) -> Stream:
-        try:
-            return await self._connect()
-        except UpstreamError:
-            if closed.sent:  # it was there, and may have begun to work on the request
-                raise closed from None
-            raise
-
     async def _connect(self) -> Stream:
         try:
             return await self._dial()
@@ -251,6 +249,13 @@ class UpstreamConnections:
             return await self._dial()
         except OSError:
             raise UpstreamError(Failure.ABSENT) from None
+
+    async def _connect_again(self) -> Stream:
+        try:
+            return await self._connect()
+        except UpstreamError:
+            # It was there a moment ago, and may have begun to work on the request.
+            raise UpstreamError(Failure.BROKEN) from None
 
     async def _dial(self) -> Stream:
         stream = await connect(self.upstream, self._context)

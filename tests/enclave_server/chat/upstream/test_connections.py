@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -804,6 +806,41 @@ def test_end_of_a_kept_connection_is_noticed_after_it_was_asked() -> None:
             assert len(kept(connections)) == 1
             while kept(connections):
                 await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def frames_in_cycles() -> list[str]:
+    """Return the names of our functions whose frames are kept by a cycle alone."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        frames = [item for item in gc.garbage if isinstance(item, FrameType)]
+        code = [frame.f_code for frame in frames]
+        return [each.co_name for each in code if "enclave_server" in each.co_filename]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
+@pytest.mark.parametrize("behaviour", [answering(), hanging_up, silent, raw(b"x"), raw(HEAD)])
+def test_nothing_of_a_request_waits_for_the_garbage_collector(behaviour: Behaviour) -> None:
+    """A request holds a question and a key, and the collector comes seldom."""
+
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream:
+            connections = UpstreamConnections(upstream_at(upstream.address, first_byte_seconds=0.1))
+            await choices(connections)
+            upstream.behaviour = behaviour
+            gc.collect()
+            gc.disable()
+            try:
+                with contextlib.suppress(UpstreamError):
+                    await ask(connections)
+                assert frames_in_cycles() == []
+            finally:
+                gc.enable()
+            connections.close()
 
     asyncio.run(scenario())
 
