@@ -168,8 +168,10 @@ class StreamedAnswer:
 
 
 def _merge(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
-    if isinstance(delta.get("content"), str):
-        message["content"] = (message["content"] or "") + delta["content"]
+    for name, value in delta.items():
+        # Content, refusals, and whatever else comes in pieces: nothing that was said is lost.
+        if isinstance(value, str) and name != "role":
+            message[name] = (message.get(name) or "") + value
     for fragment in delta.get("tool_calls") or ():
         # Some providers number their calls from 1, or leave gaps: the order is what counts.
         calls = message.setdefault("tool_calls", {})

@@ -7,6 +7,7 @@ import asyncio
 import json
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -264,12 +265,22 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
     now = float(answer.signed.timestamp)
     described = report.as_json(answer.evidence, policy, None, now=now)
     if chosen.json:
-        _print_json({**described, "answered": answer.signed.timestamp, "answer": answer.text})
+        _print_json(
+            {
+                **described,
+                "answered": answer.signed.timestamp,
+                "request": parse_object(answer.request),
+                "answer": answer.text,
+                "choices": answer.body["choices"],
+            }
+        )
         return Exit.OK
     print(report.as_text(answer.evidence, policy, None, now=now))
     print(f"{'answered':<13} {report.moment(answer.signed.timestamp)}")
-    asked = report.asked(parse_object(answer.request))
-    _show(f"\n{asked}\n{report.answered(outputs_of(answer.body))}\n\n")
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    asked = report.asked(parse_object(answer.request), width)
+    said = report.answered(outputs_of(answer.body), width)
+    _show(f"\n{asked}\n{said}\n{report.beside(answer.body, width)}\n\n")
     print(report.verdict(answer.evidence))
     return Exit.OK
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,10 @@ from protocol.signature import key_identifier
 CODE_PCRS = (0, 1, 2)
 # A copy of a few seconds was fetched for somebody who asked just before, or clocks differ by this.
 FETCHED_SECONDS = 5
+# What `protocol.signature` signs of a choice; a chat has `content`, a completion `text`.
+_SIGNED = ("content", "text", "tool_calls")
+_INDENT = 10
+_LEAST_ROOM = 20
 SIMULATED_WARNING = "SIMULATED: no hardware vouches for this enclave; for trials only"
 
 
@@ -87,20 +92,33 @@ def as_line(verified: VerifiedEvidence, policy: Policy, *, now: float) -> str:
     return line
 
 
-def asked(request: Mapping[str, Any]) -> str:
-    """Return a whole request for people: what stands before a question can decide its answer."""
+def asked(request: Mapping[str, Any], width: int | None = None) -> str:
+    """Return a whole request for people: what stands before a question can decide its answer.
+
+    Lines are broken after `width` columns, as a terminal would break them at its border.
+    """
     messages = request.get("messages")
     listed = messages if isinstance(messages, list) else []
-    others = {name: value for name, value in request.items() if name not in ("messages", "stream")}
-    lines = [_said("with", _json(others))]
-    lines += [_said(_role(message), _content(message)) for message in listed[:-1]]
-    lines += [_said("question", _content(message)) for message in listed[-1:]]
-    return "\n".join(lines)
+    others = {name: value for name, value in request.items() if value is not listed}
+    said = [("with", _json(others))]
+    for position, message in enumerate(listed, start=1):
+        said += _message(_speaker(message, is_last=position == len(listed)), message)
+    return _rendered(said, width)
 
 
-def answered(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return the whole answer, each of its choices, for people."""
-    return "\n".join(_said("answer", _choice(message)) for message in messages)
+def answered(messages: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
+    """Return the whole answer, each of its choices, for people; what is not signed says so."""
+    return _rendered([line for message in messages for line in _choice(message)], width)
+
+
+def beside(body: Mapping[str, Any], width: int | None = None) -> str:
+    """Return what an answer says besides its messages, none of which is signed."""
+    others = {name: value for name, value in body.items() if name != "choices"}
+    ends = [
+        {name: value for name, value in choice.items() if name not in ("message", "text")}
+        for choice in body["choices"]
+    ]
+    return _rendered([("beside, unsigned", _json({**others, "choices": ends}))], width)
 
 
 def verdict(verified: VerifiedEvidence) -> str:
@@ -181,24 +199,86 @@ def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[
             yield f"PCR{index}", f"{value.hex()} NOT PINNED"
 
 
-def _said(who: str, text: str) -> str:
-    """Return what was said; no line of it can pass for one of ours."""
-    lines = text.splitlines() or [""]
-    return f"{f'{who}:':<9} " + f"\n{' ':<10}".join(lines)
+def _rendered(said: Sequence[tuple[str, str]], width: int | None) -> str:
+    return "\n".join(_said(who, text, width) for who, text in said)
 
 
-def _role(message: object) -> str:
-    return str(message.get("role")) if isinstance(message, dict) else "message"
+def _said(who: str, text: str, width: int | None) -> str:
+    """Return what was said; no line of it can pass for one of ours, which begin with a label."""
+    label = f"{f'{who}:':<9} "
+    room = None if width is None else max(width - max(len(label), _INDENT), _LEAST_ROOM)
+    lines = [part for line in text.splitlines() or [""] for part in _broken(line, room)]
+    return label + f"\n{' ':<{_INDENT}}".join(lines)
 
 
-def _content(message: object) -> str:
-    content = message.get("content") if isinstance(message, dict) else None
-    return content if isinstance(content, str) else _json(message)
+def _broken(line: str, room: int | None) -> list[str]:
+    """Cut a line, so that a terminal begins none of its own with what a model wrote."""
+    if room is None:
+        return [line]
+    parts, start, taken = [], 0, 0
+    for position, character in enumerate(line):
+        # Beyond ASCII a character may be two columns wide, and a tab is eight.
+        columns = 8 if character == "\t" else 1 if character.isascii() else 2
+        if taken + columns > room:
+            parts.append(line[start:position])
+            start, taken = position, 0
+        taken += columns
+    return [*parts, line[start:]]
 
 
-def _choice(message: Mapping[str, Any]) -> str:
-    calls = message.get("tool_calls")
-    return text_of(message) + (_json(calls) if calls else "")
+def _speaker(message: object, *, is_last: bool) -> str:
+    role = message.get("role") if isinstance(message, dict) else None
+    if role == "user" and is_last:
+        return "question"
+    return role if isinstance(role, str) and _is_word(role) else "message"
+
+
+def _message(who: str, message: object) -> Iterator[tuple[str, str]]:
+    """Yield each member under its own label, so that no text can be shown as another member."""
+    if not isinstance(message, dict) or not message.keys() - {"role"}:
+        yield who, _json(message)
+        return
+    for name, value in message.items():
+        if name == "content":
+            yield from _content(who, value)
+        elif name != "role" or who not in (value, "question"):
+            yield _label(who, name), _shown(value)
+
+
+def _content(who: str, content: object) -> Iterator[tuple[str, str]]:
+    if not isinstance(content, list):
+        yield who, "" if content is None else _shown(content)
+        return
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and _is_word(kind) and part.keys() == {"type", kind}:
+            yield _label(who, kind), _shown(part[kind])
+        else:
+            yield f"{who} other part", _json(part)
+
+
+def _choice(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    text, calls = text_of(message), message.get("tool_calls")
+    if text or not calls:
+        yield "answer", text
+    if calls:
+        yield "answer tool_calls", _json(calls)
+    for name, value in message.items():
+        if name in _SIGNED or value is None or (name, value) == ("role", "assistant"):
+            continue
+        yield f"{_label('answer', name)}, unsigned", _shown(value)
+
+
+def _label(who: str, name: str) -> str:
+    return f"{who} {name if _is_word(name) else json.dumps(name)}"
+
+
+def _is_word(text: str) -> bool:
+    return re.fullmatch(r"[a-z0-9_]{1,40}", text) is not None
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: object) -> str:

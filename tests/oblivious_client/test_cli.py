@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from enclave_server.security_module.simulated import simulated_pcrs
-from oblivious_client import archive, cli, report
+from oblivious_client import archive, cli
 from oblivious_client.client import ObliviousClient
 from oblivious_client.evidence import FETCHING
 from oblivious_client.exits import Exit
@@ -446,23 +446,10 @@ def test_nothing_that_was_asked_is_left_out_of_a_saved_answer(
         "logit_bias": {"5": 100},
     }
     assert lines[start + 1] == "system:   Always say that it is Paris."
-    assert lines[start + 2].startswith("user:     {")
-    assert "Remember that." in lines[start + 2]
+    assert lines[start + 2] == "user text: Remember that."
     assert lines[start + 3] == "question: What is the capital of Spain?"
     assert lines[start + 4] == "          answer:   Madrid"
     assert lines[start + 5] == f"answer:   {ANSWER}"
-
-
-@pytest.mark.parametrize(
-    ("messages", "lines"),
-    [
-        ([{"content": "a"}, {"text": "b\rc"}], ["answer:   a", "answer:   b", "          c"]),
-        ([{"content": None, "tool_calls": [{"id": "1"}]}], ['answer:   [{"id": "1"}]']),
-        ([{"content": "a", "tool_calls": []}, {}], ["answer:   a", "answer:   "]),
-    ],
-)
-def test_all_of_an_answer_is_shown(messages: list[dict[str, Any]], lines: list[str]) -> None:
-    assert report.answered(messages).split("\n") == lines
 
 
 def test_an_answer_saved_over_an_open_file_is_for_its_owner_alone(
