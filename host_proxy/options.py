@@ -45,8 +45,9 @@ While the upstream of --connect is away, new clients wait --retry-seconds. Of al
 the ingress and each egress keep a share that the others cannot take.
 
 A probe asks every --probe SECONDS over a connection of its own. Any HTTP status is a sign of life,
-and the first tells systemd READY=1. After --probe-misses in a row without one, or if the first has
-not come in --probe-start-seconds, it exits with 3, so that the unit which runs the enclave ends.
+and so is an orderly close; the first tells systemd READY=1. After --probe-misses in a row without
+one, or if the first has not come in --probe-start-seconds, it exits with 3, so that the unit which
+runs the enclave ends.
 
 The configuration file is TOML: the long options' names with underscores, and a table [egress]
 of lines such as "vsock://3:8001" = "api.example.com:443". The command line overrides it.

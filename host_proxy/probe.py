@@ -22,7 +22,7 @@ class Outcome(Enum):
     """What came of a question; the word in counters."""
 
     HEALTHY = "healthy"  # status 200
-    UNHEALTHY = "unhealthy"  # another status: something lives there, and may have too much to do
+    UNHEALTHY = "unhealthy"  # another status, or closed in order: it lives and has too much to do
     MISSED = "missed"  # no connection, nothing in time, or nothing that is HTTP
 
 
@@ -61,7 +61,8 @@ class Probe:
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            self._end()
+            return
         self._answer += data
         if not data or len(self._answer) >= ANSWER_BYTES:
             self._end(judge(self._answer))
@@ -87,7 +88,13 @@ class Probe:
 
 
 def judge(answer: bytes) -> Outcome:
-    """Return what an answer, from its first byte, tells of whoever gave it."""
+    """Return what an answer, from its first byte to its end, tells of whoever gave it.
+
+    None at all is how the server turns away what exceeds even its refusals: a flood must not have
+    it taken for dead.
+    """
+    if not answer:
+        return Outcome.UNHEALTHY
     status = STATUS_LINE.match(answer)
     if status is None:
         return Outcome.MISSED

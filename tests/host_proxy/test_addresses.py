@@ -111,3 +111,15 @@ def test_vsock_is_listened_on() -> None:
     with listen(Vsock(ANY_CID, 50_123)) as listener:
         assert listener.getsockname() == (ANY_CID, 50_123)
         assert listener.gettimeout() == 0
+
+
+def test_a_tcp_peer_that_vanished_is_noticed_and_small_pieces_go_at_once() -> None:
+    with listen(Tcp("127.0.0.1", 0)) as listener:
+        for level, name, value in (
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+        ):
+            assert listener.getsockopt(level, name) == value

@@ -59,3 +59,9 @@ def test_every_count_is_a_metric_of_its_route() -> None:
     }
     assert sum('route="other"' in line for line in lines) == len(samples)
     assert {line.split()[3] for line in lines if "# TYPE" in line} == {"counter", "gauge"}
+
+
+def test_nothing_is_counted_at_first() -> None:
+    fresh = RouteCounters("any").as_dict()
+    assert (fresh["accepted"], fresh["active"], fresh["refused"], fresh["starved"]) == (0, 0, 0, 0)
+    assert fresh["held"] is False

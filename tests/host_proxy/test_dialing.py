@@ -482,3 +482,19 @@ def test_vsock_is_dialled_by_its_numbers() -> None:
 
 def test_a_family_that_the_kernel_lacks_is_no_connection() -> None:
     assert dialing.connect(12345, "x") == (None, errno.EAFNOSUPPORT)
+
+
+def test_what_comes_after_a_greeting_is_carried_both_ways(tmp_path: Path) -> None:
+    options = ("--connect", f"vsock-uds:{tmp_path / 'vsock'}:5000")
+    with (
+        listen_unix(tmp_path / "vsock") as listener,
+        running("--listen", "tcp://127.0.0.1:0", *options) as proxy,
+        connect_tcp(proxy.ports()[0]) as client,
+        accept(listener) as server,
+    ):
+        assert read_exactly(server, 13) == b"CONNECT 5000\n"
+        server.sendall(b"OK 1073741824\n")
+        client.sendall(b"question")
+        assert read_exactly(server, 8) == b"question"
+        server.sendall(b"answer")
+        assert read_exactly(client, 6) == b"answer"

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from select import EPOLLIN
 
@@ -186,3 +187,15 @@ def test_what_is_to_be_closed_is_closed_at_the_end_as_well() -> None:
     assert one.fileno() == -1
     assert other.recv(1) == b""
     other.close()
+
+
+def test_cancelled_timers_do_not_keep_it_awake(loop: Loop) -> None:
+    """It waits for the next one that counts, and is not called before."""
+    woken: list[str] = []
+    for _ in range(5):
+        loop.later(0.01, lambda: woken.append("cancelled")).cancel()
+    loop.later(0.05, loop.stop)
+    begun = time.monotonic()
+    loop.run()
+    assert woken == []
+    assert time.monotonic() - begun >= 0.05

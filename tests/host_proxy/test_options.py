@@ -153,6 +153,11 @@ def test_a_file_may_ask_for_a_probe(tmp_path: Path) -> None:
     assert asked == Questions(Vsock(16, 5000), 2.5, 5, 4, 180)
 
 
+def test_some_times_may_be_nothing() -> None:
+    options = from_command_line([*INGRESS, "--retry-seconds", "0", "--grace-seconds", "0"])
+    assert (options.retry_seconds, options.grace_seconds) == (0, 0)
+
+
 def test_a_route_for_each_connection_is_enough() -> None:
     egress = ["--egress", "vsock://3:8001=example.com:443"]
     options = from_command_line([*INGRESS, *egress, "--connections", "2"])

@@ -58,7 +58,7 @@ def answering(listener: socket.socket, *pieces: bytes, ends: bool = True) -> thr
         ((b"HTTP/1.1 2000 OK\r\n\r\n",), Outcome.MISSED),
         ((b"HTTP/1.1 20",), Outcome.MISSED),
         ((b"SSH-2.0-OpenSSH_9.2\r\n",), Outcome.MISSED),
-        ((), Outcome.MISSED),
+        ((), Outcome.UNHEALTHY),
     ],
 )
 def test_what_an_answer_tells(tmp_path: Path, pieces: tuple[bytes, ...], outcome: Outcome) -> None:

@@ -28,6 +28,7 @@ from tests.support.host_proxy_process import (
 )
 
 GOOD = b"HTTP/1.1 200 OK\r\n\r\n"
+BAD = b"no HTTP at all"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 
 
@@ -81,7 +82,7 @@ def test_it_asks_again_and_again_and_stops_when_told(tmp_path: Path, asked: Upst
 def test_misses_in_a_row_end_it(tmp_path: Path, asked: Upstream) -> None:
     with running(*probing(tmp_path, "--probe-misses", "4")) as proxy:
         proxy.event("answered")
-        asked.answer = b"no HTTP at all"
+        asked.answer = BAD
         assert proxy.wait() == UNANSWERED == 3
         assert [event["misses"] for event in proxy.events("missed")] == [1, 2, 3, 4]
         assert proxy.event("unanswered")["probes"]["missed"] == 4
@@ -91,17 +92,18 @@ def test_misses_in_a_row_end_it(tmp_path: Path, asked: Upstream) -> None:
 def test_an_answer_in_between_begins_the_count_anew(tmp_path: Path, asked: Upstream) -> None:
     with running(*probing(tmp_path, "--probe-misses", "1000")) as proxy:
         proxy.event("answered")
-        asked.answer = b""
+        asked.answer = BAD
         proxy.event("missed", 3)
         asked.answer = GOOD
         proxy.event("answers_again")
-        asked.answer = b""
+        asked.answer = BAD
         until(lambda: [e["misses"] for e in proxy.events("missed")].count(1) == 2)
 
 
-def test_a_full_server_lives(tmp_path: Path, asked: Upstream) -> None:
+@pytest.mark.parametrize("answer", [BUSY, b""])
+def test_a_full_server_lives(tmp_path: Path, asked: Upstream, answer: bytes) -> None:
     """To end it for that would let a flood of requests destroy its keys."""
-    asked.answer = BUSY
+    asked.answer = answer
     with running(*probing(tmp_path, "--probe-misses", "1")) as proxy:
         assert proxy.event("answered")["outcome"] == "unhealthy"
         until(lambda: asked.asked >= 5)
@@ -142,13 +144,13 @@ def test_systemd_hears_of_the_first_answer_of_misses_and_of_life(
     tmp_path: Path, asked: Upstream
 ) -> None:
     manager = Manager(tmp_path / "notify")
-    asked.answer = b""
+    asked.answer = BAD
     environment = {**manager.environment, "WATCHDOG_USEC": "400000"}
     with running(*probing(tmp_path, "--probe-misses", "1000"), environment=environment) as proxy:
         assert manager.hears() == ["WATCHDOG=1"]  # and not READY=1
         asked.answer = GOOD
         assert _hears(manager) == ["READY=1", "STATUS=Answers"]
-        asked.answer = b""
+        asked.answer = BAD
         assert _hears(manager) == ["STATUS=No answer to 1 probe(s)"]
         asked.answer = GOOD
         while (told := _hears(manager)) != ["STATUS=Answers"]:
