@@ -24,7 +24,9 @@ BUFFER_BYTES: Final = 1 << 18  # what a Unix or vsock sender has in flight by de
 BULK_BYTES: Final = 1 << 16  # a read of this size begins bulk
 EBB_BYTES: Final = 1 << 14  # a splice that moves less than this ends it
 # One write to vsock becomes one packet. Since Linux 6.12.69 one above 32,404 bytes may take three
-# descriptors in place of two, and Nitro's other end has been seen to corrupt those silently.
+# descriptors in place of two, and Nitro's other end has been seen to corrupt those silently. The
+# enclave's own kernel is built never to send one, so its server writes as it likes; the host's
+# kernel is anybody's.
 VSOCK_WRITE_BYTES: Final = 28 << 10
 SMALL_WRITE_FAMILIES: Final = frozenset((socket.AF_VSOCK,))
 LINGER_SECONDS: Final = 2.0  # for a client to read an answer that came before its upload ended
