@@ -63,7 +63,6 @@ RUN_ELSEWHERE = {
     "scripts/enclave-test": ".ci/run",
     "scripts/build-eif ": "scripts/emulation/image_trial.py",
     "scripts/describe-eif ": "scripts/emulation/image_trial.py",
-    "scripts/relay_check ": "tests/scripts/relay_kit/test_relay_check.py",
     "sudo nginx -t ": "tests/scripts/deploy/test_units.py",
     "host-proxy --probe ": "tests/scripts/deploy/test_run_enclave.py",
     "sudo systemctl stop ": UNITS_RUNNING,

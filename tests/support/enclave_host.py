@@ -41,9 +41,7 @@ class EnclaveHost:
         # as often as a test likes to wait
         text = (DEPLOY / "run-enclave").read_text()
         assert text.count("--probe 2 ") == 1
-        self.program(
-            "run-enclave", text.replace("--probe 2 ", "--probe 0.1 --connect-seconds 0.5 ")
-        )
+        self.program("run-enclave", text.replace("--probe 2 ", "--probe 0.1 --connect-seconds 1 "))
         self.program(
             "host-proxy",
             HOST_PROXY.format(

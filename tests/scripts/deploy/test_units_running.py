@@ -37,6 +37,7 @@ def unit_text(name: str, host: EnclaveHost) -> str:
         ("systemctl start", "systemctl --user start"),
         ("ListenStream=127.0.0.1:%i8443", f"ListenStream={host.state}/ingress.sock"),
         ("NoDelay=yes\n", ""),
+        ("RestartSec=1\n", "RestartSec=0.1\n"),
     ):
         text = text.replace(theirs, ours)
     own = "".join(f'Environment="{key}={value}"\n' for key, value in host.environment().items())
@@ -46,6 +47,7 @@ def unit_text(name: str, host: EnclaveHost) -> str:
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[EnclaveHost]:
     for host in hosts(tmp_path):
+        host.program("sleep", "#!/bin/sh\nexec /bin/sleep 0.1\n")  # the pause before a start
         host.program("alarm", f'#!/bin/sh\necho "$1" >>{host.state}/alarms\n')
         yield host
 
