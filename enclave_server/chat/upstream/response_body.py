@@ -180,5 +180,6 @@ def _coded(head: Head, codings: list[bytes], lengths: list[bytes]) -> Body:
 
 def keeps_connection(head: Head) -> bool:
     """Whether the server keeps the connection after `head` and its body (Section 9.3)."""
-    options = b",".join(head.values(b"connection")).lower().split(b",")
-    return head.minor_version == 1 and b"close" not in [option.strip() for option in options]
+    options = b",".join(head.values(b"connection")).lower()
+    closes = b"close" in options and b"close" in map(bytes.strip, options.split(b","))
+    return head.minor_version == 1 and not closes

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import ssl
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
@@ -33,6 +34,7 @@ class Stream(asyncio.BufferedProtocol):
         "_buffer",
         "_ended",
         "_failure",
+        "_poll",
         "_silent",
         "_socket",
         "_spoiled",
@@ -44,6 +46,7 @@ class Stream(asyncio.BufferedProtocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
         self._socket: TransportSocket
+        self._poll = select.poll()
         self._tls: Tls | None = None
         self._silent = True  # not one octet of TLS has arrived since something was sent
         self._buffer = b""
@@ -61,6 +64,7 @@ class Stream(asyncio.BufferedProtocol):
         self._transport = transport
         self._socket = transport.get_extra_info("socket")
         self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, KERNEL_BYTES)
+        self._poll.register(self._socket, select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read into."""
@@ -183,7 +187,8 @@ class Stream(asyncio.BufferedProtocol):
         The kernel is asked, which knows of what arrived, and of an end, before the event loop.
         """
         self._spoiled = None
-        self._read()
+        if self._poll.poll(0):
+            self._read()
         return self.is_quiet()
 
     def send(self, data: bytes) -> bool:

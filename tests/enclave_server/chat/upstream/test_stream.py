@@ -102,6 +102,15 @@ def test_what_arrived_is_taken_before_the_end() -> None:
     asyncio.run(pair(task))
 
 
+def test_stream_is_closed_when_the_peer_has_closed_its_side() -> None:
+    async def task(stream: Stream, theirs: socket.socket) -> None:
+        theirs.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(DEADLINE):
+            assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""
+
+    asyncio.run(pair(task))
+
+
 def test_reset_is_a_connection_error() -> None:
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
