@@ -32,6 +32,10 @@ class LocalRequest:
     fields: Fields
     body: bytes = field(repr=False)
 
+    def count(self, name: bytes) -> int:
+        """Return how many fields of that name there are."""
+        return sum(key == name for key, _ in self.fields)
+
     def field(self, name: bytes) -> str | None:
         """Return the value of the only field of that name, or None."""
         values = [value for key, value in self.fields if key == name]

@@ -67,6 +67,9 @@ def refused_origin(request: LocalRequest) -> str | None:
     A name that an attacker makes resolve to this machine (DNS rebinding) shows in Host; a page
     of another site shows in Origin or Sec-Fetch-Site, which browsers set and scripts cannot.
     """
+    for name in (b"host", b"origin", b"sec-fetch-site"):
+        if request.count(name) > 1:  # of which another reader might take the other
+            return f"the request has more than one {name.decode()}"
     host = request.field(b"host")
     if host is None or not is_loopback(_host_name(host)):
         return "the Host is not this machine"

@@ -164,6 +164,26 @@ def test_other_sites_are_kept_out(
         assert gateway.posts() == []
 
 
+@pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site", "sec-fetch-SITE"])
+@pytest.mark.parametrize("first", ["own", "other"])
+def test_a_doubled_field_is_refused_and_not_ignored(
+    url: str, gateway: StandInGateway, name: str, first: str
+) -> None:
+    host = url.removeprefix("http://")
+    own = {"Host": host, "Origin": url}.get(name, "same-origin")
+    values = [own, "http://evil.example"]
+    if first == "other":
+        values.reverse()
+    fields = [(name, value) for value in values]
+    if name != "Host":
+        fields.append(("Host", host))
+    head = "".join(f"{key}: {value}\r\n" for key, value in fields)
+    request = f"POST /v1/chat/completions HTTP/1.1\r\n{head}Connection: close\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    answer = talk(url, request.encode() + BODY)
+    assert answer.split(b" ")[1] in (b"403", b"400")
+    assert gateway.posts() == []
+
+
 def test_what_is_not_there(url: str) -> None:
     assert httpx.get(f"{url}/v1/embeddings").status_code == 404
     assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
