@@ -10,6 +10,7 @@ once, because a replayed one would be refused. Prints one JSON object.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import selectors
 import socket
@@ -77,8 +78,18 @@ def connect(address: str) -> socket.socket:
 
 def run(address: str, requests: Iterator[bytes], connections: int) -> dict[str, object]:
     """Send every request; return counts, seconds and latencies in milliseconds."""
-    selector = selectors.DefaultSelector()
-    clients = [Client(address) for _ in range(connections)]
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        clients = [Client(address) for _ in range(connections)]
+        for client in clients:
+            stack.enter_context(client.socket)
+        return _summary(*_run(selector, clients, requests))
+
+
+def _run(
+    selector: selectors.BaseSelector, clients: list[Client], requests: Iterator[bytes]
+) -> tuple[list[float], int, int, float]:
+    """Return the seconds that each answer took, counts of failed and unanswered, all seconds."""
     busy, failed = 0, 0
     latencies: list[float] = []
     started = time.perf_counter()
@@ -103,14 +114,17 @@ def run(address: str, requests: Iterator[bytes], connections: int) -> dict[str, 
                 busy -= 1
             else:
                 client.send(request)
-    seconds = time.perf_counter() - started
-    for client in clients:
-        client.socket.close()
+    return latencies, failed, busy, time.perf_counter() - started
+
+
+def _summary(
+    latencies: list[float], failed: int, unanswered: int, seconds: float
+) -> dict[str, object]:
     latencies.sort()
     return {
         "requests": len(latencies),
         "failed": failed,
-        "unanswered": busy,
+        "unanswered": unanswered,
         "seconds": seconds,
         "median_ms": 1000 * latencies[len(latencies) // 2],
         "p99_ms": 1000 * latencies[len(latencies) * 99 // 100],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.local.environment import Display, watch
-from scripts.local.stack import ROOT, START_SECONDS, Child, StackError
+from scripts.local.stack import ROOT, Child, StackError
 
 CACHE = ROOT / ".cache" / "bench"
 LITELLM_LOCK = ROOT / "scripts" / "requirements" / "litellm.txt"
 POLL_SECONDS = 0.1
+START_SECONDS = 300.0  # LiteLLM takes 20 on a quiet machine
 Command = list[str | Path]
 
 LITELLM = """
@@ -103,6 +105,7 @@ def litellm(folder: Path, upstream: str) -> Program:
 
 def nginx(folder: Path, upstream: str) -> Program:
     """Return nginx in front of HOST:PORT; `folder` takes its configuration."""
+    _require("nginx")
     place = free_place()
     configuration = folder / "nginx.conf"
     configuration.write_text(NGINX.format(upstream=upstream, listen=place))
@@ -112,11 +115,17 @@ def nginx(folder: Path, upstream: str) -> Program:
 
 def go_proxy(upstream: str) -> Program:
     """Return the proxy of `go/` in front of HOST:PORT, built if it has changed."""
+    _require("go")
     program, place = CACHE / "go" / "reverse-proxy", free_place()
     source = ROOT / "scripts" / "benchmark" / "go"
     subprocess.run(["go", "build", "-trimpath", "-o", program, "."], cwd=source, check=True)
     command: Command = [program, place, f"http://{upstream}"]
     return Program("a small reverse proxy in Go", command, place, {"GOMAXPROCS": "1"})
+
+
+def _require(program: str) -> None:
+    if shutil.which(program) is None:
+        raise StackError(f"{program} is not installed: it is one of what is measured here.")
 
 
 def _litellm_environment() -> Path:
