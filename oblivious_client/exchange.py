@@ -1,9 +1,9 @@
-"""One question's way: evidence, sealing, the outer request, one retry, the opened answer."""
+"""One question's way: sealing, the outer request, the opened answer."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 
 import httpx
@@ -11,7 +11,7 @@ import httpx
 from oblivious_client.advice import on_refusal
 from oblivious_client.endpoint import Role
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
-from oblivious_client.evidence import OUTER_FIELDS, EvidenceSource, Flow
+from oblivious_client.evidence import OUTER_FIELDS, Flow
 from oblivious_client.route import Route
 from oblivious_client.sealing import AnswerReader, Framing, Sealed, seal
 from protocol import strict_json
@@ -57,40 +57,41 @@ def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Reque
     return Request(method.encode(), b"https", b"", path, tuple(fields), body)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request to be sealed, and how long its sending may take."""
+
+    method: str
+    path: bytes
+    body: bytes = field(repr=False)
+    extensions: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUnknown:
+    """The gateway does not know the key that a request was sealed to, and has processed nothing."""
+
+    response: httpx.Response
+
+
 def ask(
-    source: EvidenceSource,
-    *,
-    method: str,
-    path: bytes,
-    body: bytes,
-    extensions: dict[str, object],
-) -> Flow[Opened]:
-    """Send one request sealed; nothing is sent before the evidence has verified.
-
-    A gateway that does not know the key has processed nothing and says so with 422: then,
-    and only then, the evidence is fetched anew and the request sent again, once.
-    """
-
-    def sealed_to(evidence: VerifiedEvidence) -> Sealed:
-        inner = inner_request(method, path, body, now=source.clock())
-        try:
-            return seal(evidence.key_configs[0], inner, source.route.framing)
-        except KeyRejected as error:
-            raise ExchangeError(
-                "the gateway's newest key offers no algorithm that this client has",
-                advice="update the client",
-            ) from error
-
-    evidence = yield from source.current(extensions)
-    sealed = sealed_to(evidence)
-    response = yield outer_request(source.route, sealed, extensions)
+    route: Route, question: Question, evidence: VerifiedEvidence, *, now: float
+) -> Flow[Opened | KeyUnknown]:
+    """Send one request sealed to the keys in `evidence`; raises OuterRefusal."""
+    inner = inner_request(question.method, question.path, question.body, now=now)
+    try:
+        sealed = seal(evidence.key_configs[0], inner, route.framing)
+    except KeyRejected as error:
+        raise ExchangeError(
+            "the gateway's newest key offers no algorithm that this client has",
+            advice="update the client",
+        ) from error
+    response = yield outer_request(route, sealed, question.extensions)
     if is_key_rejected(response):
-        evidence = yield from source.renewed(extensions)
-        sealed = sealed_to(evidence)
-        response = yield outer_request(source.route, sealed, extensions)
+        return KeyUnknown(response)
     if not is_sealed(response):
-        raise refusal(response, source.route.endpoint.role)
-    if content_type(response) != source.route.framing.response_type:
+        raise refusal(response, route.endpoint.role)
+    if content_type(response) != route.framing.response_type:
         raise AnswerUnreadable("the answer is framed otherwise than the request")
     return Opened(response, sealed.reader, evidence)
 

@@ -178,7 +178,8 @@ def test_a_doubled_field_is_refused_and_not_ignored(
     if name != "Host":
         fields.append(("Host", host))
     head = "".join(f"{key}: {value}\r\n" for key, value in fields)
-    request = f"POST /v1/chat/completions HTTP/1.1\r\n{head}Connection: close\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    head += f"Connection: close\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    request = f"POST /v1/chat/completions HTTP/1.1\r\n{head}"
     answer = talk(url, request.encode() + BODY)
     assert answer.split(b" ")[1] in (b"403", b"400")
     assert gateway.posts() == []
