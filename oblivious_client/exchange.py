@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
@@ -30,19 +30,28 @@ class Opened:
     evidence: VerifiedEvidence
 
 
+@dataclass(slots=True)
+class Upload:
+    """Whether a sealed request has begun to leave: from then on it may have been answered."""
+
+    begun: bool = False
+
+
 class SealedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     """The pieces of a sealed request, for either kind of transport."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], upload: Upload) -> None:
         self._pieces = pieces
+        self._upload = upload
 
     def __iter__(self) -> Iterator[bytes]:
-        """Return the pieces."""
-        return self._pieces
+        """Yield the pieces."""
+        self._upload.begun = True
+        yield from self._pieces
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the pieces."""
-        for piece in self._pieces:
+        for piece in self:
             yield piece
 
 
@@ -65,6 +74,7 @@ class Question:
     path: bytes
     body: bytes = field(repr=False)
     extensions: dict[str, object]
+    upload: Upload = field(default_factory=Upload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,7 @@ def ask(
             "the gateway's newest key offers no algorithm that this client has",
             advice="update the client",
         ) from error
-    response = yield outer_request(route, sealed, question.extensions)
+    response = yield outer_request(route, sealed, question)
     if is_key_rejected(response):
         return KeyUnknown(response)
     if not is_sealed(response):
@@ -96,7 +106,7 @@ def ask(
     return Opened(response, sealed.reader, evidence)
 
 
-def outer_request(route: Route, sealed: Sealed, extensions: dict[str, object]) -> httpx.Request:
+def outer_request(route: Route, sealed: Sealed, question: Question) -> httpx.Request:
     """Return the request that relay and gateway see: the same fields for everybody."""
     url, framing = route.endpoint.resource, route.framing
     fields = [
@@ -105,12 +115,14 @@ def outer_request(route: Route, sealed: Sealed, extensions: dict[str, object]) -
         ("Accept", framing.response_type),
         ("Content-Type", framing.request_type),
     ]
+    pieces: Iterable[bytes] = sealed.pieces
     if framing is Framing.WHOLE:
-        content = b"".join(sealed.pieces)
-        return httpx.Request("POST", url, headers=fields, content=content, extensions=extensions)
-    fields += [("Incremental", INCREMENTAL.decode()), ("Transfer-Encoding", "chunked")]
-    stream = SealedBody(sealed.pieces)
-    return httpx.Request("POST", url, headers=fields, stream=stream, extensions=extensions)
+        pieces = list(pieces)
+        fields.append(("Content-Length", str(sum(map(len, pieces)))))
+    else:
+        fields += [("Incremental", INCREMENTAL.decode()), ("Transfer-Encoding", "chunked")]
+    stream = SealedBody(pieces, question.upload)
+    return httpx.Request("POST", url, headers=fields, stream=stream, extensions=question.extensions)
 
 
 def is_sealed(response: httpx.Response) -> bool:

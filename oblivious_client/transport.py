@@ -23,6 +23,7 @@ from oblivious_client.evidence import EvidenceSource, Flow, Pause, T, too_large
 from oblivious_client.exchange import (
     Opened,
     Question,
+    Upload,
     ask,
     content_in,
     head_in,
@@ -37,6 +38,10 @@ from protocol.registry import EVENT_STREAM, media_type
 
 # Of sealing a question: a gateway that does not know the key has processed nothing.
 TRIES = 2
+# The extension of a request whose caller wants to know whether it has begun to leave.
+UPLOAD = "oblivious_upload"
+# A question never waits for another's end; who asks too many at a time runs out of descriptors.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 # A gateway says something at every tick of its clock, whatever its model does: who is silent for
 # longer is not there. Unchunked answers come whole, when they come.
 SILENCE_SECONDS = 60.0
@@ -140,7 +145,7 @@ class ObliviousTransport(httpx.BaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         path = self.route.endpoint.socket_path
-        self._outer = httpx.HTTPTransport(uds=path, proxy=self.route.proxy)
+        self._outer = httpx.HTTPTransport(uds=path, proxy=self.route.proxy, limits=_LIMITS)
         self._renewal = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -215,7 +220,7 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         path = self.route.endpoint.socket_path
-        self._outer = httpx.AsyncHTTPTransport(uds=path, proxy=self.route.proxy)
+        self._outer = httpx.AsyncHTTPTransport(uds=path, proxy=self.route.proxy, limits=_LIMITS)
         self._renewal = anyio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -291,7 +296,8 @@ def _question(route: Route, request: httpx.Request, body: bytes) -> Question:
         given = timeout.get("read")
         timeout["read"] = SILENCE_SECONDS if given is None else min(given, SILENCE_SECONDS)
     path = request.url.raw_path.partition(b"?")[0]
-    return Question(request.method, path, body, {"timeout": timeout})
+    upload = request.extensions.get(UPLOAD) or Upload()
+    return Question(request.method, path, body, {"timeout": timeout}, upload)
 
 
 def _loaded(response: httpx.Response, body: bytes) -> httpx.Response:
