@@ -151,7 +151,7 @@ class ObliviousClient:
 
     def evidence(self) -> VerifiedEvidence:
         """Return verified evidence; raises EvidenceRefused."""
-        return self.transport.run(self.transport.source.current())
+        return self.transport.evidence()
 
     def models(self) -> list[str]:
         """Return the names of the models that the gateway offers."""
@@ -204,7 +204,7 @@ class AsyncObliviousClient:
 
     async def evidence(self) -> VerifiedEvidence:
         """Return verified evidence; raises EvidenceRefused."""
-        return await self.transport.run(self.transport.source.current())
+        return await self.transport.evidence()
 
     async def models(self) -> list[str]:
         """Return the names of the models that the gateway offers."""

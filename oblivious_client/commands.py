@@ -303,7 +303,7 @@ async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
     try:
         source = transport.source
         _warn(source.route.endpoint)
-        verified: VerifiedEvidence = await transport.run(source.current())
+        verified: VerifiedEvidence = await transport.evidence()
         _note(report.as_line(verified, source.route.policy, now=time.time()))
         await _serve_until_stopped(LocalEndpoint(transport), host, port)
     finally:

@@ -23,6 +23,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.policy import decode
 from oblivious_client.route import Route
 from protocol.evidence import Evidence, VerifiedEvidence
+from protocol.key_config import KeyConfig
 from protocol.registry import JSON, OHTTP_KEYS
 
 # Every client sends the same fields, so that they tell no two apart.
@@ -31,12 +32,20 @@ OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identit
 FETCHING: dict[str, object] = {"timeout": httpx.Timeout(30.0, connect=15.0).as_dict()}
 """Seconds for evidence and keys, which are served from memory; an answer may take far longer."""
 
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds between tries: a limit of one request a second, shared by all of a relay's clients."""
+LONGEST_PAUSE = 5
+
+REMEMBERED_KEYS = 4
+"""As many as a gateway has at a time."""
+
 PLAIN: Mapping[str, str] = {}
 ANEW: Mapping[str, str] = {"Cache-Control": "no-cache"}
 """Has a relay ask its gateway although it keeps a copy."""
 
 T = TypeVar("T")
-Flow = Generator[httpx.Request, httpx.Response, T]
+# Yields a request and is sent its response, or yields a pause and goes on after it.
+Flow = Generator["Step", httpx.Response, T]
 Clock = Callable[[], float]
 
 
@@ -59,6 +68,13 @@ class Copy:
     kept: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A step of a flow that waits, in seconds."""
+
+    seconds: float
+
+
 class EvidenceSource:
     """The verified evidence of one route: from memory, from disk, or fetched."""
 
@@ -66,38 +82,91 @@ class EvidenceSource:
         self.route = route
         self.clock = clock
         self._held: Held | None = None
+        # Keys that the gateway did not know: after its restart a relay may keep evidence for them.
+        self._refused: tuple[KeyConfig, ...] = ()
+        self._is_copy_old = False
+        self._failure: Exception | None = None
+        self.failures = 0
 
-    def current(self, extensions: dict[str, object] = FETCHING) -> Flow[VerifiedEvidence]:
-        """Return evidence that holds now; costs no request while it is kept."""
+    def kept(self) -> VerifiedEvidence | None:
+        """Return evidence that holds now, if there is any that costs no request."""
         held = self._held or self._stored()
-        if held is not None and self.clock() < held.expires:
-            self._held = held
-            return held.verified
-        return (yield from self.renewed(extensions))
+        if held is None or self.clock() >= held.expires or self._is_refused(held.verified):
+            return None
+        self._held = held
+        return held.verified
 
-    def renewed(self, extensions: dict[str, object] = FETCHING) -> Flow[VerifiedEvidence]:
+    def shared(self, failures: int) -> Flow[VerifiedEvidence]:
+        """Return what is kept, or fetch it, for one of many that wait for each other in a lock.
+
+        `failures` is what this source said before: who waited while it failed fails with it.
+        """
+        kept = self.kept()
+        if kept is not None:
+            return kept
+        if self._failure is not None and failures != self.failures:
+            raise self._failure
+        try:
+            return (yield from self.renewed())
+        except Exception as failure:
+            self._failure, self.failures = failure, self.failures + 1
+            raise
+
+    def renewed(self) -> Flow[VerifiedEvidence]:
         """Fetch and verify anew, whatever is kept; raises EvidenceRefused."""
-        request = evidence_request(self.route.endpoint, extensions)
-        if self._held is not None and self.clock() < self._held.expires:
-            # The gateway refuses a key that should hold: the relay's copy is as old as ours.
-            request.headers.update(ANEW)
+        is_held = self._held is not None and self.clock() < self._held.expires
+        # The gateway refuses a key that should hold: the relay's copy is as old as ours.
+        fields = ANEW if is_held or self._is_copy_old else PLAIN
         self.forget()
-        response = yield request
-        now = self.clock()
+        response = yield from _patiently(self._evidence_request(fields))
+        verified = self._verified(response)
+        for seconds in PAUSES:
+            if not (self._is_refused(verified) and _is_old(response, self.clock())):
+                break
+            yield Pause(seconds)  # over its limit a relay serves its copy, be it asked for another
+            response = yield from _patiently(self._evidence_request(ANEW))
+            verified = self._verified(response)
+        self._hold(verified, freshness(response.headers))
+        self._is_copy_old = False
+        return verified
+
+    def refuse(self, verified: VerifiedEvidence) -> None:
+        """Remember that the gateway did not know the key that was sealed to."""
+        self._is_copy_old = True
+        key = verified.key_configs[0]
+        self._refused = (key, *(each for each in self._refused if each != key))[:REMEMBERED_KEYS]
+
+    def accept(self, verified: VerifiedEvidence) -> None:
+        """Forget that a key was refused: an answer to it has come."""
+        if self._refused:
+            key = verified.key_configs[0]
+            self._refused = tuple(each for each in self._refused if each != key)
+
+    def forget(self) -> None:
+        """Drop what is kept."""
+        self._held = None
+        if self.route.cache is not None:
+            self.route.cache.forget(self.route.endpoint, self.route.policy)
+
+    def _is_refused(self, verified: VerifiedEvidence) -> bool:
+        return verified.key_configs[0] in self._refused
+
+    def _evidence_request(self, fields: Mapping[str, str]) -> httpx.Request:
+        request = evidence_request(self.route.endpoint, FETCHING)
+        request.headers.update(fields)
+        return request
+
+    def _verified(self, response: httpx.Response) -> VerifiedEvidence:
         served = _evidence_in(response, self.route.endpoint)
-        verified = self.route.policy.verify(decode(served), now=now)
-        expires = min(now + freshness(response.headers), self.route.policy.expiry(verified))
+        return self.route.policy.verify(decode(served), now=self.clock())
+
+    def _hold(self, verified: VerifiedEvidence, seconds: int) -> None:
+        now = self.clock()
+        expires = min(now + seconds, self.route.policy.expiry(verified))
         self._held = Held(verified, expires)
         if self.route.cache is not None and expires > now:
             entry = Entry(verified.evidence.encode(), expires)
             self.route.cache.store(self.route.endpoint, self.route.policy, entry)
-        return verified
-
-    def forget(self) -> None:
-        """Drop what is kept: the gateway no longer knows its keys."""
-        self._held = None
-        if self.route.cache is not None:
-            self.route.cache.forget(self.route.endpoint, self.route.policy)
 
     def _stored(self) -> Held | None:
         if self.route.cache is None:
@@ -110,6 +179,26 @@ class EvidenceSource:
         except EvidenceRefused:
             return None  # what is fetched instead is verified by the same policy
         return Held(verified, min(entry.expires, self.route.policy.expiry(verified)))
+
+
+Step = httpx.Request | Pause
+
+
+def _patiently(request: httpx.Request) -> Flow[httpx.Response]:
+    """Return the response; a relay that says "not so often" (429) is asked again a little later."""
+    response = yield request
+    for seconds in PAUSES:
+        if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            break
+        told = _seconds(response.headers.get("retry-after", ""))
+        yield Pause(max(seconds, min(told, LONGEST_PAUSE)))
+        response = yield request
+    return response
+
+
+def _is_old(response: httpx.Response, now: float) -> bool:
+    """Whether a relay had kept a response, so that its gateway may say something else by now."""
+    return (kept_seconds(response.headers, now=now) or 0) > 0
 
 
 def fetch(endpoint: Endpoint, nonce: bytes | None = None) -> Flow[Evidence]:
@@ -126,7 +215,7 @@ def fetch_copy(
     """Return what `fetch` does, and for how long a relay had kept it; ANEW has it keep another."""
     request = evidence_request(endpoint, FETCHING, nonce)
     request.headers.update(fields)
-    response = yield request
+    response = yield from _patiently(request)
     kept = kept_seconds(response.headers, now=clock())
     return Copy(decode(_evidence_in(response, endpoint)), kept)
 

@@ -1,9 +1,9 @@
-"""One question's way: evidence, sealing, the outer request, one retry, the opened answer."""
+"""One question's way: sealing, the outer request, the opened answer."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
 from email.utils import formatdate
 
 import httpx
@@ -11,7 +11,7 @@ import httpx
 from oblivious_client.advice import on_refusal
 from oblivious_client.endpoint import Role
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
-from oblivious_client.evidence import OUTER_FIELDS, EvidenceSource, Flow
+from oblivious_client.evidence import OUTER_FIELDS, Flow
 from oblivious_client.route import Route
 from oblivious_client.sealing import AnswerReader, Framing, Sealed, seal
 from protocol import strict_json
@@ -30,19 +30,28 @@ class Opened:
     evidence: VerifiedEvidence
 
 
+@dataclass(slots=True)
+class Upload:
+    """Whether a sealed request has begun to leave: from then on it may have been answered."""
+
+    begun: bool = False
+
+
 class SealedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     """The pieces of a sealed request, for either kind of transport."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], upload: Upload) -> None:
         self._pieces = pieces
+        self._upload = upload
 
     def __iter__(self) -> Iterator[bytes]:
-        """Return the pieces."""
-        return self._pieces
+        """Yield the pieces."""
+        self._upload.begun = True
+        yield from self._pieces
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the pieces."""
-        for piece in self._pieces:
+        for piece in self:
             yield piece
 
 
@@ -57,45 +66,47 @@ def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Reque
     return Request(method.encode(), b"https", b"", path, tuple(fields), body)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request to be sealed, and how long its sending may take."""
+
+    method: str
+    path: bytes
+    body: bytes = field(repr=False)
+    extensions: dict[str, object]
+    upload: Upload = field(default_factory=Upload)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUnknown:
+    """The gateway does not know the key that a request was sealed to, and has processed nothing."""
+
+    response: httpx.Response
+
+
 def ask(
-    source: EvidenceSource,
-    *,
-    method: str,
-    path: bytes,
-    body: bytes,
-    extensions: dict[str, object],
-) -> Flow[Opened]:
-    """Send one request sealed; nothing is sent before the evidence has verified.
-
-    A gateway that does not know the key has processed nothing and says so with 422: then,
-    and only then, the evidence is fetched anew and the request sent again, once.
-    """
-
-    def sealed_to(evidence: VerifiedEvidence) -> Sealed:
-        inner = inner_request(method, path, body, now=source.clock())
-        try:
-            return seal(evidence.key_configs[0], inner, source.route.framing)
-        except KeyRejected as error:
-            raise ExchangeError(
-                "the gateway's newest key offers no algorithm that this client has",
-                advice="update the client",
-            ) from error
-
-    evidence = yield from source.current(extensions)
-    sealed = sealed_to(evidence)
-    response = yield outer_request(source.route, sealed, extensions)
+    route: Route, question: Question, evidence: VerifiedEvidence, *, now: float
+) -> Flow[Opened | KeyUnknown]:
+    """Send one request sealed to the keys in `evidence`; raises OuterRefusal."""
+    inner = inner_request(question.method, question.path, question.body, now=now)
+    try:
+        sealed = seal(evidence.key_configs[0], inner, route.framing)
+    except KeyRejected as error:
+        raise ExchangeError(
+            "the gateway's newest key offers no algorithm that this client has",
+            advice="update the client",
+        ) from error
+    response = yield outer_request(route, sealed, question)
     if is_key_rejected(response):
-        evidence = yield from source.renewed(extensions)
-        sealed = sealed_to(evidence)
-        response = yield outer_request(source.route, sealed, extensions)
+        return KeyUnknown(response)
     if not is_sealed(response):
-        raise refusal(response, source.route.endpoint.role)
-    if content_type(response) != source.route.framing.response_type:
+        raise refusal(response, route.endpoint.role)
+    if content_type(response) != route.framing.response_type:
         raise AnswerUnreadable("the answer is framed otherwise than the request")
     return Opened(response, sealed.reader, evidence)
 
 
-def outer_request(route: Route, sealed: Sealed, extensions: dict[str, object]) -> httpx.Request:
+def outer_request(route: Route, sealed: Sealed, question: Question) -> httpx.Request:
     """Return the request that relay and gateway see: the same fields for everybody."""
     url, framing = route.endpoint.resource, route.framing
     fields = [
@@ -104,12 +115,14 @@ def outer_request(route: Route, sealed: Sealed, extensions: dict[str, object]) -
         ("Accept", framing.response_type),
         ("Content-Type", framing.request_type),
     ]
+    pieces: Iterable[bytes] = sealed.pieces
     if framing is Framing.WHOLE:
-        content = b"".join(sealed.pieces)
-        return httpx.Request("POST", url, headers=fields, content=content, extensions=extensions)
-    fields += [("Incremental", INCREMENTAL.decode()), ("Transfer-Encoding", "chunked")]
-    stream = SealedBody(sealed.pieces)
-    return httpx.Request("POST", url, headers=fields, stream=stream, extensions=extensions)
+        pieces = list(pieces)
+        fields.append(("Content-Length", str(sum(map(len, pieces)))))
+    else:
+        fields += [("Incremental", INCREMENTAL.decode()), ("Transfer-Encoding", "chunked")]
+    stream = SealedBody(pieces, question.upload)
+    return httpx.Request("POST", url, headers=fields, stream=stream, extensions=question.extensions)
 
 
 def is_sealed(response: httpx.Response) -> bool:

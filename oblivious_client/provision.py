@@ -54,7 +54,7 @@ def provision(
         content = _signed(administrator, secrets, tee_id, int(clock()))
         return http.post(_URL, content=content)
 
-    verified = transport.run(transport.source.current())
+    verified = transport.evidence()
     http = httpx.Client(transport=transport, timeout=TIMEOUT)
     response = ask(verified)
     reached = evidence_of(response)

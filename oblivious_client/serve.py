@@ -21,13 +21,15 @@ from oblivious_client.answers import StreamedAnswer, check_signature, parse_obje
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
 from oblivious_client.errors import ClientError
-from oblivious_client.exchange import content_type
+from oblivious_client.exchange import Upload, content_type
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
 from oblivious_client.report import as_json
-from oblivious_client.transport import AsyncObliviousTransport
+from oblivious_client.transport import UPLOAD, AsyncObliviousTransport
 from protocol.event_stream import DONE, encode_event
 from protocol.registry import EVENT_STREAM, JSON
 
+# Each takes two descriptors, of the 1,024 that a program usually has.
+MAX_CONNECTIONS = 400
 ASKED = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
 _ONE_MODEL = "/v1/models/"
@@ -36,6 +38,8 @@ _EVENTS: Fields = (
     (b"content-type", EVENT_STREAM + b"; charset=utf-8"),
     (b"cache-control", b"no-store"),
 )
+_ONCE: Fields = ((b"x-should-retry", b"false"),)  # which OpenAI's SDKs heed
+_COME_BACK: Fields = ((b"retry-after", b"1"), (b"connection", b"close"))
 
 
 def page() -> LocalResponse:
@@ -86,9 +90,9 @@ def _host_name(host: str) -> str:
     return "" if match is None else match["six"] or match["name"].lower()
 
 
-def error(status: int, message: str, kind: str) -> LocalResponse:
+def error(status: int, message: str, kind: str, more: Fields = ()) -> LocalResponse:
     """Return OpenAI's error object."""
-    return LocalResponse(status, _JSON, _error_object(message, kind))
+    return LocalResponse(status, (*_JSON, *more), _error_object(message, kind))
 
 
 def _error_object(message: str, kind: str) -> bytes:
@@ -108,9 +112,13 @@ class LocalEndpoint:
 
     def __init__(self, transport: AsyncObliviousTransport) -> None:
         self._transport = transport
+        self.connections = 0
+        """How many programs are connected."""
 
     async def handle(self, request: LocalRequest) -> LocalResponse:
         """Answer one request of a local program."""
+        if self.connections > MAX_CONNECTIONS:
+            return error(503, "too many programs at once", "oblivious_client_error", _COME_BACK)
         reason = refused_origin(request)
         if reason is not None:
             return error(403, reason, "permission_error")
@@ -119,31 +127,34 @@ class LocalEndpoint:
             return error(404, f"there is nothing at {request.path}", "not_found_error")
         if request.method != method:
             return error(405, f"{request.path} takes {method}", "invalid_request_error")
+        upload = Upload()
         try:
-            return await self._routed(request)
+            return await self._routed(request, upload)
         except (ClientError, httpx.HTTPError) as failure:
-            return error(502, describe(failure), "oblivious_client_error")
+            # Asked again by itself, an SDK would have the question answered, and paid for, twice.
+            said = _ONCE if upload.begun and request.path in ASKED else ()
+            return error(502, describe(failure), "oblivious_client_error", said)
 
-    async def _routed(self, request: LocalRequest) -> LocalResponse:
+    async def _routed(self, request: LocalRequest, upload: Upload) -> LocalResponse:
         if request.path == "/":
             return page()
         if request.path == "/evidence":
             return await self._evidence()
-        return await self._ask(request)
+        return await self._ask(request, upload)
 
     async def _evidence(self) -> LocalResponse:
         source = self._transport.source
-        verified = await self._transport.run(source.current())
+        verified = await self._transport.evidence()
         report = as_json(verified, source.route.policy, source.route.endpoint, now=source.clock())
         return LocalResponse(200, _JSON, json.dumps(report).encode())
 
-    async def _ask(self, request: LocalRequest) -> LocalResponse:
+    async def _ask(self, request: LocalRequest, upload: Upload) -> LocalResponse:
         # The host is never sent: the enclave sees method, path and body.
         outer = httpx.Request(
             request.method,
             f"https://sealed.invalid{request.path}",
             content=request.body,
-            extensions={"timeout": TIMEOUT.as_dict()},
+            extensions={"timeout": TIMEOUT.as_dict(), UPLOAD: upload},
         )
         response = await self._transport.handle_async_request(outer)
         if (
@@ -195,9 +206,12 @@ async def start(endpoint: LocalEndpoint, host: str, port: int) -> asyncio.Server
     """Listen; raises OSError if the address is taken."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        endpoint.connections += 1
         try:
             await serve_connection(endpoint.handle, reader, writer)
         except asyncio.CancelledError:
             return  # the program ends; nobody awaits this task to learn that it was cancelled
+        finally:
+            endpoint.connections -= 1
 
-    return await asyncio.start_server(serve, host, port)
+    return await asyncio.start_server(serve, host, port, backlog=MAX_CONNECTIONS)

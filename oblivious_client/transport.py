@@ -8,20 +8,43 @@ and body are sealed. Proxies of the environment are not used unless `proxy` name
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from typing import Unpack
 
+import anyio
 import httpx
 
 from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ExchangeError
 from oblivious_client.events import EndKeeper
-from oblivious_client.evidence import EvidenceSource, Flow, T, too_large
-from oblivious_client.exchange import Opened, ask, content_in, head_in, is_sealed
+from oblivious_client.evidence import EvidenceSource, Flow, Pause, T, too_large
+from oblivious_client.exchange import (
+    Opened,
+    Question,
+    Upload,
+    ask,
+    content_in,
+    head_in,
+    is_sealed,
+    refusal,
+)
 from oblivious_client.route import Route, RouteOptions, route_of
+from oblivious_client.sealing import Framing
 from protocol.binary_http import Event, ResponseHead, field_value
+from protocol.evidence import VerifiedEvidence
 from protocol.registry import EVENT_STREAM, media_type
 
+# Of sealing a question: a gateway that does not know the key has processed nothing.
+TRIES = 2
+# The extension of a request whose caller wants to know whether it has begun to leave.
+UPLOAD = "oblivious_upload"
+# A question never waits for another's end; who asks too many at a time runs out of descriptors.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+# A gateway says something at every tick of its clock, whatever its model does: who is silent for
+# longer is not there. Unchunked answers come whole, when they come.
+SILENCE_SECONDS = 60.0
 # Evidence is about 8 KiB and problems are smaller.
 CLEAR_BODY_LIMIT = 65536
 # No answer of a language model comes near; a gateway that sends more is broken or hostile.
@@ -122,27 +145,55 @@ class ObliviousTransport(httpx.BaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         path = self.route.endpoint.socket_path
-        self._outer = httpx.HTTPTransport(uds=path, proxy=self.route.proxy)
+        self._outer = httpx.HTTPTransport(uds=path, proxy=self.route.proxy, limits=_LIMITS)
+        self._renewal = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the opened answer; raises EvidenceRefused before anything is sent."""
-        body = request.read()
-        opened = self.run(_asking(self.source, request, body))
+        opened = self._ask(_question(self.route, request, request.read()))
         try:
             return _begin(ArrivingAnswer(opened))
         except BaseException:
             opened.response.close()
             raise
 
+    def evidence(self) -> VerifiedEvidence:
+        """Return verified evidence; fetched once for all that wait; raises EvidenceRefused."""
+        kept, failures = self.source.kept(), self.source.failures
+        if kept is not None:
+            return kept
+        with self._renewal:
+            return self.run(self.source.shared(failures))
+
     def run(self, flow: Flow[T]) -> T:
         """Run `flow`, sending each of its requests."""
         try:
-            request = next(flow)
+            step = next(flow)
             while True:
-                request = flow.send(self._send(request))
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                    step = next(flow)
+                    continue
+                try:
+                    response = self._send(step)
+                except Exception as failure:
+                    step = flow.throw(failure)
+                else:
+                    step = flow.send(response)
         except StopIteration as done:
             value: T = done.value
             return value
+
+    def _ask(self, question: Question) -> Opened:
+        """Ask, and once more with new evidence if the gateway does not know the key."""
+        for _ in range(TRIES):
+            evidence = self.evidence()
+            asked = self.run(ask(self.route, question, evidence, now=self.source.clock()))
+            if isinstance(asked, Opened):
+                self.source.accept(evidence)
+                return asked
+            self.source.refuse(evidence)
+        raise refusal(asked.response, self.route.endpoint.role)
 
     def close(self) -> None:
         """Close all connections."""
@@ -169,27 +220,55 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         path = self.route.endpoint.socket_path
-        self._outer = httpx.AsyncHTTPTransport(uds=path, proxy=self.route.proxy)
+        self._outer = httpx.AsyncHTTPTransport(uds=path, proxy=self.route.proxy, limits=_LIMITS)
+        self._renewal = anyio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the opened answer; raises EvidenceRefused before anything is sent."""
-        body = await request.aread()
-        opened = await self.run(_asking(self.source, request, body))
+        opened = await self._ask(_question(self.route, request, await request.aread()))
         try:
             return await _abegin(ArrivingAnswer(opened))
         except BaseException:
             await opened.response.aclose()
             raise
 
+    async def evidence(self) -> VerifiedEvidence:
+        """Return verified evidence; fetched once for all that wait; raises EvidenceRefused."""
+        kept, failures = self.source.kept(), self.source.failures
+        if kept is not None:
+            return kept
+        async with self._renewal:
+            return await self.run(self.source.shared(failures))
+
     async def run(self, flow: Flow[T]) -> T:
         """Run `flow`, sending each of its requests."""
         try:
-            request = next(flow)
+            step = next(flow)
             while True:
-                request = flow.send(await self._send(request))
+                if isinstance(step, Pause):
+                    await anyio.sleep(step.seconds)
+                    step = next(flow)
+                    continue
+                try:
+                    response = await self._send(step)
+                except Exception as failure:
+                    step = flow.throw(failure)
+                else:
+                    step = flow.send(response)
         except StopIteration as done:
             value: T = done.value
             return value
+
+    async def _ask(self, question: Question) -> Opened:
+        """Ask, and once more with new evidence if the gateway does not know the key."""
+        for _ in range(TRIES):
+            evidence = await self.evidence()
+            asked = await self.run(ask(self.route, question, evidence, now=self.source.clock()))
+            if isinstance(asked, Opened):
+                self.source.accept(evidence)
+                return asked
+            self.source.refuse(evidence)
+        raise refusal(asked.response, self.route.endpoint.role)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -211,15 +290,14 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         return _loaded(response, bytes(body))
 
 
-def _asking(source: EvidenceSource, request: httpx.Request, body: bytes) -> Flow[Opened]:
-    timeout = request.extensions.get("timeout")
-    return ask(
-        source,
-        method=request.method,
-        path=request.url.raw_path.partition(b"?")[0],
-        body=body,
-        extensions={"timeout": timeout} if timeout else {},
-    )
+def _question(route: Route, request: httpx.Request, body: bytes) -> Question:
+    timeout = dict(request.extensions.get("timeout") or {})
+    if route.framing is Framing.CHUNKED:
+        given = timeout.get("read")
+        timeout["read"] = SILENCE_SECONDS if given is None else min(given, SILENCE_SECONDS)
+    path = request.url.raw_path.partition(b"?")[0]
+    upload = request.extensions.get(UPLOAD) or Upload()
+    return Question(request.method, path, body, {"timeout": timeout}, upload)
 
 
 def _loaded(response: httpx.Response, body: bytes) -> httpx.Response:

@@ -81,6 +81,7 @@ def test_the_client_asks_for_nothing_of_the_server(wheel: Path) -> None:
     needed = metadata(wheel).get_all("Requires-Dist", [])
     base = [each for each in needed if "extra" not in each]
     assert sorted(each.split(";")[0].split("<")[0].split(">")[0] for each in base) == [
+        "anyio",
         "cbor2",
         "cryptography",
         "h11",

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import httpx
 import openai
 import pytest
 
-from oblivious_client import local_http
+from oblivious_client import local_http, serve
 from oblivious_client.exits import Exit
 from oblivious_client.local_http import LocalRequest, LocalResponse, serve_connection
 from oblivious_client.policy import Policy, Simulated
@@ -178,7 +179,8 @@ def test_a_doubled_field_is_refused_and_not_ignored(
     if name != "Host":
         fields.append(("Host", host))
     head = "".join(f"{key}: {value}\r\n" for key, value in fields)
-    request = f"POST /v1/chat/completions HTTP/1.1\r\n{head}Connection: close\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    head += f"Connection: close\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    request = f"POST /v1/chat/completions HTTP/1.1\r\n{head}"
     answer = talk(url, request.encode() + BODY)
     assert answer.split(b" ")[1] in (b"403", b"400")
     assert gateway.posts() == []
@@ -200,6 +202,72 @@ def test_outer_errors_are_told(url: str, gateway: StandInGateway) -> None:
     response = httpx.post(f"{url}/v1/chat/completions", content=BODY)
     assert response.status_code == 502
     assert "503" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fault", ["refused", "cut", "unsigned"])
+def test_an_sdk_does_not_ask_twice_what_may_have_been_answered(
+    url: str, gateway: StandInGateway, fault: str
+) -> None:
+    match fault:
+        case "refused":
+            gateway.faults.outer = [Plain(503, PROBLEM, b"{}")]
+        case "cut":
+            gateway.faults.cut_after = 1
+        case "unsigned":
+            gateway.faults.signature = lambda fields: {**fields, "tee_output_hash": "00" * 32}
+    with (
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=2) as sdk,
+        pytest.raises(openai.APIStatusError) as caught,
+    ):
+        sdk.chat.completions.create(model=MODEL, messages=ASKED)
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert len(gateway.posts()) == 1
+
+
+def test_an_sdk_asks_again_what_has_not_left(url: str, gateway: StandInGateway) -> None:
+    gateway.faults.evidence_answers = [Plain(500, PROBLEM, b"{}")]
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=1) as sdk:
+        answer = sdk.chat.completions.create(model=MODEL, messages=ASKED)
+    assert answer.choices[0].message.content == ANSWER
+    assert len(gateway.posts()) == 1
+
+
+def test_what_costs_nothing_may_be_asked_again(url: str, gateway: StandInGateway) -> None:
+    gateway.faults.outer = [Plain(503, PROBLEM, b"{}")]
+    response = httpx.get(f"{url}/v1/models")
+    assert response.status_code == 502
+    assert "x-should-retry" not in response.headers
+
+
+def test_the_hundred_and_first_question_is_asked(url: str, gateway: StandInGateway) -> None:
+    async def run() -> None:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(limits=limits, timeout=DEADLINE) as programs:
+            path = f"{url}/v1/chat/completions"
+            streams = [programs.stream("POST", path, content=STREAMED) for _ in range(101)]
+            begun = await asyncio.gather(*(stream.__aenter__() for stream in streams))
+            failed = [response for response in begun if response.status_code != 200]
+            assert not [await response.aread() for response in failed]
+            gateway.chat.release.set()
+            ends = await asyncio.gather(*(response.aread() for response in begun))
+            assert all(end.endswith(b"data: [DONE]\n\n") for end in ends)
+
+    gateway.chat.release.clear()
+    asyncio.run(run())
+
+
+def test_one_too_many_is_told_to_come_back(
+    url: str, monkeypatch: pytest.MonkeyPatch, gateway: StandInGateway
+) -> None:
+    monkeypatch.setattr(serve, "MAX_CONNECTIONS", 1)
+    with httpx.Client() as first:
+        assert first.get(f"{url}/v1/models").status_code == 200
+        second = httpx.get(f"{url}/v1/models")
+        assert (second.status_code, second.headers["retry-after"]) == (503, "1")
+        assert second.headers["connection"] == "close"
+    deadline = time.monotonic() + DEADLINE
+    while httpx.get(f"{url}/v1/models").status_code != 200:
+        assert time.monotonic() < deadline
 
 
 def test_refused_evidence_is_told(gateway: StandInGateway) -> None:

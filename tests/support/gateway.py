@@ -283,6 +283,7 @@ class StandInGateway:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 256  # a crowd that comes at once
 
     def __init__(self, gateway: StandInGateway, uds: str | None) -> None:
         self.gateway = gateway
