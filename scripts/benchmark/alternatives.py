@@ -23,6 +23,7 @@ from oblivious_client.sealing import Framing, seal
 from protocol.key_config import KeyConfig
 from scripts.benchmark import other_programs, server
 from scripts.local import processes
+from scripts.local.gateway import newest_key
 from scripts.local.stack import Child
 
 CONNECTIONS, ROUNDS = 32, 3
@@ -80,7 +81,7 @@ def _one_round(
     processes.settle()
     pid = contender.child.process.pid
     before = processes.cpu_seconds(pid)
-    result = processes.load(contender.address, file, CONNECTIONS)
+    result = server.load(contender.address, file, CONNECTIONS)
     used = processes.cpu_seconds(pid) - before
     return {
         "server CPU µs": 1e6 * used / count,
@@ -109,7 +110,7 @@ def _ours(folder: Path, upstream: str) -> Iterator[Contender]:
     command += ["--config", str(configuration), "--simulated-nsm"]
     with processes.running("enclave server", command) as child:
         address = processes.served_at(child)
-        config = server.newest_key(address, "/.well-known/ohttp-gateway")
+        config = newest_key(address)
         yield Contender("ours: sealed, signed, padded", child, address, 1000, config)
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import json
 import selectors
-import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from scripts.local.gateway import connect
 
 SECONDS = 120  # a load that is not through by then has failed
 _LENGTH = b"content-length:"
@@ -61,19 +62,6 @@ class Client:
         if not counted:  # so it is in chunked transfer coding
             return self.received.endswith(_CODED_END)
         return len(self.received) >= start + int(rest.split(b"\r\n", 1)[0])
-
-
-def connect(address: str) -> socket.socket:
-    """Connect to unix:PATH or tcp://HOST:PORT."""
-    kind, _, place = address.partition(":")
-    if kind == "unix":
-        stream = socket.socket(socket.AF_UNIX)
-        stream.connect(place)
-        return stream
-    host, _, port = place.removeprefix("//").rpartition(":")
-    stream = socket.create_connection((host, int(port)))
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return stream
 
 
 def run(address: str, requests: Iterator[bytes], connections: int) -> dict[str, object]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import secrets
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from protocol.binary_http import Request, encode_request
 from protocol.encapsulation import encapsulate_request
-from protocol.key_config import KeyConfig, decode_key_configs
+from protocol.key_config import KeyConfig
 from protocol.registry import OHTTP_REQUEST
 from scripts.benchmark import floor
-from scripts.benchmark.load import connect
 from scripts.local import processes
+from scripts.local.gateway import KEYS_PATH, connect, newest_key
 from scripts.local.stack import ROOT, Child
 
 CONNECTIONS = (1, 32, 512)
@@ -58,7 +58,7 @@ class Target:
     address: str
     path: bytes
     proxy_pid: int = 0
-    keys: str = "/.well-known/ohttp-gateway"
+    keys: str = KEYS_PATH
     fields: Callable[[], str] = no_fields
 
 
@@ -144,7 +144,7 @@ def one_round(target: Target, connections: int, folder: Path, count: int) -> dic
     processes.settle()
     pid = target.server.process.pid
     before = processes.cpu_seconds(pid)
-    result = processes.load(target.address, file, connections)
+    result = load(target.address, file, connections)
     used = processes.cpu_seconds(pid) - before
     return {
         "server CPU µs": 1e6 * used / count,
@@ -152,6 +152,25 @@ def one_round(target: Target, connections: int, folder: Path, count: int) -> dic
         "median ms": result["median_ms"],
         "99 % ms": result["p99_ms"],
     }
+
+
+def load(address: str, requests: Path, connections: int) -> dict[str, float]:
+    """Run the load program to its end and return what it measured."""
+    command = [sys.executable, "-m", "scripts.benchmark.load", address, str(requests)]
+    done = subprocess.run(
+        [*command, str(connections)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the load failed: {done.stderr}")
+    result: dict[str, float] = json.loads(done.stdout)
+    if result["failed"] or result["unanswered"]:
+        raise RuntimeError(f"the load failed: {result}")
+    return result
 
 
 def write_requests(file: Path, count: int, make: Callable[[], bytes]) -> None:
@@ -178,18 +197,6 @@ def sealed_post(config: KeyConfig, path: bytes, fields: str = "") -> bytes:
         f"Content-Length: {len(body)}\r\n{fields}\r\n"
     )
     return head.encode() + body
-
-
-def newest_key(address: str, path: str) -> KeyConfig:
-    """Fetch the key configurations that a gateway serves; return the first."""
-    connection = http.client.HTTPConnection("gateway")
-    connection.sock = connect(address)
-    connection.sock.settimeout(10)
-    try:
-        connection.request("GET", path)
-        return decode_key_configs(connection.getresponse().read())[0]
-    finally:
-        connection.close()
 
 
 def hold(address: str, count: int) -> list[socket.socket]:

@@ -26,10 +26,9 @@ from enclave_server.config import StreamTable
 from oblivious_client.exchange import content_in
 from oblivious_client.sealing import AnswerReader
 from protocol.key_config import KeyConfig
-from scripts.benchmark import server
 from scripts.benchmark.certificates import NAME, Certified, certify
-from scripts.benchmark.load import connect
-from scripts.local import processes
+from scripts.local import gateway, processes
+from scripts.local.gateway import connect
 from scripts.local.stack import Child
 from scripts.observer.watching import SO_TIMESTAMPNS, TIMESPEC, sealed_post
 
@@ -135,7 +134,7 @@ def _delays(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
 
 def newest_key(child: Child) -> KeyConfig:
     """Return the key that a server seals to."""
-    return server.newest_key(processes.served_at(child), "/.well-known/ohttp-gateway")
+    return gateway.newest_key(processes.served_at(child))
 
 
 def _added(heard: list[Heard], direct: list[Heard]) -> dict[str, float]:

@@ -7,12 +7,11 @@ import json
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scripts.local.stack import ROOT, Child, silent
+from scripts.local.stack import Child, silent
 
 CPU_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: beside the complement of a process's number it names the clock of all
@@ -85,25 +84,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def load(address: str, requests: Path, connections: int) -> dict[str, float]:
-    """Run the load program to its end and return what it measured."""
-    command = [sys.executable, "-m", "scripts.benchmark.load", address, str(requests)]
-    done = subprocess.run(
-        [*command, str(connections)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"the load failed: {done.stderr}")
-    result: dict[str, float] = json.loads(done.stdout)
-    if result["failed"] or result["unanswered"]:
-        raise RuntimeError(f"the load failed: {result}")
-    return result
 
 
 def settle() -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from enclave_server.config import StreamTable
 from protocol.shaping import GeometricSeries
-from scripts.benchmark import server
 from scripts.local import processes
+from scripts.local.gateway import newest_key
 from scripts.local.stack import Stack, StackError
 from scripts.observer import answers, drawing, finding, telling, watching
 from scripts.observer.finding import Finding
@@ -99,7 +99,7 @@ def observe(
     say(f"padding {padding}: watching {len(scripts)} answers, {at_once} at a time …")
     with scripted(scripts, padding, folder) as stack:
         gateway = stack.gateway.replace("http://", "tcp://")
-        config = server.newest_key(gateway, "/.well-known/ohttp-gateway")
+        config = newest_key(gateway)
         traces = watching.watch(stack.relay, config, scripts, at_once)
     stream = StreamTable()
     tick = stream.tick_milliseconds / 1000
