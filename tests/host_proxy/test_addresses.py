@@ -123,3 +123,23 @@ def test_a_tcp_peer_that_vanished_is_noticed_and_small_pieces_go_at_once() -> No
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
         ):
             assert listener.getsockopt(level, name) == value
+
+
+def test_a_path_is_taken_over_only_from_the_dead(tmp_path: Path) -> None:
+    path = str(tmp_path / "in")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    with listen(Unix(path)) as alive:
+        with pytest.raises(ListenError, match="Address already in use"):
+            listen(Unix(path))
+        alive.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.setblocking(False)
+            first.connect_ex(path)  # its queue is full now, and it lives all the same
+            with pytest.raises(ListenError, match="Address already in use"):
+                listen(Unix(path))
+    Path(path).unlink()
+    Path(path).write_text("no socket")
+    with pytest.raises(ListenError, match="Address already in use"):
+        listen(Unix(path))
+    assert Path(path).read_text() == "no socket"
