@@ -185,6 +185,17 @@ def test_resting_stream_tells_of_what_arrives_and_of_the_end() -> None:
     asyncio.run(pair(task))
 
 
+def test_who_closes_a_resting_stream_is_not_told() -> None:
+    async def task(stream: Stream, theirs: socket.socket) -> None:
+        told: list[Stream] = []
+        stream.rest(told.append)
+        stream.close()
+        await asyncio.sleep(0)
+        assert told == []
+
+    asyncio.run(pair(task))
+
+
 def test_stream_is_usable_after_a_rest_that_nothing_disturbed() -> None:
     async def task(stream: Stream, theirs: socket.socket) -> None:
         told: list[Stream] = []
