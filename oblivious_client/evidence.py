@@ -20,6 +20,7 @@ from oblivious_client.cache import Entry
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import EvidenceRefused, ExchangeError, OuterRefusal
 from oblivious_client.exits import Exit
+from oblivious_client.outer import DEADLINE
 from oblivious_client.policy import decode
 from oblivious_client.route import Route
 from protocol.evidence import Evidence, VerifiedEvidence
@@ -29,8 +30,8 @@ from protocol.registry import JSON, OHTTP_KEYS
 # Every client sends the same fields, so that they tell no two apart.
 OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
 
-FETCHING: dict[str, object] = {"timeout": httpx.Timeout(30.0, connect=15.0).as_dict()}
-"""Seconds for evidence and keys, which are served from memory; an answer may take far longer."""
+FETCH_SECONDS = 30.0
+"""For evidence or keys in all, pauses and repetitions too: they are served from memory."""
 
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds between tries: a limit of one request a second, shared by all of a relay's clients."""
@@ -118,13 +119,14 @@ class EvidenceSource:
         # The gateway refuses a key that should hold: the relay's copy is as old as ours.
         fields = ANEW if is_held or self._is_copy_old else PLAIN
         self.forget()
-        response = yield from _patiently(self._evidence_request(fields))
+        extensions = fetching()
+        response = yield from _patiently(self._evidence_request(fields, extensions))
         verified = self._verified(response)
         for seconds in PAUSES:
             if not (self._is_refused(verified) and _is_old(response, self.clock())):
                 break
             yield Pause(seconds)  # over its limit a relay serves its copy, be it asked for another
-            response = yield from _patiently(self._evidence_request(ANEW))
+            response = yield from _patiently(self._evidence_request(ANEW, extensions))
             verified = self._verified(response)
         self._hold(verified, freshness(response.headers))
         self._is_copy_old = False
@@ -151,8 +153,10 @@ class EvidenceSource:
     def _is_refused(self, verified: VerifiedEvidence) -> bool:
         return verified.key_configs[0] in self._refused
 
-    def _evidence_request(self, fields: Mapping[str, str]) -> httpx.Request:
-        request = evidence_request(self.route.endpoint, FETCHING)
+    def _evidence_request(
+        self, fields: Mapping[str, str], extensions: dict[str, object]
+    ) -> httpx.Request:
+        request = evidence_request(self.route.endpoint, extensions)
         request.headers.update(fields)
         return request
 
@@ -213,7 +217,7 @@ def fetch_copy(
     clock: Clock = time.time,
 ) -> Flow[Copy]:
     """Return what `fetch` does, and for how long a relay had kept it; ANEW has it keep another."""
-    request = evidence_request(endpoint, FETCHING, nonce)
+    request = evidence_request(endpoint, fetching(), nonce)
     request.headers.update(fields)
     response = yield from _patiently(request)
     kept = kept_seconds(response.headers, now=clock())
@@ -223,8 +227,14 @@ def fetch_copy(
 def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
     """Return the application/ohttp-keys bytes that are served, nothing of them verified."""
     fields = [*OUTER_FIELDS, ("Accept", OHTTP_KEYS.decode())]
-    response = yield httpx.Request("GET", endpoint.keys, headers=fields, extensions=FETCHING)
+    response = yield httpx.Request("GET", endpoint.keys, headers=fields, extensions=fetching())
     return body_of(response, "keys", endpoint.role)
+
+
+def fetching() -> dict[str, object]:
+    """Return the extensions of requests that have FETCH_SECONDS from now."""
+    timeout = httpx.Timeout(FETCH_SECONDS, connect=15.0).as_dict()
+    return {"timeout": timeout, DEADLINE: time.monotonic() + FETCH_SECONDS}
 
 
 def evidence_request(

@@ -30,6 +30,7 @@ from oblivious_client.exchange import (
     is_sealed,
     refusal,
 )
+from oblivious_client.outer import AsyncOuterTransport, OuterTransport, watching
 from oblivious_client.route import Route, RouteOptions, route_of
 from oblivious_client.sealing import Framing
 from protocol.binary_http import Event, ResponseHead, field_value
@@ -40,8 +41,6 @@ from protocol.registry import EVENT_STREAM, media_type
 TRIES = 2
 # The extension of a request whose caller wants to know whether it has begun to leave.
 UPLOAD = "oblivious_upload"
-# A question never waits for another's end; who asks too many at a time runs out of descriptors.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 # A gateway says something at every tick of its clock, whatever its model does: who is silent for
 # longer is not there. Unchunked answers come whole, when they come.
 SILENCE_SECONDS = 60.0
@@ -144,8 +143,7 @@ class ObliviousTransport(httpx.BaseTransport):
     def __init__(self, relay: Route | str | None = None, **options: Unpack[RouteOptions]) -> None:
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
-        path = self.route.endpoint.socket_path
-        self._outer = httpx.HTTPTransport(uds=path, proxy=self.route.proxy, limits=_LIMITS)
+        self._outer = OuterTransport(self.route)
         self._renewal = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -200,17 +198,18 @@ class ObliviousTransport(httpx.BaseTransport):
         self._outer.close()
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        response = self._outer.handle_request(request)
-        response.request = request
-        if is_sealed(response):
-            return response
-        body = bytearray()
-        with closing(response):
-            for data in response.iter_raw():
-                body += data
-                if len(body) > CLEAR_BODY_LIMIT:
-                    raise too_large(request.url)
-        return _loaded(response, bytes(body))
+        with watching(request):
+            response = self._outer.handle_request(request)
+            response.request = request
+            if is_sealed(response):
+                return response
+            body = bytearray()
+            with closing(response):
+                for data in response.iter_raw():
+                    body += data
+                    if len(body) > CLEAR_BODY_LIMIT:
+                        raise too_large(request.url)
+            return _loaded(response, bytes(body))
 
 
 class AsyncObliviousTransport(httpx.AsyncBaseTransport):
@@ -219,8 +218,7 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
     def __init__(self, relay: Route | str | None = None, **options: Unpack[RouteOptions]) -> None:
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
-        path = self.route.endpoint.socket_path
-        self._outer = httpx.AsyncHTTPTransport(uds=path, proxy=self.route.proxy, limits=_LIMITS)
+        self._outer = AsyncOuterTransport(self.route)
         self._renewal = anyio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -275,19 +273,20 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         await self._outer.aclose()
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        response = await self._outer.handle_async_request(request)
-        response.request = request
-        if is_sealed(response):
-            return response
-        body = bytearray()
-        try:
-            async for data in response.aiter_raw():
-                body += data
-                if len(body) > CLEAR_BODY_LIMIT:
-                    raise too_large(request.url)
-        finally:
-            await response.aclose()
-        return _loaded(response, bytes(body))
+        with watching(request):
+            response = await self._outer.handle_async_request(request)
+            response.request = request
+            if is_sealed(response):
+                return response
+            body = bytearray()
+            try:
+                async for data in response.aiter_raw():
+                    body += data
+                    if len(body) > CLEAR_BODY_LIMIT:
+                        raise too_large(request.url)
+            finally:
+                await response.aclose()
+            return _loaded(response, bytes(body))
 
 
 def _question(route: Route, request: httpx.Request, body: bytes) -> Question:

@@ -85,6 +85,7 @@ def test_the_client_asks_for_nothing_of_the_server(wheel: Path) -> None:
         "cbor2",
         "cryptography",
         "h11",
+        "httpcore",
         "httpx",
     ]
     assert "h11>=0.16" in base  # those before read requests otherwise than their readers do

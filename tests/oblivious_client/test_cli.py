@@ -17,13 +17,12 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import IO, Any
 
-import httpx
 import pytest
 
 from enclave_server.security_module.simulated import simulated_pcrs
 from oblivious_client import archive, cli
+from oblivious_client import evidence as fetched
 from oblivious_client.client import ObliviousClient
-from oblivious_client.evidence import FETCHING
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated
 from protocol.encapsulation import GatewayKey
@@ -186,7 +185,7 @@ def altered(evidence: Evidence) -> Evidence:
 def test_a_relay_that_says_nothing_is_given_up(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    monkeypatch.setitem(FETCHING, "timeout", httpx.Timeout(0.2).as_dict())
+    monkeypatch.setattr(fetched, "FETCH_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         outcome = run(*command, "--relay", address, "--allow-simulated")
