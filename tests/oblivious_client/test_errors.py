@@ -53,5 +53,5 @@ def test_sdks_see_an_httpx_error_only_of_the_exchange() -> None:
     for kind in (ExchangeError, OuterRefusal, AnswerTruncated, AnswerUnreadable):
         assert issubclass(kind, httpx.TransportError)
     # A refusal that an SDK took for an outage would be tried again instead of seen.
-    for kind in (UsageError, EvidenceRefused, AnswerUnproven, ServiceError):
-        assert not issubclass(kind, httpx.HTTPError)
+    for other in (UsageError, EvidenceRefused, AnswerUnproven, ServiceError):
+        assert not issubclass(other, httpx.HTTPError)

@@ -20,7 +20,7 @@ from oblivious_client.exchange import (
 )
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing, seal
-from protocol.binary_http import Informational, ResponseHead
+from protocol.binary_http import Event, Informational, ResponseHead
 from protocol.encapsulation import GatewayKey
 from protocol.registry import KEY_PROBLEM
 
@@ -127,7 +127,7 @@ def test_a_refusal_repeats_no_text_of_a_stranger() -> None:
 
 def test_the_final_head_is_found_behind_interim_ones() -> None:
     head = ResponseHead(200, ((b"a", b"b"),))
-    events = [Informational(103), head, b"con", b"tent"]
+    events: list[Event] = [Informational(103), head, b"con", b"tent"]
     assert head_in(events) is head
     assert head_in([Informational(103), b"content"]) is None
     assert content_in(events) == b"content"

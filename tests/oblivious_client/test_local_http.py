@@ -170,10 +170,7 @@ def test_a_request_that_comes_early_is_answered_later() -> None:
     [
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # without a Host
-        (
-            b"GET / HTTP/1.1\r\nHost: here\r\nX: " + b"a" * 2 * local_http.READ_SIZE + b"\r\n\r\n",
-            431,
-        ),
+        (b"GET / HTTP/1.1\r\nHost: here\r\nX: " + b"a" * local_http.HEAD_LIMIT, 431),
     ],
 )
 def test_what_cannot_be_read_is_refused(sent: bytes, status: int) -> None:
