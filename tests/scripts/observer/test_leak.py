@@ -20,10 +20,15 @@ TICK = 0.1
 KINDS = ("one", "two", "three", "four")
 
 
+def needed(package: str) -> None:
+    """Skip where the bench lock is not installed, as `scripts/test` does it."""
+    pytest.importorskip(package, reason=f"{package} is missing: scripts/test installs it")
+
+
 @pytest.fixture
 def telling() -> Any:
     """The part that stands on scikit-learn, which the bench lock brings."""
-    pytest.importorskip("sklearn")
+    needed("sklearn")
     return importlib.import_module("scripts.observer.telling")
 
 
@@ -92,9 +97,9 @@ def test_scripts_have_the_length_that_was_drawn() -> None:
 def test_a_quick_run_never_replaces_the_one_that_is_kept(
     arguments: list[str], written: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("sklearn")
-    pytest.importorskip("matplotlib")
-    leak: Any = importlib.import_module("leak")
+    needed("sklearn")
+    needed("matplotlib")
+    leak: Any = importlib.import_module("scripts.observer.leak")
     kept: list[Path] = []
     monkeypatch.setattr(sys, "argv", ["leak", *arguments])
     monkeypatch.setattr(leak, "record", lambda *_: {})
@@ -108,8 +113,8 @@ def test_a_quick_run_never_replaces_the_one_that_is_kept(
 
 @pytest.mark.slow
 def test_the_page_is_written(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    pytest.importorskip("matplotlib")
+    needed("sklearn")
+    needed("matplotlib")
     command = [
         sys.executable,
         "-m",

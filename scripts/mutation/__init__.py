@@ -1,0 +1,1 @@
+"""Changes the product at random, one place at a time, and asks whether a test notices."""

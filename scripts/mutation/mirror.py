@@ -1,0 +1,34 @@
+"""Which tests are a module's own: `tests/` mirrors the packages, with the exceptions named here."""
+
+from pathlib import Path
+
+PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client")
+
+ELSEWHERE = {
+    # Two lines that call `cli.main`: whoever starts the program runs them.
+    "enclave_server/__main__.py": ("tests/enclave_server/test_cli.py",),
+    "host_proxy/__main__.py": ("tests/host_proxy/test_cli.py",),
+    "oblivious_client/__main__.py": ("tests/oblivious_client/test_cli.py",),
+}
+"""Modules that have no test file of their own, and what tests them instead."""
+
+
+def mirrored(module: Path) -> Path:
+    """Return where the tests of a module stand; both paths are relative to the checkout."""
+    return Path("tests") / module.parent / f"test_{module.name}"
+
+
+def tests_of(module: Path, root: Path) -> list[Path]:
+    """Return the test files of a module that are there: its own, and those named after it."""
+    if named := ELSEWHERE.get(module.as_posix()):
+        return [Path(each) for each in named]
+    own = mirrored(module)
+    beside = sorted((root / own.parent).glob(f"{own.stem}_*.py"))
+    found = [own, *(each.relative_to(root) for each in beside)]
+    return [each for each in found if (root / each).is_file()]
+
+
+def neighbours(module: Path, root: Path) -> list[Path]:
+    """Return the test files that stand beside a module's own."""
+    folder = root / mirrored(module).parent
+    return sorted(each.relative_to(root) for each in folder.glob("test_*.py"))

@@ -1,0 +1,223 @@
+"""Change the product at one place after another, and tell which changes no test notices.
+
+Each change is tried in a copy of the checkout against the tests of its module, and, if those
+notice nothing, against those that stand beside them (`scripts/mutation/mirror.py`). Nothing of the
+checkout itself is changed. A test that fails now and then makes this say that it noticed.
+"""
+
+import argparse
+import compileall
+import difflib
+import os
+import py_compile
+import queue
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.mutation.mirror import PACKAGES, neighbours, tests_of
+from scripts.mutation.mutants import Mutant, mutants
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_ONCE = 2
+NICENESS = 10
+SLOWER = 4.0  # than the unchanged product: so much longer a test may take before it hangs
+SPARE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One change of one module, whose path is relative to the checkout."""
+
+    module: Path
+    source: bytes
+    mutant: Mutant
+
+    @property
+    def difference(self) -> str:
+        """The change as a unified diff."""
+        texts = (self.source, self.mutant.applied(self.source))
+        before, after = (text.decode().splitlines() for text in texts)
+        name = str(self.module)
+        return "\n".join(difflib.unified_diff(before, after, name, name, n=1, lineterm=""))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a trial: `noticed` is what failed, empty if nothing did."""
+
+    trial: Trial
+    noticed: str
+    seconds: float
+
+
+class Copy:
+    """A copy of the checkout, in which one change at a time is tried."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in tracked():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+        # Compiled files that are checked by their source's hash: its time and size may stay.
+        checked = py_compile.PycInvalidationMode.CHECKED_HASH
+        for package in PACKAGES:
+            compileall.compile_dir(folder / package, quiet=2, invalidation_mode=checked)
+
+    def tested(self, tests: Sequence[Path], seconds: float) -> str:
+        """Run test files; return what failed, or an empty text."""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+        process = subprocess.Popen(
+            [*command, *map(str, tests)],
+            cwd=self._folder,
+            env=os.environ | {"PYTHONPATH": str(self._folder), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return "nothing came to an end in time"
+        finally:
+            _end_all_of(process)
+        return failure(said) if process.returncode else ""
+
+    def tried(self, trial: Trial, allowed: "Allowance") -> Outcome:
+        """Make the change, run the tests that should notice it, and take it back."""
+        path, begun, noticed = self._folder / trial.module, time.monotonic(), ""
+        path.write_bytes(trial.mutant.applied(trial.source))
+        try:
+            for choose in (tests_of, neighbours):
+                tests = choose(trial.module, self._folder)
+                noticed = noticed or (self.tested(tests, allowed.seconds(tests)) if tests else "")
+        finally:
+            path.write_bytes(trial.source)
+        return Outcome(trial, noticed, time.monotonic() - begun)
+
+
+class Allowance:
+    """How long test files may take: a few times what they take when nothing is changed."""
+
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+        self._known: dict[tuple[Path, ...], float] = {}
+        self._lock = threading.Lock()
+
+    def seconds(self, tests: Sequence[Path]) -> float:
+        """Run the tests unchanged if they have not been; raise RuntimeError if one fails."""
+        key = tuple(tests)
+        with self._lock:
+            if key not in self._known:
+                begun = time.monotonic()
+                if failed := self._copy.tested(tests, 3600):
+                    raise RuntimeError(f"without any change: {failed}")
+                self._known[key] = SLOWER * (time.monotonic() - begun) + SPARE_SECONDS
+            return self._known[key]
+
+
+def _end_all_of(process: "subprocess.Popen[str]") -> None:
+    """End what a run of tests has left behind: all that it started is of its session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def failure(said: str) -> str:
+    """Return the line of pytest's output that tells what failed first."""
+    lines = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0] if lines else said.strip()[-200:] or "the tests could not be run"
+
+
+def tracked() -> list[str]:
+    """Return the paths of the checkout's files, those that are not yet committed included."""
+    listed = [
+        "git",
+        "-C",
+        str(ROOT),
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
+    done = subprocess.run(listed, capture_output=True, check=True, text=True)
+    return [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def sample(wanted: Sequence[str], size: int, seed: int) -> list[Trial]:
+    """Return changes of the modules whose path begins as one of `wanted`, drawn at random.
+
+    Drawn are places, each as likely as any other, and then one of the changes that fit it.
+    """
+    chance = random.Random(seed)  # noqa: S311 (nothing secret)
+    places: dict[tuple[str, int, int], list[Trial]] = {}
+    for name in sorted(tracked()):
+        if name.endswith(".py") and name.startswith(tuple(wanted)):
+            source = (ROOT / name).read_bytes()
+            for each in mutants(source):
+                place = places.setdefault((name, each.start, each.end), [])
+                place.append(Trial(Path(name), source, each))
+    drawn = chance.sample(sorted(places), min(size, len(places)))
+    return [chance.choice(places[place]) for place in drawn]
+
+
+def outcomes(trials: Sequence[Trial]) -> Iterator[Outcome]:
+    """Yield what becomes of each trial, in their order."""
+    with tempfile.TemporaryDirectory(prefix="oblivious-mutate-") as name:
+        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for number in range(AT_ONCE):
+            copies.put(Copy(Path(name) / str(number)))
+        allowed = Allowance(Copy(Path(name) / "unchanged"))
+
+        def attempt(trial: Trial) -> Outcome:
+            copy = copies.get()
+            try:
+                return copy.tried(trial, allowed)
+            finally:
+                copies.put(copy)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            yield from pool.map(attempt, trials)
+
+
+def main() -> int:
+    """Run the command line; return 1 if fewer were noticed than asked for."""
+    parser = argparse.ArgumentParser(prog="scripts/mutate", description=__doc__)
+    parser.add_argument("wanted", nargs="*", default=PACKAGES, help="paths that modules begin with")
+    parser.add_argument("--sample", type=int, default=60, help="how many changes (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="which ones (%(default)s)")
+    parser.add_argument("--at-least", type=float, default=95.0, metavar="PERCENT")
+    options = parser.parse_args()
+    os.nice(NICENESS)
+    trials = sample(options.wanted, options.sample, options.seed)
+    noticed = 0
+    for number, outcome in enumerate(outcomes(trials), 1):
+        noticed += bool(outcome.noticed)
+        trial = outcome.trial
+        where = f"{trial.module}:{trial.mutant.line} {trial.mutant.kind}"
+        became = f"{outcome.noticed or 'SURVIVED'} ({outcome.seconds:.0f} s)"
+        print(f"{number}/{len(trials)} {where}: {became}", flush=True)
+        if not outcome.noticed:
+            print(trial.difference, flush=True)
+    print(f"{noticed} of {len(trials)} changes were noticed")
+    return int(100 * noticed < options.at_least * len(trials))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""What the commands do beneath their options: where they listen, what they show and advise."""
+
+import io
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oblivious_client import commands
+from oblivious_client.answers import Answer
+from oblivious_client.commands import COMMANDS
+from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client.errors import EvidenceRefused, UsageError
+from oblivious_client.evidence import Copy
+from oblivious_client.exits import Exit
+from oblivious_client.report import FETCHED_SECONDS
+
+# What stands behind the public commands has no other door: `test_cli.py` runs those whole.
+check: Callable[[Namespace, Path], str] = commands._check
+listen_address: Callable[[str], tuple[str, int]] = commands._listen_address
+nonce: Callable[[Namespace, Endpoint], bytes | None] = commands._nonce
+require_fetched: Callable[[Copy], None] = commands._require_fetched
+show: Callable[[str], None] = commands._show
+stopped_at_a_limit: Callable[[Answer], bool] = commands._stopped_at_a_limit
+warn: Callable[[Endpoint], None] = commands._warn
+
+
+def test_each_command_is_there() -> None:
+    assert list(COMMANDS) == ["chat", "serve", "verify", "keys", "provision"]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("localhost:65535", ("localhost", 65535)),
+        ("[::1]:80", ("::1", 80)),
+    ],
+)
+def test_it_listens_on_this_machine(text: str, address: tuple[str, int]) -> None:
+    assert listen_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not HOST:PORT"),
+        ("80", "not HOST:PORT"),
+        (":80", "not HOST:PORT"),
+        ("localhost:", "not HOST:PORT"),
+        ("localhost:-1", "not HOST:PORT"),
+        ("localhost:65536", "not HOST:PORT"),
+        ("localhost:http", "not HOST:PORT"),
+        ("0.0.0.0:80", "not an address of this machine alone"),
+        ("[::]:80", "not an address of this machine alone"),
+        ("relay.example:80", "not an address of this machine alone"),
+    ],
+)
+def test_it_listens_nowhere_else(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        listen_address(text)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown"),
+    [(io.StringIO, "a\x1b[2Jb\tc\r\n"), (Terminal, "a[2Jb\tc\n")],
+)
+def test_a_terminal_alone_is_guarded(
+    stream: type[io.StringIO], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = stream()
+    monkeypatch.setattr(sys, "stdout", output)
+    show("a\x1b[2Jb\tc\r\n")
+    assert output.getvalue() == shown
+
+
+def test_a_nonce_needs_a_gateway() -> None:
+    relay = Endpoint.parse(Role.RELAY, "https://relay.example/")
+    gateway = Endpoint.parse(Role.GATEWAY, "https://gateway.example/")
+    plain = Namespace(fresh=False, fresh_through_relay=False)
+    fresh = Namespace(fresh=True, fresh_through_relay=False)
+    through = Namespace(fresh=False, fresh_through_relay=True)
+    assert nonce(plain, relay) is nonce(plain, gateway) is nonce(through, relay) is None
+    one, two = nonce(fresh, gateway), nonce(fresh, gateway)
+    assert one is not None
+    assert two is not None
+    assert len(one) == commands.NONCE_BYTES == 32
+    assert one != two
+    with pytest.raises(UsageError, match="forwards no nonce"):
+        nonce(fresh, relay)
+    with pytest.raises(UsageError, match="is for --relay"):
+        nonce(through, gateway)
+
+
+@pytest.mark.parametrize("kept", [0, FETCHED_SECONDS])
+def test_a_young_copy_was_fetched(kept: int) -> None:
+    require_fetched(Copy(evidence=None, kept=kept))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kept", "age"),
+    [(None, "of unknown age"), (FETCHED_SECONDS + 1, f"of {FETCHED_SECONDS + 1} s")],
+)
+def test_an_old_copy_was_not(kept: int | None, age: str) -> None:
+    with pytest.raises(EvidenceRefused, match=age) as caught:
+        require_fetched(Copy(evidence=None, kept=kept))  # type: ignore[arg-type]
+    assert caught.value.code is Exit.STALE
+
+
+@pytest.mark.parametrize(
+    ("role", "url", "notes"),
+    [
+        (Role.RELAY, "https://relay.example/", []),
+        (Role.RELAY, "http://relay.example/", ["no TLS"]),
+        (Role.GATEWAY, "https://gateway.example/", ["no relay"]),
+        (Role.GATEWAY, "http://gateway.example/", ["no relay", "no TLS"]),
+    ],
+)
+def test_who_sees_something_is_said(
+    role: Role, url: str, notes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    warn(Endpoint.parse(role, url))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("note: ").partition(":")[0] for line in lines] == notes
+
+
+def test_a_saved_answer_is_checked_as_strictly_as_it_was_asked_for() -> None:
+    lax = Namespace(allow_simulated=False, pcrs=None, root=None)
+    assert check(lax, Path("a b")) == "oblivious-client verify 'a b'"
+    strict = Namespace(allow_simulated=True, pcrs="my pins.json", root=Path("root.pem"))
+    assert shlex.split(check(strict, Path("answer.json"))) == [
+        "oblivious-client",
+        "verify",
+        "--allow-simulated",
+        "--pcrs",
+        "my pins.json",
+        "--root",
+        "root.pem",
+        "answer.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "stopped"),
+    [(["stop"], False), (["length"], True), (["stop", "length"], True), ([None], False)],
+)
+def test_a_limit_of_tokens_is_noticed(reasons: list[str | None], stopped: bool) -> None:
+    body: dict[str, Any] = {"choices": [{"finish_reason": reason} for reason in reasons]}
+    answer = Answer(b"", body, None, None)  # type: ignore[arg-type]
+    assert stopped_at_a_limit(answer) is stopped

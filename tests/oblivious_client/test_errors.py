@@ -1,0 +1,57 @@
+"""Errors: each has its exit code, and SDKs retry none that must be seen at once."""
+
+import httpx
+import pytest
+
+from oblivious_client.errors import (
+    AnswerTruncated,
+    AnswerUnproven,
+    AnswerUnreadable,
+    ClientError,
+    EvidenceRefused,
+    ExchangeError,
+    OuterRefusal,
+    ServiceError,
+    UsageError,
+)
+from oblivious_client.exits import Exit
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ClientError("m"), Exit.FAILURE),
+        (UsageError("m"), Exit.USAGE),
+        (EvidenceRefused("m", code=Exit.CHAIN), Exit.CHAIN),
+        (AnswerUnproven("m"), Exit.ANSWER_SIGNATURE),
+        (ServiceError(503, "m"), Exit.SERVICE_ERROR),
+        (ExchangeError("m"), Exit.FAILURE),
+        (OuterRefusal("m", status=502, advice=""), Exit.OUTER_REFUSAL),
+        (AnswerTruncated(), Exit.TRUNCATED),
+        (AnswerUnreadable("m"), Exit.UNREADABLE),
+    ],
+)
+def test_each_has_its_code(error: ClientError, code: Exit) -> None:
+    assert error.code is code
+
+
+def test_what_is_advised_and_answered_is_kept() -> None:
+    assert UsageError("m", advice="a").advice == "a"
+    assert str(ServiceError(503, "busy", advice="a")) == "the service answered 503: busy"
+    assert ServiceError(503, "busy", advice="a").advice == "a"
+    refused = OuterRefusal("m", status=502, advice="a")
+    assert (refused.status, refused.advice) == (502, "a")
+    assert ServiceError(503, "busy").status == 503
+
+
+@pytest.mark.parametrize("error", [AnswerUnproven("m"), AnswerTruncated(), AnswerUnreadable("m")])
+def test_a_bad_answer_is_not_left_without_advice(error: ClientError) -> None:
+    assert "again" in error.advice
+
+
+def test_sdks_see_an_httpx_error_only_of_the_exchange() -> None:
+    for kind in (ExchangeError, OuterRefusal, AnswerTruncated, AnswerUnreadable):
+        assert issubclass(kind, httpx.TransportError)
+    # A refusal that an SDK took for an outage would be tried again instead of seen.
+    for other in (UsageError, EvidenceRefused, AnswerUnproven, ServiceError):
+        assert not issubclass(other, httpx.HTTPError)
