@@ -17,6 +17,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from enclave_server.addresses import parse_address
+from enclave_server.chat.bounds import Bounds
 from enclave_server.http.limits import Limits
 from protocol.chunked import CHUNK_SIZE
 from protocol.provisioning import administrator_key
@@ -153,11 +154,21 @@ class EngineTable(Table, frozen=True):
 
 
 class ModelTable(Table, frozen=True):
-    """A model's name here, the upstream that serves it, and its name there."""
+    """A model's name here, the upstream that serves it, and its name there.
+
+    `limits` are those of `enclave_server.chat.bounds`, where they differ from its defaults.
+    """
 
     name: str
     upstream: str
     upstream_name: str | None = None
+    limits: dict[str, int] = {}
+
+    def __post_init__(self) -> None:
+        known = {field.name for field in dataclasses.fields(Bounds)}
+        unknown = sorted(set(self.limits) - known)
+        _require(not unknown, f"a model has no limit {', '.join(unknown)}")
+        Bounds(**self.limits)
 
 
 class UpstreamTable(Table, frozen=True):

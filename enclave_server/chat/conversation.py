@@ -192,6 +192,11 @@ class Continuation(Question, frozen=True, kw_only=True):
         """How many answers there will be."""
         return self.prompts * (self.n or 1)
 
+    @property
+    def candidates(self) -> int:
+        """How many answers the model makes; the best of them are given."""
+        return self.prompts * max(self.n or 1, self.best_of or 1)
+
 
 AnyQuestion = Conversation | Continuation
 Kind = type[Conversation] | type[Continuation]

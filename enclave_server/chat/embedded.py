@@ -1,6 +1,7 @@
 """The model of the embedded engine, which is an upstream with limits of its own."""
 
 from enclave_server.addresses import UnixAddress
+from enclave_server.chat.bounds import KIB, Bounds
 from enclave_server.chat.models import Model
 from enclave_server.chat.upstream.endpoint import Upstream
 
@@ -8,7 +9,25 @@ from enclave_server.chat.upstream.endpoint import Upstream
 CONCURRENCY = 32
 
 
-def embedded_model(name: str, socket_path: str, system_prompt: str | None) -> Model:
+# What the engine's context and its grammars can take; nothing of it takes the engine a second.
+EMBEDDED = Bounds(
+    # 2,048 tokens of 32 octets each: words have four on average.
+    text_bytes=64 * KIB,
+    messages=256,
+    choices=2,
+    tools=0,
+    images=0,
+    schema_nodes=1_024,
+    schema_depth=16,
+    logit_bias=300,
+    stop_bytes=1 * KIB,
+    grammar_rules=256,
+)
+
+
+def embedded_model(
+    name: str, socket_path: str, system_prompt: str | None, bounds: Bounds = EMBEDDED
+) -> Model:
     """Return the model that the embedded engine serves on `socket_path`."""
     upstream = Upstream(
         "embedded",
@@ -23,6 +42,7 @@ def embedded_model(name: str, socket_path: str, system_prompt: str | None) -> Mo
         upstream_name=name,
         tools=False,
         images=False,
-        max_choices=2,
+        completion_options=False,
+        bounds=bounds,
         system_prompt=system_prompt,
     )

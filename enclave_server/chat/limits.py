@@ -1,16 +1,36 @@
-"""What is asked, held against what its model can do."""
+"""What is asked, held against what its model can do and against what it may cost."""
 
-from enclave_server.chat.conversation import AnyQuestion, Conversation
-from enclave_server.chat.errors import invalid
+from enclave_server.chat.conversation import AnyQuestion, Continuation, Conversation, ObjectOf
+from enclave_server.chat.cost import Amount, amounts
+from enclave_server.chat.errors import ChatError, invalid
+from enclave_server.chat.grammar import count_rules
 from enclave_server.chat.models import Model
+
+# What a bound counts, as the client is told it.
+UNITS = {
+    "text_bytes": "octets of text",
+    "messages": "messages, parts and calls",
+    "choices": "answers",
+    "tools": "tools",
+    "images": "images",
+    "schema_nodes": "values in schemas",
+    "schema_depth": "levels in a schema",
+    "logit_bias": "tokens",
+    "stop_bytes": "octets",
+    "grammar_rules": "rules in the grammar of its schema",
+}
 
 
 def check(question: AnyQuestion, model: Model) -> None:
     """Refuse what the upstream of `model` would silently ignore or choke on; raises ChatError."""
-    if (question.n or 1) > model.max_choices:
-        raise invalid(f"'n' is at most {model.max_choices} for this model.", "n", "invalid_value")
     if isinstance(question, Conversation):
         _check_conversation(question, model)
+    else:
+        _check_continuation(question, model)
+    for amount in amounts(question, model.bounds.schema_nodes):
+        _hold_against(amount, getattr(model.bounds, amount.bound))
+    if model.bounds.grammar_rules and isinstance(question, Conversation):
+        _check_grammar(question, model.bounds.grammar_rules)
 
 
 def _check_conversation(question: Conversation, model: Model) -> None:
@@ -22,3 +42,34 @@ def _check_conversation(question: Conversation, model: Model) -> None:
             "messages",
             "unsupported_parameter",
         )
+
+
+def _check_continuation(question: Continuation, model: Model) -> None:
+    if model.completion_options:
+        return
+    wanted = {
+        "suffix": question.suffix,
+        "echo": question.echo,
+        # The best of as many as are given anyway are all of them.
+        "best_of": question.best_of and question.best_of != (question.n or 1),
+    }
+    for name, value in wanted.items():
+        if value:
+            raise invalid(f"This model knows no '{name}'.", name, "unsupported_parameter")
+
+
+def _check_grammar(question: Conversation, limit: int) -> None:
+    if isinstance(question.response_format, ObjectOf):
+        rules = count_rules(question.response_format.schema or {}, limit)
+        _hold_against(Amount("grammar_rules", "response_format", rules), limit)
+
+
+def _hold_against(amount: Amount, limit: int) -> None:
+    if amount.count <= limit:
+        return
+    sentence = (
+        f"'{amount.param}' takes more than {limit} {UNITS[amount.bound]}, this model's limit."
+    )
+    # Programs know by this code that they have to shorten what they send.
+    code = "context_length_exceeded" if amount.bound == "text_bytes" else "invalid_value"
+    raise ChatError(400, sentence, param=amount.param, code=code)

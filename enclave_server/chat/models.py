@@ -3,19 +3,24 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from enclave_server.chat.bounds import PROVIDER, Bounds
 from enclave_server.chat.upstream.endpoint import Upstream
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model: its name here, its upstream, its name there, and what it cannot do."""
+    """A model: its name here, its upstream, its name there, what it can do, and what may be asked.
+
+    `completion_options` are `suffix`, `echo` and `best_of`.
+    """
 
     name: str
     upstream: Upstream
     upstream_name: str
     tools: bool = True
     images: bool = True
-    max_choices: int = 128
+    completion_options: bool = True
+    bounds: Bounds = PROVIDER
     system_prompt: str | None = None
 
 

@@ -1,8 +1,11 @@
 """The models that a configuration offers, as the chat service wants them."""
 
+import dataclasses
+
 from enclave_server.addresses import parse_address
+from enclave_server.chat.bounds import PROVIDER
 from enclave_server.chat.dialects.table import find_dialect
-from enclave_server.chat.embedded import embedded_model
+from enclave_server.chat.embedded import EMBEDDED, embedded_model
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.upstream.credentials import (
     EnvironmentKey,
@@ -29,10 +32,13 @@ def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKey
     models = []
     for model in config.models:
         if model.upstream == EMBEDDED_UPSTREAM:
-            models.append(embedded_model(model.name, engine_socket, config.chat.system_prompt))
+            bounds = dataclasses.replace(EMBEDDED, **model.limits)
+            prompt = config.chat.system_prompt
+            models.append(embedded_model(model.name, engine_socket, prompt, bounds))
         else:
             there = model.upstream_name or model.name
-            models.append(Model(model.name, upstreams[model.upstream], there))
+            bounds = dataclasses.replace(PROVIDER, **model.limits)
+            models.append(Model(model.name, upstreams[model.upstream], there, bounds=bounds))
     return ModelTable(tuple(models))
 
 

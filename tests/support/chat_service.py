@@ -7,6 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
+from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.upstream.endpoint import Upstream
@@ -18,7 +19,7 @@ NOWHERE = Upstream("nowhere", parse_address("unix:/nonexistent/socket"))
 TABLE = ModelTable(
     (
         Model("m", NOWHERE, "there"),
-        Model("plain", NOWHERE, "there", tools=False, images=False, max_choices=2),
+        Model("plain", NOWHERE, "there", tools=False, images=False, bounds=Bounds(choices=2)),
     )
 )
 HELLO = [{"role": "user", "content": "Hello"}]

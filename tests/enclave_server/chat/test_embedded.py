@@ -13,5 +13,5 @@ def test_the_embedded_model_is_reached_at_the_socket_of_its_engine() -> None:
 
 def test_what_would_harm_the_engine_is_not_offered() -> None:
     model = embedded_model("small", "/run/engine.sock", None)
-    assert (model.tools, model.images, model.max_choices) == (False, False, 2)
+    assert (model.tools, model.images, model.bounds.choices) == (False, False, 2)
     assert (model.upstream.concurrency, model.upstream.idle_connections) == (CONCURRENCY, 0)

@@ -1,21 +1,29 @@
 """What a model cannot do is refused, and the field that asks for it named."""
 
+from dataclasses import fields, replace
+from typing import Any
+
 import pytest
 
+from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.conversation import (
     AnyQuestion,
     Continuation,
     Conversation,
     Image,
     Message,
+    ObjectOf,
+    Text,
     Tool,
 )
+from enclave_server.chat.cost import amounts
+from enclave_server.chat.embedded import embedded_model
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.limits import check
+from enclave_server.chat.limits import UNITS, check
 from enclave_server.chat.models import Model
 from tests.support.upstream_connection import upstream_at
 
-MODEL = Model("m", upstream_at("unix:/x"), "m", tools=False, images=False, max_choices=2)
+MODEL = Model("m", upstream_at("unix:/x"), "m", tools=False, images=False, bounds=Bounds(choices=2))
 ABLE = Model("m", upstream_at("unix:/x"), "m")
 HELLO = [Message("user", "Hello")]
 
@@ -38,3 +46,118 @@ def test_prompts_are_held_against_the_same_limit() -> None:
     check(Continuation(model="m", prompt="x", n=2), MODEL)
     with pytest.raises(ChatError):
         check(Continuation(model="m", prompt="x", n=3), MODEL)
+
+
+EMBEDDED_MODEL = embedded_model("m", "/run/engine.sock", None)
+
+
+def hello(**fields: Any) -> Conversation:
+    return Conversation(model="m", messages=HELLO, **fields)
+
+
+def continued(prompt: Any = "x", **fields: Any) -> Continuation:
+    return Continuation(model="m", prompt=prompt, **fields)
+
+
+def described(schema: dict[str, Any]) -> Conversation:
+    return hello(response_format=ObjectOf("a", schema=schema))
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Return a schema of twice that depth in JSON."""
+    return {} if depth == 1 else {"properties": {"p": nested(depth - 1)}}
+
+
+def properties(count: int) -> dict[str, Any]:
+    return {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(count)}}
+
+
+# What one request did to the embedded engine, or would; each with the field that it is refused for.
+HARMFUL: list[tuple[str, AnyQuestion]] = [
+    ("response_format", described(properties(30_000))),
+    ("response_format", described(properties(2_000))),
+    ("response_format", described({"enum": [str(number) for number in range(900)]})),
+    ("prompt", continued(["x"] * 3_000)),
+    ("prompt", continued([[1]] * 3_000)),
+    ("best_of", continued(best_of=20)),
+    ("prompt", continued("a " * 9_500_000)),
+    ("messages", Conversation(model="m", messages=[Message("user", "a " * 9_500_000)])),
+    ("messages", Conversation(model="m", messages=[Message("user", "")] * 3_000)),
+    ("messages", Conversation(model="m", messages=[Message("user", [Text("")] * 3_000)])),
+    ("logit_bias", hello(logit_bias={str(token): 1.0 for token in range(49_000)})),
+    ("stop", hello(stop="x" * 1_000_000)),
+    ("stop", continued(stop=["x" * 1_000_000] * 16)),
+]
+
+
+@pytest.mark.parametrize(
+    ("param", "question"),
+    HARMFUL,
+    ids=[f"{index}-{param}" for index, (param, _) in enumerate(HARMFUL)],
+)
+def test_work_without_measure_is_refused_before_it_is_begun(
+    param: str, question: AnyQuestion
+) -> None:
+    with pytest.raises(ChatError) as caught:
+        check(question, EMBEDDED_MODEL)
+    assert (caught.value.status, caught.value.param) == (400, param)
+    assert f"'{param}'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "more"),
+    [
+        ("text_bytes", continued("é" * 4), continued("é" * 4 + "x")),
+        ("text_bytes", continued([1] * 8), continued([1] * 9)),
+        ("text_bytes", continued("x" * 4, suffix="y" * 4), continued("x" * 4, suffix="y" * 5)),
+        ("text_bytes", hello(), hello(tools=[Tool("f", "four")])),
+        ("messages", hello(), Conversation(model="m", messages=HELLO * 9)),
+        ("choices", hello(n=8), hello(n=9)),
+        ("choices", continued(["x"] * 4, n=2), continued(["x"] * 4, best_of=3)),
+        ("tools", hello(tools=[Tool("f")] * 8), hello(tools=[Tool("f")] * 9)),
+        ("schema_nodes", described({"enum": [1] * 6}), described({"enum": [1] * 7})),
+        ("schema_depth", described({"items": nested(4)}), described(nested(5))),
+        (
+            "logit_bias",
+            hello(logit_bias=dict.fromkeys("12345678", 1.0)),
+            hello(logit_bias=dict.fromkeys("123456789", 1.0)),
+        ),
+        ("stop_bytes", hello(stop=["x"] * 8), hello(stop=["x"] * 9)),
+    ],
+)
+def test_each_bound_is_reached_and_not_passed(
+    bound: str, most: AnyQuestion, more: AnyQuestion
+) -> None:
+    model = Model("m", upstream_at("unix:/x"), "m", bounds=replace(Bounds(), **{bound: 8}))
+    check(most, model)
+    with pytest.raises(ChatError) as caught:
+        check(more, model)
+    assert "more than 8 " in caught.value.message
+
+
+def test_every_bound_has_words_for_what_it_counts() -> None:
+    assert UNITS.keys() == {field.name for field in fields(Bounds)}
+
+
+def test_a_schema_is_not_read_to_its_end() -> None:
+    *_, last = [
+        a
+        for a in amounts(described(properties(30_000)), 100)
+        if a.param == "response_format" and a.bound == "schema_nodes"
+    ]
+    assert last.count == 101
+
+
+@pytest.mark.parametrize(
+    "option", [{"echo": True}, {"suffix": "x"}, {"best_of": 2}, {"best_of": 1, "n": 2}]
+)
+def test_what_the_engine_would_ignore_is_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(ChatError) as caught:
+        check(continued(**option), EMBEDDED_MODEL)
+    assert caught.value.param in option
+    check(continued(**option), ABLE)
+
+
+@pytest.mark.parametrize("option", [{"echo": False}, {"best_of": 1}, {"best_of": 2, "n": 2}])
+def test_what_changes_nothing_is_not_refused(option: dict[str, Any]) -> None:
+    check(continued(**option), EMBEDDED_MODEL)

@@ -1,0 +1,91 @@
+"""What a schema makes of an engine's grammar is counted before it is made, or refused."""
+
+from typing import Any
+
+import pytest
+
+from enclave_server.chat.errors import ChatError
+from enclave_server.chat.grammar import count_rules
+
+STRING = {"type": "string"}
+
+# As pydantic writes them.
+ORDER = {
+    "$defs": {
+        "Item": {
+            "title": "Item",
+            "type": "object",
+            "properties": {"name": STRING, "count": {"type": "integer", "minimum": 1}},
+            "required": ["name", "count"],
+        }
+    },
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "first": {"$ref": "#/$defs/Item"},
+        "rest": {"type": "array", "items": {"$ref": "#/$defs/Item"}, "maxItems": 5},
+        "note": {"anyOf": [STRING, {"type": "null"}], "default": None},
+        "kind": {"enum": ["a", "b"]},
+    },
+    "required": ["first"],
+}
+
+
+def test_rules_of_a_usual_schema() -> None:
+    item = 3 + 1
+    assert count_rules(ORDER, 100) == 1 + 1 + (1 + item) + (1 + 1 + item + 5) + 3 + (1 + 2)
+
+
+@pytest.mark.parametrize(
+    ("schema", "rules"),
+    [
+        ({}, 1),
+        ({"type": ["string", "null"]}, 3),
+        ({"items": True}, 2),
+        ({"prefixItems": [{}, {}]}, 3),
+        ({"maxLength": 7}, 8),
+        ({"const": {"x": [1, 2]}}, 1),
+    ],
+)
+def test_every_part_counts(schema: dict[str, Any], rules: int) -> None:
+    assert count_rules(schema, 100) == rules
+
+
+def test_a_reference_counts_each_time_and_stops_in_time() -> None:
+    doubling: dict[str, Any] = {"d0": {}}
+    for number in range(1, 40):
+        reference = {"$ref": f"#/$defs/d{number - 1}"}
+        doubling[f"d{number}"] = {"anyOf": [reference, {"items": reference}]}
+    assert count_rules({"$defs": doubling, "$ref": "#/$defs/d39"}, 100) > 100
+
+
+LOOP = {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        LOOP,
+        {"$ref": "#"},
+        {"$ref": "https://example.com/schema"},
+        {"$ref": 7},
+        {"$defs": {"a/b": {}, "a": {"b": {"enum": [1] * 99}}}, "$ref": "#/$defs/a/b"},
+        {"pattern": "(a{99}){99}"},
+        {"allOf": [{}]},
+        {"not": {}},
+        {"anyOf": {}},
+        {"properties": []},
+        {"maxItems": -1},
+        {"maxItems": 1.5},
+        {"maxItems": True},
+        {"minimum": 10**19},
+        {"minimum": 0.5},
+        {"items": [{}]},
+        {"$defs": []},
+    ],
+    ids=str,
+)
+def test_what_has_no_bound_or_no_meaning_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ChatError) as caught:
+        count_rules(schema, 1000)
+    assert (caught.value.status, caught.value.param) == (400, "response_format")
