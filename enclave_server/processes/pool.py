@@ -29,8 +29,9 @@ ACKNOWLEDGE_SECONDS = 10.0
 BEAT_SECONDS = 0.5
 """Between two beats of a worker's heart."""
 
-SILENT_SECONDS = 3.0
-"""Without a beat the worker hangs: nothing that it does keeps its event loop for so long."""
+SILENT_SECONDS = 10.0
+"""Without a beat the worker hangs: the longest request that is read at once takes less, even on a
+machine that is several times busier than it should be."""
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
 """Before a worker is replaced that ended soon after its start; doubled each time."""
@@ -56,6 +57,7 @@ class Worker:
     sent_at: float = 0.0
     acknowledged: int = 0
     beaten_at: float | None = None
+    doomed: bool = False
 
     def send(self, serial: int, snapshot: bytes, now: float) -> None:
         """Pass on a snapshot; a worker that cannot take it is killed when its time is over."""
@@ -76,13 +78,13 @@ class Worker:
                     proposals.append(message)
         return proposals
 
-    def is_late(self, now: float) -> bool:
-        """Whether the worker should have begun with the newest keys by now."""
-        return self.acknowledged < self.sent and now - self.sent_at > ACKNOWLEDGE_SECONDS
-
-    def is_silent(self, now: float) -> bool:
-        """Whether the heart of a worker that has served stands still."""
-        return self.beaten_at is not None and now - self.beaten_at > SILENT_SECONDS
+    def fault(self, now: float) -> str | None:
+        """Return what is wrong with the worker: it has not begun with the newest keys, or hangs."""
+        if self.acknowledged < self.sent and now - self.sent_at > ACKNOWLEDGE_SECONDS:
+            return "worker_late"
+        if self.beaten_at is not None and now - self.beaten_at > SILENT_SECONDS:
+            return "worker_silent"
+        return None
 
     def excuse(self, seconds: float) -> None:
         """Pass over a time in which nobody listened."""
@@ -186,11 +188,9 @@ class Pool:
         self._proposals += worker.receive(now)
         if worker.acknowledged:
             place.failures = 0
-        if worker.is_late(now):
-            self._log.event("worker_late", worker=number, pid=worker.pid)
-            worker.signal(signal.SIGKILL)
-        elif worker.is_silent(now):
-            self._log.event("worker_silent", worker=number, pid=worker.pid)
+        if not worker.doomed and (fault := worker.fault(now)) is not None:
+            worker.doomed = True  # it may take a moment to end, and is told of once
+            self._log.event(fault, worker=number, pid=worker.pid)
             worker.signal(signal.SIGKILL)
         pid, status = os.waitpid(worker.pid, os.WNOHANG)
         if pid:

@@ -249,3 +249,12 @@ def test_configurations_in_the_documents_are_taken() -> None:
     assert blocks
     for block in blocks:
         parse_config(block)
+
+
+def test_every_room_is_named_in_the_architecture() -> None:
+    rooms = {path.rpartition("/")[0] for path in FILES if path.endswith(".py")}
+    rooms = {room for room in rooms if not room.startswith("tests/")} | {"tests"}
+    named = text_of("ARCHITECTURE.md")
+    inside = ("/guest", "eif-reader")  # what the rooms around them carry
+    for room in sorted(rooms):
+        assert f"`{room}/`" in named or room.endswith(inside), room
