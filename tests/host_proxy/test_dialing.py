@@ -14,7 +14,7 @@ import pytest
 from host_proxy import dialing
 from host_proxy.addresses import Activated, Address, Tcp, Unix, Vsock, VsockUds, parse
 from host_proxy.dialing import Dial, Failure, Greeting, Patience, Race, candidates_of
-from host_proxy.loop import Loop
+from host_proxy.loop import Loop, Timer
 from host_proxy.resolver import Candidate, Resolver
 from tests.support.host_proxy_process import (
     DEADLINE,
@@ -498,3 +498,22 @@ def test_what_comes_after_a_greeting_is_carried_both_ways(tmp_path: Path) -> Non
         assert read_exactly(server, 8) == b"question"
         server.sendall(b"answer")
         assert read_exactly(client, 6) == b"answer"
+
+
+def test_new_attempts_come_soon_at_first_and_seldom_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    real = Loop.later
+
+    def later(self: Loop, delay: float, callback: Callable[[], None]) -> Timer:
+        if delay:
+            pauses.append(delay)
+        if len(pauses) == 9:
+            self.stop()
+        return real(self, 0, callback)
+
+    monkeypatch.setattr(Loop, "later", later)
+    dialled = Dialled(Unix(str(tmp_path / "absent")), Patience(DEADLINE, DEADLINE))
+    assert dialled.sock is None
+    assert pauses == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0]

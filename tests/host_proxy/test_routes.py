@@ -195,6 +195,23 @@ def test_what_is_held_or_closed_in_such_a_pause_stays_so(
     end(route, client)
 
 
+def test_who_waits_in_a_hold_keeps_nobody_busy(
+    stand: Stand, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Level-triggered epoll would tell of them again and again."""
+    told: list[int] = []
+    monkeypatch.setattr(Route, "ready", lambda _, events: told.append(events))
+    route = stand.route(listener)
+    route.hold()
+    client = connect_unix(stand.directory / "in")
+    stand.run(0.1)
+    assert told == []
+    route.resume()
+    stand.run(0.1)
+    assert told
+    end(route, client)
+
+
 def test_a_client_that_left_the_backlog_is_no_shortage(stand: Stand) -> None:
     class Aborted(socket.socket):
         def accept(self) -> NoReturn:

@@ -14,7 +14,7 @@ from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse
 from enclave_server.log import Log
 from tests.support.outer_http import FAMILIES, MIB, QUICK, Gate, get, post, refuse_refused, settled
-from tests.support.sockets import Peer, Recorder, Serving, run, serving
+from tests.support.sockets import DEADLINE, Peer, Recorder, Serving, run, serving
 
 
 @FAMILIES
@@ -61,6 +61,46 @@ def test_pipelined_requests_wait_in_the_kernel() -> None:
             assert not flood.done()
             assert server.server.counters.buffered_bytes <= Limits().head_bytes + READ_BYTES
             flood.cancel()
+
+    run(main)
+
+
+def test_what_waited_in_the_kernel_is_answered_in_its_turn() -> None:
+    """Reading had stopped while the first request was answered, and goes on after it."""
+
+    async def main() -> None:
+        gate = Gate()
+        async with serving(gate) as server:
+            peer = await server.connect()
+            requests = 5_000  # several times what is read before reading stops
+            flood = asyncio.create_task(peer.send(get() * requests))
+            await server.until(lambda: gate.running == 1)
+            await settled(lambda: server.server.counters.buffered_bytes)
+            gate.open.set()
+            reading = asyncio.create_task(peer.read_to_end())
+            await flood
+            await server.until(lambda: server.server.counters.answered == requests)
+            peer.end()
+            assert (await reading).count(b"HTTP/1.1 200") == requests
+
+    run(main)
+
+
+def test_what_follows_the_last_request_is_read_and_dropped() -> None:
+    """Reading had stopped; what is left unread would destroy the answer by a reset."""
+
+    async def main() -> None:
+        gate = Gate()
+        async with serving(gate, limits=Limits(linger_seconds=DEADLINE)) as server:
+            peer = await server.connect()
+            last = get().replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            flood = asyncio.create_task(peer.send(last + get() * 20_000))
+            await server.until(lambda: gate.running == 1)
+            await settled(lambda: server.server.counters.buffered_bytes)
+            gate.open.set()
+            await flood
+            assert (await peer.answer()).status == 200
+            assert server.server.counters.answered == 1
 
     run(main)
 

@@ -1,7 +1,9 @@
 """Tests of real server processes: start, workers that die, and the end."""
 
 import asyncio
+import contextlib
 import http.client
+import io
 import json
 import os
 import signal
@@ -11,9 +13,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from enclave_server.keys.keeper import KeyKeeper
+from enclave_server.log import Log
+from enclave_server.processes.pool import Pool
+from enclave_server.processes.readiness import Readiness
+from enclave_server.processes.stop_signals import StopSignals
+from enclave_server.processes.supervisor import MAX_FAILURES, Supervisor, WorkersFail
 from tests.support.enclave import (
     DEADLINE,
     Enclave,
@@ -254,3 +263,53 @@ def test_two_servers_do_not_share_an_address() -> None:
             assert other.process.returncode == 3
         assert b"choose another with --listen" in other.text
         assert enclave.ask(models_request()).status == 200
+
+
+class DyingWorkers:
+    """A pool of one worker that ends before it serves, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self.workers: list[Any] = []
+        self.failures = 0
+        self.settled = False
+
+    def tend(self, now: float) -> None:
+        self.failures += 1
+        if self.failures > self._times:
+            self.failures, self.settled = 0, True
+
+    def take_proposals(self) -> list[bytes]:
+        return []
+
+    def signal(self, number: int) -> None:
+        return None
+
+    def watch(self, now: float) -> None:
+        return None
+
+
+def comes_up(times: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a server is ready after so many workers in a row that never served."""
+    for method in ("_publish", "_keep_keys", "_check_clock"):
+        monkeypatch.setattr(Supervisor, method, lambda *_: None)
+    came: list[bool] = []
+    with StopSignals() as signals:
+
+        def ready() -> None:
+            came.append(True)
+            signals.count = 1
+
+        log, keeper = Log(io.StringIO()), cast(KeyKeeper, None)
+        supervisor = Supervisor(
+            signals, keeper, None, log, Readiness(), wants_secrets=False, grace_seconds=0
+        )
+        with contextlib.suppress(WorkersFail):
+            supervisor.serve(cast(Pool, DyingWorkers(times)), ready, lambda: None)
+    return bool(came)
+
+
+def test_five_workers_in_a_row_that_never_serve_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert comes_up(4, monkeypatch)
+    assert not comes_up(5, monkeypatch)
+    assert MAX_FAILURES == 5
