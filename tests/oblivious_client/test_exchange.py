@@ -6,9 +6,15 @@ import httpx
 import pytest
 
 from oblivious_client.endpoint import Role
-from oblivious_client.errors import OuterRefusal
+from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
+from oblivious_client.evidence import Flow
 from oblivious_client.exchange import (
+    KeyUnknown,
+    Opened,
+    Question,
     SealedBody,
+    Upload,
+    ask,
     content_in,
     content_type,
     head_in,
@@ -22,10 +28,14 @@ from oblivious_client.route import Route
 from oblivious_client.sealing import Framing, seal
 from protocol.binary_http import Event, Informational, ResponseHead
 from protocol.encapsulation import GatewayKey
+from protocol.evidence import VerifiedEvidence
+from protocol.key_config import KeyConfig
 from protocol.registry import KEY_PROBLEM
 
 REQUEST = httpx.Request("POST", "https://relay.example/ask")
 NOW = 1_700_000_000.9
+QUESTION = Question("POST", b"/v1/chat/completions", b"{}", {"timeout": {"read": 1}})
+KEY = GatewayKey.generate(1)
 
 
 def answered(status: int, media_type: str | None, body: bytes = b"") -> httpx.Response:
@@ -52,7 +62,7 @@ def test_inside_stands_what_is_named_and_no_more() -> None:
 def test_outside_all_requests_look_alike(framing: Framing) -> None:
     inner = inner_request("GET", b"/v1/models", b"", now=NOW)
     sealed = seal(GatewayKey.generate(1).config, inner, framing)
-    outer = outer_request(route(framing), sealed, {"timeout": {"read": 1}})
+    outer = outer_request(route(framing), sealed, QUESTION)
     assert (outer.method, str(outer.url)) == ("POST", "https://relay.example/ask")
     assert outer.extensions["timeout"] == {"read": 1}
     assert outer.headers["host"] == "relay.example"
@@ -63,10 +73,10 @@ def test_outside_all_requests_look_alike(framing: Framing) -> None:
 
 
 def test_a_sealed_body_is_read_by_either_kind_of_transport() -> None:
-    assert list(SealedBody(iter([b"a", b"b"]))) == [b"a", b"b"]
+    assert list(SealedBody(iter([b"a", b"b"]), Upload())) == [b"a", b"b"]
 
     async def collected() -> list[bytes]:
-        return [piece async for piece in SealedBody(iter([b"a", b"b"]))]
+        return [piece async for piece in SealedBody(iter([b"a", b"b"]), Upload())]
 
     assert asyncio.run(collected()) == [b"a", b"b"]
 
@@ -132,3 +142,51 @@ def test_the_final_head_is_found_behind_interim_ones() -> None:
     assert head_in([Informational(103), b"content"]) is None
     assert content_in(events) == b"content"
     assert content_in([]) == b""
+
+
+def test_an_upload_has_begun_with_its_first_piece() -> None:
+    upload = Upload()
+    assert [upload.begun for _ in SealedBody([b"a", b"b"], upload)] == [True, True]
+    upload = Upload()
+    SealedBody([b"a"], upload)
+    assert upload == Upload(begun=False)
+
+
+def asking(config: KeyConfig = KEY.config) -> Flow[Opened | KeyUnknown]:
+    evidence = VerifiedEvidence(None, (config,), None, None)  # type: ignore[arg-type]
+    return ask(route(Framing.CHUNKED), QUESTION, evidence, now=NOW)
+
+
+def outcome(response: httpx.Response) -> Opened | KeyUnknown:
+    flow = asking()
+    assert isinstance(next(flow), httpx.Request)
+    with pytest.raises(StopIteration) as done:
+        flow.send(response)
+    found: Opened | KeyUnknown = done.value.value
+    return found
+
+
+def test_what_comes_of_a_question() -> None:
+    assert isinstance(outcome(answered(200, "message/ohttp-chunked-res")), Opened)
+    assert isinstance(outcome(answered(422, "application/problem+json", PROBLEM)), KeyUnknown)
+
+
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        (answered(422, "application/problem+json", b"{}"), OuterRefusal),
+        (answered(200, "text/html"), OuterRefusal),
+        (answered(200, "message/ohttp-res"), AnswerUnreadable),
+    ],
+)
+def test_what_is_no_answer_to_a_question(response: httpx.Response, error: type[Exception]) -> None:
+    flow = asking()
+    next(flow)
+    with pytest.raises(error):
+        flow.send(response)
+
+
+def test_a_key_without_a_known_algorithm() -> None:
+    config = KeyConfig(1, KEY.config.kem_id, KEY.config.public_key, [(2, 9)])
+    with pytest.raises(ExchangeError, match="no algorithm"):
+        next(asking(config))
