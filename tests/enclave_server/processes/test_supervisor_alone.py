@@ -3,6 +3,7 @@
 import io
 import json
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -137,7 +138,7 @@ class Case:
         wants_secrets: bool = False,
     ) -> None:
         self.clock = Clock()
-        monkeypatch.setattr(module.time, "monotonic", self.clock)
+        monkeypatch.setattr(time, "monotonic", self.clock)
         monkeypatch.setattr(module, "ptp_time", self.ask_reference)
         self.reference: Callable[[], float | None] = lambda: None
         self.asked: list[float] = []
@@ -298,14 +299,14 @@ def test_the_clock_is_compared_once_a_minute(case: Case) -> None:
 
 @pytest.mark.parametrize("skew", [-MAX_SKEW_SECONDS - 1, MAX_SKEW_SECONDS + 1])
 def test_a_clock_that_is_wrong_ends_it(case: Case, skew: float) -> None:
-    case.reference = lambda: module.time.time() + skew
+    case.reference = lambda: time.time() + skew
     with pytest.raises(ClockError, match="PTP device"):
         case.serve()
     assert case.told == ["end"]
 
 
 def test_a_clock_that_is_right_does_not(case: Case) -> None:
-    case.reference = module.time.time
+    case.reference = time.time
     case.serve()
 
 
