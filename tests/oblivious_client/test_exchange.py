@@ -8,7 +8,9 @@ import pytest
 from oblivious_client.endpoint import Role
 from oblivious_client.errors import OuterRefusal
 from oblivious_client.exchange import (
+    Question,
     SealedBody,
+    Upload,
     content_in,
     content_type,
     head_in,
@@ -52,7 +54,8 @@ def test_inside_stands_what_is_named_and_no_more() -> None:
 def test_outside_all_requests_look_alike(framing: Framing) -> None:
     inner = inner_request("GET", b"/v1/models", b"", now=NOW)
     sealed = seal(GatewayKey.generate(1).config, inner, framing)
-    outer = outer_request(route(framing), sealed, {"timeout": {"read": 1}})
+    question = Question("GET", b"/v1/models", b"", {"timeout": {"read": 1}})
+    outer = outer_request(route(framing), sealed, question)
     assert (outer.method, str(outer.url)) == ("POST", "https://relay.example/ask")
     assert outer.extensions["timeout"] == {"read": 1}
     assert outer.headers["host"] == "relay.example"
@@ -63,12 +66,26 @@ def test_outside_all_requests_look_alike(framing: Framing) -> None:
 
 
 def test_a_sealed_body_is_read_by_either_kind_of_transport() -> None:
-    assert list(SealedBody(iter([b"a", b"b"]))) == [b"a", b"b"]
+    uploads = [Upload(), Upload()]
+    assert list(SealedBody([b"a", b"b"], uploads[0])) == [b"a", b"b"]
 
     async def collected() -> list[bytes]:
-        return [piece async for piece in SealedBody(iter([b"a", b"b"]))]
+        return [piece async for piece in SealedBody([b"a", b"b"], uploads[1])]
 
     assert asyncio.run(collected()) == [b"a", b"b"]
+    assert [upload.begun for upload in uploads] == [True, True]
+
+
+@pytest.mark.parametrize("framing", Framing)
+def test_a_request_has_not_begun_before_its_first_octet(framing: Framing) -> None:
+    question = Question("GET", b"/v1/models", b"a secret", {})
+    sealed = seal(GatewayKey.generate(1).config, inner_request("GET", b"/", b"", now=NOW), framing)
+    outer = outer_request(route(framing), sealed, question)
+    before = question.upload.begun
+    assert isinstance(outer.stream, SealedBody)
+    assert next(iter(outer.stream))
+    assert (before, question.upload.begun) == (False, True)
+    assert "secret" not in repr(question)
 
 
 @pytest.mark.parametrize(
