@@ -121,10 +121,10 @@ def unpack(deb: Path, target: Path) -> None:
         if not link.is_symlink():
             (target / "usr" / merged).mkdir(parents=True, exist_ok=True)
             link.symlink_to(f"usr/{merged}")
-    archive = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
+    reading = ["dpkg-deb", "--fsys-tarfile", str(deb)]
     options = ["--keep-directory-symlink", "--no-same-owner", "--no-same-permissions"]
-    done = subprocess.run(
-        ["tar", "-x", *options, "-C", str(target)], stdin=archive.stdout, check=False
-    )
-    if archive.wait() or done.returncode:
+    writing = ["tar", "-x", *options, "-C", str(target)]
+    with subprocess.Popen(reading, stdout=subprocess.PIPE) as archive:
+        done = subprocess.run(writing, stdin=archive.stdout, check=False)
+    if archive.returncode or done.returncode:
         raise PackageError(f"{deb.name} cannot be unpacked")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scripts.local.stack import Child, silent
 
+STOP_SECONDS = 10.0
 CPU_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: beside the complement of a process's number it names the clock of all
 its threads, which counts nanoseconds; /proc tells hundredths of a second."""
@@ -80,7 +81,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process that was started here."""
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(10)
+        process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

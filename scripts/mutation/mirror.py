@@ -6,9 +6,18 @@ PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client")
 
 ELSEWHERE = {
     # Two lines that call `cli.main`: whoever starts the program runs them.
-    "enclave_server/__main__.py": ("tests/enclave_server/test_cli.py",),
-    "host_proxy/__main__.py": ("tests/host_proxy/test_cli.py",),
-    "oblivious_client/__main__.py": ("tests/oblivious_client/test_cli.py",),
+    "enclave_server/__main__.py": "tests/enclave_server/test_cli.py",
+    "host_proxy/__main__.py": "tests/host_proxy/test_cli.py",
+    "oblivious_client/__main__.py": "tests/oblivious_client/test_cli.py",
+    # Parts of one command, which is tested whole: against good relays and bad ones.
+    "scripts/relay_kit/bench.py": "tests/scripts/relay_kit/test_relay_check.py",
+    "scripts/relay_kit/cli.py": "tests/scripts/relay_kit/test_relay_check.py",
+    "scripts/relay_kit/reports.py": "tests/scripts/relay_kit/test_relay_check.py",
+    "scripts/relay_kit/checks/answering.py": "tests/scripts/relay_kit/test_relay_check.py",
+    "scripts/relay_kit/checks/keeping.py": "tests/scripts/relay_kit/test_relay_check.py",
+    "scripts/relay_kit/checks/passing_on.py": "tests/scripts/relay_kit/test_relay_check.py",
+    "scripts/relay_kit/checks/refusing.py": "tests/scripts/relay_kit/test_relay_check.py",
+    "scripts/relay_kit/checks/streaming.py": "tests/scripts/relay_kit/test_relay_check.py",
 }
 """Modules that have no test file of their own, and what tests them instead."""
 
@@ -18,10 +27,10 @@ def mirrored(module: Path) -> Path:
     return Path("tests") / module.parent / f"test_{module.name}"
 
 
-def tests_of(module: Path, root: Path) -> list[Path]:
+def own_tests(module: Path, root: Path) -> list[Path]:
     """Return the test files of a module that are there: its own, and those named after it."""
     if named := ELSEWHERE.get(module.as_posix()):
-        return [Path(each) for each in named]
+        return [Path(named)]
     own = mirrored(module)
     beside = sorted((root / own.parent).glob(f"{own.stem}_*.py"))
     found = [own, *(each.relative_to(root) for each in beside)]
@@ -29,6 +38,7 @@ def tests_of(module: Path, root: Path) -> list[Path]:
 
 
 def neighbours(module: Path, root: Path) -> list[Path]:
-    """Return the test files that stand beside a module's own."""
+    """Return the test files that stand beside a module's own, and are none of those."""
     folder = root / mirrored(module).parent
-    return sorted(each.relative_to(root) for each in folder.glob("test_*.py"))
+    there = {each.relative_to(root) for each in folder.glob("test_*.py")}
+    return sorted(there.difference(own_tests(module, root)))

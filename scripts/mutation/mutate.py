@@ -7,6 +7,7 @@ checkout itself is changed. A test that fails now and then makes this say that i
 
 import argparse
 import compileall
+import contextlib
 import difflib
 import os
 import py_compile
@@ -24,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.mutation.mirror import PACKAGES, neighbours, tests_of
+from scripts.mutation.mirror import PACKAGES, neighbours, own_tests
 from scripts.mutation.mutants import Mutant, mutants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ class Copy:
     def tested(self, tests: Sequence[Path], seconds: float) -> str:
         """Run test files; return what failed, or an empty text."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [*command, *map(str, tests)],
             cwd=self._folder,
             env=os.environ | {"PYTHONPATH": str(self._folder), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -87,13 +88,13 @@ class Copy:
             text=True,
             errors="replace",
             start_new_session=True,
-        )
-        try:
-            said, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return "nothing came to an end in time"
-        finally:
-            _end_all_of(process)
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                return "nothing came to an end in time"
+            finally:
+                _end_all_of(process)
         return failure(said) if process.returncode else ""
 
     def tried(self, trial: Trial, allowed: "Allowance") -> Outcome:
@@ -101,7 +102,7 @@ class Copy:
         path, begun, noticed = self._folder / trial.module, time.monotonic(), ""
         path.write_bytes(trial.mutant.applied(trial.source))
         try:
-            for choose in (tests_of, neighbours):
+            for choose in (own_tests, neighbours):
                 tests = choose(trial.module, self._folder)
                 noticed = noticed or (self.tested(tests, allowed.seconds(tests)) if tests else "")
         finally:
@@ -131,11 +132,8 @@ class Allowance:
 
 def _end_all_of(process: "subprocess.Popen[str]") -> None:
     """End what a run of tests has left behind: all that it started is of its session."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
 
 
 def failure(said: str) -> str:
