@@ -19,8 +19,10 @@ RUN_WHOLE = {
 
 
 def tracked(*patterns: str) -> list[Path]:
-    listed = [*"git ls-files -z --cached --others --exclude-standard --".split(), *patterns]
-    done = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True)
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
+    done = subprocess.run(
+        [*command, *patterns], cwd=ROOT, capture_output=True, check=True, text=True
+    )
     found = [Path(name) for name in done.stdout.split("\0") if name]
     return [path for path in found if path.name != "__init__.py" and (ROOT / path).is_file()]
 
