@@ -28,6 +28,7 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 ED25519_KEY_SIZE = 32
 MIN_TICK_MILLISECONDS = 10  # of which the ticker keeps three quiet
 MIN_CHUNK_BYTES = 64
+MIN_ENGINE_MIB = 512  # below that no process of it starts
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
@@ -139,11 +140,15 @@ class ChatTable(Table, frozen=True):
 
 
 class EngineTable(Table, frozen=True):
-    """Another GGUF file for the embedded model; by default the one that is installed."""
+    """Another GGUF file for the embedded model; by default the one that is installed.
+
+    `memory_mib` bounds the address space of its process; by default it is derived from the file.
+    """
 
     model_file: str | None = None
     sha256: str | None = None
     threads: int | None = None
+    memory_mib: int | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -151,6 +156,10 @@ class EngineTable(Table, frozen=True):
             "engine.model_file and engine.sha256 belong together",
         )
         _require(self.threads is None or self.threads >= 1, "engine.threads must be at least 1")
+        _require(
+            self.memory_mib is None or self.memory_mib >= MIN_ENGINE_MIB,
+            f"engine.memory_mib must be at least {MIN_ENGINE_MIB}",
+        )
 
 
 class ModelTable(Table, frozen=True):

@@ -26,15 +26,23 @@ EMBEDDED = Bounds(
 
 
 def embedded_model(
-    name: str, socket_path: str, system_prompt: str | None, bounds: Bounds = EMBEDDED
+    name: str,
+    socket_path: str,
+    system_prompt: str | None,
+    bounds: Bounds = EMBEDDED,
+    concurrency: int = CONCURRENCY,
 ) -> Model:
-    """Return the model that the embedded engine serves on `socket_path`."""
+    """Return the model that the embedded engine serves on `socket_path`.
+
+    `concurrency` is how many exchanges with it one worker may have.
+    """
     upstream = Upstream(
         "embedded",
         UnixAddress(socket_path),
-        concurrency=CONCURRENCY,
+        concurrency=concurrency,
         # Each connection occupies a thread of the engine for as long as it is kept.
         idle_connections=0,
+        tells_its_end=True,
     )
     return Model(
         name,

@@ -7,6 +7,7 @@ import argparse
 import ctypes
 import importlib
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -18,19 +19,24 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 SOCKET_UMASK = 0o177
 
+# Of the engine's threads for connections, those that the workers' requests cannot take.
+SPARE_CONNECTIONS = 16
+
+MIB = 1 << 20
+M_ARENA_MAX = -8  # malloc.h
+
 SETTINGS = {
     "n_parallel": 2,
     "n_ctx": 4096,  # of both together
     "n_batch": 128,  # between two batches it looks whether the request was cancelled
     "n_ubatch": 128,
-    "n_threads_http": 64,  # each connection occupies one
     "cache_prompt": False,
     "cache_ram_mib": 0,
     "cache_idle_slots": False,
     "n_ctx_checkpoints": 0,
     "endpoint_slots": False,
     "endpoint_props": False,
-    "endpoint_metrics": False,
+    "endpoint_metrics": True,  # counts alone, by which its parent sees that it gets on
     "ui": False,
     "verbosity": 0,  # 5 would print prompts
     "offline": True,
@@ -54,7 +60,8 @@ def main() -> int:
         problem = Problem.ALTERED_WEIGHTS
     if problem is not None:
         return problem
-    server = serve(options.model, options.socket, options.threads)
+    _limit_memory(options.memory_mib * MIB)
+    server = serve(options.model, options.socket, options.threads, options.connections)
     os.write(options.ready, b"\1")
     os.close(options.ready)
     while server is not None:
@@ -62,7 +69,7 @@ def main() -> int:
     return 0
 
 
-def serve(model: str, socket_path: str, threads: int) -> Any:
+def serve(model: str, socket_path: str, threads: int, connections: int) -> Any:
     """Start the server's threads and return what keeps them alive."""
     # Loaded after the checks, because it needs what they look for; it has no type hints.
     xllamacpp: Any = importlib.import_module("xllamacpp")
@@ -72,11 +79,21 @@ def serve(model: str, socket_path: str, threads: int) -> Any:
     params.sampling.temp = TEMPERATURE
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
-    for name, value in SETTINGS.items():
+    # Each connection occupies a thread.
+    settings = {**SETTINGS, "n_threads_http": connections + SPARE_CONNECTIONS}
+    for name, value in settings.items():
         if not hasattr(params, name):  # a misspelt or removed setting must not be lost
             raise AttributeError(name)
         setattr(params, name, value)
     return xllamacpp.Server(params)
+
+
+def _limit_memory(octets: int) -> None:
+    """Let an allocation beyond `octets` of address space fail, which ends this process alone."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 2)  # each takes 64 MiB of it, and there would be one for each thread
+    resource.setrlimit(resource.RLIMIT_AS, (octets, octets))
 
 
 def _die_with(parent: int) -> bool:
@@ -93,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True)
     parser.add_argument("--sha256", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--connections", type=int, required=True)
+    parser.add_argument("--memory-mib", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--ready", type=int, required=True)
     return parser

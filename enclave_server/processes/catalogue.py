@@ -5,7 +5,7 @@ import dataclasses
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import PROVIDER
 from enclave_server.chat.dialects.table import find_dialect
-from enclave_server.chat.embedded import EMBEDDED, embedded_model
+from enclave_server.chat.embedded import CONCURRENCY, EMBEDDED, embedded_model
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.upstream.credentials import (
     EnvironmentKey,
@@ -34,12 +34,18 @@ def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKey
         if model.upstream == EMBEDDED_UPSTREAM:
             bounds = dataclasses.replace(EMBEDDED, **model.limits)
             prompt = config.chat.system_prompt
-            models.append(embedded_model(model.name, engine_socket, prompt, bounds))
+            share = engine_share(config.server.workers)
+            models.append(embedded_model(model.name, engine_socket, prompt, bounds, share))
         else:
             there = model.upstream_name or model.name
             bounds = dataclasses.replace(PROVIDER, **model.limits)
             models.append(Model(model.name, upstreams[model.upstream], there, bounds=bounds))
     return ModelTable(tuple(models))
+
+
+def engine_share(workers: int) -> int:
+    """Return how many of the engine's connections each worker may have."""
+    return max(1, CONCURRENCY // workers)
 
 
 def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> Upstream:

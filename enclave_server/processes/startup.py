@@ -8,7 +8,6 @@ import contextlib
 import enum
 import gc
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +19,14 @@ from enclave_server.chat.models import ModelTable
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config
 from enclave_server.engine.child import Engine, Problem, Weights, installed_weights
+from enclave_server.engine.folder import SOCKET_NAME, socket_folder
 from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.hardening import give_back_memory, protect_memory
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.keys.ring import Schedule
 from enclave_server.log import Log
-from enclave_server.processes.catalogue import build_models
+from enclave_server.processes.catalogue import build_models, engine_share
 from enclave_server.processes.pool import Pool
 from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.stop_signals import StopSignals
@@ -127,9 +127,15 @@ def _running_engine(config: Config) -> Iterator[tuple[Engine | None, str]]:
     if not config.uses_engine:
         yield None, ""
         return
-    with tempfile.TemporaryDirectory(prefix="engine-") as directory:  # made with mode 0700
-        path = str(Path(directory) / "engine.sock")
-        engine = Engine(_weights(config), threads=config.engine.threads)
+    with socket_folder() as folder:
+        path = str(folder / SOCKET_NAME)
+        workers = config.server.workers
+        engine = Engine(
+            _weights(config),
+            threads=config.engine.threads,
+            connections=workers * engine_share(workers),
+            memory_mib=config.engine.memory_mib,
+        )
         engine.start(path)
         try:
             if engine.problem is not None:

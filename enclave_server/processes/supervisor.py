@@ -122,7 +122,8 @@ class Supervisor:
         if state is not self._engine_state:
             self._engine_state = state
             self._tell_readiness()
-            self._log.event("engine", state=state.name.lower(), starts=self._engine.starts)
+            starts, hung = self._engine.starts, self._engine.hung
+            self._log.event("engine", state=state.name.lower(), starts=starts, hung=hung)
 
     def _publish(self, pool: Pool) -> None:
         self._tell_readiness()  # before whoever handed over secrets learns that they are there

@@ -20,6 +20,9 @@ IDLE_SECONDS = 30.0
 # An engine or a proxy that has just restarted listens again soon after.
 RETRY_AFTER_SECONDS = 0.25
 
+# An engine that has not stopped by then is stuck, and its end is somebody else's task.
+STOP_SECONDS = 60.0
+
 CLOSE = (b"Connection", b"close")
 
 
@@ -65,9 +68,12 @@ class UpstreamResponse:
         early: bytes,
         stream: Stream,
         end: float,
-        release: Callable[[Stream], None],
+        release: Callable[[Stream, bool], None],
     ) -> None:
-        """`early` are octets that came with the head; at `end` the event loop's clock gives up."""
+        """`early` are octets that came with the head; at `end` the event loop's clock gives up.
+
+        `release` takes the connection back, and whether the whole body was read.
+        """
         self.status, self.fields = head.status, head.fields
         self._stream, self._release = stream, release
         self._body, self._is_kept = body_of(head), keeps_connection(head)
@@ -129,13 +135,14 @@ class UpstreamResponse:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if not self._is_kept or not self._body.is_whole or self._body.has_surplus:
+        is_whole = self._body.is_whole
+        if is_whole and (not self._is_kept or self._body.has_surplus):
             self._stream.close()
-        self._release(self._stream)
+        self._release(self._stream, is_whole)
 
 
 class UpstreamConnections:
-    """All connections to one upstream: those in use are counted, idle ones are kept for reuse."""
+    """All connections to one upstream: those `in_use` are counted, idle ones kept for reuse."""
 
     def __init__(self, upstream: Upstream, repeated: Callable[[], None] = lambda: None) -> None:
         """`repeated` is called for every request that a second connection was tried for."""
@@ -144,38 +151,43 @@ class UpstreamConnections:
         self._context = ssl_context(upstream)
         self._repeated = repeated
         self._idle: list[tuple[Stream, float]] = []
-        self._in_use = 0
+        self._left: set[Stream] = set()  # given up, and not known to be ended at the upstream
+        self.in_use = 0
 
     async def post(self, target: bytes, fields: Fields, body: bytes) -> UpstreamResponse:
         """Return the response to a POST, whatever its status; raises UpstreamError.
 
         `fields` say all but the length of the body and whether the connection is kept.
         """
-        if self._in_use >= self.upstream.concurrency:
+        if self.in_use >= self.upstream.concurrency:
             raise UpstreamError(Failure.BUSY, retry_after=1)
         if not self.upstream.idle_connections:
             fields = (*fields, CLOSE)
         request = encode_post(target, fields, body)
-        self._in_use += 1
+        self.in_use += 1
         try:
             return await self._ask(request)
         except BaseException:
-            self._in_use -= 1
+            self.in_use -= 1
             raise
 
-    def release(self, stream: Stream) -> None:
+    def release(self, stream: Stream, is_whole: bool) -> None:
         """Take back a connection after its exchange, to keep it if it is still open and quiet."""
-        self._in_use -= 1
-        if stream.is_quiet() and len(self._idle) < self.upstream.idle_connections:
+        self.in_use -= 1
+        if not is_whole:
+            self._give_up(stream)
+        elif stream.is_quiet() and len(self._idle) < self.upstream.idle_connections:
             self._idle.append((stream, asyncio.get_running_loop().time()))
             stream.rest(self._discard)
         else:
             stream.close()
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections, and those that were given up."""
         while self._idle:
             self._idle.pop()[0].close()
+        for stream in list(self._left):
+            stream.close()
 
     async def _ask(self, request: bytes) -> UpstreamResponse:
         """Send `request`; if a kept connection ends unanswered, once more on a fresh one.
@@ -207,7 +219,7 @@ class UpstreamConnections:
         try:
             return await self._answered(stream, request, end)
         except BaseException:
-            stream.close()
+            self._give_up(stream)
             raise
         finally:
             timer.cancel()
@@ -222,6 +234,22 @@ class UpstreamConnections:
             raise UpstreamError(Failure.SLOW) from None
         except (OSError, ResponseError):
             raise UpstreamError(Failure.BROKEN) from None
+
+    def _give_up(self, stream: Stream) -> None:
+        """Leave an exchange before its end; it counts for as long as the upstream says it works."""
+        if not self.upstream.tells_its_end:
+            stream.close()
+            return
+        timer = asyncio.get_running_loop().call_later(STOP_SECONDS, stream.close)
+
+        def stopped() -> None:
+            timer.cancel()
+            self._left.discard(stream)
+            self.in_use -= 1
+
+        self._left.add(stream)
+        self.in_use += 1
+        stream.leave(stopped)
 
     def _idle_stream(self) -> Stream | None:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS

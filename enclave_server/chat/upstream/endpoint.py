@@ -26,6 +26,9 @@ class Upstream:
     With a `host_name` the connection is TLS and the certificate must be for that name. Without
     one it is plain, which only a Unix socket or a loopback address may be; other TCP addresses
     are then verified for the host in the address.
+
+    One that `tells_its_end` closes a connection that was given up when it has stopped thinking, not
+    before; until then the exchange counts.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Upstream:
     total_seconds: float = TOTAL_SECONDS
     concurrency: int = CONCURRENCY
     idle_connections: int = IDLE_CONNECTIONS
+    tells_its_end: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.address, VsockAddress) and self.host_name is None:

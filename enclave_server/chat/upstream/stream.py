@@ -1,6 +1,7 @@
 """One connection to an upstream as a stream of octets, with backpressure, plain or in TLS."""
 
 import asyncio
+import contextlib
 import os
 import select
 import ssl
@@ -34,6 +35,7 @@ class Stream(asyncio.BufferedProtocol):
         "_buffer",
         "_ended",
         "_failure",
+        "_left",
         "_poll",
         "_silent",
         "_socket",
@@ -54,6 +56,7 @@ class Stream(asyncio.BufferedProtocol):
         self._failure: type[OSError] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._spoiled: Callable[[Stream], None] | None = None
+        self._left: Callable[[], None] | None = None  # nobody reads it any more
 
     # What the event loop tells.
 
@@ -89,7 +92,7 @@ class Stream(asyncio.BufferedProtocol):
         data = bytes(_arriving[:size])
         if self._tls is not None:
             data = self._decrypt(self._tls, data)
-        if data:
+        if data and self._left is None:
             self._buffer += data
             self._wake()
 
@@ -117,6 +120,7 @@ class Stream(asyncio.BufferedProtocol):
         if not self._ended:
             self._ended, self._failure = True, failure
             self._wake()
+        self._tell_end()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -215,14 +219,40 @@ class Stream(asyncio.BufferedProtocol):
         self._tls = tls
         self._buffer = self._decrypt(tls, b"")
 
+    def leave(self, ended: Callable[[], None]) -> None:
+        """Say that nothing more is wanted, and call `ended` when the peer has closed its side.
+
+        What it still says is dropped. A plain connection alone can be closed by halves.
+        """
+        self._spoiled, self._left, self._buffer = None, ended, b""
+        self._say_end()
+        if self._transport.is_closing():
+            self.close()
+        else:
+            self._transport.resume_reading()
+
+    def _say_end(self) -> None:
+        """Send nothing more, and have the peer know: by closing all where halves cannot be."""
+        if self._tls is not None:
+            self.close()
+        elif not self._transport.is_closing():
+            with contextlib.suppress(OSError):  # it may have ended a moment ago
+                self._transport.write_eof()
+
+    def _tell_end(self) -> None:
+        if self._left is not None:
+            ended, self._left = self._left, None
+            self._transport.abort()
+            ended()
+
     def _send_pending(self, tls: Tls) -> None:
         if data := tls.pending():
             self._transport.write(data)
 
     def expire(self) -> None:
-        """Give up: whoever reads sees TimeoutError."""
+        """Give up: whoever reads sees TimeoutError, and has to close."""
         self._end(TimeoutError)
-        self.close()
+        self._say_end()
 
     def close(self) -> None:
         """Close at once, so that the upstream notices."""

@@ -18,11 +18,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.chat.embedded import embedded_model
+from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.streaming import EventStream
+from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.engine import child as engine_module
 from enclave_server.engine.child import (
+    CONNECTIONS,
     FIRST_DELAY_SECONDS,
     INHERITED,
     Engine,
@@ -30,6 +33,7 @@ from enclave_server.engine.child import (
     State,
     Weights,
     installed_weights,
+    needed_mib,
     preflight,
 )
 from protocol.binary_http import Request, Response
@@ -276,6 +280,103 @@ async def _kill_in_mid_answer(running: Running) -> None:
     assert b"[DONE]" not in text
     assert b"tee_signature" not in text
     assert json.loads(text.split(b"data: ")[-1])["error"]["code"] == "upstream_failed"
+
+
+def until_served(engine: Engine) -> None:
+    """Wait until the engine has answered that it gets on."""
+    deadline = time.monotonic() + DEADLINE
+    answers = engine.answers
+    while engine.answers == answers:
+        assert engine.poll(time.monotonic()) is State.READY
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_stopped_engine_is_ended_and_is_back_soon_each_time(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    engine = running.engine
+    try:
+        for ends in (1, 2, 3):
+            until_served(engine)
+            assert engine.process_id is not None
+            os.kill(engine.process_id, signal.SIGSTOP)
+            now = time.monotonic()
+            while engine.poll(now) is State.READY:
+                now += 0.25  # as the supervisor looks, though sooner
+            assert (engine.state, engine.hung) == (State.WAITING, ends)
+            assert engine.poll(now + FIRST_DELAY_SECONDS) is State.STARTING
+            until_ready(engine)
+        assert b"Paris" in running.ask().content
+    finally:
+        engine.stop()
+
+
+def test_an_engine_that_thinks_is_not_taken_for_a_stopped_one(running: Running) -> None:
+    """Both slots think, others wait, and still it answers between two steps."""
+
+    async def run() -> None:
+        service = running.service()
+        streams = [await streamed(service, logit_bias={"2": -100, "0": -100}) for _ in range(2)]
+        waiting = [
+            asyncio.ensure_future(settled(service.dispatch(request(), Delivery.WHOLE)))
+            for _ in range(3)
+        ]
+        await asyncio.to_thread(until_served, running.engine)
+        await asyncio.to_thread(until_served, running.engine)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for answer in streams:
+            assert isinstance(answer.content, EventStream)
+            await answer.content.aclose()
+        service.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert running.engine.hung == 0
+
+
+def test_its_address_space_is_bounded(running: Running) -> None:
+    """What would take gigabytes fails inside the engine, which goes on."""
+    properties = {f"p{number}": {"type": "string"} for number in range(30_000)}
+    schema = {"type": "object", "properties": properties}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    asked = {"messages": [{"role": "user", "content": PARIS}], "response_format": form}
+    assert running.raw("POST", asked)["error"]["code"] == 400
+    assert running.ask().status == 200
+    status = Path(f"/proc/{running.engine.process_id}/status").read_text()
+    peak = int(status.split("VmPeak:")[1].split()[0]) // 1024
+    installed = installed_weights()
+    assert installed is not None
+    assert peak <= needed_mib(installed.path, CONNECTIONS)
+
+
+def test_a_slot_is_free_again_when_the_engine_has_stopped(running: Running) -> None:
+    """Whoever asks and goes away cannot fill the engine with what nobody waits for."""
+
+    async def run() -> None:
+        upstream = embedded_model(NAME, str(running.socket), None, concurrency=2).upstream
+        connections = UpstreamConnections(upstream)
+        fields = ((b"Host", b"localhost"), (b"Content-Type", b"application/json"))
+        question = {"messages": [{"role": "user", "content": PARIS}], "logit_bias": {"2": -100}}
+        body = json.dumps(question).encode()
+
+        async def ask() -> None:
+            await connections.post(b"/v1/chat/completions", fields, body)
+
+        tasks = [asyncio.ensure_future(ask()) for _ in range(2)]
+        await asyncio.sleep(0.5)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with pytest.raises(UpstreamError) as caught:
+            await ask()
+        assert caught.value.failure is Failure.BUSY
+        async with asyncio.timeout(DEADLINE):
+            while connections.in_use:
+                await asyncio.sleep(0.02)
+
+    asyncio.run(run())
 
 
 def test_process_is_gone_when_its_parent_is_killed(tmp_path: Path) -> None:

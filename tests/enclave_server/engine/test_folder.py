@@ -1,0 +1,74 @@
+"""The folder of the engine's socket is gone with its server, however that ends."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enclave_server.engine.folder import SOCKET_NAME, remove_abandoned, socket_folder
+
+PROGRAM = (
+    "import time\n"
+    "from enclave_server.engine.folder import socket_folder\n"
+    "with socket_folder() as folder:\n"
+    "    (folder / 'engine.sock').touch()\n"
+    "    print(folder, flush=True)\n"
+    "    time.sleep(1000)\n"
+)
+
+
+@pytest.fixture
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def another_server(parent: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    environment = {**os.environ, "TMPDIR": str(parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, env=environment
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().decode().strip())
+
+
+def test_it_is_closed_to_others_and_goes_with_its_server(parent: Path) -> None:
+    with socket_folder() as folder:
+        assert folder.parent == parent
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / SOCKET_NAME).touch()
+    assert not list(parent.iterdir())
+
+
+def test_an_error_within_is_not_swallowed(parent: Path) -> None:
+    with pytest.raises(OSError, match="within"), socket_folder():
+        raise OSError("within")
+    assert not list(parent.iterdir())
+
+
+def test_what_a_killed_server_left_is_removed_by_the_next(parent: Path) -> None:
+    process, left = another_server(parent)
+    with process:
+        with socket_folder():
+            assert left.is_dir()  # it is in use
+        process.send_signal(signal.SIGKILL)
+    assert (left / SOCKET_NAME).exists()
+    with socket_folder() as folder:
+        assert [*parent.iterdir()] == [folder]
+
+
+def test_what_is_not_ours_stays(parent: Path) -> None:
+    (parent / "engine-open").mkdir()
+    (parent / "engine-open").chmod(0o755)
+    (parent / "engine-full").mkdir(0o700)
+    (parent / "engine-full" / "other").touch()
+    (parent / "engine-file").touch()
+    (parent / "engine-link").symlink_to(parent / "elsewhere")
+    (parent / "elsewhere").mkdir(0o700)
+    before = sorted(parent.rglob("*"))
+    remove_abandoned(parent)
+    assert sorted(parent.rglob("*")) == before
