@@ -24,6 +24,7 @@ class Params(types.SimpleNamespace):
     def __init__(self) -> None:
         super().__init__(
             **dict.fromkeys(engine.SETTINGS),
+            n_threads_http=None,
             model=types.SimpleNamespace(),
             sampling=types.SimpleNamespace(),
             cpuparams=types.SimpleNamespace(),
@@ -40,10 +41,11 @@ def library(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
 
 
 def test_the_server_is_given_model_socket_and_threads(library: types.SimpleNamespace) -> None:
-    params = engine.serve("/model.gguf", "/run/engine.sock", 3)
+    params = engine.serve("/model.gguf", "/run/engine.sock", 3, 5)
     assert params.model.path == "/model.gguf"
     assert params.hostnames == ["/run/engine.sock"]
     assert params.cpuparams.n_threads == params.cpuparams_batch.n_threads == 3
+    assert params.n_threads_http == 5 + engine.SPARE_CONNECTIONS
     assert params.sampling.temp == 0
     assert {name: getattr(params, name) for name in engine.SETTINGS} == engine.SETTINGS
 
@@ -57,7 +59,6 @@ def test_nothing_of_a_prompt_is_kept_or_shown() -> None:
         "n_ctx_checkpoints",
         "endpoint_slots",
         "endpoint_props",
-        "endpoint_metrics",
         "ui",
         "verbosity",
     }
@@ -71,7 +72,6 @@ def test_what_fits_and_how_many_are_answered_at_once() -> None:
         "n_ctx": 4096,
         "n_batch": 128,
         "n_ubatch": 128,
-        "n_threads_http": 64,
         "n_ctx_checkpoints": 0,
     }
 
@@ -84,7 +84,7 @@ def test_a_setting_that_the_library_lacks_is_not_lost(library: types.SimpleNames
 
     library.CommonParams = without_one
     with pytest.raises(AttributeError, match="cache_prompt"):
-        engine.serve("/model.gguf", "/run/engine.sock", 1)
+        engine.serve("/model.gguf", "/run/engine.sock", 1, 5)
 
 
 def command(directory: Path, weights: Weights, ready: int, parent: int) -> list[str]:
@@ -96,6 +96,8 @@ def command(directory: Path, weights: Weights, ready: int, parent: int) -> list[
         f"--model={weights.path}",
         f"--sha256={weights.sha256}",
         "--threads=1",
+        "--connections=2",
+        "--memory-mib=4096",
         f"--parent={parent}",
         f"--ready={ready}",
     ]
