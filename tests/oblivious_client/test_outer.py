@@ -98,7 +98,7 @@ def test_a_peer_that_drips_is_given_up(
     kind: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence, "FETCH_SECONDS", 0.5)
-    with peer(drip(SLOW[what]), 0.002) as url, pytest.raises(httpx.ReadTimeout):
+    with peer(drip(SLOW[what]), 0.002) as url, pytest.raises(httpx.TimeoutException):
         get(kind, url)
 
 
@@ -120,7 +120,7 @@ def test_a_relay_that_drips_evidence_is_given_up(
     asking: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence, "FETCH_SECONDS", 0.5)
-    with peer(drip(SLOW["body"]), 0.002) as url, pytest.raises(httpx.ReadTimeout):
+    with peer(drip(SLOW["body"]), 0.002) as url, pytest.raises(httpx.TimeoutException):
         asking(url)
 
 
@@ -236,3 +236,40 @@ def test_tls_and_what_it_hides(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(httpx.RemoteProtocolError, match="without end"):
             get(kind, url)
         thread.join()
+
+
+def test_the_hundred_and_first_request_waits_for_nobody() -> None:
+    crowd = 101
+
+    async def run() -> list[bytes]:
+        arrived = 0
+        all_are_there = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal arrived
+            await reader.readuntil(b"\r\n\r\n")
+            arrived += 1
+            if arrived == crowd:
+                all_are_there.set()
+            await all_are_there.wait()  # nobody is answered before the last has asked
+            writer.write(OK)
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, backlog=crowd) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            transport = AsyncOuterTransport(Route(url))
+
+            async def ask() -> bytes:
+                response = await transport.handle_async_request(httpx.Request("GET", url))
+                content = await response.aread()
+                await response.aclose()
+                return content
+
+            async with asyncio.timeout(120):
+                answers = await asyncio.gather(*(ask() for _ in range(crowd)))
+            await transport.aclose()
+            return answers
+
+    assert asyncio.run(run()) == [b"ok"] * crowd

@@ -239,23 +239,6 @@ def test_what_costs_nothing_may_be_asked_again(url: str, gateway: StandInGateway
     assert "x-should-retry" not in response.headers
 
 
-def test_the_hundred_and_first_question_is_asked(url: str, gateway: StandInGateway) -> None:
-    async def run() -> None:
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(limits=limits, timeout=DEADLINE) as programs:
-            path = f"{url}/v1/chat/completions"
-            streams = [programs.stream("POST", path, content=STREAMED) for _ in range(101)]
-            begun = await asyncio.gather(*(stream.__aenter__() for stream in streams))
-            failed = [response for response in begun if response.status_code != 200]
-            assert not [await response.aread() for response in failed]
-            gateway.chat.release.set()
-            ends = await asyncio.gather(*(response.aread() for response in begun))
-            assert all(end.endswith(b"data: [DONE]\n\n") for end in ends)
-
-    gateway.chat.release.clear()
-    asyncio.run(run())
-
-
 def test_one_too_many_is_told_to_come_back(
     url: str, monkeypatch: pytest.MonkeyPatch, gateway: StandInGateway
 ) -> None:
