@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ AT_ONCE = 2
 NICENESS = 10
 SLOWER = 4.0  # than the unchanged product: so much longer a test may take before it hangs
 SPARE_SECONDS = 60.0
+UNCHANGED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,14 @@ class Outcome:
 
 
 class Copy:
-    """A copy of the checkout, in which one change at a time is tried."""
+    """A copy of the checkout, in which one change at a time is tried.
 
-    def __init__(self, folder: Path) -> None:
+    `usual` is what test files take without a change, in seconds; all copies know it.
+    """
+
+    def __init__(self, folder: Path, usual: dict[tuple[Path, ...], float]) -> None:
         self._folder = folder
+        self._usual = usual
         for name in tracked():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,37 +101,33 @@ class Copy:
                 _end_all_of(process)
         return failure(said) if process.returncode else ""
 
-    def tried(self, trial: Trial, allowed: "Allowance") -> Outcome:
+    def tried(self, trial: Trial) -> Outcome:
         """Make the change, run the tests that should notice it, and take it back."""
-        path, begun, noticed = self._folder / trial.module, time.monotonic(), ""
-        path.write_bytes(trial.mutant.applied(trial.source))
-        try:
-            for choose in (own_tests, neighbours):
-                tests = choose(trial.module, self._folder)
-                noticed = noticed or (self.tested(tests, allowed.seconds(tests)) if tests else "")
-        finally:
-            path.write_bytes(trial.source)
+        begun, noticed = time.monotonic(), ""
+        for choose in (own_tests, neighbours):
+            tests = choose(trial.module, self._folder)
+            if tests and not noticed:
+                noticed = self._noticed(trial, tests)
         return Outcome(trial, noticed, time.monotonic() - begun)
 
+    def _noticed(self, trial: Trial, tests: Sequence[Path]) -> str:
+        seconds = SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
+        path = self._folder / trial.module
+        path.write_bytes(trial.mutant.applied(trial.source))
+        try:
+            return self.tested(tests, seconds)
+        finally:
+            path.write_bytes(trial.source)
 
-class Allowance:
-    """How long test files may take: a few times what they take when nothing is changed."""
-
-    def __init__(self, copy: Copy) -> None:
-        self._copy = copy
-        self._known: dict[tuple[Path, ...], float] = {}
-        self._lock = threading.Lock()
-
-    def seconds(self, tests: Sequence[Path]) -> float:
-        """Run the tests unchanged if they have not been; raise RuntimeError if one fails."""
+    def _usual_seconds(self, tests: Sequence[Path]) -> float:
+        """Run test files unchanged if nobody has; raise RuntimeError if one fails."""
         key = tuple(tests)
-        with self._lock:
-            if key not in self._known:
-                begun = time.monotonic()
-                if failed := self._copy.tested(tests, 3600):
-                    raise RuntimeError(f"without any change: {failed}")
-                self._known[key] = SLOWER * (time.monotonic() - begun) + SPARE_SECONDS
-            return self._known[key]
+        if key not in self._usual:
+            begun = time.monotonic()
+            if failed := self.tested(tests, UNCHANGED_SECONDS):
+                raise RuntimeError(f"without any change: {failed}")
+            self._usual[key] = time.monotonic() - begun
+        return self._usual[key]
 
 
 def _end_all_of(process: "subprocess.Popen[str]") -> None:
@@ -179,14 +179,14 @@ def outcomes(trials: Sequence[Trial]) -> Iterator[Outcome]:
     """Yield what becomes of each trial, in their order."""
     with tempfile.TemporaryDirectory(prefix="oblivious-mutate-") as name:
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        usual: dict[tuple[Path, ...], float] = {}
         for number in range(AT_ONCE):
-            copies.put(Copy(Path(name) / str(number)))
-        allowed = Allowance(Copy(Path(name) / "unchanged"))
+            copies.put(Copy(Path(name) / str(number), usual))
 
         def attempt(trial: Trial) -> Outcome:
             copy = copies.get()
             try:
-                return copy.tried(trial, allowed)
+                return copy.tried(trial)
             finally:
                 copies.put(copy)
 
