@@ -14,6 +14,11 @@ from pathlib import Path
 
 from oblivious_client.endpoint import Endpoint
 from oblivious_client.policy import Policy
+from protocol import strict_json
+from protocol.errors import ProtocolError
+
+_DAMAGE = (ProtocolError, ValueError, OverflowError, KeyError, TypeError, AttributeError)
+"""What is raised by a file that is none of ours: no JSON, other members, members of other types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,10 @@ class EvidenceCache:
     def load(self, endpoint: Endpoint, policy: Policy) -> Entry | None:
         """Return the stored entry, or None if there is none that can be read."""
         try:
-            stored = json.loads(self._path(endpoint, policy).read_bytes())
+            # No number that is none: what expires at NaN would never do so.
+            stored = strict_json.decode_object(self._path(endpoint, policy).read_bytes())
             return Entry(stored["evidence"].encode(), float(stored["expires"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, *_DAMAGE):
             return None  # a damaged file is as good as none: the evidence is fetched
 
     def store(self, endpoint: Endpoint, policy: Policy, entry: Entry) -> None:

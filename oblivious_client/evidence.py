@@ -86,8 +86,8 @@ class EvidenceSource:
         # Keys that the gateway did not know: after its restart a relay may keep evidence for them.
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
-        self._failure: Exception | None = None
-        self.failures = 0
+        self._failure: Exception | None = None  # that the last renewal ended with
+        self.renewals = 0  # that have ended
 
     def kept(self) -> VerifiedEvidence | None:
         """Return evidence that holds now, if there is any that costs no request."""
@@ -97,21 +97,31 @@ class EvidenceSource:
         self._held = held
         return held.verified
 
-    def shared(self, failures: int) -> Flow[VerifiedEvidence]:
+    def shared(self, renewals: int) -> Flow[VerifiedEvidence]:
         """Return what is kept, or fetch it, for one of many that wait for each other in a lock.
 
-        `failures` is what this source said before: who waited while it failed fails with it.
+        `renewals` is what this source said before: who waited for one has what came of it, be it
+        a failure or a key that was refused.
         """
         kept = self.kept()
+        if kept is None and renewals != self.renewals:
+            kept = self._waited_for()
         if kept is not None:
             return kept
-        if self._failure is not None and failures != self.failures:
-            raise self._failure
         try:
-            return (yield from self.renewed())
+            verified = yield from self.renewed()
         except Exception as failure:
-            self._failure, self.failures = failure, self.failures + 1
+            self._failure, self.renewals = failure, self.renewals + 1
             raise
+        self._failure, self.renewals = None, self.renewals + 1
+        return verified
+
+    def _waited_for(self) -> VerifiedEvidence | None:
+        """Return what came of the last renewal as long as it holds, or raise what it raised."""
+        if self._failure is not None:
+            raise self._failure
+        held = self._held
+        return held.verified if held is not None and self.clock() < held.expires else None
 
     def renewed(self) -> Flow[VerifiedEvidence]:
         """Fetch and verify anew, whatever is kept; raises EvidenceRefused."""

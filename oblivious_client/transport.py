@@ -157,11 +157,11 @@ class ObliviousTransport(httpx.BaseTransport):
 
     def evidence(self) -> VerifiedEvidence:
         """Return verified evidence; fetched once for all that wait; raises EvidenceRefused."""
-        kept, failures = self.source.kept(), self.source.failures
+        kept, renewals = self.source.kept(), self.source.renewals
         if kept is not None:
             return kept
         with self._renewal:
-            return self.run(self.source.shared(failures))
+            return self.run(self.source.shared(renewals))
 
     def run(self, flow: Flow[T]) -> T:
         """Run `flow`, sending each of its requests."""
@@ -232,11 +232,11 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
 
     async def evidence(self) -> VerifiedEvidence:
         """Return verified evidence; fetched once for all that wait; raises EvidenceRefused."""
-        kept, failures = self.source.kept(), self.source.failures
+        kept, renewals = self.source.kept(), self.source.renewals
         if kept is not None:
             return kept
         async with self._renewal:
-            return await self.run(self.source.shared(failures))
+            return await self.run(self.source.shared(renewals))
 
     async def run(self, flow: Flow[T]) -> T:
         """Run `flow`, sending each of its requests."""

@@ -20,6 +20,7 @@ from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
+from enclave_server.chat.turns import Turns
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 from protocol.registry import EVENT_STREAM, JSON, media_type
@@ -50,6 +51,7 @@ class ChatService:
         self._signer = Signer(signing_key, clock)
         self._clock = clock
         self._upstreams = Upstreams(models, repeated)
+        self._turns = Turns()
 
     def dispatch(self, request: Request, delivery: Delivery) -> Answering:
         """Return the answer to an inner request; whatever is wrong with it is an answer too.
@@ -71,6 +73,7 @@ class ChatService:
         try:
             _require_method(request, b"POST")
             _require_json(request)
+            await self._turns.wait(len(request.content))
             model, asking, expected = self._prepare(surface, request.content, delivery)
             if expected is None:
                 return await self._whole(surface, model, request.content, asking)

@@ -31,7 +31,7 @@ BEAT_SECONDS = 0.5
 
 SILENT_SECONDS = 10.0
 """Without a beat the worker hangs: the longest request that is read at once takes less, even on a
-machine that is several times busier than it should be."""
+machine that is several times busier than it should be. No two are: see `chat.turns`."""
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
 """Before a worker is replaced that ended soon after its start; doubled each time."""

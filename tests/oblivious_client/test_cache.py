@@ -73,6 +73,11 @@ def test_what_is_forgotten_is_gone(cache: EvidenceCache) -> None:
         b'{"evidence": 1, "expires": 2}',
         b'{"evidence": "e", "expires": "soon"}',
         b'{"evidence": "e", "expires": null}',
+        b'{"evidence": "e", "expires": NaN}',
+        b'{"evidence": "e", "expires": Infinity}',
+        b'{"evidence": "e", "expires": 1e999}',
+        b'{"evidence": "e", "expires": 1%b}' % (b"0" * 400),
+        b'{"evidence": "\\ud800", "expires": 2}',
         b"[" * 200_000,
     ],
 )

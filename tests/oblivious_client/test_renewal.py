@@ -146,6 +146,23 @@ def test_an_old_copy_that_stays_is_tried_and_no_more(
         assert len(gateway.posts()) == 3
 
 
+def test_a_crowd_that_meets_an_old_copy_waits_for_it_together(
+    gateway: StandInGateway, pauses: list[float]
+) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            await client.evidence()
+            old = copy(gateway, "30")
+            gateway.rotate()
+            gateway.faults.evidence_answers = [old] * 4 * CROWD
+            refused = await many(client)
+        assert [type(each) for each in refused] == [OuterRefusal] * CROWD
+
+    asyncio.run(run())
+    assert fetches(gateway) == [None, *["no-cache"] * 4]
+    assert pauses == [1.0, 2.0, 4.0]
+
+
 def test_a_key_that_was_refused_falsely_is_used_again(
     gateway: StandInGateway, pauses: list[float]
 ) -> None:

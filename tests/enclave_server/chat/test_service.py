@@ -12,11 +12,13 @@ from enclave_server.addresses import parse_address
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
+from enclave_server.chat.turns import LARGE_BYTES
 from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
 from protocol.signature import output_of, output_of_choices, verify_answer
-from tests.support.chat_service import JSON, ask_nowhere, chat
+from tests.support.chat_service import JSON, TABLE, ask_nowhere, chat
+from tests.support.turns import counting_turns
 from tests.support.upstream import (
     Behaviour,
     Exchange,
@@ -499,3 +501,26 @@ def test_models_are_listed_and_described() -> None:
     assert [model["id"] for model in listed["data"]] == ["m", "plain"]
     answer, _ = ask_nowhere(b"", method=b"GET", path=b"/v1/models/pl%61in", headers=())
     assert json.loads(answer.content) == listed["data"][1]
+
+
+def test_large_questions_are_taken_apart_in_different_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One step for many at the same moment would keep the event loop until the worker is killed."""
+
+    async def scenario() -> list[int]:
+        turn, found = counting_turns(), []
+        service = ChatService(TABLE, lambda: KEY)
+        prepare = service._prepare
+
+        def noting(*arguments: Any) -> Any:
+            found.append(turn())
+            return prepare(*arguments)
+
+        monkeypatch.setattr(service, "_prepare", noting)
+        asked = request({**HELLO, "user": "x" * LARGE_BYTES})
+        await asyncio.gather(*[ask(service, asked) for _ in range(10)])
+        return found
+
+    found = asyncio.run(scenario())
+    assert len(found) == len(set(found)) == 10
