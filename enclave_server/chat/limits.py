@@ -68,7 +68,7 @@ def _hold_against(amount: Amount, limit: int) -> None:
     if amount.count <= limit:
         return
     sentence = (
-        f"'{amount.param}' takes more than {limit} {UNITS[amount.bound]}, this model's limit."
+        f"'{amount.param}' exceeds this model's limit of {limit} {UNITS[amount.bound]}."
     )
     # Programs know by this code that they have to shorten what they send.
     code = "context_length_exceeded" if amount.bound == "text_bytes" else "invalid_value"
