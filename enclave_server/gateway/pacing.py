@@ -159,13 +159,8 @@ class _Stream:
         if isinstance(answer, StreamedResponse) and _is_event_stream(answer):
             await self._fill_with_events(answer, report)
         else:
-            self._shaper.answer(self._held(await _whole(answer, report)))
-
-    def _held(self, answer: Response) -> Response:
-        """Return `answer`, kept for as long as its ticks take, or 503 if there is no room."""
-        if self._holding.takes(WHOLE_COPIES * len(answer.content)):
-            return answer
-        return problem(503)
+            # It stays for as long as its ticks take.
+            self._shaper.answer(_held(await _whole(answer, report), self._holding))
 
     async def _fill_with_events(self, answer: StreamedResponse, report: Report) -> None:
         self._shaper.head(answer.status, answer.headers)
@@ -186,19 +181,26 @@ class _Stream:
         self._shaper.end()
 
 
-async def unpadded(exchange: ChunkedExchange) -> AsyncIterator[bytes]:
-    """Yield an answer in sealed chunks as it comes: sizes and times show through."""
-    encoder, sealer = ResponseEncoder(), exchange.sealer
+async def unpadded(exchange: ChunkedExchange, memory: Memory | None = None) -> AsyncIterator[bytes]:
+    """Yield an answer in sealed chunks as it comes: sizes and times show through.
+
+    A whole answer takes of `memory` until its reader has it, by default of one of its own.
+    """
+    encoder, sealer, holding = ResponseEncoder(), exchange.sealer, Holding(memory or Memory())
     answer = await exchange.respond()
-    start = sealer.seal(encoder.start(answer.status, answer.headers))
     if isinstance(answer, Response):
-        yield start + sealer.seal(encoder.content(answer.content))
-    else:
-        try:
+        answer = _held(answer, holding)
+    start = sealer.seal(encoder.start(answer.status, answer.headers))
+    try:
+        if isinstance(answer, Response):
+            yield start + sealer.seal(encoder.content(answer.content))
+        else:
             yield start
             async for piece in answer.content:
                 yield sealer.seal(encoder.content(piece))
-        finally:
+    finally:
+        holding.give_back()
+        if isinstance(answer, StreamedResponse):
             await _close(answer.content)
     yield sealer.finish(encoder.finish())
 
@@ -219,6 +221,11 @@ async def _whole(answer: Answer, report: Report) -> Response:
         return problem(500)
     finally:
         await _close(answer.content)
+
+
+def _held(answer: Response, holding: Holding) -> Response:
+    """Return `answer`, which `holding` takes, or a 503 if there is no room."""
+    return answer if holding.takes(WHOLE_COPIES * len(answer.content)) else problem(503)
 
 
 async def _close(content: AsyncIterator[bytes]) -> None:

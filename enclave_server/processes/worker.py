@@ -181,7 +181,7 @@ def _make_server(
 
 def _make_pacer(stream: StreamTable, report: Report, memory: Memory) -> AnyPacer:
     if stream.padding == "off":
-        return unpadded
+        return partial(unpadded, memory=memory)
     series = GeometricSeries(stream.series_first, stream.series_ratio)
     shape = Shape(stream.tick_milliseconds / 1000, stream.chunk_bytes, series)
     return Pacer(shape, report, memory)

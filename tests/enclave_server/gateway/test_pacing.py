@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -603,5 +604,19 @@ def test_a_whole_answer_without_room_is_refused_inside() -> None:
         assert seen.head.status == 503
         assert_shaped(seen)
         assert (await read(*open_exchange(timed, say_little))).head.status == 200
+
+    run(scenario)
+
+
+def test_a_whole_answer_without_the_clock_is_held_until_it_is_taken() -> None:
+    async def scenario() -> None:
+        memory = Memory(6000, 10)
+        chunks, _ = open_exchange(partial(unpadded, memory=memory), say_much)
+        await anext(chunks)
+        assert memory.held > 2 * 2500
+        late = await read(*open_exchange(partial(unpadded, memory=memory), say_much))
+        assert late.head.status == 503
+        await anext(chunks)
+        assert memory.held == 0
 
     run(scenario)
