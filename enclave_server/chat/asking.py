@@ -15,11 +15,18 @@ from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
 from enclave_server.chat.upstream.endpoint import Upstream
+from enclave_server.memory import Holding
 from protocol.binary_http import Fields
 from protocol.registry import JSON, media_type
 
 # Of an error's body, no more than this is read.
 MAX_FAULT_BYTES = 64 * 1024
+
+# What a whole answer takes while it is made: as read, its texts, as written, as sealed.
+ANSWER_COPIES = 4
+
+# What a client is told to wait when there is no room for its answer.
+RETRY_AFTER_SECONDS = 5
 
 USER_AGENT = b"oblivious-inference"
 
@@ -35,15 +42,16 @@ class Asking(msgspec.Struct, frozen=True):
     kind: Kind
     request: UpstreamRequest
 
-    async def whole(self) -> Answer:
-        """Return the whole answer; raises UpstreamError, also when it has no end."""
+    async def whole(self, holding: Holding) -> Answer:
+        """Return the whole answer, and take it of `holding` with its copies.
+
+        Raises UpstreamError, also when it has no end, or when there is no room for it.
+        """
         response = await self._post()
         try:
-            body = await response.read_up_to(MAX_ANSWER_BYTES + 1)
+            body = await _read_whole(response, holding)
         finally:
             await response.close()
-        if len(body) > MAX_ANSWER_BYTES:
-            raise UpstreamError(Failure.BROKEN)
         return self.dialect.read(self.kind, body)
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
@@ -89,6 +97,17 @@ class Upstreams:
         """Close idle connections."""
         for connections, _ in self._ways.values():
             connections.close()
+
+
+async def _read_whole(response: UpstreamResponse, holding: Holding) -> bytes:
+    body = bytearray()
+    while (piece := await response.next_piece()) is not None:
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES:
+            raise UpstreamError(Failure.BROKEN)
+        if not holding.takes(ANSWER_COPIES * len(body)):
+            raise UpstreamError(Failure.BUSY, retry_after=RETRY_AFTER_SECONDS)
+    return bytes(body)
 
 
 def _account(upstream: Upstream) -> Account:

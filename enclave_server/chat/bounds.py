@@ -10,11 +10,12 @@ MIB = 1024 * KIB
 class Bounds:
     """Counts and sizes in octets that a request may reach; the defaults are for providers.
 
-    They are above what people are known to send, and far below what would harm a gateway.
+    They are above what people are known to send, and below what would harm a gateway.
     """
 
-    # What the model reads, without images: a context of a million tokens has some four million.
-    text_bytes: int = 8 * MIB
+    # What the model reads, without images: as much as a body holds, since a provider tokenises at
+    # its own cost, and refuses.
+    text_bytes: int = 20 * MIB
     # Messages, parts of their content, and calls in them.
     messages: int = 16_384
     # Prompts times `n`, or times `best_of` where that is more.

@@ -21,7 +21,7 @@ EMBEDDED = Bounds(
     schema_depth=16,
     logit_bias=300,
     stop_bytes=1 * KIB,
-    grammar_rules=256,
+    grammar_rules=128,
 )
 
 

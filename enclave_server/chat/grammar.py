@@ -47,8 +47,9 @@ KEYWORDS = frozenset(
 COUNTS = ("maxItems", "maxLength", "minItems", "minLength")
 RANGES = ("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum")
 
-# Of an integer, whose digits become alternatives.
+# Of an integer, whose digits become alternatives of their own.
 MAX_RANGE = 10**18
+RANGE_RULES = 4
 
 # Engines split a reference at slashes: with one in a name it could mean another schema to them.
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -147,7 +148,7 @@ def _count(value: Json, keyword: str) -> int:
 def _range(value: Json, keyword: str) -> int:
     if type(value) is not int or abs(value) > MAX_RANGE:
         raise _wrong(keyword)
-    return 1
+    return RANGE_RULES
 
 
 def _wrong(keyword: str) -> ChatError:

@@ -67,9 +67,7 @@ def _check_grammar(question: Conversation, limit: int) -> None:
 def _hold_against(amount: Amount, limit: int) -> None:
     if amount.count <= limit:
         return
-    sentence = (
-        f"'{amount.param}' takes more than {limit} {UNITS[amount.bound]}, this model's limit."
-    )
+    sentence = f"'{amount.param}' exceeds this model's limit of {limit} {UNITS[amount.bound]}."
     # Programs know by this code that they have to shorten what they send.
     code = "context_length_exceeded" if amount.bound == "text_bytes" else "invalid_value"
     raise ChatError(400, sentence, param=amount.param, code=code)

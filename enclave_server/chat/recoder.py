@@ -8,6 +8,7 @@ from enclave_server.chat.dialects.dialect import StreamReader
 from enclave_server.chat.errors import UpstreamError
 from enclave_server.chat.surfaces.surface import Signature, StreamWriter
 from enclave_server.chat.transcript import Transcript
+from enclave_server.memory import Holding
 
 Outputs = Sequence[dict[str, Any]]
 """What is signed of each choice."""
@@ -29,14 +30,30 @@ class Recoder:
     Once `is_ending`, nothing that could still come would change the answer.
     """
 
-    __slots__ = ("_expected", "_reader", "_sign", "_transcript", "_writer", "failed", "is_ending")
+    __slots__ = (
+        "_expected",
+        "_holding",
+        "_reader",
+        "_sign",
+        "_transcript",
+        "_writer",
+        "failed",
+        "is_ending",
+    )
 
     def __init__(
-        self, reader: StreamReader, writer: StreamWriter, expected: Expected, sign: Sign
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        expected: Expected,
+        sign: Sign,
+        holding: Holding,
     ) -> None:
+        """What is kept of the answer is taken of `holding`, until `close`."""
         self._reader, self._writer = reader, writer
         self._expected, self._sign = expected, sign
-        self._transcript = Transcript(expected.choices)
+        self._holding = holding
+        self._transcript = Transcript(expected.choices, holding)
         self.failed = self.is_ending = False
 
     def feed(self, piece: bytes) -> bytes:
@@ -67,3 +84,7 @@ class Recoder:
         """Return the end of an answer that fails."""
         self.failed = self.is_ending = True
         return self._writer.fail(error)
+
+    def close(self) -> None:
+        """Give back the memory: nothing more is asked of it."""
+        self._holding.give_back()

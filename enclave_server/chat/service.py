@@ -21,6 +21,7 @@ from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from enclave_server.chat.turns import Turns
+from enclave_server.memory import Holding, Memory
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 from protocol.registry import EVENT_STREAM, JSON, media_type
@@ -45,8 +46,13 @@ class ChatService:
         *,
         clock: Callable[[], float] = time.time,
         repeated: Callable[[], None] = lambda: None,
+        memory: Memory | None = None,
     ) -> None:
-        """`repeated` is called for every request that an upstream was asked a second time."""
+        """`repeated` is called for every request that an upstream was asked a second time.
+
+        Answers under way take of `memory`, by default one of its own.
+        """
+        self._memory = memory or Memory()
         self._models = models
         self._signer = Signer(signing_key, clock)
         self._clock = clock
@@ -103,9 +109,12 @@ class ChatService:
     async def _whole(
         self, surface: Surface, model: Model, request_body: bytes, asking: Asking
     ) -> Response:
-        answer = await asking.whole()
-        signature = self._signer.sign(request_body, [choice.output for choice in answer.choices])
-        content = surface.write(answer, self._name(surface, model), signature)
+        with Holding(self._memory) as holding:
+            answer = await asking.whole(holding)
+            outputs = [choice.output for choice in answer.choices]
+            signature = self._signer.sign(request_body, outputs)
+            content = surface.write(answer, self._name(surface, model), signature)
+        # From here on it is held by whoever sends it, without a turn of the loop in between.
         return Response(200, (JSON_FIELD,), content)
 
     async def _streamed(
@@ -121,7 +130,7 @@ class ChatService:
 
         response, reader = await asking.stream()
         writer = surface.stream(self._name(surface, model))
-        recoder = Recoder(reader, writer, expected, sign)
+        recoder = Recoder(reader, writer, expected, sign, Holding(self._memory))
         return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 
     def _name(self, surface: Surface, model: Model) -> Identity:

@@ -54,6 +54,7 @@ class EventStream(AsyncIterator[bytes]):
     async def aclose(self) -> None:
         """Stop: an upstream that has not finished sees its connection close."""
         self._ended = True
+        self._recoder.close()
         await self._response.close()
 
     async def _next(self) -> bytes:
@@ -86,4 +87,5 @@ class EventStream(AsyncIterator[bytes]):
             pass  # the answer is complete; only its connection cannot be used again
         finally:
             self._complete = False
+            self._recoder.close()
             await self._response.close()

@@ -6,9 +6,14 @@ from typing import Any
 
 from enclave_server.chat.conversation import NO_DELTA, CallDelta, ChoiceDelta, Event, Usage
 from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.memory import Holding
 
 # An answer of the longest context, with logprobs, is well below.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+# So much more is taken of the memory at a time, and of each character the octets that it may take.
+STEP_CHARACTERS = 16 * 1024
+CHARACTER_OCTETS = 4
 
 # Words that are kept one by one before they become one text: each costs some fifty octets more.
 LOOSE_WORDS = 256
@@ -72,12 +77,17 @@ class _Choice:
 
 
 class Transcript:
-    """Takes the events of an answer of `expected` choices, and says what of them to pass on."""
+    """Takes the events of an answer of `expected` choices, and says what of them to pass on.
 
-    __slots__ = ("_choices", "_expected", "_size", "ended", "usage")
+    What it keeps is taken of `holding`, which whoever has it gives back.
+    """
 
-    def __init__(self, expected: int) -> None:
+    __slots__ = ("_allowed", "_choices", "_expected", "_holding", "_size", "ended", "usage")
+
+    def __init__(self, expected: int, holding: Holding) -> None:
         self._expected = expected
+        self._holding = holding
+        self._allowed = 0  # characters for which memory has been taken
         self._choices: dict[int, _Choice] = {}
         self._size = 0
         self.usage: Usage | None = None
@@ -104,6 +114,14 @@ class Transcript:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""
         return [choice.output() for _, choice in sorted(self._choices.items())]
 
+    def _take_memory(self) -> None:
+        """Take memory for what has come and some more; raises UpstreamError."""
+        if self._size > MAX_ANSWER_BYTES:
+            raise UpstreamError(Failure.BROKEN)
+        self._allowed = min(self._size + STEP_CHARACTERS, MAX_ANSWER_BYTES)
+        if not self._holding.takes(CHARACTER_OCTETS * self._allowed):
+            raise UpstreamError(Failure.BUSY)
+
     def _take(self, part: ChoiceDelta) -> bool:
         """Add `part` to its choice; return whether something of it is to be passed on."""
         choice = self._choices.get(part.index)
@@ -119,8 +137,8 @@ class Transcript:
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._size += choice.add_call(call)
-        if self._size > MAX_ANSWER_BYTES:
-            raise UpstreamError(Failure.BROKEN)
+        if self._size > self._allowed:
+            self._take_memory()
         if part.finish_reason is not None:
             choice.finished = True
             return True

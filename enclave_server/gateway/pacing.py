@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from enclave_server.gateway.ticker import Ticker
+from enclave_server.memory import Holding, Memory
 from protocol.binary_http import Response, ResponseEncoder, field_value
 from protocol.chunked import ResponseSealer
 from protocol.gateway import Answer, ChunkedExchange, StreamedResponse, problem
@@ -24,6 +25,9 @@ Report = Callable[[Exception], None]
 
 # Chunks that may wait before the source does: enough that a burst never leaves a tick unused.
 WAITING_CHUNKS = 4
+
+# A whole answer, as it came and as it is framed.
+WHOLE_COPIES = 2
 
 # The end of a stream that failed where nobody expected it. The blank line ends what was begun.
 BROKEN_OFF = (
@@ -62,14 +66,17 @@ class Shape:
 class Pacer:
     """Yields each answer in chunks of one shape; all streams of a worker tick together."""
 
-    def __init__(self, shape: Shape, report: Report) -> None:
+    def __init__(self, shape: Shape, report: Report, memory: Memory | None = None) -> None:
+        """Whole answers that wait for their ticks take of `memory`, by default one of its own."""
         self._shape = shape
         self._report = report
+        self._memory = memory or Memory()
         self._ticker = Ticker(shape.tick_seconds)
 
     async def __call__(self, exchange: ChunkedExchange) -> AsyncIterator[bytes]:
         """Yield a sealed chunk at every tick. Closing the iterator closes the upstream."""
-        stream = _Stream(self._shape, exchange.sealer)
+        holding = Holding(self._memory)
+        stream = _Stream(self._shape, exchange.sealer, holding)
         source = asyncio.create_task(stream.fill(exchange, self._report))
         try:
             while not stream.is_final:
@@ -80,6 +87,7 @@ class Pacer:
         finally:
             source.cancel()
             await asyncio.wait((source,))
+            holding.give_back()
 
 
 class _Stream:
@@ -88,6 +96,7 @@ class _Stream:
     __slots__ = (
         "_collected",
         "_failure",
+        "_holding",
         "_room",
         "_sealer",
         "_shaper",
@@ -95,7 +104,8 @@ class _Stream:
         "is_final",
     )
 
-    def __init__(self, shape: Shape, sealer: ResponseSealer) -> None:
+    def __init__(self, shape: Shape, sealer: ResponseSealer, holding: Holding) -> None:
+        self._holding = holding
         self._shaper = AnswerShaper(shape.chunk_bytes, shape.series)
         self._sealer = sealer
         self._threshold = WAITING_CHUNKS * shape.chunk_bytes
@@ -149,7 +159,8 @@ class _Stream:
         if isinstance(answer, StreamedResponse) and _is_event_stream(answer):
             await self._fill_with_events(answer, report)
         else:
-            self._shaper.answer(await _whole(answer, report))
+            # It stays for as long as its ticks take.
+            self._shaper.answer(_held(await _whole(answer, report), self._holding))
 
     async def _fill_with_events(self, answer: StreamedResponse, report: Report) -> None:
         self._shaper.head(answer.status, answer.headers)
@@ -170,19 +181,26 @@ class _Stream:
         self._shaper.end()
 
 
-async def unpadded(exchange: ChunkedExchange) -> AsyncIterator[bytes]:
-    """Yield an answer in sealed chunks as it comes: sizes and times show through."""
-    encoder, sealer = ResponseEncoder(), exchange.sealer
+async def unpadded(exchange: ChunkedExchange, memory: Memory | None = None) -> AsyncIterator[bytes]:
+    """Yield an answer in sealed chunks as it comes: sizes and times show through.
+
+    A whole answer takes of `memory` until its reader has it, by default of one of its own.
+    """
+    encoder, sealer, holding = ResponseEncoder(), exchange.sealer, Holding(memory or Memory())
     answer = await exchange.respond()
-    start = sealer.seal(encoder.start(answer.status, answer.headers))
     if isinstance(answer, Response):
-        yield start + sealer.seal(encoder.content(answer.content))
-    else:
-        try:
+        answer = _held(answer, holding)
+    start = sealer.seal(encoder.start(answer.status, answer.headers))
+    try:
+        if isinstance(answer, Response):
+            yield start + sealer.seal(encoder.content(answer.content))
+        else:
             yield start
             async for piece in answer.content:
                 yield sealer.seal(encoder.content(piece))
-        finally:
+    finally:
+        holding.give_back()
+        if isinstance(answer, StreamedResponse):
             await _close(answer.content)
     yield sealer.finish(encoder.finish())
 
@@ -203,6 +221,11 @@ async def _whole(answer: Answer, report: Report) -> Response:
         return problem(500)
     finally:
         await _close(answer.content)
+
+
+def _held(answer: Response, holding: Holding) -> Response:
+    """Return `answer`, which `holding` takes, or a 503 if there is no room."""
+    return answer if holding.takes(WHOLE_COPIES * len(answer.content)) else problem(503)
 
 
 async def _close(content: AsyncIterator[bytes]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import enum
 
 from enclave_server.http.limits import Limits
+from enclave_server.memory import Holding, Memory
 
 
 class Admission(enum.Enum):
@@ -15,7 +16,10 @@ class Admission(enum.Enum):
 
 
 class Budget:
-    """Octets, connections and requests of this moment, and counts since the start."""
+    """Connections and requests of this moment, what they hold, and counts since the start.
+
+    Without a memory that others use too it has one of its own.
+    """
 
     __slots__ = (
         "_limits",
@@ -23,22 +27,27 @@ class Budget:
         "accepted",
         "answered",
         "connections",
-        "held",
+        "memory",
         "refused",
         "refusing",
         "tasks",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, memory: Memory | None = None) -> None:
         self._limits = limits
+        self.memory = memory or Memory(limits.buffered_bytes, limits.requests)
         self.connections = 0  # those being refused included
         self.refusing = 0
         self.tasks: set[asyncio.Task[None]] = set()  # requests being answered, other than at once
-        self.held = 0  # octets of requests that are kept
         self.accepted = 0
         self.refused = 0
         self.answered = 0
         self.abandoned = 0
+
+    @property
+    def held(self) -> int:
+        """Octets that are kept for peers."""
+        return self.memory.held
 
     def admit(self) -> "Share":
         """Count a new connection; return its part of the budget."""
@@ -54,31 +63,16 @@ class Budget:
         return Share(self, admission, limits)
 
 
-class Share:
+class Share(Holding):
     """The part of a budget that one connection has taken."""
 
-    __slots__ = ("_budget", "_held", "_limits", "admission")
+    __slots__ = ("_budget", "_limits", "admission")
 
     def __init__(self, budget: Budget, admission: Admission, limits: Limits) -> None:
+        super().__init__(budget.memory)
         self._budget = budget
         self._limits = limits
-        self._held = 0
         self.admission = admission
-
-    def hold(self, octets: int) -> None:
-        """Take so many octets in all for requests, instead of what was held before."""
-        self._budget.held += octets - self._held
-        self._held = octets
-
-    def has_room(self, octets: int) -> bool:
-        """Whether this connection may hold so many: its own share always, and all if it is alone.
-
-        So a few long requests cannot shut out the short ones.
-        """
-        limits = self._limits
-        others = self._budget.held - self._held
-        fits = octets + others <= limits.buffered_bytes
-        return fits or others == 0 or octets <= limits.buffered_bytes // limits.requests
 
     def has_turn(self) -> bool:
         """Whether one more request may be answered."""
@@ -87,6 +81,6 @@ class Share:
     def give_back(self) -> None:
         """Count the end of the connection."""
         budget = self._budget
-        self.hold(0)
+        super().give_back()
         budget.connections -= 1
         budget.refusing -= self.admission is not Admission.ADMITTED

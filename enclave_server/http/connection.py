@@ -19,6 +19,7 @@ from enclave_server.http.phases import Due, Phase, Progress
 from enclave_server.http.request_head import Head, Refused
 from enclave_server.http.request_reader import RequestReader
 from enclave_server.log import Log
+from enclave_server.memory import Memory
 
 # What one read may take from the kernel: large uploads need few turns of the event loop.
 READ_BYTES = 64 * 1024
@@ -27,11 +28,13 @@ READ_BYTES = 64 * 1024
 class Shared:
     """What the connections of one server have in common."""
 
-    def __init__(self, router: Router, limits: Limits, log: Log) -> None:
+    def __init__(
+        self, router: Router, limits: Limits, log: Log, memory: Memory | None = None
+    ) -> None:
         self.router = router
         self.limits = limits
         self.log = log
-        self.budget = Budget(limits)
+        self.budget = Budget(limits, memory)
         self.date = CurrentDate()
         self.loop: asyncio.AbstractEventLoop  # given when the server starts
         # Every read goes here first and is taken out before the next one.
@@ -257,6 +260,8 @@ class Connection(asyncio.BufferedProtocol):
             response = (
                 answer if isinstance(answer, OuterResponse) else await exchange.settle(answer)
             )
+            if isinstance(response.body, bytes):
+                self._share.add(len(response.body))  # until the peer has taken it
             sent = await exchange.send(response, self._ending(exchange))
             self._count(exchange, response, sent, started)
             finished = True

@@ -27,8 +27,9 @@ class Limits:
     body_grace_seconds: float = 10.0
     # Chunks of one upload: each costs about a microsecond however small it is.
     body_chunks: int = 65_536
-    # All uploads in progress or being answered, together, with their copies. Each may have its
-    # share of it (divided by `requests`) even when others have taken all: so, twice this at most.
+    # All uploads in progress or being answered, with their copies, and all answers under way,
+    # together. Each of both may have its share of it (divided by `requests`) even when others have
+    # taken all: so, three times this at most.
     buffered_bytes: int = 256 * MIB
     # What a request that is being answered takes: sealed, opened, its content, and what was
     # made of it for the upstream.

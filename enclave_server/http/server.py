@@ -11,6 +11,7 @@ from enclave_server.http.connection import Connection, Shared
 from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse, Router
 from enclave_server.log import Log
+from enclave_server.memory import Memory
 
 __all__ = ["Counters", "OuterRequest", "OuterResponse", "Router", "Server"]
 
@@ -37,11 +38,18 @@ class Counters:
 class Server:
     """Accepts connections and brings each whole request to its handler."""
 
-    def __init__(self, listener: socket.socket, router: Router, limits: Limits, log: Log) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        router: Router,
+        limits: Limits,
+        log: Log,
+        memory: Memory | None = None,
+    ) -> None:
         """Take over `listener`; nothing is accepted before `start`."""
         self._listener = listener
         self._log = log
-        self._shared = Shared(router, limits, log)
+        self._shared = Shared(router, limits, log, memory)
         # Deadlines are looked at together: one timer a server, not one or more a request.
         self._sweep_seconds = min(
             1.0,

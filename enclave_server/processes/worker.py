@@ -28,6 +28,7 @@ from enclave_server.http.server import Server
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
+from enclave_server.memory import Memory
 from enclave_server.processes.pool import BEAT_SECONDS, EXIT_FAILED, SERIAL
 from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, decode_snapshot
@@ -125,10 +126,13 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_key)
     desk = Desk(channel, inheritance.provisioned)
     state = State(inheritance, snapshot, desk)
+    limits = inheritance.config.limits
+    memory = Memory(limits.buffered_bytes, limits.requests)
     chat = ChatService(
         inheritance.models,
         state.signing_key,
         repeated=lambda: log.count("upstream_repeated"),
+        memory=memory,
     )
     dispatch = make_dispatch(
         make_gate(inheritance.config, snapshot.keys.tee_id),
@@ -136,7 +140,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
         chat.dispatch,
         lambda status: log.request("provision", status, 0, 0, 0.0),
     )
-    server = _make_server(inheritance, state, dispatch, log)
+    server = _make_server(inheritance, state, dispatch, log, memory)
     ending = _listen_to_parent(state, inheritance.signing_key, channel)
     # What is there by now stays. The garbage collector need not walk through it again and again:
     # 2 to 4 microseconds less for a request, and no pause of 20 milliseconds now and then.
@@ -152,7 +156,9 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     return 0
 
 
-def _make_server(inheritance: Inheritance, state: State, dispatch: Dispatch, log: Log) -> Server:
+def _make_server(
+    inheritance: Inheritance, state: State, dispatch: Dispatch, log: Log, memory: Memory
+) -> Server:
     config = inheritance.config
     admission = partial(
         Admission, inheritance.replays, state.keyset, window=config.replay.window_seconds
@@ -169,15 +175,16 @@ def _make_server(inheritance: Inheritance, state: State, dispatch: Dispatch, log
         admit_bare=admission(require_date=False) if config.chat.bare_json else None,
         report=report,
     )
-    router = make_router(state, gateway, _make_pacer(config.stream, report))
-    return Server(inheritance.listener, router, config.limits, log)
+    router = make_router(state, gateway, _make_pacer(config.stream, report, memory))
+    return Server(inheritance.listener, router, config.limits, log, memory)
 
 
-def _make_pacer(stream: StreamTable, report: Report) -> AnyPacer:
+def _make_pacer(stream: StreamTable, report: Report, memory: Memory) -> AnyPacer:
     if stream.padding == "off":
-        return unpadded
+        return partial(unpadded, memory=memory)
     series = GeometricSeries(stream.series_first, stream.series_ratio)
-    return Pacer(Shape(stream.tick_milliseconds / 1000, stream.chunk_bytes, series), report)
+    shape = Shape(stream.tick_milliseconds / 1000, stream.chunk_bytes, series)
+    return Pacer(shape, report, memory)
 
 
 def _listen_to_parent(

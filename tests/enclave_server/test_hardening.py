@@ -19,6 +19,7 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMI
 ENGINE = """
 from enclave_server.engine import __main__ as engine_main
 sys.argv = ["engine", "--socket=x", "--model=/nonexistent", "--sha256=", "--threads=1"]
+sys.argv += ["--connections=1", "--memory-mib=512"]
 sys.argv += [f"--parent={os.getppid()}", "--ready=-1"]
 assert engine_main.main() != 0
 """

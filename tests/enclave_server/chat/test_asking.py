@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from enclave_server.chat.asking import Upstreams
+from enclave_server.chat.asking import ANSWER_COPIES, Upstreams
 from enclave_server.chat.conversation import Answer, Conversation, Message
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.memory import Holding, Memory
 from tests.support.upstream import Behaviour, StandInUpstream, answering, completion, sending
 from tests.support.upstream_connection import upstream_at
 
@@ -16,13 +17,16 @@ DEADLINE = 120.0  # seconds, so that nothing hangs
 QUESTION = Conversation(model="m", messages=[Message("user", "Hello")])
 
 
-def ask(behaviour: Behaviour, **changes: Any) -> tuple[Answer, StandInUpstream]:
+def ask(
+    behaviour: Behaviour, holding: Holding | None = None, **changes: Any
+) -> tuple[Answer, StandInUpstream]:
     async def scenario() -> tuple[Answer, StandInUpstream]:
         async with StandInUpstream(behaviour) as upstream, asyncio.timeout(DEADLINE):
             model = Model("m", upstream_at(upstream.address, **changes), "there")
             upstreams = Upstreams(ModelTable((model,)))
             try:
-                return await upstreams.prepare(QUESTION, model).whole(), upstream
+                taken = holding or Holding(Memory())
+                return await upstreams.prepare(QUESTION, model).whole(taken), upstream
             finally:
                 upstreams.close()
 
@@ -75,3 +79,25 @@ def test_dialect_that_is_unknown_is_a_value_error() -> None:
     model = Model("m", upstream_at("unix:/x", dialect="none"), "there")
     with pytest.raises(ValueError, match="no dialect"):
         Upstreams(ModelTable((model,)))
+
+
+def test_a_whole_answer_is_held_while_it_is_read_and_made() -> None:
+    memory = Memory()
+    holding = Holding(memory)
+    answer, _ = ask(answering("word " * 20_000), holding=holding)
+    content = answer.choices[0].message.content
+    assert content is not None
+    assert memory.held > ANSWER_COPIES * len(content)
+    holding.give_back()
+    assert memory.held == 0
+
+
+def test_an_answer_without_room_is_not_read_on() -> None:
+    """A request of a kilobyte that makes megabytes of an answer: so many of them, and no more."""
+    memory = Memory(1 << 20, 10)
+    Holding(memory).hold(1 << 20)
+    with pytest.raises(UpstreamError) as caught:
+        ask(answering("word " * 200_000), holding=Holding(memory))
+    assert caught.value.failure is Failure.BUSY
+    assert (b"retry-after", b"5") in caught.value.fields
+    assert ask(answering(), holding=Holding(memory))[0].choices  # its share is everybody's

@@ -132,7 +132,7 @@ def test_each_bound_is_reached_and_not_passed(
     check(most, model)
     with pytest.raises(ChatError) as caught:
         check(more, model)
-    assert "more than 8 " in caught.value.message
+    assert "limit of 8 " in caught.value.message
 
 
 def test_every_bound_has_words_for_what_it_counts() -> None:

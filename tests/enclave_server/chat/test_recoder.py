@@ -9,6 +9,7 @@ from enclave_server.chat.conversation import END, ChoiceDelta, Delta, Event, Par
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError
 from enclave_server.chat.recoder import Expected, Recoder
 from enclave_server.chat.surfaces.surface import Signature
+from enclave_server.memory import Holding, Memory
 
 
 class Letters:
@@ -49,7 +50,7 @@ def sign(outputs: Sequence[dict[str, Any]]) -> dict[str, str | int]:
 
 
 def recoder(*, usage: bool = False) -> Recoder:
-    return Recoder(Letters(), Plain(), Expected(1, usage), sign)
+    return Recoder(Letters(), Plain(), Expected(1, usage), sign, Holding(Memory()))
 
 
 def test_words_are_passed_on_and_signed_at_the_end() -> None:

@@ -16,6 +16,7 @@ from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.streaming import EventStream
 from enclave_server.chat.upstream.endpoint import Upstream
+from enclave_server.memory import Holding, Memory
 from protocol.binary_http import Request, Response
 from protocol.errors import SignatureInvalid
 from protocol.event_stream import EventParser
@@ -47,10 +48,12 @@ RECORDED = [
 ]
 
 
-def service_for(upstream: StandInUpstream, **changes: Any) -> ChatService:
+def service_for(
+    upstream: StandInUpstream, memory: Memory | None = None, **changes: Any
+) -> ChatService:
     address = parse_address(upstream.address)
     model = Model("m", Upstream("u", address, **changes), "name-there")
-    return ChatService(ModelTable((model,)), lambda: KEY)
+    return ChatService(ModelTable((model,)), lambda: KEY, memory=memory)
 
 
 def request(path: bytes = b"/v1/chat/completions", **fields: Any) -> Request:
@@ -524,5 +527,42 @@ def test_slow_readers_slow_their_upstream(
             await until(lambda: sum(sent) > before)
             for content in streams:
                 await content.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_kept_of_a_stream_is_held_until_its_end() -> None:
+    async def scenario() -> None:
+        memory = Memory()
+        async with StandInUpstream(streaming(stream_of(["word "] * 50))) as upstream:
+            service = service_for(upstream, memory)
+            content = await open_stream(service, request())
+            await anext(content)
+            assert memory.held > 50
+            async for _ in content:
+                pass
+            assert memory.held == 0
+            given_up = await open_stream(service, request())
+            await anext(given_up)
+            await given_up.aclose()
+            assert memory.held == 0
+            service.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_without_end_stops_where_there_is_no_more_room() -> None:
+    async def scenario() -> None:
+        memory = Memory(1 << 20, 10)
+        Holding(memory).hold(1 << 20)
+        async with StandInUpstream(streaming_without_end("word " * 1000)) as upstream:
+            service = service_for(upstream, memory)
+            content = await open_stream(service, request())
+            async with asyncio.timeout(DEADLINE):
+                text = b"".join([piece async for piece in content])
+            assert b'"overloaded"' in text.split(b"data: ")[-1]
+            assert b"tee_signature" not in text
+            assert memory.held == 1 << 20
+            service.close()
 
     asyncio.run(scenario())

@@ -15,6 +15,7 @@ from enclave_server.chat.conversation import (
 )
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.transcript import LOOSE_WORDS, Transcript
+from enclave_server.memory import Holding, Memory
 
 
 def word(text: str, index: int = 0, finish: str | None = None) -> Event:
@@ -33,7 +34,7 @@ def fails(transcript: Transcript, event: Event) -> None:
 
 
 def test_words_of_any_number_become_one_text() -> None:
-    transcript = Transcript(1)
+    transcript = Transcript(1, Holding(Memory()))
     words = [f"{number} " for number in range(3 * LOOSE_WORDS)]
     for text in words:
         assert transcript.take(word(text)) != []
@@ -51,16 +52,16 @@ def test_words_of_any_number_become_one_text() -> None:
     ],
 )
 def test_what_says_nothing_is_not_passed_on(part: ChoiceDelta, passed: bool) -> None:
-    assert Transcript(1).take(Event([part])) == ([part] if passed else [])
+    assert Transcript(1, Holding(Memory())).take(Event([part])) == ([part] if passed else [])
 
 
 def test_whoever_answers_is_the_assistant() -> None:
-    (part,) = Transcript(1).take(Event([ChoiceDelta(0, Delta(role="model"))]))
+    (part,) = Transcript(1, Holding(Memory())).take(Event([ChoiceDelta(0, Delta(role="model"))]))
     assert part.delta.role == "assistant"
 
 
 def test_fragments_of_calls_are_joined_by_their_number() -> None:
-    transcript = Transcript(1)
+    transcript = Transcript(1, Holding(Memory()))
     for event in (call(1, "b", "{"), call(0, "a"), call(1, None, "}"), call(0, "again", "{}")):
         transcript.take(event)
     (output,) = transcript.outputs()
@@ -71,7 +72,7 @@ def test_fragments_of_calls_are_joined_by_their_number() -> None:
 
 
 def test_what_was_said_of_a_call_is_not_passed_on_again() -> None:
-    transcript = Transcript(1)
+    transcript = Transcript(1, Holding(Memory()))
     transcript.take(call(0, "a"))
     (part,) = transcript.take(call(0, "a", "{}"))
     assert part.delta.tool_calls == [CallDelta(0, function=FunctionDelta(arguments="{}"))]
@@ -79,24 +80,24 @@ def test_what_was_said_of_a_call_is_not_passed_on_again() -> None:
 
 def test_choices_that_nobody_asked_for_are_refused() -> None:
     for index in (-1, 2):
-        fails(Transcript(2), word("x", index))
+        fails(Transcript(2, Holding(Memory())), word("x", index))
 
 
 @pytest.mark.parametrize("event", [word("x" * 40), call(0, "a", "x" * 40)])
 def test_size_is_limited(event: Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 39)
-    fails(Transcript(1), event)
+    fails(Transcript(1, Holding(Memory())), event)
 
 
 def test_the_last_count_of_tokens_counts() -> None:
-    transcript = Transcript(1)
+    transcript = Transcript(1, Holding(Memory()))
     for usage in (Usage(1), None, Usage(1, 2, 3), None):
         transcript.take(Event(usage=usage))
     assert transcript.usage == Usage(1, 2, 3)
 
 
 def test_it_is_whole_when_all_choices_are_finished_or_it_was_ended() -> None:
-    transcript = Transcript(2)
+    transcript = Transcript(2, Holding(Memory()))
     transcript.take(word("a", 0, "stop"))
     with pytest.raises(UpstreamError):
         transcript.finish()
@@ -109,7 +110,7 @@ def test_it_is_whole_when_all_choices_are_finished_or_it_was_ended() -> None:
 
 
 def test_an_end_without_a_word_is_no_answer() -> None:
-    transcript = Transcript(1)
+    transcript = Transcript(1, Holding(Memory()))
     transcript.take(END)
     with pytest.raises(UpstreamError):
         transcript.finish()

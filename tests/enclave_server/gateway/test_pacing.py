@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
 from enclave_server.gateway import ticker
 from enclave_server.gateway.pacing import WAITING_CHUNKS, Closable, Pacer, Shape, unpadded
 from enclave_server.gateway.routes import Pacer as AnyPacer
+from enclave_server.memory import Holding, Memory
 from protocol.binary_http import (
     Event,
     Informational,
@@ -569,5 +571,52 @@ def test_without_padding_a_reader_that_leaves_closes_the_source(taken: int) -> N
         assert isinstance(chunks, Closable)
         await chunks.aclose()
         assert source.closed
+
+    run(scenario)
+
+
+def test_a_whole_answer_is_held_for_as_long_as_its_ticks_take() -> None:
+    """Today's worst: fourteen megabytes that stay for six minutes."""
+
+    async def scenario() -> None:
+        memory = Memory()
+        timed = Pacer(SHAPE, lambda _: None, memory)
+        chunks, _ = open_exchange(timed, say_much)
+        await anext(chunks)
+        while not memory.held:
+            await anext(chunks)
+        assert memory.held > 2 * 2500
+        assert isinstance(chunks, AsyncGenerator)
+        await chunks.aclose()
+        assert memory.held == 0
+        await read(*open_exchange(timed, say_much))
+        assert memory.held == 0
+
+    run(scenario)
+
+
+def test_a_whole_answer_without_room_is_refused_inside() -> None:
+    async def scenario() -> None:
+        memory = Memory(2000, 10)
+        Holding(memory).hold(2000)
+        timed = Pacer(SHAPE, lambda _: None, memory)
+        seen = await read(*open_exchange(timed, say_much))
+        assert seen.head.status == 503
+        assert_shaped(seen)
+        assert (await read(*open_exchange(timed, say_little))).head.status == 200
+
+    run(scenario)
+
+
+def test_a_whole_answer_without_the_clock_is_held_until_it_is_taken() -> None:
+    async def scenario() -> None:
+        memory = Memory(6000, 10)
+        chunks, _ = open_exchange(partial(unpadded, memory=memory), say_much)
+        await anext(chunks)
+        assert memory.held > 2 * 2500
+        late = await read(*open_exchange(partial(unpadded, memory=memory), say_much))
+        assert late.head.status == 503
+        await anext(chunks)
+        assert memory.held == 0
 
     run(scenario)

@@ -1,14 +1,17 @@
 """What a configuration offers, as the chat service wants it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from enclave_server.addresses import TcpAddress, UnixAddress
+from enclave_server.chat.bounds import PROVIDER
+from enclave_server.chat.embedded import EMBEDDED
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.upstream.credentials import EnvironmentKey, FileKey, ProvisionedKeys
 from enclave_server.config import parse_config
-from enclave_server.processes.catalogue import build_models
+from enclave_server.processes.catalogue import build_models, engine_share
 from protocol.provisioning import Secrets
 
 ADMINISTRATOR = "sddpLIvytHBnhdrc6IMmo56hbfXSzPJ0lUSkT5ko/1I="
@@ -82,3 +85,21 @@ def test_what_would_fail_when_asked_is_named_at_the_start(tmp_path: Path) -> Non
     absent = tmp_path / "absent.pem"
     with pytest.raises(ValueError, match="'u': no certificates in"):
         build(provider(f'ca_file = "{absent}"', 'host_name = "h.example.com"'))
+
+
+def test_limits_of_a_model_are_those_of_the_file_where_it_names_them() -> None:
+    config = parse_config(
+        "[[models]]\nname='small'\nupstream='embedded'\nlimits={stop_bytes=7}\n"
+        "[[models]]\nname='large'\nupstream='p'\n[models.limits]\nimages=0\n"
+        "[upstreams.p]\naddress='tcp://127.0.0.1:1'\n"
+    )
+    small, large = build_models(config, "/run/engine.sock", ProvisionedKeys()).models
+    assert small.bounds == replace(EMBEDDED, stop_bytes=7)
+    assert large.bounds == replace(PROVIDER, images=0)
+
+
+def test_workers_share_the_connections_of_the_engine() -> None:
+    assert [engine_share(workers) for workers in (1, 3, 32, 256)] == [32, 10, 1, 1]
+    config = parse_config("[server]\nworkers=4\n")
+    (model,) = build_models(config, "/run/engine.sock", ProvisionedKeys()).models
+    assert model.upstream.concurrency == 8

@@ -250,6 +250,89 @@ def test_embedded_engine_gets_a_connection_for_each_request(tmp_path: Path) -> N
     asyncio.run(scenario())
 
 
+async def until_free(connections: UpstreamConnections) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while connections.in_use:
+            await asyncio.sleep(0.01)
+
+
+def telling_its_end(upstream: StandInUpstream) -> UpstreamConnections:
+    return UpstreamConnections(upstream_at(upstream.address, concurrency=1, tells_its_end=True))
+
+
+def test_exchange_that_is_given_up_counts_until_the_upstream_has_stopped() -> None:
+    async def scenario() -> None:
+        noticed, stopped = asyncio.Event(), asyncio.Event()
+
+        async def thinking(exchange: Exchange) -> None:
+            assert await exchange.reader.read() == b""  # our half is closed
+            noticed.set()
+            await exchange.send(b"HTTP/1.1 200 too late\r\n")
+            await stopped.wait()
+            exchange.writer.close()
+
+        async with StandInUpstream(thinking) as upstream:
+            connections = telling_its_end(upstream)
+            asking = asyncio.ensure_future(post(connections))
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await noticed.wait()
+            assert await failure_of(connections) is Failure.BUSY
+            stopped.set()
+            await until_free(connections)
+
+    asyncio.run(scenario())
+
+
+def test_answer_that_is_left_in_its_middle_counts_until_the_upstream_has_stopped() -> None:
+    async def scenario() -> None:
+        stopped = asyncio.Event()
+
+        async def talking(exchange: Exchange) -> None:
+            await exchange.send(HEAD + b"Content-Length: 9\r\n\r\nhalf")
+            await exchange.reader.read()
+            await stopped.wait()
+            exchange.writer.close()
+
+        async with StandInUpstream(talking) as upstream:
+            connections = telling_its_end(upstream)
+            response = await post(connections)
+            await response.close()
+            await response.close()
+            assert connections.in_use == 1
+            stopped.set()
+            await until_free(connections)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ending", ["never", "closed"])
+def test_exchange_counts_no_longer_than_there_is_hope(
+    ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ending == "never":
+        monkeypatch.setattr(module, "STOP_SECONDS", 0.05)
+
+    async def deaf(exchange: Exchange) -> None:
+        await asyncio.sleep(DEADLINE)
+
+    async def scenario() -> None:
+        async with StandInUpstream(deaf) as upstream:
+            place = upstream_at(
+                upstream.address, concurrency=1, tells_its_end=True, first_byte_seconds=0.05
+            )
+            connections = UpstreamConnections(place)
+            assert await failure_of(connections) is Failure.SLOW
+            assert connections.in_use == 1
+            if ending == "closed":
+                connections.close()
+            await until_free(connections)
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "answer",
     [
