@@ -1,6 +1,7 @@
 """Evidence renewed once for all that wait, old copies of relays waited out, a limit kept to."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +14,7 @@ from oblivious_client.errors import EvidenceRefused, OuterRefusal
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
-from oblivious_client.transport import SILENCE_SECONDS, _question
+from oblivious_client.transport import SILENCE_SECONDS, ObliviousTransport, _question
 from protocol.registry import KEY_PROBLEM
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
 
@@ -146,21 +147,19 @@ def test_an_old_copy_that_stays_is_tried_and_no_more(
         assert len(gateway.posts()) == 3
 
 
-def test_a_crowd_that_meets_an_old_copy_waits_for_it_together(
+def test_who_waits_for_an_old_copy_has_what_came_of_it(
     gateway: StandInGateway, pauses: list[float]
 ) -> None:
-    async def run() -> None:
-        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
-            await client.evidence()
-            old = copy(gateway, "30")
-            gateway.rotate()
-            gateway.faults.evidence_answers = [old] * 4 * CROWD
-            refused = await many(client)
-        assert [type(each) for each in refused] == [OuterRefusal] * CROWD
-
-    asyncio.run(run())
-    assert fetches(gateway) == [None, *["no-cache"] * 4]
-    assert pauses == [1.0, 2.0, 4.0]
+    with contextlib.closing(ObliviousTransport(gateway.url, policy=ALLOWED)) as transport:
+        source, refused = transport.source, transport.evidence()
+        gateway.faults.evidence_answers = [copy(gateway, "30")] * 4
+        source.refuse(refused)
+        before = source.renewals  # of all that then wait in the lock
+        crowd = [transport.run(source.shared(before)) for _ in range(CROWD)]
+        assert {each.key_configs for each in crowd} == {refused.key_configs}
+        assert (len(fetches(gateway)), pauses) == (5, [1.0, 2.0, 4.0])
+        transport.evidence()  # fetches: it did not wait
+        assert len(fetches(gateway)) == 6
 
 
 def test_a_key_that_was_refused_falsely_is_used_again(
