@@ -10,7 +10,7 @@ from enclave_server.chat.bounds import PROVIDER, Bounds
 def test_the_defaults_are_those_that_providers_get() -> None:
     assert Bounds() == PROVIDER
     assert {each.name: getattr(PROVIDER, each.name) for each in fields(Bounds)} == {
-        "text_bytes": 8_388_608,
+        "text_bytes": 20_971_520,
         "messages": 16_384,
         "choices": 128,
         "tools": 128,

@@ -14,6 +14,7 @@ from enclave_server.config import parse_config
 from enclave_server.engine.child import Problem
 from enclave_server.log import Log
 from enclave_server.processes import startup
+from enclave_server.processes.catalogue import engine_share
 from enclave_server.processes.startup import ExitCode, StartError, check, serve
 from enclave_server.processes.supervisor import EngineFails, WorkersFail
 from enclave_server.security_module.clock import ClockError
@@ -32,8 +33,11 @@ class StandInEngine:
 
     problem: Problem | None = None
 
-    def __init__(self, weights: object, *, threads: int | None) -> None:
+    def __init__(
+        self, weights: object, *, threads: int | None, connections: int, memory_mib: int | None
+    ) -> None:
         self.weights, self.threads = weights, threads
+        self.connections, self.memory_mib = connections, memory_mib
         self.calls: list[str] = []
         self.folder = Path("/")
         self.mode = 0
@@ -167,10 +171,13 @@ def test_an_engine_is_stopped_when_the_server_ends() -> None:
 
 
 def test_an_engine_is_told_which_weights_and_how_many_threads() -> None:
-    served('[engine]\nmodel_file = "/a.gguf"\nsha256 = "00"\nthreads = 3\n')
+    file = 'model_file = "/a.gguf"\nsha256 = "00"'
+    served(f"[engine]\n{file}\nthreads = 3\nmemory_mib = 700\n")
     weights: Any = made[0].weights
     assert (weights.path, weights.sha256) == ("/a.gguf", "00")
     assert made[0].threads == 3
+    assert made[0].memory_mib == 700
+    assert made[0].connections == engine_share(1)
 
 
 def test_an_engine_that_cannot_run_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

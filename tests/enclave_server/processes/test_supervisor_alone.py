@@ -118,7 +118,7 @@ class Keeper:
 class Engine:
     """Goes through states, the last of which stays."""
 
-    starts = 1
+    starts, hung = 1, 0
     problem: Problem | None = None
 
     def __init__(self, *states: State) -> None:
