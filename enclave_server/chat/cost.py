@@ -5,8 +5,9 @@ against, and of the field that the client is told.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from enclave_server.chat.conversation import (
     AnyQuestion,
@@ -22,8 +23,7 @@ Json = Any
 """What a JSON text says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(msgspec.Struct, frozen=True, gc=False):
     """How much of one thing a request asks for: the bound's name, the field's, and the count."""
 
     bound: str

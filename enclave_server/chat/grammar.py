@@ -47,8 +47,9 @@ KEYWORDS = frozenset(
 COUNTS = ("maxItems", "maxLength", "minItems", "minLength")
 RANGES = ("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum")
 
-# Of an integer, whose digits become alternatives of their own.
-MAX_RANGE = 10**18
+# Of an integer, whose digits become alternatives of their own. llama.cpp loses count at 17 digits,
+# and takes all memory.
+MAX_RANGE = 10**15
 RANGE_RULES = 4
 
 # Engines split a reference at slashes: with one in a name it could mean another schema to them.
