@@ -1,12 +1,15 @@
 """Check what an Oblivious HTTP relay does with what it is given.
 
-    scripts/relay_check [--http2] [--gateway-listen HOST:PORT|unix:PATH] [--json] URL
+    scripts/relay_check [--http2] [--gateway-listen HOST:PORT|unix:PATH] [--ca FILE]
+                        [--wait SECONDS] [--deadline SECONDS] [--json] URL
     scripts/relay_check --bundle FILE
 
 URL is the relay's resource that takes sealed requests. The relay must have as its gateway the
 small recording one that this program starts and names; it is waited for. Then requests are sent
 through the relay, and what arrives is compared with what a relay may hand on (RFC 9458,
 Sections 6 and 7). --http2 sends them in HTTP/2, as browsers do; each must hold there too.
+--ca names the authorities to trust, --wait how long the relay is waited for (60), --deadline how
+long each check may take (20).
 
 --bundle writes all of this into one file, which any Python from 3.11 on runs: for an operator
 who has nothing else of this project. --http2 needs the package h2, which the file brings along.

@@ -1,6 +1,7 @@
 """Running the checks one after the other, once the relay can be reached."""
 
 import asyncio
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -87,7 +88,10 @@ async def missing(bench: Bench) -> str:
         async with asyncio.timeout(SAY_SECONDS):
             answer = await bench.post(b"sealed")
     except (ConnectionRefusedError, FileNotFoundError):
-        why = "nothing listens there"
+        why = "nothing listens at the relay's address"
+    except ssl.SSLCertVerificationError as error:
+        sentence = f"The relay's certificate is not trusted: {error.verify_message}."
+        raise UsageError(f"{sentence} With --ca FILE the certificates in FILE are.") from error
     except TimeoutError:
         why = "it does not answer"
     except (OSError, EOFError, ValueError) as error:

@@ -33,7 +33,7 @@ def test_it_runs_with_the_standard_library_alone(file: Path) -> None:
     for options in ((), ("--http2",)):
         done = alone(file, *options, *nobody)
         assert done.returncode == 2
-        assert "nothing listens there" in done.stderr
+        assert "nothing listens at the relay's address" in done.stderr
 
 
 def test_it_is_the_same_each_time_and_brings_the_licenses_of_others(file: Path) -> None:
