@@ -19,11 +19,13 @@ last line says why), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 
 from enclave_server.config import ConfigError, load_config
 from enclave_server.processes.startup import StartError, check
@@ -70,7 +72,15 @@ def main() -> int:
     except FAILURES as error:
         print(f"build-eif: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("build-eif: interrupted", file=sys.stderr)
+        return 130
     return 0
+
+
+def on_signal(number: int, _: FrameType | None) -> None:
+    """End as after an error, so that nothing runs on and no gigabytes stay."""
+    sys.exit(128 + number)
 
 
 def run(options: argparse.Namespace, say: image.Say) -> None:
@@ -122,6 +132,8 @@ def check_inputs(options: argparse.Namespace, say: image.Say) -> None:
         )
     if config.uses_engine and config.engine.model_file is not None:
         raise image.ImageError(f"{config.engine.model_file} would not be in the image")
+    if not options.out.parent.is_dir():
+        raise image.ImageError(f"cannot write {options.out}: {options.out.parent} is no directory")
     if options.kernel:
         kernel.checked(options.kernel.read_bytes(), str(options.kernel))
     if options.packages and not options.packages.is_dir():
@@ -152,6 +164,7 @@ def build(options: argparse.Namespace, say: image.Say) -> None:
         sources=pool.default_sources(options.packages),
     )
     sections = image.build(recipe, options.work, say)
+    checkout.refuse_changes()  # made meanwhile: a kernel takes minutes
     if options.sign:
         pem = [path.read_bytes() for path in options.sign]
         sections.append(eif.signature_section(eif.measure(sections)["PCR0"], *pem))
@@ -166,4 +179,6 @@ def _pool(options: argparse.Namespace) -> pool.Pool:
 
 
 if __name__ == "__main__":
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, on_signal)
     sys.exit(main())

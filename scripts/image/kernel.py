@@ -11,13 +11,13 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.image import kernel_build
-from scripts.image.kernel_build import SOURCE_PACKAGE, KernelError
+from scripts.image.kernel_build import SOURCE_PACKAGE, KernelError, Say
 from scripts.image.locks import Lock, read_lock
 from scripts.image.pool import Pool
 
@@ -27,8 +27,6 @@ LOCK = DEPLOY / "kernel.lock"
 RECORD = DEPLOY / "kernel.sha256"
 # As AWS's own images have it, but that a panic ends the enclave after one second.
 CMDLINE = "reboot=k panic=1 console=ttyS0 pci=off random.trust_cpu=on quiet"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +80,17 @@ def build(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:
     """Return a kernel built from the packages of `lock` in a directory below `work`."""
     files = pool.fetch_all(lock)
     work.mkdir(parents=True, exist_ok=True)
-    say("building the kernel (three to eight minutes, once)")
+    say("building the kernel (three to eight minutes on two processors of its own, once)")
     with tempfile.TemporaryDirectory(prefix="kernel-", dir=work) as name:
         place = Path(name).resolve()
-        return kernel_build.build(files, CONFIGURATION, place, os.cpu_count() or 1).read_bytes()
+        jobs = os.cpu_count() or 1
+        return kernel_build.build(files, CONFIGURATION, place, jobs, say).read_bytes()
 
 
 def _kept_or_built(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:
     kept = cache() / f"kernel-{recorded()}"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(kept.with_name("kernel.lock")):
+    with _alone(kept.with_name("kernel.lock"), say):
         if kept.exists():
             if digest(image := kept.read_bytes()) == recorded():
                 return image
@@ -104,8 +103,12 @@ def _kept_or_built(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _alone(path: Path, say: Say) -> Iterator[None]:
     """Let one process at a time build: another would only build the same."""
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build, which makes the same kernel")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -8,10 +8,14 @@ any, decides a byte. Shell, sed, awk, grep, find, cmp, tar and coreutils are thi
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +30,7 @@ _COMPILER = ("cc1", "collect2")
 _TOOLS = ("flex", "bison", "m4", "bc", "gzip")
 _PKG_CONFIG = '#!/bin/sh\ncase "$*" in *--libs*) echo "-lelf" ;; esac\n'
 BUILD_SECONDS = 7200
+SAY_SECONDS = 60.0  # how often a build that goes on says so
 # In the kernel's banner, as the compiler's name is.
 _IDENTITY = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Nov 20 08:00:00 UTC 2025",
@@ -35,6 +40,8 @@ _IDENTITY = {
     "LC_ALL": "C",
     "TZ": "UTC",
 }
+
+Say = Callable[[str], None]
 
 
 class KernelError(Exception):
@@ -75,7 +82,7 @@ EDITS = (
 )
 
 
-def build(files: Mapping[str, Path], configuration: Path, place: Path, jobs: int) -> Path:
+def build(files: Mapping[str, Path], configuration: Path, place: Path, jobs: int, say: Say) -> Path:
     """Return the bzImage made in the empty directory `place` from packages by name."""
     if re.search(r"[\s:]", str(place)):
         raise KernelError(f"no kernel can be built in {place}: its path has spaces or colons")
@@ -90,9 +97,14 @@ def build(files: Mapping[str, Path], configuration: Path, place: Path, jobs: int
     _wrap_tools(tools, wrappers)
     make = _make_command(source, output, wrappers)
     environment = _environment(tools, wrappers)
-    _run([*make, "allnoconfig"], environment | {"KCONFIG_ALLCONFIG": str(configuration)})
+
+    def report() -> None:
+        say(f"still building: {sum(1 for _ in output.rglob('*.o'))} files are compiled")
+
+    whole = environment | {"KCONFIG_ALLCONFIG": str(configuration)}
+    _run([*make, "allnoconfig"], whole, report)
     check_configuration(configuration.read_text(), (output / ".config").read_text())
-    _run([*make, f"-j{jobs}", "bzImage"], environment)
+    _run([*make, f"-j{jobs}", "bzImage"], environment, report)
     return output / "arch/x86/boot/bzImage"
 
 
@@ -192,21 +204,37 @@ def _environment(tools: Path, wrappers: Path) -> dict[str, str]:
     return own | parser | _IDENTITY
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], report: Callable[[], None]
+) -> None:
+    """Run `command`; whatever ends this ends also what it has started."""
+    with subprocess.Popen(
+        ["nice", *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        umask=0o022,
+        start_new_session=True,
+    ) as make:
+        end = time.monotonic() + BUILD_SECONDS
+        try:
+            while (said := _communicate(make)) is None:
+                if time.monotonic() > end:
+                    raise KernelError(f"the kernel was not built after {BUILD_SECONDS} s")
+                report()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(make.pid, signal.SIGKILL)
+    if make.returncode:
+        raise KernelError(f"make {command[-1]} failed:\n{said.strip()[-2000:]}")
+
+
+def _communicate(process: subprocess.Popen[str]) -> str | None:
+    """Return what `process` wrote, or None if it still runs after a while."""
     try:
-        done = subprocess.run(
-            ["nice", *command],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            umask=0o022,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
+        return process.communicate(timeout=SAY_SECONDS)[0]
     except subprocess.TimeoutExpired:
-        raise KernelError(f"the kernel was not built after {BUILD_SECONDS} s") from None
-    if done.returncode:
-        raise KernelError(f"make {command[-1]} failed:\n{done.stdout.strip()[-2000:]}")
+        return None

@@ -90,6 +90,31 @@ def test_a_tree_with_changes_is_refused(
     assert capsys.readouterr().err == "build-eif: protocol/new.py: not as committed\n"
 
 
+def test_a_change_that_is_made_while_it_builds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def refuse_later() -> None:
+        asked.append("now")
+        if len(asked) > 1:
+            raise checkout.CheckoutError("protocol/new.py: not as committed")
+
+    monkeypatch.setattr(checkout, "refuse_changes", refuse_later)
+    monkeypatch.setattr(recipe, "build", lambda *_: [])
+    out = tmp_path / "image.eif"
+    assert run(monkeypatch, "--work", tmp_path / "work", "--out", out) == 1
+    assert capsys.readouterr().err == "build-eif: protocol/new.py: not as committed\n"
+    assert not out.exists()
+
+
+def test_an_image_that_could_not_be_written_is_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--out", tmp_path / "missing" / "image.eif") == 1
+    assert f"{tmp_path / 'missing'} is no directory" in capsys.readouterr().err
+
+
 def test_a_new_lock_and_a_new_kernel_are_two_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scripts.image import kernel
-from scripts.image.kernel_build import KernelError
+from scripts.image.kernel_build import KernelError, Say
 from scripts.image.locks import Lock
 from scripts.image.pool import Pool, Sources
 
@@ -26,7 +26,7 @@ def provide(given: Path | None, tmp_path: Path) -> bytes:
     return kernel.provide(given, pool, tmp_path, lambda _: None).image
 
 
-def never(lock: Lock, pool: Pool, work: Path, say: kernel.Say) -> bytes:
+def never(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:
     raise KernelError("built")
 
 

@@ -1,7 +1,9 @@
 """The build of the kernel: edits that must fit, a configuration that must hold, pinned tools."""
 
+import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def test_what_a_nitro_hypervisor_needs_is_asked_for_and_modules_are_not() -> Non
 def test_no_kernel_is_built_where_make_would_stumble(tmp_path: Path) -> None:
     for name in ("a space", "a:colon"):
         with pytest.raises(KernelError, match="spaces or colons"):
-            kernel_build.build({}, kernel.CONFIGURATION, tmp_path / name, 1)
+            kernel_build.build({}, kernel.CONFIGURATION, tmp_path / name, 1, print)
 
 
 def test_a_wrapper_runs_a_tool_with_its_own_libraries(tmp_path: Path) -> None:
@@ -87,3 +89,24 @@ def test_the_lock_brings_every_tool_that_is_wrapped() -> None:
     names = {package.name for package in read_lock(kernel.LOCK).packages}
     tools = {"gcc-14-x86-64-linux-gnu", "cpp-14-x86-64-linux-gnu", "binutils-x86-64-linux-gnu"}
     assert {kernel_build.SOURCE_PACKAGE, "make", *tools, *kernel_build._TOOLS} <= names
+
+
+def test_what_ends_a_build_ends_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        if (tmp_path / "pid").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernel_build, "SAY_SECONDS", 0.05)
+    script = f"sleep 600 & echo $! >{tmp_path}/draft; mv {tmp_path}/draft {tmp_path}/pid; wait"
+    with pytest.raises(KeyboardInterrupt):
+        kernel_build._run(["sh", "-c", script], {"PATH": os.defpath}, interrupt)
+    stat = Path("/proc") / (tmp_path / "pid").read_text().strip() / "stat"
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)  # a process that was killed takes a moment to go
+
+
+def test_a_build_that_fails_says_what_make_said() -> None:
+    with pytest.raises(KernelError, match="failed:\\nno rule"):
+        kernel_build._run(["sh", "-c", "echo no rule; exit 3"], {"PATH": os.defpath}, print)
