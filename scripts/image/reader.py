@@ -38,6 +38,8 @@ def build(work: Path) -> Path:
     if not shutil.which("cargo"):
         raise ReaderError(f"{_NEEDED}: there is no cargo")
     target = work.resolve() / "eif-reader"
+    if not (target / "debug/eif-reader").exists():
+        print("building AWS's reader (one to five minutes, once)", file=sys.stderr, flush=True)
     command = [
         "cargo",
         "build",

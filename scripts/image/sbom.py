@@ -166,7 +166,10 @@ def main() -> int:
             sys.stdout.write(text)
         else:
             arguments.out.write_text(text)
-    except (LockError, PackageError, KernelError, OSError) as error:
+    except OSError as error:
+        print(f"sbom: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except (LockError, PackageError, KernelError) as error:
         print(f"sbom: {error}", file=sys.stderr)
         return 1
     return 0
