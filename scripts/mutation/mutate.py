@@ -1,5 +1,11 @@
 """Change the product at one place after another, and tell which changes no test notices.
 
+    scripts/mutate [--sample N] [--seed N] [--at-least PERCENT] [MODULES ...]
+
+MODULES are paths that modules begin with, such as protocol/hpke (default: all of the product).
+--sample is how many changes to try (60), --seed which ones (1). Fails if fewer than --at-least
+(95) in a hundred are noticed.
+
 Each change is tried in a copy of the checkout against the tests of its module, and, if those
 notice nothing, against those that stand beside them (`scripts/mutation/mirror.py`). Nothing of the
 checkout itself is changed. A test that fails now and then makes this say that it noticed.
