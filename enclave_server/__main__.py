@@ -15,7 +15,7 @@ def main() -> int:
             raise
         sys.stderr.write(
             f"enclave-server: {missing.name} is missing: "
-            "install the server's packages with pip install 'oblivious-inference[server]'\n"
+            "install the server's packages with pip install '.[server]' in a checkout\n"
         )
         return 2
     return cli.main()

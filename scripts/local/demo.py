@@ -93,8 +93,9 @@ def serve(stack: Stack, narrator: Narrator) -> int:
     print(json.dumps({"relay": stack.relay, "gateway": stack.gateway}), flush=True)
     program = Path("scripts") / "demo"
     narrator.say(
-        f"Try: .venv/bin/oblivious-client chat --relay {stack.relay} --allow-simulated "
-        f'"Hello"\n{program} goes on until Ctrl-C.'
+        f"In another shell:\n  export OBLIVIOUS_RELAY={stack.relay}\n"
+        '  .venv/bin/oblivious-client chat --allow-simulated "Hello"\n'
+        f"{program} goes on until Ctrl-C."
     )
     while (broken := stack.broken()) is None:
         time.sleep(WATCH_SECONDS)

@@ -29,6 +29,7 @@ ADDITION = "bench"  # goes on top of any of them, and brings nothing that they h
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 FREE_BYTES = 1_500_000_000  # the development environment and its downloads take about 800 MB
 TTY_SECONDS = 0.2  # how often a moving line moves on a terminal
+LOG_COLUMNS = 100  # of such a line: pip names all packages in one
 LOG_SECONDS = 5.0  # how often a line is added where nothing can move
 KEPT_LINES = 25  # of a failed command's output
 
@@ -77,7 +78,7 @@ class Display:
             self.stream.write("\r\x1b[K" + text[:width])
             self.dirty = True
         else:
-            self.stream.write(text + "\n")
+            self.stream.write(text[:LOG_COLUMNS] + "\n")
         self.stream.flush()
 
     def clear(self) -> None:

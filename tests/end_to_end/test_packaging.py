@@ -108,7 +108,7 @@ def test_the_server_says_in_one_sentence_what_to_install(installed: Path) -> Non
     assert shown.returncode == 2
     assert shown.stderr == (
         "enclave-server: msgspec is missing: "
-        "install the server's packages with pip install 'oblivious-inference[server]'\n"
+        "install the server's packages with pip install '.[server]' in a checkout\n"
     )
 
 
