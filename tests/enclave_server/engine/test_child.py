@@ -348,7 +348,8 @@ def test_its_address_space_is_bounded(running: Running) -> None:
     peak = int(status.split("VmPeak:")[1].split()[0]) // 1024
     installed = installed_weights()
     assert installed is not None
-    assert peak <= needed_mib(installed.path, CONNECTIONS)
+    threads = max(1, len(os.sched_getaffinity(0)) - 1)
+    assert peak <= needed_mib(installed.path, CONNECTIONS, threads)
 
 
 # As large as they are admitted, in the shapes that cost the engine most.
