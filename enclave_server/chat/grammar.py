@@ -89,6 +89,7 @@ class _Counting:
             return
         for keyword, value in _object(schema, "schema").items():
             self._add_keyword(keyword, value)
+        _check_order(schema)
 
     def _add_keyword(self, keyword: str, value: Json) -> None:
         if keyword in ("anyOf", "oneOf", "prefixItems"):
@@ -150,6 +151,23 @@ def _range(value: Json, keyword: str) -> int:
     if type(value) is not int or abs(value) > MAX_RANGE:
         raise _wrong(keyword)
     return RANGE_RULES
+
+
+def _check_order(schema: Mapping[str, Json]) -> None:
+    """Refuse a least above the most: llama.cpp counts from one to the other, the long way round."""
+    lowest, highest = schema.get("minimum"), schema.get("maximum")
+    if (above := schema.get("exclusiveMinimum")) is not None:
+        lowest = max(above + 1, above + 1 if lowest is None else lowest)
+    if (below := schema.get("exclusiveMaximum")) is not None:
+        highest = min(below - 1, below - 1 if highest is None else highest)
+    ends = {
+        "maxItems": (schema.get("minItems"), schema.get("maxItems")),
+        "maxLength": (schema.get("minLength"), schema.get("maxLength")),
+        "maximum": (lowest, highest),
+    }
+    for keyword, (least, most) in ends.items():
+        if least is not None and most is not None and least > most:
+            raise _wrong(keyword)
 
 
 def _wrong(keyword: str) -> ChatError:

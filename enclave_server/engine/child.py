@@ -125,14 +125,15 @@ def _has_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return " avx2 " in cpuinfo.read_text(encoding="ascii", errors="replace").replace("\n", " ")
 
 
-def needed_mib(weights: str, connections: int) -> int:
+def needed_mib(weights: str, connections: int, threads: int) -> int:
     """Return the address space that the engine may take with these weights, in MiB.
 
-    Measured with those that are installed: 771 after the start, 782 under the heaviest admissible
-    load, where this allows 1,018. What a context takes grows with the weights.
+    Measured with those that are installed and one thread: 771 after the start, 782 under the
+    heaviest admissible load, where this allows 1,038. What a context takes grows with the weights.
     """
     size = Path(weights).stat().st_size // MIB
-    return 2 * size + LIBRARIES_MIB + THREAD_MIB * connections
+    # Those that think may be there twice: for prompts, and for answers.
+    return 2 * size + LIBRARIES_MIB + THREAD_MIB * (connections + 2 * threads)
 
 
 class Engine:
@@ -233,7 +234,7 @@ class Engine:
             "sha256": self._weights.sha256,
             "threads": self._threads,
             "connections": self._connections,
-            "memory-mib": self._memory_mib or needed_mib(self._weights.path, self._connections),
+            "memory-mib": self._memory_mib or self._needed_mib(self._weights),
             "parent": os.getpid(),
             "ready": writer,
         }
@@ -255,6 +256,9 @@ class Engine:
             os.close(writer)
         self.state, self._since = State.STARTING, None
         self.starts += 1
+
+    def _needed_mib(self, weights: Weights) -> int:
+        return needed_mib(weights.path, self._connections, self._threads)
 
     def _await_ready(self, process: subprocess.Popen[bytes], now: float) -> None:
         if self._since is None:

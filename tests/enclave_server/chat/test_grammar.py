@@ -45,6 +45,8 @@ def test_rules_of_a_usual_schema() -> None:
         ({"prefixItems": [{}, {}]}, 3),
         ({"maxLength": 7}, 8),
         ({"const": {"x": [1, 2]}}, 1),
+        ({"minItems": 2, "maxItems": 2}, 5),
+        ({"minimum": 1, "exclusiveMinimum": 0, "maximum": 1, "exclusiveMaximum": 2}, 17),
     ],
 )
 def test_every_part_counts(schema: dict[str, Any], rules: int) -> None:
@@ -76,6 +78,11 @@ LOOP = {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}
         {"anyOf": {}},
         {"properties": []},
         {"maxItems": -1},
+        {"minItems": 3, "maxItems": 2},
+        {"minLength": 36, "maxLength": 9},
+        {"minimum": 2, "maximum": 1},
+        {"exclusiveMinimum": 1, "maximum": 1},
+        {"minimum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         {"maxItems": 1.5},
         {"maxItems": True},
         {"minimum": 10**15 + 1},

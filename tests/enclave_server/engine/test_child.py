@@ -348,7 +348,24 @@ def test_its_address_space_is_bounded(running: Running) -> None:
     peak = int(status.split("VmPeak:")[1].split()[0]) // 1024
     installed = installed_weights()
     assert installed is not None
-    assert peak <= needed_mib(installed.path, CONNECTIONS)
+    threads = max(1, len(os.sched_getaffinity(0)) - 1)
+    assert peak <= needed_mib(installed.path, CONNECTIONS, threads)
+
+
+# As large as they are admitted, in the shapes that cost the engine most.
+LARGEST: dict[str, dict[str, Any]] = {
+    "optional": {"properties": {f"p{n}": {"type": "string"} for n in range(127)}},
+    "long names": {"properties": {"p" * 200 + str(n): {} for n in range(127)}},
+    "alternatives": {"enum": ["a" * 200 + str(number) for number in range(127)]},
+    "arrays": {"anyOf": [{"type": "array", "items": {"type": "string"}} for _ in range(63)]},
+    "ranges": {"anyOf": [{"type": "integer", "minimum": 10**15 - n} for n in range(25)]},
+}
+
+
+@pytest.mark.parametrize("shape", LARGEST)
+def test_the_largest_schemas_that_are_admitted_are_answered(running: Running, shape: str) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": LARGEST[shape]}}
+    assert running.ask(response_format=form, max_tokens=8).status == 200
 
 
 def test_a_slot_is_free_again_when_the_engine_has_stopped(running: Running) -> None:
