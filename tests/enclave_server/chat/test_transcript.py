@@ -38,7 +38,9 @@ def test_words_of_any_number_become_one_text() -> None:
     words = [f"{number} " for number in range(3 * LOOSE_WORDS)]
     for text in words:
         assert transcript.take(word(text)) != []
-    assert transcript.outputs() == [{"content": "".join(words), "tool_calls": []}]
+    (output,) = transcript.outputs()
+    assert output["content"] == "".join(words)
+    assert (output["index"], output["refusal"], output["tool_calls"]) == (0, "", [])
 
 
 @pytest.mark.parametrize(
