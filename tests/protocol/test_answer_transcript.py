@@ -55,11 +55,7 @@ CALLS = st.builds(
 )
 CHOICES = st.lists(
     st.builds(
-        lambda index, finish, message: {
-            "index": index,
-            "finish_reason": finish,
-            "message": message,
-        },
+        lambda index, finish, said: {"index": index, "finish_reason": finish, "message": said},
         st.integers(0, 10),
         TEXTS,
         st.fixed_dictionaries(

@@ -271,10 +271,9 @@ def test_version_1_is_verified_among_the_others_and_with_the_rsa_key_alone() -> 
 
 
 def test_the_first_version_signs_a_call_and_its_text_alike_and_the_second_does_not() -> None:
-    call = [{"index": 0, "message": {"tool_calls": [CALL]}}]
-    text = [{"index": 0, "message": {"content": CANONICAL_CALL}}]
-    outputs = [output_of_choices([choice["message"] for choice in said]) for said in (call, text)]
-    assert outputs[0] == outputs[1]
+    call: list[dict[str, Any]] = [{"index": 0, "message": {"tool_calls": [CALL]}}]
+    text: list[dict[str, Any]] = [{"index": 0, "message": {"content": CANONICAL_CALL}}]
+    assert output_of(call[0]["message"]) == output_of(text[0]["message"])
     signed = sign_choices(KEYS.ed25519, REQUEST, call, model="m", timestamp=TIMESTAMP)
     verified({"model": "m", **signed}, call)
     with pytest.raises(SignatureInvalid):

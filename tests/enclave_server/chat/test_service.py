@@ -15,7 +15,7 @@ from enclave_server.chat.turns import LARGE_BYTES
 from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
-from protocol.signature import SigningKeys, verify_choices
+from protocol.signature import ASKED_FIELD, Algorithm, SigningKeys, verify_answer, verify_choices
 from tests.support.chat_service import JSON, TABLE, ask_nowhere, chat
 from tests.support.turns import counting_turns
 from tests.support.upstream import (
@@ -110,6 +110,39 @@ def test_answer_is_signed_and_only_known_members_pass() -> None:
         ],
         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
     }
+
+
+def test_a_request_says_what_signs_its_answer() -> None:
+    signed = []
+    for headers in ((), (ASKED_FIELD,)):
+        asked = request(HELLO, b"/v1/chat/completions", *headers)
+        body = run(answering("Paris."), asked)[1]
+        signed.append(verify_choices(KEYS.public_keys, asked.content, body["choices"], body))
+    assert [answer.version for answer in signed] == [2, 2]
+    assert [answer.algorithm for answer in signed] == [Algorithm.RSA, Algorithm.ED25519]
+
+
+def test_an_algorithm_that_nobody_knows_is_refused_before_the_model_is_asked() -> None:
+    asked = request(HELLO, b"/v1/chat/completions", (b"tee-signature", b"none"))
+    answer, body, upstream = run(answering(), asked)
+    assert (answer.status, upstream.requests) == (400, [])
+    assert "rsa-pss-sha256 or ed25519" in body["error"]["message"]
+
+
+def test_the_first_version_is_signed_where_the_configuration_says_so() -> None:
+    asked = request(HELLO)
+
+    async def scenario() -> dict[str, Any]:
+        async with StandInUpstream(answering("Paris.")) as upstream:
+            models = table(upstream)
+            service = ChatService(models, lambda: KEYS, version=1, clock=lambda: NOW)
+            _, body = await ask(service, asked)
+            service.close()
+        return body
+
+    body = asyncio.run(scenario())
+    assert "tee_signature_version" not in body
+    verify_answer(KEYS.rsa.public_key(), asked.content, b"Paris.", body)
 
 
 def test_identifiers_are_new_for_each_answer() -> None:

@@ -274,6 +274,18 @@ def test_several_choices_are_signed_together() -> None:
     check_signature(asked, objects)
 
 
+def test_a_refusal_and_an_end_that_the_upstream_left_out_are_signed() -> None:
+    def part(index: int, **delta: str) -> bytes:
+        return event({"choices": [{"index": index, "delta": delta}]})
+
+    pieces = [part(0, refusal="I ca"), part(1, content="b"), part(0, refusal="n't."), DONE]
+    asked = request(n=2)
+    objects = complete(read(streaming(pieces), asked))
+    check_signature(asked, objects)
+    refused, _ = assemble(objects)
+    assert (refused["refusal"], refused["finish_reason"]) == ("I can't.", "stop")
+
+
 def test_completion_stream_is_signed() -> None:
     def part(text: str, finish: str | None = None) -> bytes:
         return event({"choices": [{"index": 0, "text": text, "finish_reason": finish}]})

@@ -32,6 +32,7 @@ def test_what_is_attested_verifies(attester: Attester) -> None:
         assert verified.attestation.nonce == nonce
         key = load_pem_public_key(evidence.signing_key_pem)
         assert key == SIGNING_KEYS.rsa.public_key()
+        assert verified.ed25519_key == SIGNING_KEYS.ed25519.public_key()
 
 
 def test_a_list_without_keys_cannot_be_attested(attester: Attester) -> None:
