@@ -110,7 +110,7 @@ def failing(error: Exception) -> Callable[..., None]:
 def test_memory_is_protected_before_there_is_a_secret(
     protections: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(startup, "generate_private_key", failing(RuntimeError("keys are made")))
+    monkeypatch.setattr(startup.SigningKeys, "generate", failing(RuntimeError("keys are made")))
     with pytest.raises(RuntimeError, match="keys are made"):
         served(ALONE)
     assert protections == ["protect_memory", "give_back_memory"]
