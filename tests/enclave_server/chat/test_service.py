@@ -542,7 +542,7 @@ def test_large_questions_are_taken_apart_in_different_turns(
 
     async def scenario() -> list[int]:
         turn, found = counting_turns(), []
-        service = ChatService(TABLE, lambda: KEY)
+        service = ChatService(TABLE, lambda: KEYS)
         prepare = service._prepare
 
         def noting(*arguments: Any) -> Any:

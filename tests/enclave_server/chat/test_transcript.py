@@ -119,7 +119,7 @@ def test_an_end_without_a_word_is_no_answer() -> None:
 
 
 def test_refusals_and_ends_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    transcript = Transcript(2)
+    transcript = Transcript(2, Holding(Memory()))
     for text in ("I ca", "n't."):
         transcript.take(Event([ChoiceDelta(1, Delta(refusal=text))]))
     transcript.take(word("a", finish="length"))
@@ -129,4 +129,4 @@ def test_refusals_and_ends_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch)
     assert (first["index"], first["finish_reason"], first["refusal"]) == (0, "length", "")
     assert (second["index"], second["finish_reason"], second["refusal"]) == (1, "stop", "I can't.")
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 3)
-    fails(Transcript(1), Event([ChoiceDelta(0, Delta(refusal="long"))]))
+    fails(Transcript(1, Holding(Memory())), Event([ChoiceDelta(0, Delta(refusal="long"))]))
