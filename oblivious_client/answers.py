@@ -12,7 +12,7 @@ from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.event_stream import DONE, Event, EventParser, EventTooLarge
 from protocol.evidence import VerifiedEvidence
 from protocol.registry import DATE_PROBLEM
-from protocol.signature import SignedAnswer, output_of_choices, verify_answer
+from protocol.signature import SignedAnswer, verify_choices
 
 # An event of a chat stream is a few hundred octets; this bounds what a peer can make us keep.
 MAX_EVENT_OCTETS = 16 * 1024 * 1024
@@ -51,26 +51,29 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 def outputs_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the messages that are signed, in the order of their index."""
+    """Return the messages of the choices, in the order of their index."""
+    return [choice.get("message", choice) for choice in choices_of(body)]
+
+
+def choices_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what is signed, in the order of its index; raises AnswerUnreadable."""
     choices = body.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise AnswerUnreadable("the answer has no choices")
     if not all(isinstance(choice.get("index", 0), int) for choice in choices):
         raise AnswerUnreadable("the choices of the answer are not numbered")
     ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
-    messages = [choice.get("message", choice) for choice in ordered]
-    if not all(isinstance(message, dict) for message in messages):
+    if not all(isinstance(choice.get("message", choice), dict) for choice in ordered):
         raise AnswerUnreadable("a choice of the answer holds no message")
-    return messages
+    return ordered
 
 
 def check_signature(
     evidence: VerifiedEvidence, request: bytes, body: Mapping[str, Any]
 ) -> SignedAnswer:
-    """Return the verified signature of `body`; raises AnswerUnproven."""
+    """Return the verified signature of `body`, of either version; raises AnswerUnproven."""
     try:
-        output = output_of_choices(outputs_of(body))
-        return verify_answer(evidence.signing_key, request, output, body)
+        return verify_choices(evidence.signing_keys, request, choices_of(body), body)
     except SignatureInvalid as error:
         raise AnswerUnproven(f"the answer's signature does not hold: {error}") from error
 

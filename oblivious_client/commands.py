@@ -279,8 +279,10 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
     print(f"{'answered':<13} {report.moment(answer.signed.timestamp)}")
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     asked = report.asked(parse_object(answer.request), width)
-    said = report.answered(outputs_of(answer.body), width)
-    _show(f"\n{asked}\n{said}\n{report.beside(answer.body, width)}\n\n")
+    version = answer.signed.version
+    said = report.answered(outputs_of(answer.body), width, version=version)
+    beside = report.beside(answer.body, width, version=version)
+    _show(f"\n{asked}\n{said}\n{beside}\n\n")
     print(report.verdict(answer.evidence))
     return Exit.OK
 

@@ -19,6 +19,7 @@ from protocol.binary_http import Event, Request, ResponseHead
 from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import VerifiedEvidence
 from protocol.registry import INCREMENTAL, JSON, KEY_PROBLEM, PROBLEM_JSON, media_type
+from protocol.signature import ASKED_FIELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Reque
 
     Only what is named here goes in: no field of the caller's program, account or machine.
     """
-    fields = [(b"date", formatdate(int(now), usegmt=True).encode())]
+    fields = [(b"date", formatdate(int(now), usegmt=True).encode()), ASKED_FIELD]
     if body:
         fields.insert(0, (b"content-type", JSON))
     return Request(method.encode(), b"https", b"", path, tuple(fields), body)

@@ -11,18 +11,23 @@ from typing import Any
 from oblivious_client.answers import text_of
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.policy import Policy
+from protocol.answer_transcript import SIGNED_BESIDE, SIGNED_OF_CHOICE, SIGNED_OF_MESSAGE
 from protocol.evidence import Platform, VerifiedEvidence
 from protocol.hpke import Aead, Kdf
 from protocol.kem import find_kem
 from protocol.key_config import KeyConfig
-from protocol.signature import key_identifier
+from protocol.signature import algorithm_of, key_identifier
 
 # Registers that name the code; the rest name the parent machine and its roles.
 CODE_PCRS = (0, 1, 2)
 # A copy of a few seconds was fetched for somebody who asked just before, or clocks differ by this.
 FETCHED_SECONDS = 5
-# What `protocol.signature` signs of a choice; a chat has `content`, a completion `text`.
-_SIGNED = ("content", "text", "tool_calls")
+# What `protocol.signature` signs of a message; a chat has `content`, a completion `text`.
+_SIGNED = {1: ("content", "text", "tool_calls"), 2: SIGNED_OF_MESSAGE}
+# Of an answer, what is not shown beside its messages: they, and the choices that hold them.
+_APART = ("choices", "message", "text")
+# What is shown under a label of its own anyway.
+_SHOWN = ("content", "text", "tool_calls")
 _INDENT = 10
 _LEAST_ROOM = 20
 SIMULATED_WARNING = "SIMULATED: no hardware vouches for this enclave; for trials only"
@@ -58,6 +63,7 @@ def as_json(
         },
         "keys": [describe_key(config) for config in verified.key_configs],
         "tee_id": key_identifier(verified.signing_key),
+        "tee_ids": dict(_identifiers(verified)),
     }
 
 
@@ -106,19 +112,39 @@ def asked(request: Mapping[str, Any], width: int | None = None) -> str:
     return _rendered(said, width)
 
 
-def answered(messages: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
-    """Return the whole answer, each of its choices, for people; what is not signed says so."""
-    return _rendered([line for message in messages for line in _choice(message)], width)
+def answered(
+    messages: Sequence[Mapping[str, Any]], width: int | None = None, *, version: int = 1
+) -> str:
+    """Return the whole answer, each of its choices, for people; what is not signed says so.
+
+    `version` is that of the signature.
+    """
+    said = [line for message in messages for line in _choice(message, _SIGNED[version])]
+    return _rendered(said, width)
 
 
-def beside(body: Mapping[str, Any], width: int | None = None) -> str:
-    """Return what an answer says besides its messages, none of which is signed."""
-    others = {name: value for name, value in body.items() if name != "choices"}
-    ends = [
-        {name: value for name, value in choice.items() if name not in ("message", "text")}
-        for choice in body["choices"]
-    ]
-    return _rendered([("beside, unsigned", _json({**others, "choices": ends}))], width)
+def beside(body: Mapping[str, Any], width: int | None = None, *, version: int = 1) -> str:
+    """Return what an answer says besides its messages, what is signed of it first."""
+    unsigned = [("beside, unsigned", _json(_beside(body, version, is_signed=False)))]
+    if version == 1:  # signs none of it
+        return _rendered(unsigned, width)
+    signed = [("beside, signed", _json(_beside(body, version, is_signed=True)))]
+    return _rendered(signed + unsigned, width)
+
+
+def _beside(body: Mapping[str, Any], version: int, *, is_signed: bool) -> dict[str, Any]:
+    """Return the part of it that is signed, or the rest."""
+    of_body, of_choice = ((), ()) if version == 1 else (SIGNED_BESIDE, SIGNED_OF_CHOICE)
+
+    def chosen(members: Mapping[str, Any], signed: Sequence[str]) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in members.items()
+            if name not in _APART and (name in signed) == is_signed
+        }
+
+    ends = [chosen(choice, of_choice) for choice in body["choices"]]
+    return {**chosen(body, of_body), "choices": ends}
 
 
 def verdict(verified: VerifiedEvidence) -> str:
@@ -184,10 +210,18 @@ def _facts(
     yield "nonce", _whose(attestation.nonce, nonce)
     yield from _measurements(verified, policy)
     yield "keys", "the SHA-256 in the document matches the key configurations"
-    yield "signing key", "the SHA-256 in the document matches; answers are signed with it"
+    for algorithm, _ in _identifiers(verified):
+        yield "signing key", f"{algorithm}: the SHA-256 in the document matches"
     newest = describe_key(verified.key_configs[0])
     yield "seal to", f"key {newest['key_id']}, {newest['kem']}, {newest['suites'][0]}"
-    yield "tee_id", key_identifier(verified.signing_key)
+    for algorithm, identifier in _identifiers(verified):
+        yield "tee_id", f"{identifier} ({algorithm})"
+
+
+def _identifiers(verified: VerifiedEvidence) -> Iterator[tuple[str, str]]:
+    """Yield the name of each algorithm that signs answers, and its key's `tee_id`."""
+    for key in verified.signing_keys:
+        yield algorithm_of(key).value, key_identifier(key)
 
 
 def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[str, str]]:
@@ -257,16 +291,17 @@ def _content(who: str, content: object) -> Iterator[tuple[str, str]]:
             yield f"{who} other part", _json(part)
 
 
-def _choice(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _choice(message: Mapping[str, Any], signed: Sequence[str]) -> Iterator[tuple[str, str]]:
     text, calls = text_of(message), message.get("tool_calls")
     if text or not calls:
         yield "answer", text
     if calls:
         yield "answer tool_calls", _json(calls)
     for name, value in message.items():
-        if name in _SIGNED or value is None or (name, value) == ("role", "assistant"):
+        if name in _SHOWN or value is None or (name, value) == ("role", "assistant"):
             continue
-        yield f"{_label('answer', name)}, unsigned", _shown(value)
+        label = _label("answer", name)
+        yield label if name in signed else f"{label}, unsigned", _shown(value)
 
 
 def _label(who: str, name: str) -> str:

@@ -2,7 +2,8 @@
 
 The document's `user_data` is deterministic CBOR (RFC 8949, Section 4.2.1) of
 `{"ohttp_keys": SHA-256 of the application/ohttp-keys bytes, "signing_key": SHA-256 of the DER
-SubjectPublicKeyInfo}`; other members may follow. Its `public_key` is the newest key configuration
+SubjectPublicKeyInfo of the RSA key, "signing_key_ed25519": that of the Ed25519 key, where there is
+one}`; other members may follow. Its `public_key` is the newest key configuration
 for which a document has room.
 """
 
@@ -17,12 +18,9 @@ from datetime import datetime
 import cbor2
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from protocol import cbor, strict_json
 from protocol.attestation import (
@@ -39,9 +37,13 @@ from protocol.errors import (
     MalformedMessage,
 )
 from protocol.key_config import KeyConfig, decode_key_configs
+from protocol.signature import PublicKey, encode_spki
 
 MAX_EVIDENCE_BYTES = 65536
 """A document has at most 16 KiB; the rest is keys, and base64."""
+
+ED25519_MEMBER = "signing_key_ed25519"
+"""Of the JSON and of `user_data`; in both or in neither."""
 
 RSA_BITS = range(2048, 4097)
 SIMULATED_PREFIX = "simulated-"
@@ -63,6 +65,7 @@ class Evidence:
     ohttp_keys: bytes
     signing_key_pem: bytes
     platform: Platform
+    ed25519_pem: bytes | None = None
 
     def encode(self) -> bytes:
         """Return the JSON that is served."""
@@ -72,6 +75,8 @@ class Evidence:
             "signing_key": self.signing_key_pem.decode("ascii"),
             "platform": self.platform.value,
         }
+        if self.ed25519_pem is not None:  # earlier clients pass it over
+            members[ED25519_MEMBER] = self.ed25519_pem.decode("ascii")
         return json.dumps(members, separators=(",", ":")).encode()
 
     @classmethod
@@ -85,6 +90,7 @@ class Evidence:
             strict_json.decode_base64(members.get("ohttp_keys")),
             strict_json.decode_ascii(members.get("signing_key")),
             _platform(members.get("platform")),
+            _optional_pem(members),
         )
 
 
@@ -96,14 +102,24 @@ class VerifiedEvidence:
     key_configs: tuple[KeyConfig, ...]
     signing_key: RSAPublicKey
     evidence: Evidence
+    ed25519_key: Ed25519PublicKey | None = None
+
+    @property
+    def signing_keys(self) -> tuple[PublicKey, ...]:
+        """The keys that sign answers."""
+        return (self.signing_key, *([] if self.ed25519_key is None else [self.ed25519_key]))
 
 
-def encode_user_data(ohttp_keys: bytes, signing_key_spki: bytes) -> bytes:
-    """Return the `user_data` that binds the exact key list and the DER SubjectPublicKeyInfo."""
+def encode_user_data(
+    ohttp_keys: bytes, signing_key_spki: bytes, ed25519_spki: bytes | None = None
+) -> bytes:
+    """Return the `user_data` that binds the exact key list and each DER SubjectPublicKeyInfo."""
     hashes = {
         "ohttp_keys": hashlib.sha256(ohttp_keys).digest(),
         "signing_key": hashlib.sha256(signing_key_spki).digest(),
     }
+    if ed25519_spki is not None:
+        hashes[ED25519_MEMBER] = hashlib.sha256(ed25519_spki).digest()
     return cbor2.dumps(hashes, canonical=True)
 
 
@@ -146,9 +162,10 @@ def verify_evidence(
     )
     _verify_module(evidence.platform, attestation)
     # Step 5: the keys beside the document are those that it binds.
-    configs, signing_key = _read_keys(evidence)
-    _verify_binding(evidence, attestation, configs, signing_key)
-    return VerifiedEvidence(attestation, configs, signing_key, evidence)
+    configs, signing_key, ed25519_key = _read_keys(evidence)
+    verified = VerifiedEvidence(attestation, configs, signing_key, evidence, ed25519_key)
+    _verify_binding(verified)
+    return verified
 
 
 def simulated_root(document: bytes) -> x509.Certificate:
@@ -191,40 +208,58 @@ def _common_name(certificate: x509.Certificate) -> str:
     return str(names[0].value) if len(names) == 1 else ""
 
 
-def _read_keys(evidence: Evidence) -> tuple[tuple[KeyConfig, ...], RSAPublicKey]:
+def _read_keys(
+    evidence: Evidence,
+) -> tuple[tuple[KeyConfig, ...], RSAPublicKey, Ed25519PublicKey | None]:
+    pem = evidence.ed25519_pem
     try:
         configs = tuple(decode_key_configs(evidence.ohttp_keys))
-        return configs, load_signing_key(evidence.signing_key_pem)
+        signing_key = load_signing_key(evidence.signing_key_pem)
+        return configs, signing_key, None if pem is None else load_ed25519_key(pem)
     except MalformedMessage as error:
         raise _binding_error(AttestationReason.MALFORMED, str(error)) from None
 
 
 def load_signing_key(pem: bytes) -> RSAPublicKey:
     """Return the RSA key that signs answers, or raise MalformedMessage."""
-    try:
-        key = load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm):
-        raise MalformedMessage("the signing key cannot be read") from None
+    key = _load_pem(pem)
     if not isinstance(key, RSAPublicKey) or key.key_size not in RSA_BITS:
         raise MalformedMessage("the signing key is not an RSA key of 2048 to 4096 bits")
     return key
 
 
-def _verify_binding(
-    evidence: Evidence,
-    attestation: Attestation,
-    configs: tuple[KeyConfig, ...],
-    signing_key: RSAPublicKey,
-) -> None:
+def load_ed25519_key(pem: bytes) -> Ed25519PublicKey:
+    """Return the Ed25519 key that signs answers, or raise MalformedMessage."""
+    key = _load_pem(pem)
+    if not isinstance(key, Ed25519PublicKey):
+        raise MalformedMessage("the second signing key is not an Ed25519 key")
+    return key
+
+
+def _load_pem(pem: bytes) -> object:
+    try:
+        return load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise MalformedMessage("the signing key cannot be read") from None
+
+
+def _verify_binding(verified: VerifiedEvidence) -> None:
+    evidence, attestation = verified.evidence, verified.attestation
     bound = _bound_hashes(attestation.user_data)
     if bound.get("ohttp_keys") != hashlib.sha256(evidence.ohttp_keys).digest():
         raise _unbound("the document does not bind these key configurations")
-    spki = signing_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if bound.get("signing_key") != hashlib.sha256(spki).digest():
+    if bound.get("signing_key") != _spki_hash(verified.signing_key):
         raise _unbound("the document does not bind this signing key")
-    held = attested_config(configs)
+    # Nobody on the way can take the one that is bound away, nor add one that is not.
+    if bound.get(ED25519_MEMBER) != _spki_hash(verified.ed25519_key):
+        raise _unbound("the document does not bind this Ed25519 key")
+    held = attested_config(verified.key_configs)
     if held is None or attestation.public_key != held.encode():
         raise _unbound("the document is not for the newest key configuration")
+
+
+def _spki_hash(key: PublicKey | None) -> bytes | None:
+    return None if key is None else hashlib.sha256(encode_spki(key)).digest()
 
 
 def _bound_hashes(user_data: bytes | None) -> Mapping[int | str, cbor.Value]:
@@ -235,6 +270,12 @@ def _bound_hashes(user_data: bytes | None) -> Mapping[int | str, cbor.Value]:
     if not isinstance(bound, dict):
         raise _unbound("the document's user_data binds no keys")
     return bound
+
+
+def _optional_pem(members: Mapping[str, object]) -> bytes | None:
+    if ED25519_MEMBER not in members:
+        return None
+    return strict_json.decode_ascii(members[ED25519_MEMBER])
 
 
 def _platform(value: object) -> Platform:

@@ -1,22 +1,33 @@
 """Signatures over answers, so that an answer can be shown to a third party.
 
-RSA-PSS (RFC 8017, Section 8.1) with SHA-256, MGF1-SHA256 and a 32-byte salt over
-request hash (32 bytes) ‖ output hash (32 bytes) ‖ timestamp (Unix seconds, 8 bytes, big-endian).
+Version 2 signs the transcript of `protocol.answer_transcript`, with one of two keys: RSA-PSS
+(RFC 8017, Section 8.1) with SHA-256, MGF1-SHA256 and a 32-byte salt, or Ed25519 (RFC 8032).
+
+Version 1, which is made on demand and verified for ever, is RSA-PSS alone, over request hash
+(32 bytes) ‖ output hash (32 bytes) ‖ timestamp (Unix seconds, 8 bytes, big-endian). These 72
+octets are no transcript, whose first part alone has 36 and 64 follow in hashes and `tee_id`.
 """
 
 import base64
+import enum
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Final, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from protocol.answer_transcript import encode_answer, encode_choices, message_of
 from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.strict_json import decode_base64
 
@@ -30,26 +41,74 @@ Else who has a model repeat a list of hashes would hold a signature over choices
 LATEST_TIMESTAMP = 1 << 37
 """In the year 6325: not every library can turn a later time into a date."""
 
+RSA_BITS: Final = 2048
+PublicKey = RSAPublicKey | Ed25519PublicKey
+PrivateKey = RSAPrivateKey | Ed25519PrivateKey
+
+
+class Algorithm(enum.StrEnum):
+    """What signs an answer, as `tee_signature_algorithm` and the field of a request say it."""
+
+    RSA = "rsa-pss-sha256"
+    ED25519 = "ed25519"
+
+
+FIELD_NAME = b"tee-signature"
+"""The field inside the seal that says which algorithm is to sign; RSA where it is absent."""
+
+ASKED_FIELD = (FIELD_NAME, Algorithm.ED25519.value.encode())
+"""What our client asks for, always: so it tells no two clients apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """The keys that sign answers, made at the start of an enclave."""
+
+    rsa: RSAPrivateKey = field(repr=False)
+    ed25519: Ed25519PrivateKey = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Return new keys."""
+        rsa = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+        return cls(rsa, Ed25519PrivateKey.generate())
+
+    @property
+    def public_keys(self) -> tuple[RSAPublicKey, Ed25519PublicKey]:
+        """The keys that verify what these sign."""
+        return self.rsa.public_key(), self.ed25519.public_key()
+
+    def find(self, algorithm: Algorithm) -> PrivateKey:
+        """Return the key of that algorithm."""
+        return self.ed25519 if algorithm is Algorithm.ED25519 else self.rsa
+
 
 @dataclass(frozen=True, slots=True)
 class SignedAnswer:
-    """The five fields that an answer carries: what was signed, when, and by which key."""
+    """What an answer carries: what was signed, when, by which key, and in which way."""
 
     signature: bytes
     request_hash: bytes
     output_hash: bytes
     timestamp: int
     tee_id: str
+    version: int = 1
+    algorithm: Algorithm = Algorithm.RSA
 
     def fields(self) -> dict[str, str | int]:
-        """Return the JSON members that go into an answer."""
-        return {
+        """Return the JSON members that go into an answer; those of version 1 are five."""
+        fields: dict[str, str | int] = {
             "tee_signature": base64.b64encode(self.signature).decode(),
             "tee_request_hash": self.request_hash.hex(),
             "tee_output_hash": self.output_hash.hex(),
             "tee_timestamp": self.timestamp,
             "tee_id": self.tee_id,
         }
+        if self.version == 1:
+            return fields
+        fields["tee_signature_version"] = self.version
+        fields["tee_signature_algorithm"] = self.algorithm.value
+        return fields
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, object]) -> Self:
@@ -60,46 +119,130 @@ class SignedAnswer:
             _digest(fields.get("tee_output_hash")),
             _seconds(fields.get("tee_timestamp")),
             _digest(fields.get("tee_id")).hex(),
+            *_manner(fields),
         )
 
 
 def sign_answer(
     private_key: RSAPrivateKey, request_body: bytes, output: bytes, *, timestamp: int
 ) -> dict[str, str | int]:
-    """Return the signature fields for `output`, the answer to the exact bytes `request_body`."""
-    hashes = hashlib.sha256(request_body).digest(), hashlib.sha256(output).digest()
-    signature = private_key.sign(_message(*hashes, timestamp), PSS, SHA256())
+    """Return the fields of version 1 for `output`, the answer to the bytes `request_body`."""
+    hashes = _sha256(request_body), _sha256(output)
+    signature = _sign(private_key, _message(*hashes, timestamp))
     tee_id = key_identifier(private_key.public_key())
     return SignedAnswer(signature, *hashes, timestamp, tee_id).fields()
+
+
+def sign_choices(
+    private_key: PrivateKey,
+    request_body: bytes,
+    choices: Sequence[Mapping[str, object]],
+    *,
+    model: str,
+    timestamp: int,
+) -> dict[str, str | int]:
+    """Return the fields of version 2 for `choices`, `model`'s answer to `request_body`."""
+    hashes = _sha256(request_body), _sha256(encode_choices(choices))
+    public_key = private_key.public_key()
+    algorithm, tee_id = algorithm_of(public_key), key_identifier(public_key)
+    message = encode_answer(algorithm, bytes.fromhex(tee_id), hashes, model, timestamp)
+    signature = _sign(private_key, message)
+    return SignedAnswer(signature, *hashes, timestamp, tee_id, 2, algorithm).fields()
+
+
+def verify_choices(
+    public_keys: Sequence[PublicKey],
+    request_body: bytes,
+    choices: Sequence[Mapping[str, object]],
+    fields: Mapping[str, object],
+) -> SignedAnswer:
+    """Return the verified signature, of either version, or raise SignatureInvalid.
+
+    `choices` are in the order of their `index`; `fields` holds the other members of the answer.
+    """
+    answer = SignedAnswer.from_fields(fields)
+    public_key = _signer(public_keys, answer)
+    if answer.version == 1:
+        output = output_of_choices([message_of(choice) for choice in choices])
+        message = _message(answer.request_hash, answer.output_hash, answer.timestamp)
+    else:
+        output, hashes = encode_choices(choices), (answer.request_hash, answer.output_hash)
+        tee_id, model = bytes.fromhex(answer.tee_id), fields.get("model")
+        message = encode_answer(answer.algorithm, tee_id, hashes, model, answer.timestamp)
+    _verify(public_key, answer, (request_body, output), message)
+    return answer
 
 
 def verify_answer(
     public_key: RSAPublicKey, request_body: bytes, output: bytes, fields: Mapping[str, object]
 ) -> SignedAnswer:
-    """Return the verified signature, or raise SignatureInvalid."""
+    """Return the verified signature of version 1, or raise SignatureInvalid."""
     answer = SignedAnswer.from_fields(fields)
-    if answer.tee_id != key_identifier(public_key):
-        raise SignatureInvalid("signed by another key")
-    if answer.request_hash != hashlib.sha256(request_body).digest():
-        raise SignatureInvalid("the signature is for another request")
-    if answer.output_hash != hashlib.sha256(output).digest():
-        raise SignatureInvalid("the signature is for another answer")
+    if answer.version != 1:
+        raise SignatureInvalid("the signature is of another version")
     message = _message(answer.request_hash, answer.output_hash, answer.timestamp)
-    try:
-        public_key.verify(answer.signature, message, PSS, SHA256())
-    except InvalidSignature:
-        raise SignatureInvalid("the signature does not verify") from None
+    _verify(_signer([public_key], answer), answer, (request_body, output), message)
     return answer
 
 
-def key_identifier(public_key: RSAPublicKey) -> str:
+def algorithm_of(public_key: PublicKey) -> Algorithm:
+    """Return what a key verifies."""
+    return Algorithm.RSA if isinstance(public_key, RSAPublicKey) else Algorithm.ED25519
+
+
+def key_identifier(public_key: PublicKey) -> str:
     """Return the `tee_id`: hexadecimal SHA-256 of the DER SubjectPublicKeyInfo."""
-    der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(der).hexdigest()
+    return _sha256(encode_spki(public_key)).hex()
+
+
+def encode_spki(public_key: PublicKey) -> bytes:
+    """Return the DER SubjectPublicKeyInfo."""
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def encode_pem(public_key: PublicKey) -> bytes:
+    """Return the SubjectPublicKeyInfo in PEM."""
+    return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _signer(public_keys: Sequence[PublicKey], answer: SignedAnswer) -> PublicKey:
+    """Return the key that an answer names, which is one of its algorithm."""
+    named = (answer.algorithm, answer.tee_id)
+    for public_key in public_keys:
+        if (algorithm_of(public_key), key_identifier(public_key)) == named:
+            return public_key
+    raise SignatureInvalid("signed by another key")
+
+
+def _verify(
+    public_key: PublicKey, answer: SignedAnswer, hashed: tuple[bytes, bytes], message: bytes
+) -> None:
+    request_body, output = hashed
+    if answer.request_hash != _sha256(request_body):
+        raise SignatureInvalid("the signature is for another request")
+    if answer.output_hash != _sha256(output):
+        raise SignatureInvalid("the signature is for another answer")
+    try:
+        if isinstance(public_key, RSAPublicKey):
+            public_key.verify(answer.signature, message, PSS, SHA256())
+        else:
+            public_key.verify(answer.signature, message)
+    except InvalidSignature:
+        raise SignatureInvalid("the signature does not verify") from None
+
+
+def _sign(private_key: PrivateKey, message: bytes) -> bytes:
+    if isinstance(private_key, RSAPrivateKey):
+        return private_key.sign(message, PSS, SHA256())
+    return private_key.sign(message)
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def output_of(message: Mapping[str, object]) -> bytes:
-    """Return what is signed of one choice: its text, or its tool calls, or APART between both.
+    """Return what version 1 signs of a choice: its text, its tool calls, or APART between both.
 
     `message` is a chat message (`content`, `tool_calls`) or a completion (`text`).
     """
@@ -111,7 +254,7 @@ def output_of(message: Mapping[str, object]) -> bytes:
 
 
 def output_of_choices(messages: Sequence[Mapping[str, object]]) -> bytes:
-    """Return what is signed of an answer: one choice's output, or a list of hashes of several.
+    """Return what version 1 signs of an answer: an output, or a list of the hashes of several.
 
     `messages` are in the order of their `index`; several are signed as APART and the canonical
     JSON list of the hexadecimal SHA-256 of each output.
@@ -153,6 +296,19 @@ def _utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise SignatureInvalid("a lone surrogate has no bytes to sign") from None
+
+
+def _manner(fields: Mapping[str, object]) -> tuple[int, Algorithm]:
+    """Return version and algorithm, which version 1 leaves out."""
+    version, algorithm = fields.get("tee_signature_version"), fields.get("tee_signature_algorithm")
+    if version is None and algorithm is None:
+        return 1, Algorithm.RSA
+    if type(version) is not int or version != 2:
+        raise SignatureInvalid("a version of signatures that is not known")
+    try:
+        return 2, Algorithm(str(algorithm))
+    except ValueError:
+        raise SignatureInvalid("an algorithm of signatures that is not known") from None
 
 
 def _base64(value: object) -> bytes:

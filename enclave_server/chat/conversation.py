@@ -276,8 +276,8 @@ class Choice(msgspec.Struct):
     @property
     def output(self) -> dict[str, Any]:
         """What `protocol.signature` signs of it."""
-        fields: dict[str, Any] = msgspec.to_builtins(self.message)
-        return fields
+        message: dict[str, Any] = msgspec.to_builtins(self.message)
+        return {"index": self.index, "message": message, "finish_reason": self.finish_reason}
 
 
 class PartState(msgspec.Struct, frozen=True):

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from enclave_server.chat.asking import Asking, Upstreams
 from enclave_server.chat.conversation import AnyQuestion, Conversation, Message
 from enclave_server.chat.errors import JSON_FIELD, ChatError, invalid
 from enclave_server.chat.limits import check
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.recoder import Expected, Outputs, Recoder
-from enclave_server.chat.signing import Signer
+from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
+from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.chat.streaming import EventStream
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
@@ -25,6 +24,7 @@ from enclave_server.memory import Holding, Memory
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 from protocol.registry import EVENT_STREAM, JSON, media_type
+from protocol.signature import Algorithm, SigningKeys
 
 MODELS_PATH = b"/v1/models"
 EVENT_STREAM_FIELD = (b"content-type", EVENT_STREAM)
@@ -37,24 +37,26 @@ SURFACES: dict[bytes, Surface] = {
 
 
 class ChatService:
-    """Answers inner requests from the models of a table, signed with the key of the moment."""
+    """Answers inner requests from the models of a table, signed with the keys of the moment."""
 
     def __init__(
         self,
         models: ModelTable,
-        signing_key: Callable[[], RSAPrivateKey],
+        signing_keys: Callable[[], SigningKeys],
         *,
+        version: int = 2,
         clock: Callable[[], float] = time.time,
         repeated: Callable[[], None] = lambda: None,
         memory: Memory | None = None,
     ) -> None:
-        """`repeated` is called for every request that an upstream was asked a second time.
+        """`version` is that of signatures for who asks for no algorithm.
 
-        Answers under way take of `memory`, by default one of its own.
+        `repeated` is called for every request that an upstream was asked a second time. Answers
+        under way take of `memory`, by default one of its own.
         """
         self._memory = memory or Memory()
         self._models = models
-        self._signer = Signer(signing_key, clock)
+        self._signer = Signer(signing_keys, clock, version)
         self._clock = clock
         self._upstreams = Upstreams(models, repeated)
         self._turns = Turns()
@@ -79,11 +81,13 @@ class ChatService:
         try:
             _require_method(request, b"POST")
             _require_json(request)
+            algorithm = asked_algorithm(request)
             await self._turns.wait(len(request.content))
             model, asking, expected = self._prepare(surface, request.content, delivery)
+            sign = self._signing(request.content, model, algorithm)
             if expected is None:
-                return await self._whole(surface, model, request.content, asking)
-            return await self._streamed(surface, model, request.content, asking, expected)
+                return await self._whole(surface, model, asking, sign)
+            return await self._streamed(surface, model, asking, expected, sign)
         except ChatError as error:
             return surface.refuse(error)
 
@@ -106,13 +110,16 @@ class ChatService:
         asking = self._upstreams.prepare(_instructed(question, model), model)
         return model, asking, _expected(question)
 
-    async def _whole(
-        self, surface: Surface, model: Model, request_body: bytes, asking: Asking
-    ) -> Response:
+    def _signing(self, request_body: bytes, model: Model, algorithm: Algorithm | None) -> Sign:
+        def sign(outputs: Outputs) -> Signature:
+            return self._signer.sign(request_body, outputs, model.name, algorithm)
+
+        return sign
+
+    async def _whole(self, surface: Surface, model: Model, asking: Asking, sign: Sign) -> Response:
         with Holding(self._memory) as holding:
             answer = await asking.whole(holding)
-            outputs = [choice.output for choice in answer.choices]
-            signature = self._signer.sign(request_body, outputs)
+            signature = sign([choice.output for choice in answer.choices])
             content = surface.write(answer, self._name(surface, model), signature)
         # From here on it is held by whoever sends it, without a turn of the loop in between.
         return Response(200, (JSON_FIELD,), content)
@@ -121,13 +128,10 @@ class ChatService:
         self,
         surface: Surface,
         model: Model,
-        request_body: bytes,
         asking: Asking,
         expected: Expected,
+        sign: Sign,
     ) -> StreamedResponse:
-        def sign(outputs: Outputs) -> Signature:
-            return self._signer.sign(request_body, outputs)
-
         response, reader = await asking.stream()
         writer = surface.stream(self._name(surface, model))
         recoder = Recoder(reader, writer, expected, sign, Holding(self._memory))

@@ -1,23 +1,53 @@
-"""Signs answers with the enclave's key of the moment."""
+"""Signs answers with the enclave's keys of the moment."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from enclave_server.chat.errors import invalid
+from protocol.answer_transcript import message_of
+from protocol.binary_http import Request, field_value
+from protocol.signature import (
+    FIELD_NAME,
+    Algorithm,
+    SigningKeys,
+    output_of_choices,
+    sign_answer,
+    sign_choices,
+)
 
-from protocol.signature import output_of_choices, sign_answer
+Choices = Sequence[Mapping[str, object]]
+
+
+def asked_algorithm(request: Request) -> Algorithm | None:
+    """Return what a request's field wants its answer signed with; raises ChatError 400."""
+    value = field_value(request.headers, FIELD_NAME)
+    if value is None:
+        return None
+    try:
+        return Algorithm(value.decode("ascii"))
+    except ValueError:
+        known = " or ".join(Algorithm)
+        raise invalid(f"The field Tee-Signature must be {known}.") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs with the key that `signing_key` returns, at the Unix time that `clock` returns."""
+    """Signs with the keys that `signing_keys` returns, at the Unix time that `clock` returns.
 
-    signing_key: Callable[[], RSAPrivateKey] = field(repr=False)
+    Who asks for an algorithm knows version 2; others get `version`, signed with RSA.
+    """
+
+    signing_keys: Callable[[], SigningKeys]
     clock: Callable[[], float]
+    version: int = 2
 
     def sign(
-        self, request_body: bytes, outputs: Sequence[Mapping[str, object]]
+        self, request_body: bytes, choices: Choices, model: str, algorithm: Algorithm | None
     ) -> dict[str, str | int]:
         """Return the signature members for the choices of an answer, in order of their index."""
-        output = output_of_choices(outputs)
-        return sign_answer(self.signing_key(), request_body, output, timestamp=int(self.clock()))
+        keys, timestamp = self.signing_keys(), int(self.clock())
+        if algorithm is None and self.version == 1:
+            output = output_of_choices([message_of(choice) for choice in choices])
+            return sign_answer(keys.rsa, request_body, output, timestamp=timestamp)
+        key = keys.find(algorithm or Algorithm.RSA)
+        return sign_choices(key, request_body, choices, model=model, timestamp=timestamp)

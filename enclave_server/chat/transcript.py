@@ -36,16 +36,19 @@ class _Call:
 class _Choice:
     """A choice as far as it has come."""
 
+    index: int
     text: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
     calls: dict[int, _Call] = field(default_factory=dict)
-    finished: bool = False
+    finish_reason: str | None = None
 
     def add_text(self, text: str) -> int:
         """Append `text`; return its size in characters."""
-        self.text.append(text)
-        if len(self.text) > LOOSE_WORDS:
-            self.text = ["".join(self.text)]
-        return len(text)
+        return _append(self.text, text)
+
+    def add_refusal(self, text: str) -> int:
+        """Append `text` to what it says in refusing; return its size in characters."""
+        return _append(self.refusal, text)
 
     def add_call(self, part: CallDelta) -> int:
         """Append a fragment, put it into its plainest form, and return what it takes in octets."""
@@ -73,7 +76,20 @@ class _Choice:
             }
             for _, call in sorted(self.calls.items())
         ]
-        return {"content": "".join(self.text), "tool_calls": calls}
+        return {
+            "index": self.index,
+            "content": "".join(self.text),
+            "refusal": "".join(self.refusal),
+            "tool_calls": calls,
+            "finish_reason": self.finish_reason,
+        }
+
+
+def _append(words: list[str], text: str) -> int:
+    words.append(text)
+    if len(words) > LOOSE_WORDS:
+        words[:] = ["".join(words)]
+    return len(text)
 
 
 class Transcript:
@@ -104,11 +120,13 @@ class Transcript:
 
     def finish(self) -> list[ChoiceDelta]:
         """Return the ends that the upstream left out; UpstreamError if it is not complete."""
-        unfinished = [index for index, choice in self._choices.items() if not choice.finished]
+        unfinished = [choice for choice in self._choices.values() if choice.finish_reason is None]
         complete = self.ended or (len(self._choices) >= self._expected and not unfinished)
         if not complete or not self._choices:
             raise UpstreamError(Failure.BROKEN)
-        return [ChoiceDelta(index, finish_reason="stop") for index in unfinished]
+        for choice in unfinished:
+            choice.finish_reason = "stop"
+        return [ChoiceDelta(choice.index, finish_reason="stop") for choice in unfinished]
 
     def outputs(self) -> Sequence[dict[str, Any]]:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""
@@ -128,18 +146,20 @@ class Transcript:
         if choice is None:
             if part.index not in range(self._expected):  # each is kept, however short
                 raise UpstreamError(Failure.BROKEN)
-            choice = self._choices[part.index] = _Choice()
+            choice = self._choices[part.index] = _Choice(part.index)
         delta = part.delta
         if delta.role is not None:
             delta.role = "assistant"
         if delta.content:
             self._size += choice.add_text(delta.content)
+        if delta.refusal:
+            self._size += choice.add_refusal(delta.refusal)
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._size += choice.add_call(call)
         if self._size > self._allowed:
             self._take_memory()
         if part.finish_reason is not None:
-            choice.finished = True
+            choice.finish_reason = part.finish_reason
             return True
         return delta != NO_DELTA or part.logprobs is not None

@@ -1,25 +1,23 @@
 """Evidence for keys, made by the security module."""
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from enclave_server.security_module.nsm import SecurityModule
 from protocol.attestation import decode_attestation
 from protocol.certificates import load_certificate
 from protocol.evidence import Evidence, attested_config, encode_user_data
 from protocol.key_config import decode_key_configs
+from protocol.signature import SigningKeys, encode_pem, encode_spki
 
 
 class Attester:
-    """Binds lists of keys, and the one key that signs answers, to this enclave."""
+    """Binds lists of keys, and the keys that sign answers, to this enclave."""
 
-    __slots__ = ("_module", "_pem", "_spki")
+    __slots__ = ("_ed25519_pem", "_module", "_rsa_pem", "_spkis")
 
-    def __init__(self, module: SecurityModule, signing_key: RSAPrivateKey) -> None:
-        public = signing_key.public_key()
+    def __init__(self, module: SecurityModule, signing_keys: SigningKeys) -> None:
+        rsa, ed25519 = signing_keys.public_keys
         self._module = module
-        self._spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        self._pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self._spkis = encode_spki(rsa), encode_spki(ed25519)
+        self._rsa_pem, self._ed25519_pem = encode_pem(rsa), encode_pem(ed25519)
 
     def attest(self, ohttp_keys: bytes, nonce: bytes | None = None) -> Evidence:
         """Return new evidence for exactly these application/ohttp-keys bytes, or raise NsmError."""
@@ -27,9 +25,10 @@ class Attester:
         if held is None:
             raise ValueError("no key configuration fits a document")
         document = self._module.attest(
-            encode_user_data(ohttp_keys, self._spki), held.encode(), nonce
+            encode_user_data(ohttp_keys, *self._spkis), held.encode(), nonce
         )
-        return Evidence(document, ohttp_keys, self._pem, self._module.platform)
+        platform = self._module.platform
+        return Evidence(document, ohttp_keys, self._rsa_pem, platform, self._ed25519_pem)
 
 
 def document_time(document: bytes) -> float:

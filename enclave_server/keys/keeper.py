@@ -4,8 +4,6 @@ The order matters: a key is announced only when every worker opens requests with
 of in a list that its evidence binds. Publications and keys change only together, in one KeySet.
 """
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
 from enclave_server.keys.attester import Attester, certificate_end, document_time
 from enclave_server.keys.ring import (
     KeyRing,
@@ -20,6 +18,7 @@ from enclave_server.keys.ring import (
 )
 from enclave_server.security_module.clock import check_clock
 from enclave_server.security_module.nsm import NsmError
+from protocol.signature import SigningKeys
 
 RENEWAL_SECONDS = 300.0
 """Evidence is remade this long before its certificate ends, at the latest."""
@@ -39,7 +38,7 @@ class KeyKeeper:
         self,
         schedule: Schedule,
         attester: Attester,
-        signing_key: RSAPrivateKey,
+        signing_keys: SigningKeys,
         *,
         refresh: float,
         now: float,
@@ -47,7 +46,7 @@ class KeyKeeper:
         """Make the first key and its evidence; raises NsmError, and ClockError."""
         self._schedule = schedule
         self._attester = attester
-        self._signing_key = signing_key
+        self._signing_keys = signing_keys
         self._refresh = refresh
         self._ring = first_ring(schedule, now)
         self._retry_at = now
@@ -57,7 +56,7 @@ class KeyKeeper:
     @property
     def keys(self) -> KeySet:
         """What workers are to serve with."""
-        return key_set(self._ring, self._publication, self._signing_key)
+        return key_set(self._ring, self._publication, self._signing_keys)
 
     def step(self, now: float, *, settled: bool) -> bool:
         """Do what is due at `now`; whether `keys` changed. Raises ClockError.

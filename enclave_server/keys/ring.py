@@ -23,14 +23,12 @@ All functions take the time (Unix seconds); nothing here reads a clock.
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from dataclasses import dataclass
 
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
 from protocol.key_config import encode_key_configs
-from protocol.signature import key_identifier
+from protocol.signature import SigningKeys, key_identifier
 
 KEY_IDS = 256
 
@@ -145,7 +143,7 @@ class KeySet:
     ends: tuple[float, ...]
     ohttp_keys: bytes
     evidence: Evidence
-    signing_key: RSAPrivateKey = field(repr=False)
+    signing_keys: SigningKeys
     tee_id: str
     expires: float
 
@@ -164,14 +162,14 @@ class KeySet:
         return 0.0
 
 
-def key_set(ring: KeyRing, publication: Publication, signing_key: RSAPrivateKey) -> KeySet:
+def key_set(ring: KeyRing, publication: Publication, signing_keys: SigningKeys) -> KeySet:
     """Return what workers serve with while `ring` opens requests and `publication` is told."""
     return KeySet(
         tuple(timed.key for timed in ring.keys),
         tuple(timed.ends for timed in ring.keys),
         publication.ohttp_keys,
         publication.evidence,
-        signing_key,
-        key_identifier(signing_key.public_key()),
+        signing_keys,
+        key_identifier(signing_keys.rsa.public_key()),
         publication.expires,
     )

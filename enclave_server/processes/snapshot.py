@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from enclave_server.keys.ring import KeySet
 from enclave_server.provision.proposal import Proposal
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
 from protocol.kem import KEMS
-from protocol.signature import key_identifier
+from protocol.signature import SigningKeys, key_identifier
 
 MAX_SNAPSHOT_BYTES = 128 * 1024
 """Four keys, evidence, whose document has at most 16 KiB, and a proposal that was accepted."""
@@ -29,7 +28,7 @@ class Snapshot:
 
 
 class _Message(msgspec.Struct, frozen=True):
-    """A snapshot as it is sent, without the signing key."""
+    """A snapshot as it is sent, without the signing keys."""
 
     serial: int
     keys: tuple[tuple[int, int, bytes, float], ...]  # identifier, KEM, private key, end
@@ -42,7 +41,7 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return `snapshot` for a worker, which has the signing key already; the bytes are secret."""
+    """Return `snapshot` for a worker, which has the signing keys already; the bytes are secret."""
     keys = snapshot.keys
     pairs = zip(keys.gateway_keys, keys.ends, strict=True)
     return msgspec.msgpack.encode(
@@ -56,7 +55,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     )
 
 
-def decode_snapshot(data: bytes, signing_key: RSAPrivateKey) -> Snapshot:
+def decode_snapshot(data: bytes, signing_keys: SigningKeys) -> Snapshot:
     """Return the snapshot that `encode_snapshot` was given."""
     message = msgspec.msgpack.decode(data, type=_Message)
     evidence = Evidence.decode(message.evidence)
@@ -67,8 +66,8 @@ def decode_snapshot(data: bytes, signing_key: RSAPrivateKey) -> Snapshot:
         tuple(ends for *_, ends in message.keys),
         evidence.ohttp_keys,
         evidence,
-        signing_key,
-        key_identifier(signing_key.public_key()),
+        signing_keys,
+        key_identifier(signing_keys.rsa.public_key()),
         message.expires,
     )
     return Snapshot(message.serial, keys, message.provisioned)

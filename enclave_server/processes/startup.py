@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-
 from enclave_server.addresses import UnixAddress, bound_address, listen_socket, parse_address
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
@@ -36,8 +34,7 @@ from enclave_server.security_module.clock import ClockError
 from enclave_server.security_module.entropy import EntropyError, mix_entropy, wait_for_pool
 from enclave_server.security_module.nsm import NsmError, SecurityModule
 from protocol.evidence import Platform
-
-RSA_BITS = 2048
+from protocol.signature import SigningKeys
 
 
 class ExitCode(enum.IntEnum):
@@ -85,13 +82,13 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         provisioned = ProvisionedKeys()
         models = _models(config, engine_socket, provisioned)
         _report_absent_keys(config, models, log)
-        signing_key, keeper = _make_keys(config, module, log)
+        signing_keys, keeper = _make_keys(config, module, log)
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
-        attester = Attester(module, signing_key)
+        attester = Attester(module, signing_keys)
         readiness = Readiness()
         inheritance = Inheritance(
-            config, listener, signing_key, attester, replays, models, provisioned, readiness
+            config, listener, signing_keys, attester, replays, models, provisioned, readiness
         )
         supervisor = Supervisor(
             signals,
@@ -166,20 +163,20 @@ def _report_absent_keys(config: Config, models: ModelTable, log: Log) -> None:
             log.event("key_absent", upstream=upstream.name)
 
 
-def _make_keys(config: Config, module: SecurityModule, log: Log) -> tuple[RSAPrivateKey, KeyKeeper]:
-    """Return the signing key and the keeper of the first HPKE key, made of good randomness."""
+def _make_keys(config: Config, module: SecurityModule, log: Log) -> tuple[SigningKeys, KeyKeeper]:
+    """Return the signing keys and the keeper of the first HPKE key, made of good randomness."""
     mixing = mix_entropy(module)
     wait_for_pool()
     log.event("randomness", mixing=mixing.value)
-    signing_key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    signing_keys = SigningKeys.generate()
     keeper = KeyKeeper(
         _schedule(config),
-        Attester(module, signing_key),
-        signing_key,
+        Attester(module, signing_keys),
+        signing_keys,
         refresh=config.evidence.refresh_seconds,
         now=time.time(),
     )
-    return signing_key, keeper
+    return signing_keys, keeper
 
 
 def _schedule(config: Config) -> Schedule:

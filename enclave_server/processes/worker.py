@@ -8,11 +8,9 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.service import ChatService
@@ -37,6 +35,7 @@ from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
 from protocol.gateway import Dispatch, Gateway
 from protocol.shaping import GeometricSeries
+from protocol.signature import SigningKeys
 
 NONCE_BURST = 2.0
 """Documents for nonces that may be made at once: twice a second's."""
@@ -53,7 +52,7 @@ class Inheritance:
 
     config: Config
     listener: socket.socket
-    signing_key: RSAPrivateKey = field(repr=False)
+    signing_keys: SigningKeys
     attester: Attester
     replays: ReplayFilter
     models: ModelTable
@@ -92,9 +91,9 @@ class State:
         """Return the keys that open requests now."""
         return self._keys.opening(time.time())
 
-    def signing_key(self) -> RSAPrivateKey:
-        """Return the key that signs answers."""
-        return self._keys.signing_key
+    def signing_keys(self) -> SigningKeys:
+        """Return the keys that sign answers."""
+        return self._keys.signing_keys
 
     def fresh_document(self, nonce: bytes) -> Evidence:
         """Return evidence for the keys of this moment, made for `nonce`.
@@ -123,14 +122,15 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
 
 
 async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> int:
-    snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_key)
+    snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_keys)
     desk = Desk(channel, inheritance.provisioned)
     state = State(inheritance, snapshot, desk)
     limits = inheritance.config.limits
     memory = Memory(limits.buffered_bytes, limits.requests)
     chat = ChatService(
         inheritance.models,
-        state.signing_key,
+        state.signing_keys,
+        version=inheritance.config.chat.signature_version,
         repeated=lambda: log.count("upstream_repeated"),
         memory=memory,
     )
@@ -141,7 +141,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
         lambda status: log.request("provision", status, 0, 0, 0.0),
     )
     server = _make_server(inheritance, state, dispatch, log, memory)
-    ending = _listen_to_parent(state, inheritance.signing_key, channel)
+    ending = _listen_to_parent(state, inheritance.signing_keys, channel)
     # What is there by now stays. The garbage collector need not walk through it again and again:
     # 2 to 4 microseconds less for a request, and no pause of 20 milliseconds now and then.
     gc.collect()
@@ -188,7 +188,7 @@ def _make_pacer(stream: StreamTable, report: Report, memory: Memory) -> AnyPacer
 
 
 def _listen_to_parent(
-    state: State, signing_key: RSAPrivateKey, channel: socket.socket
+    state: State, signing_keys: SigningKeys, channel: socket.socket
 ) -> asyncio.Event:
     """Take every snapshot that the parent sends; the event is set when it says to end."""
     loop = asyncio.get_running_loop()
@@ -198,7 +198,7 @@ def _listen_to_parent(
         message = channel.recv(MAX_SNAPSHOT_BYTES)
         if not message:
             os._exit(EXIT_FAILED)  # without a parent nobody would take the keys away in time
-        snapshot = decode_snapshot(message, signing_key)
+        snapshot = decode_snapshot(message, signing_keys)
         state.replace(snapshot)
         channel.send(SERIAL.pack(snapshot.serial))
 

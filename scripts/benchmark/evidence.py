@@ -7,40 +7,48 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from enclave_server.gateway.replay import ReplayFilter, Verdict
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.attestation import verify_attestation
-from protocol.signature import sign_answer, verify_answer
+from protocol.signature import Algorithm, SigningKeys, sign_choices, verify_choices
 from scripts.benchmark.floor import cpu_microseconds
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "tests/vectors/nitro-attestation-documents.json"
 STORED, WINDOW = 1_000_000, 300.0
 USER_DATA = bytes(100)
-REQUEST, OUTPUT = b"q" * 1024, b"a" * 400
+REQUEST = b"q" * 1024
+CHOICES = [{"index": 0, "message": {"content": "a" * 400}, "finish_reason": "stop"}]
 
 
 def rows(quick: bool) -> dict[str, dict[str, float]]:
     """Return CPU microseconds, and how many that is a second."""
-    key = generate_private_key(public_exponent=65537, key_size=2048)
-    signed = sign_answer(key, REQUEST, OUTPUT, timestamp=1)
     module = SimulatedSecurityModule()
     measured = {
         "verify a real attestation document": cpu_microseconds(_verification()),
         "make a simulated document": cpu_microseconds(
             lambda: module.attest(b"u" * 100, b"k" * 41, None)
         ),
-        "sign an answer": cpu_microseconds(lambda: sign_answer(key, REQUEST, OUTPUT, timestamp=1)),
-        "verify an answer": cpu_microseconds(
-            lambda: verify_answer(key.public_key(), REQUEST, OUTPUT, signed)
-        ),
+        **_signatures(),
     }
     stored = STORED // 20 if quick else STORED
     measured[f"replay check, {stored:,} stored"] = cpu_microseconds(_replay_check(stored))
     return {name: {"CPU µs": value, "a second": 1e6 / value} for name, value in measured.items()}
+
+
+def _signatures() -> dict[str, float]:
+    """Return what signing an answer costs with each key, and verifying it."""
+    keys = SigningKeys.generate()
+    measured = {}
+    for algorithm in Algorithm:
+        sign = partial(sign_choices, keys.find(algorithm), REQUEST, CHOICES, model="m", timestamp=1)
+        body = {"model": "m", **sign()}
+        verify = partial(verify_choices, keys.public_keys, REQUEST, CHOICES, body)
+        measured[f"sign an answer, {algorithm}"] = cpu_microseconds(sign)
+        measured[f"verify an answer, {algorithm}"] = cpu_microseconds(verify)
+    return measured
 
 
 def _verification() -> Callable[[], object]:

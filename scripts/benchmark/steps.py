@@ -9,8 +9,6 @@ import asyncio
 import os
 import time
 
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-
 from enclave_server.addresses import UnixAddress
 from enclave_server.chat.conversation import Conversation
 from enclave_server.chat.dialects.dialect import Account
@@ -29,7 +27,7 @@ from protocol.binary_http import Response, decode_request, encode_response, fiel
 from protocol.encapsulation import GatewayKey, decapsulate_request
 from protocol.padding import pad
 from protocol.registry import JSON
-from protocol.signature import sign_answer
+from protocol.signature import SigningKeys, sign_choices
 from scripts.benchmark import exchange, floor, instant_upstream, server
 from scripts.benchmark.floor import awaited_microseconds, cpu_microseconds
 
@@ -122,8 +120,13 @@ async def _nothing() -> None:
 def _chat() -> dict[str, float]:
     """Return what a question to an upstream costs that answers at once."""
     question = server.QUESTION_BODY
-    key = generate_private_key(public_exponent=65537, key_size=2048)
-    signature = sign_answer(key, question, b"x" * 300, timestamp=1)
+    key = SigningKeys.generate().ed25519
+    choices = [{"index": 0, "message": {"content": "x" * 300}, "finish_reason": "stop"}]
+
+    def sign() -> dict[str, str | int]:
+        return sign_choices(key, question, choices, model="instant", timestamp=1)
+
+    signature = sign()
     identity = Identity("chatcmpl-" + "0" * 24, 1, "instant")
     model = Model("instant", Upstream("instant", UnixAddress("/nowhere")), "instant")
     surface, dialect, account = ChatCompletions(), OpenAIChat(), Account()
@@ -138,6 +141,6 @@ def _chat() -> dict[str, float]:
     return {
         "read, check and scrub the question": cpu_microseconds(read),
         **exchange.measure(read()),
-        "sign": cpu_microseconds(lambda: sign_answer(key, question, b"x" * 300, timestamp=1)),
+        "sign": cpu_microseconds(sign),
         "read and write the answer": cpu_microseconds(write),
     }

@@ -18,6 +18,7 @@ from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import AnswerUnproven, ClientError, EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated
+from protocol.signature import Algorithm
 from tests.support.gateway import MODEL, StandInGateway
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
@@ -125,6 +126,44 @@ def test_a_file_may_be_as_large_as_its_limit(saved: Path, monkeypatch: pytest.Mo
 def test_the_largest_question_can_be_saved() -> None:
     question = 20 << 20
     assert len(base64.b64encode(bytes(question))) < archive.LARGEST_FILE // 2
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_answers_of_gateways_of_both_versions_are_proven(is_old: bool, tmp_path: Path) -> None:
+    path = tmp_path / "answer.json"
+    with StandInGateway() as gateway, ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        gateway.faults.is_old = is_old
+        whole = client.chat("What is the capital of France?", model=MODEL)
+        stream = client.stream("What is the capital of France?", model=MODEL)
+        assert "".join(stream) == whole.text
+        for answer in (whole, stream.answer):
+            archive.save(path, answer)
+            signed = archive.verify(archive.load(path), ALLOWED).signed
+            assert signed == answer.signed
+            known = (1, Algorithm.RSA) if is_old else (2, Algorithm.ED25519)
+            assert (signed.version, signed.algorithm) == known
+
+
+ALTERATIONS: list[Callable[[dict[str, Any]], None]] = [
+    lambda answer: answer.update(model="a larger one"),
+    lambda answer: answer["choices"][0].update(finish_reason="length"),
+    lambda answer: answer["choices"][0].update(index=1),
+    lambda answer: answer["choices"][0]["message"].update(refusal="I will not."),
+    lambda answer: answer["choices"][0]["message"].update(reasoning_content="As I was told."),
+    lambda answer: answer["choices"][0].update(text="another answer beside"),
+    lambda answer: answer.pop("tee_signature_version"),
+    lambda answer: answer.update(tee_signature_algorithm="rsa-pss-sha256"),
+]
+
+
+@pytest.mark.parametrize("alter", ALTERATIONS)
+def test_nothing_that_is_signed_can_be_altered(
+    saved: Path, alter: Callable[[dict[str, Any]], None]
+) -> None:
+    altered(saved, lambda stored: alter(stored["answer"]))
+    with pytest.raises(ClientError) as caught:
+        archive.verify(archive.load(saved), ALLOWED)
+    assert caught.value.code is Exit.ANSWER_SIGNATURE
 
 
 def test_an_altered_answer_is_not_proven(saved: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enclave_server.security_module.simulated import SimulatedSecurityModule, simulated_pcrs
 from oblivious_client import archive
@@ -24,7 +23,8 @@ from oblivious_client.policy import Policy, Simulated, decode, read_releases
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence, Platform
 from protocol.key_config import encode_key_configs
-from tests.support.gateway import MODEL, PROBLEM, Plain, StandInGateway, rsa_key
+from protocol.signature import encode_pem
+from tests.support.gateway import MODEL, PROBLEM, Plain, StandInGateway, signing_keys
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
 OTHER_PCRS = {0: bytes([1]) * 48}
@@ -70,9 +70,7 @@ def without_document(evidence: Evidence) -> Evidence:
 
 
 def other_signing_key(evidence: Evidence) -> Evidence:
-    pem = (
-        rsa_key("other").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    )
+    pem = encode_pem(signing_keys("other").rsa.public_key())
     return dataclasses.replace(evidence, signing_key_pem=pem)
 
 

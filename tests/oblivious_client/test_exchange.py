@@ -52,6 +52,7 @@ def test_inside_stands_what_is_named_and_no_more() -> None:
     assert request.headers == (
         (b"content-type", b"application/json"),
         (b"date", b"Tue, 14 Nov 2023 22:13:20 GMT"),
+        (b"tee-signature", b"ed25519"),
     )
     assert (request.method, request.scheme, request.authority) == (b"POST", b"https", b"")
     assert (request.path, request.content) == (b"/v1/chat/completions", b"{}")

@@ -23,7 +23,7 @@ from protocol.key_config import encode_key_configs
 from protocol.provisioning import Secrets, open_secrets
 from protocol.signature import key_identifier
 from tests.support.enclave import chat_request, running_enclave, running_upstream
-from tests.support.gateway import Plain, StandInGateway, rsa_key
+from tests.support.gateway import Plain, StandInGateway, signing_keys
 from tests.support.provisioning import (
     ADMINISTRATOR,
     KEY,
@@ -59,7 +59,7 @@ class Taker:
 
     async def dispatch(self, request: Request, delivery: Delivery) -> Response:
         assert (request.method, request.path) == (b"POST", b"/v1/provision")
-        tee_id = key_identifier(self._gateway.signing_key.public_key())
+        tee_id = key_identifier(self._gateway.signing_keys.rsa.public_key())
         administrator = ADMINISTRATOR.public_key()
         try:
             secrets = open_secrets(
@@ -348,7 +348,7 @@ def test_files_that_others_can_open_are_pointed_out(
 
 @pytest.mark.parametrize("content", ["rsa", "public", "garbage"])
 def test_what_is_no_administrators_key_is_refused(run: Run, tmp_path: Path, content: str) -> None:
-    rsa = rsa_key("first").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    rsa = signing_keys("first").rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     texts = {"rsa": rsa, "public": public_text().encode(), "garbage": b"\xff"}
     path = tmp_path / "wrong.pem"
     path.write_bytes(texts[content])

@@ -185,16 +185,44 @@ def test_every_field_of_every_message_is_shown_under_its_name(kind: inspect.Stru
 
 
 def test_every_field_of_every_choice_is_shown() -> None:
-    for made in (Choice, TextChoice):
+    for made, version in itertools.product((Choice, TextChoice), (1, 2)):
         (kind,) = kinds_of(made)
         filler = Filler()
         body = {"choices": [filler.struct(kind)]}
-        shown = report.answered(outputs_of(body)) + report.beside(body)
+        shown = report.answered(outputs_of(body), version=version)
+        shown += report.beside(body, version=version)
         missing = [mark for mark in filler.marks if mark not in shown]
         assert not missing
         for name in ("refusal", "finish_reason", "logprobs", "index"):
             if name in json.dumps(body):
                 assert name in shown
+
+
+def test_what_the_second_version_signs_is_not_called_unsigned() -> None:
+    message = {"content": "a", "refusal": "no", "reasoning_content": "hm", "note": "x"}
+    body = {
+        "model": "m",
+        "usage": {"total_tokens": 1},
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+    }
+    assert report.answered(outputs_of(body), version=2).split("\n") == [
+        "answer:   a",
+        "answer refusal: no",
+        "answer reasoning_content: hm",
+        "answer note, unsigned: x",
+    ]
+    signed, unsigned = report.beside(body, version=2).split("\n")
+    label, _, text = signed.partition(": ")
+    assert label == "beside, signed"
+    assert json.loads(text) == {"model": "m", "choices": [{"index": 0, "finish_reason": "stop"}]}
+    label, _, text = unsigned.partition(": ")
+    assert label == "beside, unsigned"
+    assert json.loads(text) == {"usage": {"total_tokens": 1}, "choices": [{"logprobs": None}]}
+    # The first version signs none of it.
+    assert "answer refusal, unsigned: no" in report.answered([message])
+    (only,) = report.beside(body).split("\n")
+    assert only.startswith("beside, unsigned: ")
+    assert '"finish_reason": "stop"' in only
 
 
 def test_marks_are_made_of_all_that_there_is() -> None:

@@ -136,7 +136,7 @@ def test_nothing_of_the_caller_leaves(gateway: StandInGateway) -> None:
     assert CANARY not in repr(gateway.chat.inner)
     assert CANARY not in repr(gateway.arrived)
     (inner,) = gateway.chat.inner
-    assert [name for name, _ in inner.headers] == [b"content-type", b"date"]
+    assert [name for name, _ in inner.headers] == [b"content-type", b"date", b"tee-signature"]
     assert (inner.authority, inner.path) == (b"", b"/v1/chat/completions")
 
 

@@ -31,6 +31,7 @@ from protocol.evidence import (
     verify_evidence,
 )
 from protocol.key_config import encode_key_configs
+from protocol.signature import encode_pem, encode_spki, key_identifier
 from tests.support.attestation_samples import (
     NONCE,
     NOW,
@@ -43,6 +44,7 @@ from tests.support.attestation_samples import (
     pem,
     root,
     rsa_key,
+    signing_keys,
     spki,
 )
 
@@ -265,6 +267,69 @@ def test_each_hash_is_needed(name: str) -> None:
 
 def test_there_is_room_for_more_hashes() -> None:
     assert accepted(evidence(user_data=cbor2.dumps(bound_hashes() | {"policy": HASH})))
+
+
+# The second signing key
+
+
+def with_ed25519(bound: bytes | None = None) -> Evidence:
+    """Good evidence that has an Ed25519 key, or binds that of the SubjectPublicKeyInfo `bound`."""
+    good, keys = evidence(), signing_keys("signing")
+    spkis = [encode_spki(key) for key in keys.public_keys]
+    user_data = encode_user_data(good.ohttp_keys, spkis[0], bound or spkis[1])
+    return replace(evidence(user_data=user_data), ed25519_pem=encode_pem(keys.ed25519.public_key()))
+
+
+def test_the_second_signing_key_is_bound() -> None:
+    made, keys = with_ed25519(), signing_keys("signing")
+    verified = accepted(Evidence.decode(made.encode()))
+    assert verified.evidence == made
+    identifiers = [key_identifier(key) for key in verified.signing_keys]
+    assert identifiers == [key_identifier(key) for key in keys.public_keys]
+    one = accepted(evidence())
+    assert (one.ed25519_key, one.signing_keys) == (None, (one.signing_key,))
+
+
+def test_clients_of_before_see_the_key_that_they_know() -> None:
+    """They read neither the member of the JSON nor that of `user_data`, and need neither."""
+    made = with_ed25519()
+    members = json.loads(made.encode())
+    assert members.pop("signing_key_ed25519").encode() == made.ed25519_pem
+    assert Evidence.decode(json.dumps(members).encode()) == replace(made, ed25519_pem=None)
+    hashes = cbor2.loads(user_data_of(made))
+    assert (
+        hashes.pop("signing_key_ed25519")
+        == hashlib.sha256(encode_spki(signing_keys("signing").ed25519.public_key())).digest()
+    )
+    assert hashes == bound_hashes()
+
+
+def user_data_of(made: Evidence) -> bytes:
+    user_data = accepted(made).attestation.user_data
+    assert user_data is not None
+    return user_data
+
+
+def test_a_second_signing_key_that_is_swapped_taken_away_or_added() -> None:
+    made = with_ed25519()
+    other = encode_pem(signing_keys("another").ed25519.public_key())
+    assert refusal(replace(made, ed25519_pem=other)) == UNBOUND
+    assert refusal(replace(made, ed25519_pem=None)) == UNBOUND
+    assert refusal(replace(evidence(), ed25519_pem=made.ed25519_pem)) == UNBOUND
+    assert refusal(with_ed25519(bound=b"another")) == UNBOUND
+
+
+@pytest.mark.parametrize("key", [b"", b"PEM", pem(rsa_key("signing").public_key())])
+def test_second_signing_keys_that_are_none(key: bytes) -> None:
+    made = replace(with_ed25519(), ed25519_pem=key)
+    assert refusal(made) == (BINDING, AttestationReason.MALFORMED)
+
+
+@pytest.mark.parametrize("value", [None, 5, ["PEM"], "PÉM"])
+def test_a_second_signing_key_that_is_no_text(value: object) -> None:
+    members = json.loads(evidence().encode()) | {"signing_key_ed25519": value}
+    with pytest.raises(MalformedMessage):
+        Evidence.decode(json.dumps(members).encode())
 
 
 def ec_pem() -> bytes:

@@ -16,7 +16,7 @@ from protocol.errors import KeyRejected, MalformedMessage, TruncatedMessage
 from protocol.evidence import attested_config, simulated_root, verify_evidence
 from protocol.kem import KEMS, X25519_HKDF_SHA256, Kem, find_kem
 from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
-from tests.support.attestation_samples import NOW, rsa_key
+from tests.support.attestation_samples import NOW, signing_keys
 from tests.support.toy_kem import REFUSED, toy
 from tests.support.vector_files import load
 
@@ -165,9 +165,9 @@ def test_what_is_too_short_is_malformed(toy_key: GatewayKey) -> None:
 
 def test_evidence_holds_the_newest_key_for_which_there_is_room(toy_key: GatewayKey) -> None:
     configs = [toy_key.config, X25519_KEY.config, GatewayKey(3, bytes(range(1, 33))).config]
-    signing_key = rsa_key("signing")
+    keys = signing_keys("signing")
     module = SimulatedSecurityModule(now=NOW.timestamp)
-    evidence = Attester(module, signing_key).attest(encode_key_configs(configs))
+    evidence = Attester(module, keys).attest(encode_key_configs(configs))
     verified = verify_evidence(
         evidence, now=NOW, root=simulated_root(evidence.document), allow_debug=True
     )
@@ -175,4 +175,4 @@ def test_evidence_holds_the_newest_key_for_which_there_is_room(toy_key: GatewayK
     assert verified.attestation.public_key == X25519_KEY.config.encode()
     assert attested_config(verified.key_configs[:1]) is None
     with pytest.raises(ValueError, match="fits"):
-        Attester(module, signing_key).attest(encode_key_configs(configs[:1]))
+        Attester(module, keys).attest(encode_key_configs(configs[:1]))

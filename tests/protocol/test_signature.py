@@ -1,4 +1,7 @@
-"""Signatures over answers: what is signed, and what every change of it gives."""
+"""Signatures over answers: what is signed, and what every change of it gives.
+
+What has no version in its name is of the first, which is verified for ever.
+"""
 
 import base64
 import hashlib
@@ -7,20 +10,25 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import ProtocolError, SignatureInvalid
 from protocol.signature import (
+    Algorithm,
     SignedAnswer,
+    SigningKeys,
     key_identifier,
     output_of,
     output_of_choices,
     sign_answer,
+    sign_choices,
     verify_answer,
+    verify_choices,
 )
-from tests.support.attestation_samples import rsa_key, spki
+from tests.support.attestation_samples import rsa_key, signing_keys, spki
 
 REQUEST, OUTPUT, TIMESTAMP = b'{"model":"m"}', b"Paris.", 1_777_000_000
 PUBLIC_KEY = rsa_key("signing").public_key()
@@ -121,7 +129,166 @@ def test_arbitrary_fields_raise_signature_invalid_alone(changes: dict[str, Any])
         verify_answer(PUBLIC_KEY, REQUEST, OUTPUT + b"!", fields() | changes)
 
 
-# What is signed of an answer
+# The second version
+
+KEYS = signing_keys("signing")
+CHOICES: list[dict[str, Any]] = [
+    {"index": 0, "message": {"content": "Paris."}, "finish_reason": "stop"}
+]
+VECTOR: dict[str, Any] = {
+    "tee_signature": (
+        "HD3irWQVfwdvH6Nr1b5G+7RyUeWcXR30YFVyHpgmjmUtYJnykT+Ra89L3+LWQIIj4T3YwtVfLxQNzVScID9TAw=="
+    ),
+    "tee_request_hash": "548f58d1c36c715b44f0863472074a97c448d5b8d18164b92adf55592b127f86",
+    "tee_output_hash": "1a37181c76efb06746ba60ed4d50ef4bd2116af0562575f48cbf89838e2802ff",
+    "tee_timestamp": 1777000000,
+    "tee_id": "a050837d85070582ccf7394b0988847cc312cb88259b894899f6f239cf1791a5",
+    "tee_signature_version": 2,
+    "tee_signature_algorithm": "ed25519",
+}
+EVERY = pytest.mark.parametrize("algorithm", Algorithm)
+
+
+def body(algorithm: Algorithm) -> dict[str, Any]:
+    key = KEYS.find(algorithm)
+    signed = sign_choices(key, REQUEST, CHOICES, model="m", timestamp=TIMESTAMP)
+    return {"model": "m", **signed}
+
+
+def verified(changed: dict[str, Any], choices: Any = CHOICES, request: bytes = REQUEST) -> Any:
+    return verify_choices(KEYS.public_keys, request, choices, changed)
+
+
+@EVERY
+def test_version_2_verifies(algorithm: Algorithm) -> None:
+    made = body(algorithm)
+    answer = verified(made)
+    assert (answer.version, answer.algorithm, answer.timestamp) == (2, algorithm, TIMESTAMP)
+    assert answer.tee_id == key_identifier(KEYS.find(algorithm).public_key())
+    assert {"model": "m", **answer.fields()} == made
+    assert SignedAnswer.from_fields(answer.fields()) == answer
+
+
+def test_version_2_of_a_known_key_is_what_it_was() -> None:
+    """A third party can verify it with Ed25519 and SHA-256 alone."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    fields = sign_choices(key, REQUEST, CHOICES, model="m", timestamp=TIMESTAMP)
+    assert fields == VECTOR
+    parts = [b"oblivious-inference choices 2", b"1", b"0", b"Paris.", b"", b"", b"0", b"stop"]
+    output_hash = hashlib.sha256(b"".join(map(part, parts))).digest()
+    parts = [b"oblivious-inference answer 2", b"ed25519", bytes.fromhex(VECTOR["tee_id"])]
+    parts += [hashlib.sha256(REQUEST).digest(), output_hash, b"m", b"1777000000"]
+    key.public_key().verify(base64.b64decode(VECTOR["tee_signature"]), b"".join(map(part, parts)))
+
+
+def part(data: bytes) -> bytes:
+    return len(data).to_bytes(8, "big") + data
+
+
+@EVERY
+@pytest.mark.parametrize("changes", CHANGES)
+def test_changed_fields_of_version_2(algorithm: Algorithm, changes: dict[str, Any]) -> None:
+    with pytest.raises(SignatureInvalid):
+        verified(body(algorithm) | changes)
+
+
+@EVERY
+@pytest.mark.parametrize("name", ["model", *body(Algorithm.RSA)])
+def test_absent_fields_of_version_2(algorithm: Algorithm, name: str) -> None:
+    with pytest.raises(SignatureInvalid):
+        verified({field: value for field, value in body(algorithm).items() if field != name})
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "another"},
+        {"tee_signature_version": 1},
+        {"tee_signature_version": 3},
+        {"tee_signature_version": True},
+        {"tee_signature_version": 2.0},
+        {"tee_signature_version": "2"},
+        {"tee_signature_algorithm": "none"},
+        {"tee_signature_algorithm": None},
+        {"tee_signature_algorithm": ["ed25519"]},
+        {"tee_signature_version": None, "tee_signature_algorithm": None},
+    ],
+    ids=repr,
+)
+def test_what_version_2_says_of_itself(algorithm: Algorithm, changes: dict[str, Any]) -> None:
+    with pytest.raises(SignatureInvalid):
+        verified(body(algorithm) | changes)
+
+
+@EVERY
+def test_no_key_passes_for_the_other(algorithm: Algorithm) -> None:
+    (other,) = set(Algorithm) - {algorithm}
+    made, others = body(algorithm), body(other)
+    for names in (
+        {"tee_signature_algorithm"},
+        {"tee_id"},
+        {"tee_signature_algorithm", "tee_id"},
+    ):
+        with pytest.raises(SignatureInvalid):
+            verified(made | {name: others[name] for name in names})
+    with pytest.raises(SignatureInvalid):
+        verify_choices([KEYS.find(other).public_key()], REQUEST, CHOICES, made)
+
+
+def changed_choice(**changes: Any) -> list[dict[str, Any]]:
+    return [{**CHOICES[0], **changes}]
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "choices",
+    [
+        changed_choice(index=1),
+        changed_choice(finish_reason="length"),
+        changed_choice(message={"content": "Paris"}),
+        changed_choice(message={"refusal": "Paris."}),
+        changed_choice(message={"content": "Paris.", "refusal": "no"}),
+        changed_choice(message={"content": "Paris.", "reasoning_content": "hm"}),
+        CHOICES * 2,
+        [],
+    ],
+)
+def test_version_2_of_another_answer(algorithm: Algorithm, choices: list[dict[str, Any]]) -> None:
+    with pytest.raises(SignatureInvalid):
+        verified(body(algorithm), choices)
+    with pytest.raises(SignatureInvalid):
+        verified(body(algorithm), request=REQUEST + b" ")
+
+
+def test_version_1_is_verified_among_the_others_and_with_the_rsa_key_alone() -> None:
+    answer = verified({"model": "whatever", **fields()}, [{"message": {"content": "Paris."}}])
+    assert (answer.version, answer.algorithm) == (1, Algorithm.RSA)
+    with pytest.raises(SignatureInvalid):
+        verified(fields() | {"tee_id": key_identifier(KEYS.ed25519.public_key())})
+    with pytest.raises(SignatureInvalid):
+        verify_answer(PUBLIC_KEY, REQUEST, OUTPUT, body(Algorithm.RSA))
+
+
+def test_the_first_version_signs_a_call_and_its_text_alike_and_the_second_does_not() -> None:
+    call: list[dict[str, Any]] = [{"index": 0, "message": {"tool_calls": [CALL]}}]
+    text: list[dict[str, Any]] = [{"index": 0, "message": {"content": CANONICAL_CALL}}]
+    assert output_of(call[0]["message"]) == output_of(text[0]["message"])
+    signed = sign_choices(KEYS.ed25519, REQUEST, call, model="m", timestamp=TIMESTAMP)
+    verified({"model": "m", **signed}, call)
+    with pytest.raises(SignatureInvalid):
+        verified({"model": "m", **signed}, text)
+
+
+def test_keys_are_new_and_not_printed() -> None:
+    one, other = SigningKeys.generate(), SigningKeys.generate()
+    assert {key_identifier(key) for key in one.public_keys}.isdisjoint(
+        key_identifier(key) for key in other.public_keys
+    )
+    assert repr(one) == "SigningKeys()"
+
+
+# What the first version signs of an answer
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "ü"}'}}
 CANONICAL_CALL = (

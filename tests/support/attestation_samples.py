@@ -12,6 +12,7 @@ from typing import Any
 import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -20,6 +21,7 @@ from protocol.attestation import AttestationError, AttestationReason, Attestatio
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence, Platform, encode_user_data
 from protocol.key_config import encode_key_configs
+from protocol.signature import SigningKeys
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 NONCE = b"a nonce of a client"
@@ -40,6 +42,12 @@ def key(name: str) -> ec.EllipticCurvePrivateKey:
 def rsa_key(name: str) -> rsa.RSAPrivateKey:
     """One RSA-2048 key for each name."""
     return rsa.generate_private_key(65537, 2048)
+
+
+@functools.cache
+def signing_keys(name: str) -> SigningKeys:
+    """The RSA key of that name, and one Ed25519 key."""
+    return SigningKeys(rsa_key(name), Ed25519PrivateKey.generate())
 
 
 def usage(*purposes: str) -> x509.KeyUsage:

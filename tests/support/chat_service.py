@@ -4,8 +4,6 @@ import asyncio
 import json
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.models import Model, ModelTable
@@ -13,8 +11,9 @@ from enclave_server.chat.service import ChatService
 from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
+from protocol.signature import SigningKeys
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEYS = SigningKeys.generate()
 NOWHERE = Upstream("nowhere", parse_address("unix:/nonexistent/socket"))
 TABLE = ModelTable(
     (
@@ -36,7 +35,7 @@ def ask_nowhere(
 ) -> tuple[Response, dict[str, Any]]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = Request(method, b"https", b"gateway", path, headers, content)
-    service = ChatService(TABLE, lambda: KEY)
+    service = ChatService(TABLE, lambda: KEYS)
     answer = asyncio.run(settled(service.dispatch(request, delivery)))
     assert isinstance(answer, Response)
     value = json.loads(answer.content)

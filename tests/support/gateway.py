@@ -18,9 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
+from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.binary_http import Request, Response, ResponseEncoder
 from protocol.encapsulation import GatewayKey
@@ -29,7 +27,7 @@ from protocol.evidence import Evidence, Platform, encode_user_data
 from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse
 from protocol.key_config import encode_key_configs
 from protocol.registry import KEY_PROBLEM
-from protocol.signature import output_of_choices, sign_answer
+from protocol.signature import SigningKeys, encode_pem, encode_spki
 
 JSON = ((b"content-type", b"application/json"),)
 EVENTS = ((b"content-type", b"text/event-stream"),)
@@ -40,9 +38,9 @@ PROBLEM = "application/problem+json"
 
 
 @functools.cache
-def rsa_key(name: str) -> rsa.RSAPrivateKey:
-    """Return a key for each name, made once a run."""
-    return rsa.generate_private_key(65537, 2048)
+def signing_keys(name: str) -> SigningKeys:
+    """Return the keys for each name, made once a run."""
+    return SigningKeys.generate()
 
 
 @functools.cache
@@ -87,13 +85,14 @@ class Faults:
     cut_after: int | None = None
     signature: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields
     max_age: int = 600
+    is_old: bool = False
 
 
 class Chat:
     """Scripted chat: says the words, with tools calls one, and signs what it says."""
 
-    def __init__(self, signing_key: rsa.RSAPrivateKey, faults: Faults) -> None:
-        self.signing_key = signing_key
+    def __init__(self, signing_keys: SigningKeys, faults: Faults) -> None:
+        self.signing_keys = signing_keys
         self.faults = faults
         self.events: Sequence[dict[str, Any]] | None = None
         self.release = threading.Event()
@@ -129,15 +128,16 @@ class Chat:
 
     def _whole(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
         message = _message(request, body)
-        choice = message if "text" in message else {"message": message}
+        said = message if "text" in message else {"message": message}
+        choice = {"index": 0, "finish_reason": "stop", **said}
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
             "model": MODEL,
-            "choices": [{"index": 0, "finish_reason": "stop", **choice}],
+            "choices": [choice],
             "usage": {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4},
-            **self._signed(request, [message]),
+            **self._signed(request, choice),
         }
 
     async def _stream(self, request: Request, body: dict[str, Any]) -> AsyncIterator[bytes]:
@@ -148,7 +148,9 @@ class Chat:
                 while number >= self.pause_after and not self.release.is_set():
                     await asyncio.sleep(0.01)
                     yield b": padding\n\n"
-            last = {**_chunk(), "choices": [], **self._signed(request, [message])}
+            finish = None if "text" in message else FINISHED
+            choice = {"index": 0, "finish_reason": finish, **message}
+            last = {**_chunk(), "choices": [], **self._signed(request, choice)}
             yield b"data: " + json.dumps(last).encode() + b"\n\ndata: [DONE]\n\n"
             for _ in range(self.padding_after):
                 await asyncio.sleep(0.01)
@@ -169,12 +171,10 @@ class Chat:
             self.abandoned.set()
             raise
 
-    def _signed(self, request: Request, messages: list[dict[str, Any]]) -> dict[str, Any]:
-        output = output_of_choices(messages)
-        now = int(time.time())
-        return self.faults.signature(
-            dict(sign_answer(self.signing_key, request.content, output, timestamp=now))
-        )
+    def _signed(self, request: Request, choice: dict[str, Any]) -> dict[str, Any]:
+        signer = Signer(lambda: self.signing_keys, time.time, 1 if self.faults.is_old else 2)
+        algorithm = None if self.faults.is_old else asked_algorithm(request)
+        return self.faults.signature(signer.sign(request.content, [choice], MODEL, algorithm))
 
 
 def _message(request: Request, body: dict[str, Any]) -> dict[str, Any]:
@@ -231,8 +231,8 @@ class StandInGateway:
         self.key = GatewayKey.generate(1)
         self.accepted = [self.key]
         self.module = security_module(name)
-        self.signing_key = rsa_key(name)
-        self.chat = Chat(self.signing_key, self.faults)
+        self.signing_keys = signing_keys(name)
+        self.chat = Chat(self.signing_keys, self.faults)
         self.arrived: list[Arrived] = []
         self.gateway = Gateway(lambda: self.accepted, self.chat.dispatch)
         self._server = _Server(self, uds)
@@ -247,12 +247,12 @@ class StandInGateway:
     def evidence(self, nonce: bytes | None = None) -> Evidence:
         """Return evidence for the keys of the moment."""
         keys = encode_key_configs([self.key.config])
-        public = self.signing_key.public_key()
-        spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        user_data = encode_user_data(keys, spki)
+        # One of before there was a second key has one.
+        public = self.signing_keys.public_keys[: 1 if self.faults.is_old else 2]
+        user_data = encode_user_data(keys, *map(encode_spki, public))
         document = self.module.attest(user_data, self.key.config.encode(), nonce)
-        return Evidence(document, keys, pem, Platform.SIMULATED)
+        pem, *more = map(encode_pem, public)
+        return Evidence(document, keys, pem, Platform.SIMULATED, *more)
 
     def posts(self) -> list[Arrived]:
         """Return the sealed requests that arrived."""

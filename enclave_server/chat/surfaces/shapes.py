@@ -61,18 +61,33 @@ class Request(Shape):
             raise invalid("'stream_options' needs 'stream' to be true.", "stream_options")
         return {
             "model": self.model,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
+            "temperature": _plain(self.temperature),
+            "top_p": _plain(self.top_p),
             "n": self.n,
             "stop": self.stop,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": _plain(self.presence_penalty),
+            "frequency_penalty": _plain(self.frequency_penalty),
             "seed": self.seed,
-            # A program's order of tokens means nothing to the model, and tells which program it is.
-            "logit_bias": dict(sorted(self.logit_bias.items())) if self.logit_bias else None,
+            "logit_bias": _plain_bias(self.logit_bias) if self.logit_bias else None,
             "stream": self.stream is True,
             "usage": self.stream_options is not None and self.stream_options.include_usage is True,
         }
+
+
+def _plain(number: float | None) -> float | None:
+    """Return the number; one that is -0.0, as some programs come to write, as the 0.0 it means."""
+    return None if number is None else number + 0.0
+
+
+def _plain_bias(bias: dict[str, float]) -> dict[str, float]:
+    """Return `bias` in one order, its tokens without zeros before them; raises ChatError 400.
+
+    A program's order and spelling mean nothing to the model, and tell which program it is.
+    """
+    plain = {str(int(token)): value + 0.0 for token, value in sorted(bias.items())}
+    if len(plain) != len(bias):
+        raise invalid("'logit_bias' names a token twice.", "logit_bias", "invalid_value")
+    return dict(sorted(plain.items()))
 
 
 R = TypeVar("R", bound=Request)

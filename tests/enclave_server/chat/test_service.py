@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat.models import Model, ModelTable
@@ -16,7 +15,7 @@ from enclave_server.chat.turns import LARGE_BYTES
 from enclave_server.chat.upstream.endpoint import Upstream
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
-from protocol.signature import output_of, output_of_choices, verify_answer
+from protocol.signature import ASKED_FIELD, Algorithm, SigningKeys, verify_answer, verify_choices
 from tests.support.chat_service import JSON, TABLE, ask_nowhere, chat
 from tests.support.turns import counting_turns
 from tests.support.upstream import (
@@ -31,7 +30,7 @@ from tests.support.upstream import (
     silent,
 )
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEYS = SigningKeys.generate()
 SECRET = "sk-secret-of-the-operator"
 DEADLINE = 120.0  # seconds, so that nothing hangs
 NOW = 1_800_000_000
@@ -43,7 +42,7 @@ def table(upstream: StandInUpstream, **changes: Any) -> ModelTable:
 
 
 def service_for(upstream: StandInUpstream, **changes: Any) -> ChatService:
-    return ChatService(table(upstream, **changes), lambda: KEY, clock=lambda: NOW)
+    return ChatService(table(upstream, **changes), lambda: KEYS, clock=lambda: NOW)
 
 
 def request(
@@ -92,9 +91,9 @@ def test_answer_is_signed_and_only_known_members_pass() -> None:
     answer, body, _ = run(answering("Paris."), asked)
     assert answer.status == 200
     assert answer.headers == ((b"content-type", b"application/json"),)
-    fields = verify_answer(KEY.public_key(), asked.content, b"Paris.", body)
+    fields = verify_choices(KEYS.public_keys, asked.content, body["choices"], body)
     assert fields.timestamp == NOW
-    for name in ("tee_signature", "tee_request_hash", "tee_output_hash", "tee_timestamp", "tee_id"):
+    for name in fields.fields():
         del body[name]
     assert body.pop("id").startswith("chatcmpl-")
     assert body == {
@@ -111,6 +110,39 @@ def test_answer_is_signed_and_only_known_members_pass() -> None:
         ],
         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
     }
+
+
+def test_a_request_says_what_signs_its_answer() -> None:
+    signed = []
+    for headers in ((), (ASKED_FIELD,)):
+        asked = request(HELLO, b"/v1/chat/completions", *headers)
+        body = run(answering("Paris."), asked)[1]
+        signed.append(verify_choices(KEYS.public_keys, asked.content, body["choices"], body))
+    assert [answer.version for answer in signed] == [2, 2]
+    assert [answer.algorithm for answer in signed] == [Algorithm.RSA, Algorithm.ED25519]
+
+
+def test_an_algorithm_that_nobody_knows_is_refused_before_the_model_is_asked() -> None:
+    asked = request(HELLO, b"/v1/chat/completions", (b"tee-signature", b"none"))
+    answer, body, upstream = run(answering(), asked)
+    assert (answer.status, upstream.requests) == (400, [])
+    assert "rsa-pss-sha256 or ed25519" in body["error"]["message"]
+
+
+def test_the_first_version_is_signed_where_the_configuration_says_so() -> None:
+    asked = request(HELLO)
+
+    async def scenario() -> dict[str, Any]:
+        async with StandInUpstream(answering("Paris.")) as upstream:
+            models = table(upstream)
+            service = ChatService(models, lambda: KEYS, version=1, clock=lambda: NOW)
+            _, body = await ask(service, asked)
+            service.close()
+        return body
+
+    body = asyncio.run(scenario())
+    assert "tee_signature_version" not in body
+    verify_answer(KEYS.rsa.public_key(), asked.content, b"Paris.", body)
 
 
 def test_identifiers_are_new_for_each_answer() -> None:
@@ -130,7 +162,7 @@ def test_tool_calls_and_several_choices_are_signed() -> None:
     messages = [choice["message"] for choice in body["choices"]]
     assert messages[0]["tool_calls"] == calls
     assert "tool_calls" not in messages[1]
-    verify_answer(KEY.public_key(), asked.content, output_of_choices(messages), body)
+    verify_choices(KEYS.public_keys, asked.content, body["choices"], body)
 
 
 def test_completion_of_a_prompt_is_signed() -> None:
@@ -158,7 +190,7 @@ def test_completion_of_a_prompt_is_signed() -> None:
     assert (choice["text"], choice["finish_reason"]) == (" Paris", "stop")
     assert choice["logprobs"]["tokens"] == [" Paris"]
     assert body["object"] == "text_completion"
-    verify_answer(KEY.public_key(), asked.content, output_of(choice), body)
+    verify_choices(KEYS.public_keys, asked.content, [choice], body)
 
 
 # What leaves.
@@ -246,7 +278,7 @@ def test_system_prompt_is_added_only_where_nobody_instructs() -> None:
         async with StandInUpstream() as upstream:
             address = parse_address(upstream.address)
             model = Model("m", Upstream("u", address), "x", system_prompt="Be brief.")
-            service = ChatService(ModelTable((model,)), lambda: KEY)
+            service = ChatService(ModelTable((model,)), lambda: KEYS)
             await ask(service, request(HELLO))
             for role in ("system", "developer"):
                 messages = [{"role": role, "content": "Be long."}, *HELLO["messages"]]
@@ -423,7 +455,7 @@ def test_question_on_a_connection_that_was_closed_meanwhile_is_answered_and_coun
         told: list[None] = []
         async with StandInUpstream() as upstream:
             models = table(upstream)
-            service = ChatService(models, lambda: KEY, repeated=lambda: told.append(None))
+            service = ChatService(models, lambda: KEYS, repeated=lambda: told.append(None))
             await ask(service, request(HELLO))
 
             async def once(exchange: Exchange) -> None:
@@ -510,7 +542,7 @@ def test_large_questions_are_taken_apart_in_different_turns(
 
     async def scenario() -> list[int]:
         turn, found = counting_turns(), []
-        service = ChatService(TABLE, lambda: KEY)
+        service = ChatService(TABLE, lambda: KEYS)
         prepare = service._prepare
 
         def noting(*arguments: Any) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat import transcript as streams
@@ -21,7 +20,7 @@ from protocol.binary_http import Request, Response
 from protocol.errors import SignatureInvalid
 from protocol.event_stream import EventParser
 from protocol.gateway import Delivery, StreamedResponse, settled
-from protocol.signature import output_of_choices, verify_answer
+from protocol.signature import SigningKeys, verify_choices
 from tests.support.upstream import (
     DONE,
     Behaviour,
@@ -37,7 +36,7 @@ from tests.support.upstream import (
     streaming_without_end,
 )
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEYS = SigningKeys.generate()
 DEADLINE = 120.0  # seconds, so that nothing hangs
 RECORDED = [
     sample
@@ -53,7 +52,7 @@ def service_for(
 ) -> ChatService:
     address = parse_address(upstream.address)
     model = Model("m", Upstream("u", address, **changes), "name-there")
-    return ChatService(ModelTable((model,)), lambda: KEY, memory=memory)
+    return ChatService(ModelTable((model,)), lambda: KEYS, memory=memory)
 
 
 def request(path: bytes = b"/v1/chat/completions", **fields: Any) -> Request:
@@ -110,9 +109,11 @@ def assemble(objects: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Join the fragments as OpenAI's programs do; return the message of each choice."""
     choices: dict[int, dict[str, Any]] = {}
     for part in (part for item in objects for part in item["choices"]):
-        message = choices.setdefault(part["index"], {"content": "", "calls": {}, "finish": None})
+        blank: dict[str, Any] = {"content": "", "refusal": "", "calls": {}, "finish": None}
+        message = choices.setdefault(part["index"], blank)
         message["finish"] = part["finish_reason"] or message["finish"]
-        message["content"] += part["delta"].get("content") or ""
+        for member in ("content", "refusal"):
+            message[member] += part["delta"].get(member) or ""
         for fragment in part["delta"].get("tool_calls") or ():
             call = message["calls"].setdefault(fragment["index"], {"function": {}})
             for member in ("id", "type"):
@@ -123,6 +124,8 @@ def assemble(objects: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             **choices[index],
+            "index": index,
+            "finish_reason": choices[index]["finish"],
             "tool_calls": [call for _, call in sorted(choices[index]["calls"].items())],
         }
         for index in sorted(choices)
@@ -132,10 +135,11 @@ def assemble(objects: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def check_signature(asked: Request, objects: Sequence[dict[str, Any]]) -> None:
     signed = [item for item in objects if "tee_signature" in item]
     assert signed == [objects[-1]]
-    output = output_of_choices(assemble(objects))
-    verify_answer(KEY.public_key(), asked.content, output, objects[-1])
+    choices = assemble(objects)
+    verify_choices(KEYS.public_keys, asked.content, choices, objects[-1])
+    choices[0]["content"] += "x"
     with pytest.raises(SignatureInvalid):
-        verify_answer(KEY.public_key(), asked.content, output + b"x", objects[-1])
+        verify_choices(KEYS.public_keys, asked.content, choices, objects[-1])
 
 
 def random_pieces(data: bytes, rng: random.Random) -> list[bytes]:
@@ -270,6 +274,18 @@ def test_several_choices_are_signed_together() -> None:
     check_signature(asked, objects)
 
 
+def test_a_refusal_and_an_end_that_the_upstream_left_out_are_signed() -> None:
+    def part(index: int, **delta: str) -> bytes:
+        return event({"choices": [{"index": index, "delta": delta}]})
+
+    pieces = [part(0, refusal="I ca"), part(1, content="b"), part(0, refusal="n't."), DONE]
+    asked = request(n=2)
+    objects = complete(read(streaming(pieces), asked))
+    check_signature(asked, objects)
+    refused, _ = assemble(objects)
+    assert (refused["refusal"], refused["finish_reason"]) == ("I can't.", "stop")
+
+
 def test_completion_stream_is_signed() -> None:
     def part(text: str, finish: str | None = None) -> bytes:
         return event({"choices": [{"index": 0, "text": text, "finish_reason": finish}]})
@@ -278,8 +294,8 @@ def test_completion_stream_is_signed() -> None:
     objects = complete(read(streaming([part("b"), part("c"), part("", "length"), DONE]), asked))
     assert [item["choices"][0]["text"] for item in objects] == ["b", "c", ""]
     assert objects[0]["object"] == "text_completion"
-    output = output_of_choices([{"text": "bc"}])
-    verify_answer(KEY.public_key(), asked.content, output, objects[-1])
+    choices = [{"index": 0, "text": "bc", "finish_reason": "length"}]
+    verify_choices(KEYS.public_keys, asked.content, choices, objects[-1])
 
 
 def test_repeated_identifiers_of_a_tool_call_are_sent_once() -> None:

@@ -38,7 +38,9 @@ def test_words_of_any_number_become_one_text() -> None:
     words = [f"{number} " for number in range(3 * LOOSE_WORDS)]
     for text in words:
         assert transcript.take(word(text)) != []
-    assert transcript.outputs() == [{"content": "".join(words), "tool_calls": []}]
+    (output,) = transcript.outputs()
+    assert output["content"] == "".join(words)
+    assert (output["index"], output["refusal"], output["tool_calls"]) == (0, "", [])
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,17 @@ def test_an_end_without_a_word_is_no_answer() -> None:
     transcript.take(END)
     with pytest.raises(UpstreamError):
         transcript.finish()
+
+
+def test_refusals_and_ends_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    transcript = Transcript(2, Holding(Memory()))
+    for text in ("I ca", "n't."):
+        transcript.take(Event([ChoiceDelta(1, Delta(refusal=text))]))
+    transcript.take(word("a", finish="length"))
+    transcript.take(END)
+    assert transcript.finish() == [ChoiceDelta(1, finish_reason="stop")]
+    first, second = transcript.outputs()
+    assert (first["index"], first["finish_reason"], first["refusal"]) == (0, "length", "")
+    assert (second["index"], second["finish_reason"], second["refusal"]) == (1, "stop", "I can't.")
+    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 3)
+    fails(Transcript(1, Holding(Memory())), Event([ChoiceDelta(0, Delta(refusal="long"))]))

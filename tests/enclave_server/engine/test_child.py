@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.chat.embedded import embedded_model
 from enclave_server.chat.errors import Failure, UpstreamError
@@ -39,10 +38,10 @@ from enclave_server.engine.child import (
 from protocol.binary_http import Request, Response
 from protocol.event_stream import EventParser
 from protocol.gateway import Delivery, StreamedResponse, settled
-from protocol.signature import output_of, verify_answer
+from protocol.signature import SigningKeys, verify_choices
 from tests.support.enclave import UnixConnection
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEYS = SigningKeys.generate()
 NAME = "smollm2-135m-instruct"
 PROMPT = "You are a helpful, concise assistant."
 PARIS = "What is the capital of France?"
@@ -80,7 +79,7 @@ class Running:
             return answer
 
     def service(self) -> ChatService:
-        return ChatService(self.models, lambda: KEY)
+        return ChatService(self.models, lambda: KEYS)
 
     def ask(self, path: bytes = b"/v1/chat/completions", **fields: Any) -> Response:
         answer = asyncio.run(
@@ -119,7 +118,7 @@ def test_whole_answer_is_true_and_signed(running: Running) -> None:
     assert answer.status == 200
     message = body["choices"][0]["message"]
     assert "Paris" in message["content"]
-    verify_answer(KEY.public_key(), asked.content, output_of(message), body)
+    verify_choices(KEYS.public_keys, asked.content, body["choices"], body)
     assert body["model"] == NAME
     assert body.keys().isdisjoint({"timings", "system_fingerprint"})
     assert body["usage"].keys() == {"prompt_tokens", "completion_tokens", "total_tokens"}

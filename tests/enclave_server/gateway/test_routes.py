@@ -6,10 +6,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
     load_pem_public_key,
 )
 
@@ -29,7 +27,7 @@ from protocol.encapsulation import ClientContext, GatewayKey, encapsulate_reques
 from protocol.evidence import Evidence, Platform
 from protocol.gateway import Answer, ChunkedExchange, Delivery, Gateway
 from protocol.key_config import decode_key_configs, encode_key_configs
-from protocol.signature import key_identifier
+from protocol.signature import SigningKeys, encode_pem, key_identifier
 from tests.support.sockets import Received, Serving, run, serving_routes
 
 NOW = 1_800_000_000.25
@@ -43,8 +41,8 @@ KEY_PATHS = pytest.mark.parametrize("path", ["/.well-known/ohttp-gateway", "/v1/
 
 
 @functools.cache
-def signing_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+def signing_keys() -> SigningKeys:
+    return SigningKeys.generate()
 
 
 class State:
@@ -52,8 +50,7 @@ class State:
 
     def __init__(self) -> None:
         self.keys = (GatewayKey.generate(7), GatewayKey.generate(6))
-        public = signing_key().public_key()
-        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        pem = encode_pem(signing_keys().rsa.public_key())
         ohttp_keys = encode_key_configs([key.config for key in self.keys])
         self.evidence = Evidence(b"document", ohttp_keys, pem, Platform.SIMULATED)
         self.expires = NOW + 600.5
@@ -69,8 +66,8 @@ class State:
             tuple(self.expires for _ in self.keys),
             self.evidence.ohttp_keys,
             self.evidence,
-            signing_key(),
-            key_identifier(signing_key().public_key()),
+            signing_keys(),
+            key_identifier(signing_keys().rsa.public_key()),
             self.expires,
         )
 
@@ -404,7 +401,7 @@ def test_the_signing_key() -> None:
         answer = await client.ask("GET", "/signing-key")
         assert answer.json.keys() == {"public_key", "tee_id"}
         public = load_pem_public_key(answer.json["public_key"].encode())
-        assert isinstance(public, rsa.RSAPublicKey)
+        assert isinstance(public, RSAPublicKey)
         assert answer.json["tee_id"] == key_identifier(public)
 
     check(test)

@@ -3,7 +3,6 @@
 import time
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from enclave_server.keys.attester import Attester, certificate_end, document_time
@@ -11,15 +10,16 @@ from enclave_server.security_module.simulated import LEAF_LIFETIME, SimulatedSec
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Platform, simulated_root, verify_evidence
 from protocol.key_config import encode_key_configs
+from protocol.signature import SigningKeys
 
-SIGNING_KEY = generate_private_key(65537, 2048)
+SIGNING_KEYS = SigningKeys.generate()
 KEYS = encode_key_configs([GatewayKey.generate(2).config, GatewayKey.generate(1).config])
 MADE = 1_800_000_000.25
 
 
 @pytest.fixture
 def attester() -> Attester:
-    return Attester(SimulatedSecurityModule(now=lambda: MADE), SIGNING_KEY)
+    return Attester(SimulatedSecurityModule(now=lambda: MADE), SIGNING_KEYS)
 
 
 def test_what_is_attested_verifies(attester: Attester) -> None:
@@ -31,7 +31,8 @@ def test_what_is_attested_verifies(attester: Attester) -> None:
         assert evidence.platform is Platform.SIMULATED
         assert verified.attestation.nonce == nonce
         key = load_pem_public_key(evidence.signing_key_pem)
-        assert key == SIGNING_KEY.public_key()
+        assert key == SIGNING_KEYS.rsa.public_key()
+        assert verified.ed25519_key == SIGNING_KEYS.ed25519.public_key()
 
 
 def test_a_list_without_keys_cannot_be_attested(attester: Attester) -> None:
@@ -48,5 +49,5 @@ def test_times_are_those_of_the_document(attester: Attester) -> None:
 
 
 def test_by_the_clock_of_this_machine_it_is_made_now() -> None:
-    document = Attester(SimulatedSecurityModule(), SIGNING_KEY).attest(KEYS).document
+    document = Attester(SimulatedSecurityModule(), SIGNING_KEYS).attest(KEYS).document
     assert abs(document_time(document) - time.time()) < 60

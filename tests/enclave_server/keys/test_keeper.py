@@ -3,7 +3,6 @@
 import gc
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from enclave_server.config import EvidenceTable
 from enclave_server.keys.attester import Attester, document_time
@@ -16,10 +15,11 @@ from oblivious_client.policy import MAX_AGE_SECONDS
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Platform, simulated_root, verify_evidence
 from protocol.key_config import decode_key_configs
+from protocol.signature import SigningKeys
 
 DAY = Schedule(lifetime=24 * 3600, announce=3600, grace=600)
 HOUR = 3600.0
-SIGNING_KEY = generate_private_key(65537, 2048)
+SIGNING_KEYS = SigningKeys.generate()
 
 
 class Module:
@@ -52,9 +52,9 @@ class Module:
 class Case:
     def __init__(self, schedule: Schedule = DAY, refresh: float = 1800) -> None:
         self.module = Module()
-        attester = Attester(self.module, SIGNING_KEY)
+        attester = Attester(self.module, SIGNING_KEYS)
         self.keeper = KeyKeeper(
-            schedule, attester, SIGNING_KEY, refresh=refresh, now=self.module.now
+            schedule, attester, SIGNING_KEYS, refresh=refresh, now=self.module.now
         )
 
     def step(self, seconds: float = 0, *, settled: bool = True) -> bool:
@@ -206,7 +206,7 @@ def test_a_module_that_fails_at_the_start_is_an_error() -> None:
     module = Module()
     module.fails = True
     with pytest.raises(NsmError):
-        KeyKeeper(DAY, Attester(module, SIGNING_KEY), SIGNING_KEY, refresh=1800, now=module.now)
+        KeyKeeper(DAY, Attester(module, SIGNING_KEYS), SIGNING_KEYS, refresh=1800, now=module.now)
 
 
 def test_the_clock_is_compared_with_the_module_s() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,11 +20,12 @@ from enclave_server.keys.ring import (
 )
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.encapsulation import GatewayKey
+from protocol.signature import SigningKeys
 
 DAY = Schedule(lifetime=24 * 3600, announce=3600, grace=600)
 START = 1_800_000_000.0
-SIGNING_KEY = generate_private_key(65537, 2048)
-ATTESTER = Attester(SimulatedSecurityModule(), SIGNING_KEY)
+SIGNING_KEYS = SigningKeys.generate()
+ATTESTER = Attester(SimulatedSecurityModule(), SIGNING_KEYS)
 
 
 def ids(ring: KeyRing) -> list[int]:
@@ -119,7 +119,7 @@ def made_key_set(now: float = START) -> KeySet:
     ring = advance(first_ring(DAY, START, choose=choose(7)), DAY, now)
     listed = ring.listed(now)
     publication = publish(listed, ATTESTER.attest(encode_listed(listed)), now + 1e9)
-    return key_set(ring, publication, SIGNING_KEY)
+    return key_set(ring, publication, SIGNING_KEYS)
 
 
 def test_a_publication_expires_with_the_first_of_its_keys_to_retire() -> None:

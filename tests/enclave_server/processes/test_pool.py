@@ -21,7 +21,7 @@ from enclave_server.processes.pool import (
     Run,
 )
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, decode_snapshot
-from tests.enclave_server.keys.test_ring import SIGNING_KEY, made_key_set
+from tests.enclave_server.keys.test_ring import SIGNING_KEYS, made_key_set
 
 DEADLINE = 120.0
 
@@ -30,7 +30,7 @@ def acknowledge(number: int, channel: socket.socket) -> int:
     """Be a worker that takes every key set until its parent closes the channel."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     while message := channel.recv(MAX_SNAPSHOT_BYTES):
-        snapshot = decode_snapshot(message, SIGNING_KEY)
+        snapshot = decode_snapshot(message, SIGNING_KEYS)
         channel.send(SERIAL.pack(snapshot.serial))
     return 0
 
@@ -97,7 +97,7 @@ def test_a_worker_that_hangs_with_old_keys_is_replaced() -> None:
 def beat(number: int, channel: socket.socket) -> int:
     """Be a worker whose heart beats until its parent closes the channel."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    serial = SERIAL.pack(decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), SIGNING_KEY).serial)
+    serial = SERIAL.pack(decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), SIGNING_KEYS).serial)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         while True:
             channel.send(serial)

@@ -15,7 +15,7 @@ from enclave_server.provision.proposal import MAX_PROPOSAL_BYTES, Proposal
 from protocol.encapsulation import GatewayKey
 from protocol.kem import Kem
 from protocol.provisioning import Secrets
-from tests.enclave_server.keys.test_ring import SIGNING_KEY, START, made_key_set
+from tests.enclave_server.keys.test_ring import SIGNING_KEYS, START, made_key_set
 from tests.support.toy_kem import toy
 
 __all__ = ["toy"]
@@ -25,7 +25,7 @@ SECRETS = Secrets({"u": "sk-secret"}, {"u": {"project": "p"}})
 
 def test_a_snapshot_carries_everything() -> None:
     keys = made_key_set(START + 23 * 3600)
-    read = decode_snapshot(encode_snapshot(Snapshot(9, keys)), SIGNING_KEY)
+    read = decode_snapshot(encode_snapshot(Snapshot(9, keys)), SIGNING_KEYS)
     assert (read.serial, read.keys) == (9, keys)
     assert [key.private_key for key in read.keys.gateway_keys] == [
         key.private_key for key in keys.gateway_keys
@@ -37,14 +37,14 @@ def test_keys_of_any_mechanism_arrive(toy: Kem) -> None:
     keys = made_key_set()
     two = (GatewayKey.generate(1, toy), *keys.gateway_keys)
     both = replace(keys, gateway_keys=two, ends=(keys.ends[0], *keys.ends))
-    read = decode_snapshot(encode_snapshot(Snapshot(9, both)), SIGNING_KEY)
+    read = decode_snapshot(encode_snapshot(Snapshot(9, both)), SIGNING_KEYS)
     assert read.keys == both
     assert read.keys.gateway_keys[0].kem is toy
 
 
 def test_secrets_travel_beside_the_keys() -> None:
     snapshot = Snapshot(9, made_key_set(), Proposal.of(SECRETS))
-    assert decode_snapshot(encode_snapshot(snapshot), SIGNING_KEY) == snapshot
+    assert decode_snapshot(encode_snapshot(snapshot), SIGNING_KEYS) == snapshot
 
 
 def test_the_largest_proposal_fits() -> None:

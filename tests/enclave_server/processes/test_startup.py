@@ -22,6 +22,7 @@ from enclave_server.security_module.entropy import EntropyError, Mixing
 from enclave_server.security_module.nsm import NsmError
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.evidence import Platform
+from protocol.signature import SigningKeys
 from tests.support.enclave import private_directory
 
 ALONE = "models = []\n"
@@ -110,7 +111,7 @@ def failing(error: Exception) -> Callable[..., None]:
 def test_memory_is_protected_before_there_is_a_secret(
     protections: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(startup, "generate_private_key", failing(RuntimeError("keys are made")))
+    monkeypatch.setattr(SigningKeys, "generate", failing(RuntimeError("keys are made")))
     with pytest.raises(RuntimeError, match="keys are made"):
         served(ALONE)
     assert protections == ["protect_memory", "give_back_memory"]

@@ -28,7 +28,7 @@ from protocol.errors import TruncatedMessage
 from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse
 from protocol.key_config import KeyConfig
 from protocol.registry import DATE_PROBLEM
-from protocol.signature import output_of, verify_answer
+from protocol.signature import verify_choices
 from tests.support.enclave import (
     DEADLINE,
     Enclave,
@@ -136,8 +136,7 @@ def test_answers_are_signed_with_the_attested_key() -> None:
             request = chat_request()
             answer = enclave.ask(request, evidence.key_configs[0])
             fields = json.loads(answer.content)
-            output = output_of(fields["choices"][0]["message"])
-            verify_answer(evidence.signing_key, request.content, output, fields)
+            verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
 
 
 def test_evidence_is_one_document_for_everybody() -> None:

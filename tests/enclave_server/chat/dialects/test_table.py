@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclave_server.chat.conversation import Conversation, Message, State, Text, ToolCall
 from enclave_server.chat.dialects.dialect import Account
@@ -19,12 +18,12 @@ from enclave_server.processes.catalogue import build_models
 from protocol.binary_http import Request, Response
 from protocol.event_stream import EventParser
 from protocol.gateway import Delivery, settled
-from protocol.signature import output_of_choices, verify_answer
+from protocol.signature import SigningKeys, verify_choices
 from tests.support.parley import LINES, NAME, WHOLE, Parley
 from tests.support.upstream import Behaviour, Exchange, StandInUpstream, sending
 from tests.support.upstream_connection import upstream_at
 
-KEY = rsa.generate_private_key(65537, 2048)
+KEYS = SigningKeys.generate()
 DEADLINE = 120.0  # seconds, so that nothing hangs
 MARK = "a mark of the provider's"
 
@@ -73,7 +72,7 @@ def request(path: bytes = b"/v1/chat/completions", **changes: Any) -> Request:
 async def ask(upstream: StandInUpstream, asked: Request) -> tuple[int, bytes]:
     config = parse_config(CONFIGURATION.format(address=upstream.address))
     models = build_models(config, "engine.sock", ProvisionedKeys())
-    service = ChatService(models, lambda: KEY)
+    service = ChatService(models, lambda: KEYS)
     async with asyncio.timeout(DEADLINE):
         answer = await settled(service.dispatch(asked, Delivery.CHUNKED))
         if isinstance(answer, Response):
@@ -153,7 +152,7 @@ def test_whole_answer_is_signed_in_the_surface_of_who_asks() -> None:
     assert choice["finish_reason"] == "tool_calls"
     assert body["usage"] == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
     assert MARK.encode() not in content
-    verify_answer(KEY.public_key(), asked.content, output_of_choices([choice["message"]]), body)
+    verify_choices(KEYS.public_keys, asked.content, [choice], body)
 
 
 def test_streamed_answer_is_signed_in_the_surface_of_who_asks() -> None:
@@ -188,10 +187,10 @@ def test_streamed_answer_is_signed_in_the_surface_of_who_asks() -> None:
     assert MARK.encode() not in content
     call = {"id": "w1", "type": "function", "function": {"name": "f", "arguments": '{"a": 2}'}}
     said: list[dict[str, Any]] = [
-        {"content": "It rains.", "tool_calls": [call]},
-        {"content": "Rain."},
+        {"index": 0, "content": "It rains.", "tool_calls": [call], "finish_reason": "stop"},
+        {"index": 1, "content": "Rain.", "finish_reason": "length"},
     ]
-    verify_answer(KEY.public_key(), asked.content, output_of_choices(said), objects[-1])
+    verify_choices(KEYS.public_keys, asked.content, said, objects[-1])
 
 
 FAILURES = {

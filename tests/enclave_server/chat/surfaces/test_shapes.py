@@ -1,5 +1,7 @@
 """What all of OpenAI's requests share: what is dropped, what is refused, and in which words."""
 
+import json
+
 import pytest
 
 from enclave_server.chat.errors import ChatError
@@ -44,3 +46,19 @@ def test_options_of_a_stream_need_one() -> None:
         with pytest.raises(ChatError) as caught:
             request.question()
         assert caught.value.param == "stream_options"
+
+
+def test_ways_to_write_a_number_that_mean_the_same_leave_no_trace() -> None:
+    names = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+    plain = {"model": "m", **dict.fromkeys(names, 0), "logit_bias": {"50256": 0, "7": -1}}
+    odd = {"model": "m", **dict.fromkeys(names, -0.0), "logit_bias": {"007": -1.0, "50256": -0.0}}
+    written = [json.dumps(convert(fields, Request).question()) for fields in (plain, odd)]
+    assert written[0] == written[1]
+    assert "-0.0" not in written[0]
+
+
+def test_a_token_that_is_biased_twice_is_refused() -> None:
+    request = convert({"model": "m", "logit_bias": {"7": 1, "07": 2}}, Request)
+    with pytest.raises(ChatError) as caught:
+        request.question()
+    assert (caught.value.status, caught.value.param) == (400, "logit_bias")
