@@ -121,7 +121,8 @@ def decapsulate_request(keys: Iterable[GatewayKey], data: bytes) -> tuple[bytes,
     if len(data) < prefix_size + hpke.TAG_SIZE:
         raise MalformedMessage("encapsulated request is too short")
     recipient = acceptor.accept(data[HEADER_SIZE:prefix_size])
-    return recipient.open(data[prefix_size:]), GatewayContext(data[0], recipient)
+    # A view, for a copy of a long request takes as long as half of its decryption.
+    return recipient.open(memoryview(data)[prefix_size:]), GatewayContext(data[0], recipient)
 
 
 def setup_client(

@@ -53,7 +53,9 @@ class Cipher(Protocol):
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
         """Return `data` sealed, with its tag at the end."""
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    def decrypt(
+        self, nonce: bytes, data: bytes | memoryview, associated_data: bytes | None
+    ) -> bytes:
         """Return the plaintext of `data`, or raise InvalidTag."""
 
 
@@ -100,7 +102,7 @@ class Recipient(_Context):
 
     __slots__ = ()
 
-    def open(self, ciphertext: bytes, aad: bytes = b"") -> bytes:
+    def open(self, ciphertext: bytes | memoryview, aad: bytes = b"") -> bytes:
         """Return the plaintext of the next message, or raise KeyRejected."""
         plaintext = open_with(self._cipher, self._nonce(), ciphertext, aad)
         self._sequence += 1  # RFC 9180, Section 5.2: only when the message has opened
@@ -189,7 +191,9 @@ def new_cipher(aead: Aead, key: bytes) -> Cipher:
     return ChaCha20Poly1305(key) if aead is Aead.CHACHA20_POLY1305 else AESGCM(key)
 
 
-def open_with(cipher: Cipher, nonce: bytes, ciphertext: bytes, aad: bytes = b"") -> bytes:
+def open_with(
+    cipher: Cipher, nonce: bytes, ciphertext: bytes | memoryview, aad: bytes = b""
+) -> bytes:
     """Return the plaintext of `ciphertext`, or raise KeyRejected."""
     try:
         return cipher.decrypt(nonce, ciphertext, aad)

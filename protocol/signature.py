@@ -61,6 +61,13 @@ ASKED_FIELD = (FIELD_NAME, Algorithm.ED25519.value.encode())
 
 
 @dataclass(frozen=True, slots=True)
+class RequestHash:
+    """The SHA-256 of a request's exact octets, for who does not keep these until the answer."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SigningKeys:
     """The keys that sign answers, made at the start of an enclave."""
 
@@ -124,10 +131,10 @@ class SignedAnswer:
 
 
 def sign_answer(
-    private_key: RSAPrivateKey, request_body: bytes, output: bytes, *, timestamp: int
+    private_key: RSAPrivateKey, request_body: bytes | RequestHash, output: bytes, *, timestamp: int
 ) -> dict[str, str | int]:
     """Return the fields of version 1 for `output`, the answer to the bytes `request_body`."""
-    hashes = _sha256(request_body), _sha256(output)
+    hashes = _request_hash(request_body), _sha256(output)
     signature = _sign(private_key, _message(*hashes, timestamp))
     tee_id = key_identifier(private_key.public_key())
     return SignedAnswer(signature, *hashes, timestamp, tee_id).fields()
@@ -135,14 +142,14 @@ def sign_answer(
 
 def sign_choices(
     private_key: PrivateKey,
-    request_body: bytes,
+    request_body: bytes | RequestHash,
     choices: Sequence[Mapping[str, object]],
     *,
     model: str,
     timestamp: int,
 ) -> dict[str, str | int]:
     """Return the fields of version 2 for `choices`, `model`'s answer to `request_body`."""
-    hashes = _sha256(request_body), _sha256(encode_choices(choices))
+    hashes = _request_hash(request_body), _sha256(encode_choices(choices))
     public_key = private_key.public_key()
     algorithm, tee_id = algorithm_of(public_key), key_identifier(public_key)
     message = encode_answer(algorithm, bytes.fromhex(tee_id), hashes, model, timestamp)
@@ -235,6 +242,10 @@ def _sign(private_key: PrivateKey, message: bytes) -> bytes:
     if isinstance(private_key, RSAPrivateKey):
         return private_key.sign(message, PSS, SHA256())
     return private_key.sign(message)
+
+
+def _request_hash(request: bytes | RequestHash) -> bytes:
+    return request.digest if isinstance(request, RequestHash) else _sha256(request)
 
 
 def _sha256(data: bytes) -> bytes:

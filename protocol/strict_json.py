@@ -12,6 +12,9 @@ from protocol.errors import MalformedMessage
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
+MAX_DIGITS = 19
+"""Of an integer: what 64 bits hold. The cost of one grows with the square of its digits."""
+
 
 class DuplicateMember(MalformedMessage):
     """An object has two members of one name, of which one reader takes the first."""
@@ -19,6 +22,10 @@ class DuplicateMember(MalformedMessage):
     def __init__(self, name: str) -> None:
         super().__init__("a member occurs twice")
         self.name = name
+
+
+class LongInteger(MalformedMessage):
+    """An integer has more than MAX_DIGITS digits, which readers round, refuse or choke on."""
 
 
 class LoneSurrogate(MalformedMessage):
@@ -29,7 +36,7 @@ def decode(text: str) -> Any:
     """Return the JSON value in `text`, or raise MalformedMessage."""
     try:
         value = _DECODER.decode(text)
-    except (ValueError, RecursionError):  # also an integer of thousands of digits
+    except (ValueError, RecursionError):
         raise MalformedMessage("not JSON") from None
     if _SURROGATE.search(text):
         _refuse_lone_surrogates(value)
@@ -85,6 +92,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def _short_integer(text: str) -> int:
+    if len(text) - text.startswith("-") > MAX_DIGITS:
+        raise LongInteger("an integer is too long")
+    return int(text)
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
@@ -104,5 +117,8 @@ def _refuse_lone_surrogates(value: object) -> None:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+    object_pairs_hook=_unique,
+    parse_constant=_refuse_constant,
+    parse_float=_finite,
+    parse_int=_short_integer,
 )

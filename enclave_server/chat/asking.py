@@ -87,11 +87,19 @@ class Upstreams:
             for upstream in models.upstreams()
         }
 
-    def prepare(self, question: AnyQuestion, model: Model) -> Asking:
-        """Return what asks the upstream of `model`; raises ChatError."""
+    def account(self, name: str) -> Account | None:
+        """Return who pays at the upstream of that name; None if its key is missing."""
+        connections, _ = self._ways[name]
+        return _account(connections.upstream)
+
+    def accounts(self) -> dict[str, Account | None]:
+        """Return who pays at each upstream."""
+        return {name: self.account(name) for name in self._ways}
+
+    def ask(self, model: Model, kind: Kind, request: UpstreamRequest) -> Asking:
+        """Return what asks the upstream of `model`."""
         connections, dialect = self._ways[model.upstream.name]
-        request = dialect.request(question, model, _account(model.upstream))
-        return Asking(connections, dialect, type(question), request)
+        return Asking(connections, dialect, kind, request)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -110,12 +118,16 @@ async def _read_whole(response: UpstreamResponse, holding: Holding) -> bytes:
     return bytes(body)
 
 
-def _account(upstream: Upstream) -> Account:
+def write_request(question: AnyQuestion, model: Model, account: Account) -> UpstreamRequest:
+    """Return `question` as the upstream of `model` is asked it; raises ChatError."""
+    return find_dialect(model.upstream.dialect).request(question, model, account)
+
+
+def _account(upstream: Upstream) -> Account | None:
     if upstream.key is None:
         return Account(settings=upstream.account())
-    if (key := upstream.key()) is None:
-        raise UpstreamError(Failure.NO_KEY)
-    return Account(key, upstream.account())
+    key = upstream.key()
+    return None if key is None else Account(key, upstream.account())
 
 
 def _fields(upstream: Upstream, request: UpstreamRequest) -> Fields:

@@ -1,39 +1,48 @@
 """The chat service: inner requests in, signed inner answers out."""
 
+import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
 import msgspec
 
 from enclave_server.chat.asking import Asking, Upstreams
-from enclave_server.chat.conversation import AnyQuestion, Conversation, Message
-from enclave_server.chat.errors import JSON_FIELD, ChatError, invalid
-from enclave_server.chat.limits import check
+from enclave_server.chat.conversation import Continuation, Conversation, Kind
+from enclave_server.chat.errors import JSON_FIELD, ChatError
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.preparing import (
+    SURFACES,
+    Job,
+    Prepared,
+    decode_result,
+    encode_job,
+    find_model,
+    prepare,
+)
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
 from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.chat.streaming import EventStream
-from enclave_server.chat.strict_json import printable
-from enclave_server.chat.surfaces.chat_completions import ChatCompletions
-from enclave_server.chat.surfaces.completions import Completions
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from enclave_server.chat.turns import Turns
 from enclave_server.memory import Holding, Memory
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 from protocol.registry import EVENT_STREAM, JSON, media_type
-from protocol.signature import Algorithm, SigningKeys
+from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 MODELS_PATH = b"/v1/models"
 EVENT_STREAM_FIELD = (b"content-type", EVENT_STREAM)
 OWNER = "oblivious-inference"
 
-SURFACES: dict[bytes, Surface] = {
-    b"/v1/chat/completions": ChatCompletions(),
-    b"/v1/completions": Completions(),
-}
+# Above this a request is read elsewhere. To read the worst of this size takes 5 milliseconds.
+ELSEWHERE_BYTES = 64 * 1024
+
+Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
+"""Does in another process what `prepare_encoded` does; raises ChatError."""
+
+KINDS: dict[str, Kind] = {"conversation": Conversation, "continuation": Continuation}
 
 
 class ChatService:
@@ -48,12 +57,15 @@ class ChatService:
         clock: Callable[[], float] = time.time,
         repeated: Callable[[], None] = lambda: None,
         memory: Memory | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`version` is that of signatures for who asks for no algorithm.
 
         `repeated` is called for every request that an upstream was asked a second time. Answers
-        under way take of `memory`, by default one of its own.
+        under way take of `memory`, by default one of its own. Without `elsewhere` large requests
+        are read here, and all others wait meanwhile.
         """
+        self._elsewhere = elsewhere
         self._memory = memory or Memory()
         self._models = models
         self._signer = Signer(signing_keys, clock, version)
@@ -83,36 +95,35 @@ class ChatService:
             _require_json(request)
             algorithm = asked_algorithm(request)
             await self._turns.wait(len(request.content))
-            model, asking, expected = self._prepare(surface, request.content, delivery)
-            sign = self._signing(request.content, model, algorithm)
-            if expected is None:
+            may_stream = delivery is Delivery.CHUNKED
+            prepared = await self._prepare(Job(request.path, request.content, may_stream))
+            model, asking = self._asking(prepared)
+            sign = self._signing(RequestHash(prepared.request_hash), model, algorithm)
+            if prepared.expected is None:
                 return await self._whole(surface, model, asking, sign)
-            return await self._streamed(surface, model, asking, expected, sign)
+            return await self._streamed(surface, model, asking, prepared.expected, sign)
         except ChatError as error:
             return surface.refuse(error)
 
-    def _prepare(
-        self, surface: Surface, content: bytes, delivery: Delivery
-    ) -> tuple[Model, Asking, Expected | None]:
-        """Return the model, what asks its upstream, and what to expect of a stream.
+    async def _prepare(self, job: Job) -> Prepared:
+        if self._elsewhere is None or len(job.content) <= ELSEWHERE_BYTES:
+            return prepare(self._models, job, self._upstreams.account)
+        # Each copy of 20 MiB takes some five milliseconds: no two of them in one turn of the loop.
+        await asyncio.sleep(0)
+        encoded = encode_job(job, self._upstreams.accounts())
+        prepared = decode_result(await self._elsewhere(encoded))
+        await asyncio.sleep(0)
+        return prepared
 
-        Apart, so that what was parsed does not take memory for as long as the upstream thinks.
-        """
-        question = surface.read(content)
-        model = self._find(question.model)
-        check(question, model)
-        if question.stream and delivery is Delivery.WHOLE:
-            raise invalid(
-                "A stream needs the chunked media type: send the request as "
-                "message/ohttp-chunked-req, or set 'stream' to false.",
-                "stream",
-            )
-        asking = self._upstreams.prepare(_instructed(question, model), model)
-        return model, asking, _expected(question)
+    def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
+        model = find_model(self._models, prepared.model)
+        return model, self._upstreams.ask(model, KINDS[prepared.kind], prepared.request)
 
-    def _signing(self, request_body: bytes, model: Model, algorithm: Algorithm | None) -> Sign:
+    def _signing(
+        self, request_hash: RequestHash, model: Model, algorithm: Algorithm | None
+    ) -> Sign:
         def sign(outputs: Outputs) -> Signature:
-            return self._signer.sign(request_body, outputs, model.name, algorithm)
+            return self._signer.sign(request_hash, outputs, model.name, algorithm)
 
         return sign
 
@@ -140,17 +151,6 @@ class ChatService:
     def _name(self, surface: Surface, model: Model) -> Identity:
         return Identity(surface.id_prefix + secrets.token_hex(12), int(self._clock()), model.name)
 
-    def _find(self, name: str) -> Model:
-        model = self._models.find(name)
-        if model is None:
-            raise ChatError(
-                404,
-                f"The model '{printable(name)}' does not exist here.",
-                param="model",
-                code="model_not_found",
-            )
-        return model
-
     def _list(self, request: Request) -> Response:
         if request.path == MODELS_PATH:
             _require_method(request, b"GET")
@@ -159,7 +159,7 @@ class ChatService:
         elif request.path.startswith(MODELS_PATH + b"/"):
             _require_method(request, b"GET")
             name = unquote(request.path.removeprefix(MODELS_PATH + b"/").decode("ascii"))
-            body = msgspec.json.encode(_describe(self._find(name)))
+            body = msgspec.json.encode(_describe(find_model(self._models, name)))
         else:
             raise ChatError(404, "There is nothing at this path.", code="unknown_url")
         return Response(200, (JSON_FIELD,), body)
@@ -180,17 +180,3 @@ def _require_json(request: Request) -> None:
         raise ChatError(415, "The Content-Type must be application/json.")
     if field_value(request.headers, b"content-encoding") not in (None, b"identity"):
         raise ChatError(415, "The body must not be compressed.")
-
-
-def _instructed(question: AnyQuestion, model: Model) -> AnyQuestion:
-    """Return `question` with the model's system prompt, if it has one and nobody instructs it."""
-    if model.system_prompt is None or not isinstance(question, Conversation):
-        return question
-    if question.is_instructed:
-        return question
-    messages = [Message("system", model.system_prompt), *question.messages]
-    return msgspec.structs.replace(question, messages=messages)
-
-
-def _expected(question: AnyQuestion) -> Expected | None:
-    return Expected(question.choices, question.usage) if question.stream else None

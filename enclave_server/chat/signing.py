@@ -9,6 +9,7 @@ from protocol.binary_http import Request, field_value
 from protocol.signature import (
     FIELD_NAME,
     Algorithm,
+    RequestHash,
     SigningKeys,
     output_of_choices,
     sign_answer,
@@ -42,7 +43,11 @@ class Signer:
     version: int = 2
 
     def sign(
-        self, request_body: bytes, choices: Choices, model: str, algorithm: Algorithm | None
+        self,
+        request_body: bytes | RequestHash,
+        choices: Choices,
+        model: str,
+        algorithm: Algorithm | None,
     ) -> dict[str, str | int]:
         """Return the signature members for the choices of an answer, in order of their index."""
         keys, timestamp = self.signing_keys(), int(self.clock())

@@ -73,12 +73,20 @@ class Pacer:
         self._memory = memory or Memory()
         self._ticker = Ticker(shape.tick_seconds)
 
-    async def __call__(self, exchange: ChunkedExchange) -> AsyncIterator[bytes]:
-        """Yield a sealed chunk at every tick. Closing the iterator closes the upstream."""
+    async def __call__(
+        self, exchange: ChunkedExchange, begins: float = 0.0
+    ) -> AsyncIterator[bytes]:
+        """Yield a sealed chunk at every tick, from the first at which the loop's clock is `begins`.
+
+        Until then what was asked is read, which takes longer or shorter. Closing the iterator
+        closes the upstream.
+        """
         holding = Holding(self._memory)
         stream = _Stream(self._shape, exchange.sealer, holding)
         source = asyncio.create_task(stream.fill(exchange, self._report))
         try:
+            if (rest := begins - asyncio.get_running_loop().time()) > 0:
+                await asyncio.sleep(rest)
             while not stream.is_final:
                 yield await self._ticker.next(stream.seal, stream.collect)
                 stream.make_room()
@@ -181,10 +189,13 @@ class _Stream:
         self._shaper.end()
 
 
-async def unpadded(exchange: ChunkedExchange, memory: Memory | None = None) -> AsyncIterator[bytes]:
+async def unpadded(
+    exchange: ChunkedExchange, begins: float = 0.0, memory: Memory | None = None
+) -> AsyncIterator[bytes]:
     """Yield an answer in sealed chunks as it comes: sizes and times show through.
 
-    A whole answer takes of `memory` until its reader has it, by default of one of its own.
+    So it begins when it will, whatever `begins` says. A whole answer takes of `memory` until its
+    reader has it, by default of one of its own.
     """
     encoder, sealer, holding = ResponseEncoder(), exchange.sealer, Holding(memory or Memory())
     answer = await exchange.respond()

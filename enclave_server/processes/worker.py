@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from enclave_server.chat.models import ModelTable
+from enclave_server.chat.preparing import prepare_encoded
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config, StreamTable
@@ -27,7 +28,9 @@ from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
 from enclave_server.memory import Memory
+from enclave_server.processes import readers
 from enclave_server.processes.pool import BEAT_SECONDS, EXIT_FAILED, SERIAL
+from enclave_server.processes.readers import Readers
 from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, decode_snapshot
 from enclave_server.provision.desk import Desk, make_dispatch, make_gate
@@ -112,16 +115,17 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
     # A terminal sends it to the whole group; the parent then says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = Log(worker=number)
+    template = readers.start(partial(prepare_encoded, inheritance.models))
     sys.unraisablehook = lambda failure: log.event("unraisable", kind=failure.exc_type.__name__)
     try:
-        return asyncio.run(_serve(inheritance, log, channel))
+        return asyncio.run(_serve(inheritance, log, channel, Readers(template)))
     except Exception as failure:
         # The text could quote a peer, so that only the place is told.
         log.event("worker_failed", kind=type(failure).__name__, at=_place(failure))
         return EXIT_FAILED
 
 
-async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> int:
+async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket, large: Readers) -> int:
     snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_keys)
     desk = Desk(channel, inheritance.provisioned)
     state = State(inheritance, snapshot, desk)
@@ -133,6 +137,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
         version=inheritance.config.chat.signature_version,
         repeated=lambda: log.count("upstream_repeated"),
         memory=memory,
+        elsewhere=large.do,
     )
     dispatch = make_dispatch(
         make_gate(inheritance.config, snapshot.keys.tee_id),
@@ -142,6 +147,7 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket) -> 
     )
     server = _make_server(inheritance, state, dispatch, log, memory)
     ending = _listen_to_parent(state, inheritance.signing_keys, channel)
+    large.when_gone(partial(_end_without_readers, ending, log))
     # What is there by now stays. The garbage collector need not walk through it again and again:
     # 2 to 4 microseconds less for a request, and no pause of 20 milliseconds now and then.
     gc.collect()
@@ -207,6 +213,12 @@ def _listen_to_parent(
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     return ending
+
+
+def _end_without_readers(ending: asyncio.Event, log: Log) -> None:
+    """End in an orderly way: the worker that comes instead has readers again."""
+    log.event("readers_ended")
+    ending.set()
 
 
 def _beat(channel: socket.socket, state: State) -> None:

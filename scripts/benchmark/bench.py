@@ -3,7 +3,7 @@
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
 ROWS are some of: crypto, steps, server, peers, alternatives, proxy, writes, memory, evidence,
-streaming (default: all).
+streaming, clock (default: all).
 Everything in one table comes from one run. Prints tables; a whole run also writes docs/bench.json
 and a picture, docs/bench.svg, unless --json or --svg name other files.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from scripts.benchmark import (
     alternatives,
+    clock,
     evidence,
     floor,
     memory,
@@ -48,6 +49,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "memory": ("memory of idle connections", memory.rows),
     "evidence": ("evidence, signatures, replays", evidence.rows),
     "streaming": ("streams", streaming.rows),
+    "clock": ("streams beside large requests", clock.rows),
 }
 
 

@@ -86,7 +86,7 @@ def _raise_limit() -> None:
 
 
 @contextlib.contextmanager
-def _serving(
+def serving(
     folder: Path, upstream: Path, padding: str, files: Certified | None = None
 ) -> Iterator[Child]:
     """Run a server whose upstream is asked over TLS if there are `files` of its certificate."""
@@ -118,7 +118,7 @@ def _delays(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(processes.running("scripted upstream", command))
         ways = {
-            f"padding {padding}": stack.enter_context(_serving(folder, upstream, padding))
+            f"padding {padding}": stack.enter_context(serving(folder, upstream, padding))
             for padding in ("on", "off")
         }
         configs = {name: newest_key(child) for name, child in ways.items()}
@@ -264,7 +264,7 @@ def _many(
     command += [] if files is None else [str(files.server)]
     with (
         processes.running("steady upstream", command),
-        _serving(folder, upstream, "on", files) as child,
+        serving(folder, upstream, "on", files) as child,
         contextlib.closing(Listener()) as listener,
     ):
         config, address, pid = newest_key(child), processes.served_at(child), child.process.pid

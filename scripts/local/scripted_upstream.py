@@ -2,7 +2,7 @@
 
     python -m scripts.local.scripted_upstream SOCKET SCRIPTS.json
 
-The question is a key of SCRIPTS.json, whose value is what is answered: a list of
+The question, or its `stop`, is a key of SCRIPTS.json, whose value is what is answered: a list of
 [seconds after the event before, text] for a stream, or an object {"after": seconds, "text": …}
 for an answer in one piece; its "status", if there is one, makes it an error.
 """
@@ -47,6 +47,12 @@ def whole(script: dict[str, Any]) -> bytes:
     return WHOLE_HEAD.format(status, len(body)).encode() + body
 
 
+def key_of(question: dict[str, Any]) -> str:
+    """Return the key of the script."""
+    key: str = question.get("stop") or question["messages"][-1]["content"]
+    return key.strip()
+
+
 async def play(script: Any, writer: asyncio.StreamWriter) -> None:
     """Send what the script says, at its times after now."""
     loop = asyncio.get_running_loop()
@@ -73,7 +79,7 @@ async def main(scripts: dict[str, Any]) -> None:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 size = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or b"0")
                 question = json.loads(await reader.readexactly(size))
-                await play(scripts[question["messages"][-1]["content"].strip()], writer)
+                await play(scripts[key_of(question)], writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 

@@ -1,6 +1,6 @@
 """Play an observer at the relay: record sizes and times of answers, try to tell them apart.
 
-    scripts/leak [--quick] [--of-each N] [--at-once N] [--folder FOLDER]
+    scripts/leak [--quick] [--questions] [--of-each N] [--at-once N] [--folder FOLDER]
 
 Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about four minutes. --quick asks
 few questions, none of them to the embedded model, and proves little: it writes nothing unless
@@ -25,11 +25,12 @@ from protocol.shaping import GeometricSeries
 from scripts.local import processes
 from scripts.local.gateway import newest_key
 from scripts.local.stack import Stack, StackError
-from scripts.observer import answers, drawing, finding, telling, watching
+from scripts.observer import answers, drawing, finding, questions, telling, watching
 from scripts.observer.finding import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = 6  # answers of the embedded model to each question
+LARGE_AT_ONCE = 4  # large questions at a time: the observer has to seal them on the same machine
 SEALED_OVERHEAD = 18  # octets around a chunk's plaintext: its length and the tag
 CONFIGURATION = """
 [stream]
@@ -53,8 +54,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--of-each", type=int, default=240, help="answers of each kind")
     parser.add_argument("--at-once", type=int, default=40, help="questions at a time")
     parser.add_argument("--folder", type=Path, help="where to write")
+    parser.add_argument(
+        "--questions", action="store_true", help="large questions alone; writes nothing"
+    )
     options = parser.parse_args()
-    if options.folder is None and not options.quick:
+    if options.questions:
+        options.folder = None
+    elif options.folder is None and not options.quick:
         options.folder = ROOT / "docs"
     return options
 
@@ -106,10 +112,11 @@ def observe(
     series = GeometricSeries(stream.series_first, stream.series_ratio)
     say(f"padding {padding}: telling them apart …")
     classes = telling.balanced(traces, tick, series, random.SystemRandom())
-    return Finding(padding, traces, telling.judge(classes, tick))
+    of_questions = {trace.kind for trace in traces} <= questions.LARGE.keys()
+    return Finding(padding, traces, telling.judge(classes, tick), of_questions)
 
 
-def page(findings: list[Finding], at_once: int) -> str:
+def page(findings: list[Finding], of_questions: list[Finding], at_once: int) -> str:
     """Return the documentation of the findings."""
     stream = StreamTable()
     return finding.PAGE.format(
@@ -118,6 +125,8 @@ def page(findings: list[Finding], at_once: int) -> str:
         chance=100 * findings[0].verdicts[0].chance,
         verdicts=finding.verdict_rows(findings),
         costs=finding.cost_rows(findings),
+        questions=questions.described(),
+        question_verdicts=finding.verdict_rows(of_questions),
         shape=shape(stream),
         tick=stream.tick_milliseconds,
         chunk=stream.chunk_bytes,
@@ -148,20 +157,19 @@ def shape(stream: StreamTable) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Measure, and write what was found."""
-    questions = {} if options.quick else answers.QUESTIONS
+    asked = {} if options.quick else answers.QUESTIONS
     of_each = 30 if options.quick else options.of_each
     with tempfile.TemporaryDirectory(prefix="leak-") as name:
         folder = Path(name)
-        recordings = record(questions, folder)
-        findings = [
-            observe(
-                answers.scripts(recordings, count, random.SystemRandom()),
-                padding,
-                options.at_once,
-                folder,
-            )
-            for padding, count in (("off", max(30, of_each // 4)), ("on", of_each))
-        ]
+        chance = random.SystemRandom()
+        recordings = {} if options.questions else record(asked, folder)
+        findings = []
+        for padding, count in (("off", max(30, of_each // 4)), ("on", of_each)):
+            if not options.questions:
+                made = answers.scripts(recordings, count, chance)
+                findings.append(observe(made, padding, options.at_once, folder))
+            large = questions.scripts(count, chance)
+            findings.append(observe(large, padding, LARGE_AT_ONCE, folder))
     if options.folder is not None:
         keep(findings, options.at_once, options.folder)
     print(finding.verdict_rows(findings))
@@ -170,10 +178,16 @@ def run(options: argparse.Namespace) -> None:
 
 def keep(findings: list[Finding], at_once: int, folder: Path) -> None:
     """Write the figures, the page and the picture."""
-    figures = {"at_once": at_once, "findings": [each.as_json() for each in findings]}
+    of_questions = [each for each in findings if each.is_of_questions]
+    findings = [each for each in findings if not each.is_of_questions]
+    figures = {
+        "at_once": at_once,
+        "findings": [each.as_json() for each in findings],
+        "large_questions": [each.as_json() for each in of_questions],
+    }
     folder.mkdir(exist_ok=True)
     (folder / "leak.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (folder / "leak.md").write_text(page(findings, at_once))
+    (folder / "leak.md").write_text(page(findings, of_questions, at_once))
     drawing.draw(findings, folder / "leak.svg")
 
 

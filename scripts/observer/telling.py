@@ -86,7 +86,7 @@ def features(trace: Trace, tick: float) -> Floats:
     gaps = np.diff(starts) if len(starts) > 1 else np.zeros(1)
     return np.concatenate(
         [
-            [len(times), len(starts), sizes.sum(), times[-1] - times[0]],
+            [len(times), len(starts), sizes.sum(), times[0], times[-1] - times[0]],
             *(_summary(column) for column in (sizes, gaps, lateness - np.median(lateness))),
             _listed(sizes),
             _listed(gaps),

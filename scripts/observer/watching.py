@@ -6,7 +6,6 @@ blurs what it sees: a better place than most observers have.
 
 from __future__ import annotations
 
-import json
 import selectors
 import socket
 import struct
@@ -19,6 +18,7 @@ from oblivious_client.exchange import content_in, head_in, inner_request
 from oblivious_client.sealing import AnswerReader, Framing, seal
 from protocol.key_config import KeyConfig
 from scripts.observer.answers import Script, first_gap, is_streamed
+from scripts.observer.questions import pause, question
 
 SECONDS = 600.0  # in which everything must have been seen
 SO_TIMESTAMPNS = 35  # of Linux; the socket module does not name it
@@ -66,6 +66,7 @@ class Watched:
         self.received = bytearray()
         self.opened = 0
         request, self.reader = sealed_post(config, key, script)
+        time.sleep(pause(key))
         self.sent = time.time()
         self.socket.sendall(request)
 
@@ -105,10 +106,8 @@ def sealed_post(
     config: KeyConfig, key: str, script: Script, path: bytes = b"/"
 ) -> tuple[bytes, AnswerReader]:
     """Return a client's request for a script, and what opens its answer; a relay is at /."""
-    question = {"role": "user", "content": key.ljust(KEY_WIDTH)}
-    body = {"model": "scripted", "messages": [question], "stream": is_streamed(script)}
-    asked = json.dumps(body).encode()
-    inner = inner_request("POST", b"/v1/chat/completions", asked, now=time.time())
+    target, asked = question(key, streamed=is_streamed(script), width=KEY_WIDTH)
+    inner = inner_request("POST", target, asked, now=time.time())
     sealed = seal(config, inner, Framing.CHUNKED)
     content = b"".join(sealed.pieces)
     head = (

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,14 @@ from protocol.binary_http import (
 )
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, MalformedMessage, ProtocolError, TruncatedMessage
-from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse, admit_all
+from protocol.gateway import (
+    STEP_BYTES,
+    Answer,
+    Delivery,
+    Gateway,
+    StreamedResponse,
+    admit_all,
+)
 from protocol.key_config import KeyConfig
 from protocol.padding import bucket
 
@@ -313,3 +321,63 @@ class TestChunked:
         with pytest.raises(KeyRejected):
             server.open_chunked(data + b"\0" + bytes(16))
         assert chat.asked == []
+
+
+class TestSteps:
+    """Large requests in steps, to the same end as at once."""
+
+    def test_whole(self) -> None:
+        chat = Chat(OK)
+        data, client = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
+        count, sealed = taken(Gateway(lambda: [KEY], chat).begin_in_steps(data))
+        assert count == 1
+        assert not isinstance(sealed, bytes)
+        answer = client.open_response(asyncio.run(collect(sealed)))
+        assert decode_response(answer) == OK
+        assert chat.asked == [(REQUEST, Delivery.WHOLE)]
+
+    @pytest.mark.parametrize("size", [1, 100, 1 << 14])
+    def test_chunks_of_any_size(self, size: int) -> None:
+        chat = Chat(OK)
+        sealer, client = chunked.encapsulate_request(KEY.config)
+        plaintext = encode_request(REQUEST, pad_to=20_000)
+        data = sealed_in_pieces(sealer, plaintext, size)
+        count, exchange = taken(Gateway(lambda: [KEY], chat).open_chunked_in_steps(data))
+        # No step opens more than its share, however small the chunks are.
+        assert count == -(-len(data) // STEP_BYTES) + 1
+        opener = client.open_response()
+        opener.feed(exchange.sealer.finish(b"sealed"))
+        assert opener.finish() == b"sealed"
+        assert asyncio.run(collect(exchange.respond())) == OK
+        assert chat.asked == [(REQUEST, Delivery.CHUNKED)]
+
+    def test_what_does_not_open(self) -> None:
+        server = Gateway(lambda: [KEY], Chat(OK))
+        sealer, _ = chunked.encapsulate_request(KEY.config)
+        data = sealer.seal(bytes(20_000))
+        with pytest.raises(TruncatedMessage):
+            taken(server.open_chunked_in_steps(data))
+        with pytest.raises(KeyRejected):
+            taken(server.open_chunked_in_steps(data + b"\0" + bytes(16)))
+        with pytest.raises(KeyRejected):
+            taken(server.begin_in_steps(data))
+
+
+def taken(steps: Generator[None, None, Any]) -> tuple[int, Any]:
+    """Return the count of pauses between steps, and their result."""
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return count, ended.value
+        count += 1
+
+
+async def collect(awaited: Awaitable[Any]) -> Any:
+    return await awaited
+
+
+def sealed_in_pieces(sealer: chunked.RequestSealer, plaintext: bytes, size: int) -> bytes:
+    starts = range(0, len(plaintext), size)
+    return b"".join(sealer.seal(plaintext[at : at + size]) for at in starts) + sealer.finish()

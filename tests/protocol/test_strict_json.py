@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from protocol import strict_json
 from protocol.errors import MalformedMessage
-from protocol.strict_json import DuplicateMember, LoneSurrogate
+from protocol.strict_json import MAX_DIGITS, DuplicateMember, LoneSurrogate, LongInteger
 
+INTEGERS = st.integers(1 - 10**MAX_DIGITS, 10**MAX_DIGITS - 1)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
@@ -25,6 +26,18 @@ def test_any_object_reads_back(members: dict[str, Any], ascii_only: bool) -> Non
     text = json.dumps(members, ensure_ascii=ascii_only)
     assert strict_json.decode_object(text) == strict_json.decode_object(text.encode()) == members
     assert strict_json.decode_members(text.encode(), members.keys()) == members
+
+
+@pytest.mark.parametrize("digits", [MAX_DIGITS + 1, 4_299, 5_000])
+@pytest.mark.parametrize("form", ["%s", "-%s", "[1, %s]"])
+def test_long_integer_is_refused(digits: int, form: str) -> None:
+    with pytest.raises(LongInteger):
+        strict_json.decode(form % ("9" * digits))
+
+
+@pytest.mark.parametrize("number", [10**MAX_DIGITS - 1, 1 - 10**MAX_DIGITS, 2**63 - 1, -(2**63)])
+def test_integer_of_64_bits_is_taken(number: int) -> None:
+    assert strict_json.decode(str(number)) == number
 
 
 WRONG = {

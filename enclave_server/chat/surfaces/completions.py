@@ -14,7 +14,7 @@ from enclave_server.chat.conversation import (
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.strict_json import parse_object
 from enclave_server.chat.surfaces.openai import OpenAIStream, Parts, write_answer
-from enclave_server.chat.surfaces.shapes import Choices, Request, convert, strip
+from enclave_server.chat.surfaces.shapes import Choices, Request, Token, convert, strip
 from enclave_server.chat.surfaces.surface import Identity, Signature
 from protocol.binary_http import Response
 
@@ -24,7 +24,7 @@ OBJECT_TYPE = "text_completion"
 class CompletionRequest(Request, kw_only=True):
     """The body of `POST /v1/completions`; `prompt` is text, tokens, or a list of either."""
 
-    prompt: str | Annotated[list[str | int | list[int]], Meta(min_length=1)]
+    prompt: str | Annotated[list[str | Token | list[Token]], Meta(min_length=1)]
     suffix: str | None = None
     max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     best_of: Choices | None = None

@@ -23,6 +23,8 @@ Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+# No model knows more tokens: the largest vocabularies have some hundred thousand.
+Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Stops = Annotated[list[str], Meta(min_length=1, max_length=MAX_STOPS)]
 LogitBias = dict[

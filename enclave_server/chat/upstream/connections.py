@@ -226,7 +226,7 @@ class UpstreamConnections:
 
     async def _answered(self, stream: Stream, request: bytes, end: float) -> UpstreamResponse:
         try:
-            if not stream.send(request):
+            if not await stream.send_in_turns(request):
                 raise Unanswered(sent=False)
             head, early = await _head_of_response(stream)
             return UpstreamResponse(head, early, stream, end, self.release)

@@ -14,6 +14,9 @@ from enclave_server.chat.upstream.tls import Tls
 # Read ahead of the reader, at most twice this for each connection.
 READ_AHEAD = 16 * 1024
 
+# Encrypted and handed over in one turn of the event loop: less than a millisecond.
+PIECE_BYTES = 256 * 1024
+
 # What the kernel may keep of an answer that nobody takes; left to itself it keeps megabytes.
 KERNEL_BYTES = 128 * 1024
 
@@ -206,6 +209,15 @@ class Stream(asyncio.BufferedProtocol):
         for piece in self._tls.encrypt(data):
             self._transport.write(piece)
         return True
+
+    async def send_in_turns(self, data: bytes) -> bool:
+        """Do what `send` does; between pieces of what is long the event loop goes round."""
+        sent = self.send(data[:PIECE_BYTES])
+        for start in range(PIECE_BYTES, len(data), PIECE_BYTES):
+            await asyncio.sleep(0)
+            if not self.send(data[start : start + PIECE_BYTES]):
+                break  # what it has said before its end is still to be read
+        return sent
 
     async def secure(self, tls: Tls) -> None:
         """Do TLS's handshake, and all from then on in TLS; raises OSError (as ssl.SSLError is)."""

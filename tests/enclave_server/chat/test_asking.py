@@ -1,19 +1,24 @@
 """Asking an upstream: the fields, the key, and which answers are taken."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
-from enclave_server.chat.asking import ANSWER_COPIES, Upstreams
+from enclave_server.chat.asking import ANSWER_COPIES, Upstreams, write_request
 from enclave_server.chat.conversation import Answer, Conversation, Message
+from enclave_server.chat.dialects.dialect import Account
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.preparing import Job, prepare
 from enclave_server.memory import Holding, Memory
+from tests.support.chat_service import chat
 from tests.support.upstream import Behaviour, StandInUpstream, answering, completion, sending
 from tests.support.upstream_connection import upstream_at
 
 DEADLINE = 120.0  # seconds, so that nothing hangs
+JOB = Job(b"/v1/chat/completions", json.dumps(chat()).encode(), may_stream=False)
 QUESTION = Conversation(model="m", messages=[Message("user", "Hello")])
 
 
@@ -26,7 +31,9 @@ def ask(
             upstreams = Upstreams(ModelTable((model,)))
             try:
                 taken = holding or Holding(Memory())
-                return await upstreams.prepare(QUESTION, model).whole(taken), upstream
+                account = upstreams.account(model.upstream.name)
+                request = write_request(QUESTION, model, account or Account())
+                return await upstreams.ask(model, Conversation, request).whole(taken), upstream
             finally:
                 upstreams.close()
 
@@ -50,8 +57,11 @@ def test_prefix_is_the_upstream_s() -> None:
 
 
 def test_without_its_key_nobody_is_asked() -> None:
+    model = Model("m", upstream_at("unix:/x", key=lambda: None), "there")
+    upstreams = Upstreams(ModelTable((model,)))
+    assert upstreams.accounts() == {model.upstream.name: None}
     with pytest.raises(UpstreamError) as caught:
-        ask(answering(), key=lambda: None)
+        prepare(ModelTable((model,)), JOB, upstreams.account)
     assert caught.value.failure is Failure.NO_KEY
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.service import ChatService
+from enclave_server.chat.preparing import prepare_encoded
+from enclave_server.chat.service import ELSEWHERE_BYTES, ChatService
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.turns import LARGE_BYTES
 from enclave_server.chat.upstream.endpoint import Upstream
@@ -556,3 +557,39 @@ def test_large_questions_are_taken_apart_in_different_turns(
 
     found = asyncio.run(scenario())
     assert len(found) == len(set(found)) == 10
+
+
+class Elsewhere:
+    """Another process that has the same models, and keeps what it was given."""
+
+    def __init__(self, models: ModelTable) -> None:
+        self.models = models
+        self.jobs: list[bytes] = []
+
+    async def __call__(self, job: bytes) -> bytes:
+        self.jobs.append(job)
+        return prepare_encoded(self.models, job)
+
+
+def test_large_requests_alone_are_read_elsewhere_and_answered_alike() -> None:
+    long = {"model": "m", "messages": [{"role": "user", "content": "x" * ELSEWHERE_BYTES}]}
+
+    async def scenario() -> None:
+        async with StandInUpstream(answering()) as upstream:
+            models = table(upstream, key=lambda: SECRET)
+            elsewhere = Elsewhere(models)
+            service = ChatService(models, lambda: KEYS, elsewhere=elsewhere)
+            for body, jobs in ((HELLO, 0), (long, 1), (HELLO, 1)):
+                asked = request(body)
+                answer, said = await ask(service, asked)
+                assert answer.status == 200
+                verify_choices(KEYS.public_keys, asked.content, said["choices"], said)
+                assert len(elsewhere.jobs) == jobs
+                sent = upstream.requests[-1]
+                assert json.loads(sent.body)["messages"] == body["messages"]
+                assert sent.fields["authorization"] == f"Bearer {SECRET}"
+            answer, said = await ask(service, request({**long, "n": 0}))
+            assert (answer.status, said["error"]["param"]) == (400, "n")
+            service.close()
+
+    asyncio.run(scenario())

@@ -1,15 +1,17 @@
 """JSON that is refused: broken, deep, endless, said twice."""
 
 import json
+import re
 import time
 import tracemalloc
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.strict_json import MAX_VALUES, parse_object
+from enclave_server.chat.strict_json import MAX_VALUES, _outside_strings, parse_object
 from enclave_server.http.limits import Limits
 from tests.support.chat_service import HELLO, ask_nowhere, chat
 
@@ -81,3 +83,37 @@ def test_any_bytes_are_refused(data: bytes, at: int) -> None:
     for body in (data, whole[:at] + data + whole[at:], whole[:at]):
         answer, _ = ask_nowhere(body)
         assert answer.status in (400, 404)
+
+
+# What is outside strings, as a grammar finds it: slower, and in memory for every string.
+STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 9) | st.text(alphabet='"\\ab[]{},:\n\u00e9'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(alphabet='"\\[{'), inner),
+)
+
+
+@given(JSON_VALUES, st.booleans(), st.integers(0))
+def test_splitting_finds_what_is_outside_strings(value: Any, ascii_only: bool, cut: int) -> None:
+    whole = json.dumps(value, ensure_ascii=ascii_only).encode()
+    for data in (whole, whole[: cut % (len(whole) + 1)]):
+        assert _outside_strings(data) == STRING.sub(b"", data)
+
+
+@given(st.text(alphabet='"\\[]{},1').map(str.encode))
+def test_before_the_first_escape_outside_strings_splitting_finds_all(data: bytes) -> None:
+    """A parser stops there: what comes after costs nothing."""
+    outside = STRING.sub(b"", data).partition(b"\\")[0]
+    assert _outside_strings(data).startswith(outside)
+
+
+@pytest.mark.parametrize("digits", [20, 4_299])
+def test_long_integers_are_refused_and_their_field_is_named(digits: int) -> None:
+    number = b"9" * digits
+    for body, param in (
+        (b'{"model":"m","seed": -%b}' % number, "seed"),
+        (b'{"model":"m","messages":[%b]}' % number, None),
+    ):
+        answer, error = ask_nowhere(body)
+        assert (answer.status, error["param"]) == (400, param)
+        assert "more than 19 digits" in error["message"]

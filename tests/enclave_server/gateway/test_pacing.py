@@ -529,6 +529,27 @@ def test_a_reader_that_leaves_while_nothing_is_known_ends_the_asking() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("respond", [refuse, say_little, fail])
+def test_nothing_is_sent_before_it_may_begin_and_meanwhile_it_is_asked(respond: Respond) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        asked: list[float] = []
+
+        async def noted() -> Answer:
+            asked.append(loop.time())
+            return await respond()
+
+        begins = loop.time() + 5 * SHAPE.tick_seconds
+        made = pacer()
+        chunks, opener = open_exchange(partial(made, begins=begins), noted)
+        first = await anext(chunks)
+        assert loop.time() >= begins > asked[0]
+        assert opener.feed(first)
+        await close(chunks)
+
+    run(scenario)
+
+
 def test_many_streams_keep_apart() -> None:
     async def scenario() -> None:
         paced = pacer()

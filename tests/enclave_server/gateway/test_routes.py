@@ -1,5 +1,6 @@
 """The resources of outer HTTP at the socket: media types, methods, keys, evidence, problems."""
 
+import asyncio
 import base64
 import functools
 import json
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from enclave_server.gateway import routes
 from enclave_server.gateway.routes import TooOften, make_router
+from enclave_server.gateway.steps import Stepping
 from enclave_server.http.limits import Limits
 from enclave_server.keys.ring import KeySet
 from enclave_server.security_module.nsm import NsmError
@@ -88,7 +91,7 @@ async def dispatch(request: Request, delivery: Delivery) -> Answer:
     return Response(200, ((b"content-type", b"text/plain"),), ANSWER)
 
 
-async def two_pieces(exchange: ChunkedExchange) -> AsyncIterator[bytes]:
+async def two_pieces(exchange: ChunkedExchange, begins: float = 0.0) -> AsyncIterator[bytes]:
     """Seal the answer in a chunk and an end."""
     answer = await exchange.respond()
     assert isinstance(answer, Response)
@@ -191,6 +194,106 @@ def test_a_chunked_request(path: str, count: int) -> None:
         assert decode_response(plaintext).content == ANSWER
 
     check(test)
+
+
+# Large requests: the clock of the streams does not wait for them.
+
+LARGE = INNER.ljust(routes.LARGE_BYTES + 1, b"\0")
+
+
+def test_a_large_sealed_request() -> None:
+    async def test(client: Client) -> None:
+        body, context = encapsulate_request(client.state.keys[0].config, LARGE)
+        answer = await client.post(body)
+        assert answer.status == 200
+        assert decode_response(context.open_response(answer.body)).content == ANSWER
+
+    check(test)
+
+
+def test_a_large_chunked_request() -> None:
+    async def test(client: Client) -> None:
+        sealer, context = chunked.encapsulate_request(client.state.keys[0].config)
+        answer = await client.post(sealer.finish(LARGE), "message/ohttp-chunked-req")
+        assert answer.headers["content-type"] == "message/ohttp-chunked-res"
+        opener = context.open_response()
+        plaintext = b"".join(opener.feed(answer.body)) + opener.finish()
+        assert decode_response(plaintext).content == ANSWER
+
+    check(test)
+
+
+@pytest.mark.parametrize("media_type", ["message/ohttp-req", "message/ohttp-chunked-req"])
+def test_large_requests_that_no_key_opens_look_as_small_ones(media_type: str) -> None:
+    async def test(client: Client) -> None:
+        config = client.state.keys[0].config
+        answers = []
+        for plaintext in (INNER, LARGE):
+            whole, _ = encapsulate_request(config, plaintext)
+            in_chunks = chunked.encapsulate_request(config)[0].finish(plaintext)
+            body = whole if media_type == "message/ohttp-req" else in_chunks
+            for at in (0, len(body) - 1):
+                altered = bytearray(body)
+                altered[at] ^= 0x80
+                answer = await client.post(bytes(altered), media_type)
+                answers.append((answer.status, answer.body))
+        assert len(set(answers)) == 1
+
+    check(test)
+
+
+def test_the_loop_goes_round_while_a_large_request_is_opened() -> None:
+    async def main() -> tuple[int, int]:
+        state = State()
+        gateway = Gateway(state.opening_keys, dispatch)
+        sealer, _ = chunked.encapsulate_request(state.keys[0].config)
+        # Chunks of one octet: to open them takes far longer than a turn.
+        body = b"".join(sealer.seal(b"x") for _ in range(10_000)) + sealer.finish()
+        stepping = Stepping()
+        steps = sum(1 for _ in gateway.open_chunked_in_steps(body))
+        task = asyncio.create_task(stepping.take(gateway.open_chunked_in_steps(body)))
+        rounds = 0
+        while not task.done():
+            rounds += 1
+            await asyncio.sleep(0)
+        await task
+        return rounds, steps
+
+    rounds, steps = asyncio.run(main())
+    assert steps > 40
+    # Each step alone takes a turn of some 230 decryptions, or a large part of one.
+    assert rounds > 10
+
+
+def test_the_first_tick_depends_on_the_size_alone() -> None:
+    """Requests of one size class that are read fast, slowly or not at all begin alike."""
+    seconds = [routes.reading_seconds(size) for size in (70_000, 70_500, 500_000, 20 << 20)]
+    assert seconds[0] == seconds[1] < seconds[2] < seconds[3]
+
+
+def test_a_large_answer_begins_when_the_size_says_and_a_small_one_at_once() -> None:
+    begun: list[float] = []
+
+    async def noting(exchange: ChunkedExchange, begins: float = 0.0) -> AsyncIterator[bytes]:
+        begun.append(begins)
+        yield exchange.sealer.finish(b"x")
+
+    async def main() -> None:
+        state = State()
+        router = make_router(state, Gateway(state.opening_keys, dispatch), noting, lambda: NOW)
+        async with serving_routes(router) as server:
+            for plaintext in (INNER, LARGE):
+                sealer, _ = chunked.encapsulate_request(state.keys[0].config)
+                sealed = sealer.finish(plaintext)
+                before = asyncio.get_running_loop().time()
+                await Client(server, state).post(sealed, "message/ohttp-chunked-req")
+            after = asyncio.get_running_loop().time()
+            waited = routes.reading_seconds(len(sealed))
+            assert before + waited <= begun[1] <= after + waited
+            await server.server.drain(1)
+
+    run(main)
+    assert begun[0] == 0.0
 
 
 @pytest.mark.parametrize("media_type", ["message/ohttp-req", "message/ohttp-chunked-req"])

@@ -262,7 +262,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def test_a_long_prompt_is_kept_no_more_often_than_limits_count() -> None:
-    size = 15 << 20
+    size = 7 << 20
     # A character beyond the basic plane makes Python take four octets for each of the others.
     content = ("\N{GRINNING FACE}" + "x" * size).encode()
     body = b'{"model":"stand-in","messages":[{"role":"user","content":"%b"}]}' % content

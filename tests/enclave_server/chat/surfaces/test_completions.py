@@ -50,3 +50,12 @@ def test_answer_without_content_has_empty_text() -> None:
     assert written["choices"] == [
         {"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}
     ]
+
+
+@pytest.mark.parametrize("token", [-1, 2**31])
+@pytest.mark.parametrize("form", ["tokens", "lists"])
+def test_tokens_have_a_range(token: int, form: str) -> None:
+    prompt = [1, token] if form == "tokens" else [[1], [token]]
+    answer, error = ask_nowhere({"model": "m", "prompt": prompt}, path=b"/v1/completions")
+    assert answer.status == 400
+    assert error["param"].startswith("prompt")

@@ -7,7 +7,7 @@ import pytest
 
 from enclave_server.chat.conversation import Answer, Choice, Reply
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.service import SURFACES
+from enclave_server.chat.preparing import SURFACES
 from enclave_server.chat.surfaces.surface import Identity
 
 QUESTION: dict[str, Any] = {"model": "m", "stream": False}
