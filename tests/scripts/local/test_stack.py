@@ -64,7 +64,8 @@ def test_a_part_that_is_never_ready_is_given_up(monkeypatch: pytest.MonkeyPatch)
 def test_who_does_not_end_is_killed_with_what_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "STOP_SECONDS", 0.2)
     part = child(
-        "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.fork()\n" + READY
+        "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.fork() or signal.pause()  # one of the two writes, the other holds the pipe\n" + READY
     )
     part.wait_ready(silent)
     part.stop()  # which would wait for the copy, if it held the pipe still
