@@ -71,6 +71,8 @@ def memory_kib(pid: int) -> int:
 def _own_kib(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile, as readers do
+        return 0
     except PermissionError:  # the server lets nobody but root look at it; its size is no secret
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return resident * resource.getpagesize() // 1024

@@ -24,7 +24,7 @@ LARGE = bytes(range(256)) * (20 << 12)  # 20 MiB
 def template(work: Work) -> Iterator[socket.socket]:
     with readers.start(work) as channel:
         yield channel
-    # Without its socket it ends by itself.
+    os.waitpid(-1, 0)  # without its socket it ends by itself
 
 
 def do(work: Work, *jobs: bytes) -> list[bytes | BaseException]:
