@@ -2,7 +2,7 @@
 
     scripts/leak [--quick] [--questions] [--of-each N] [--at-once N] [--folder FOLDER]
 
-Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about four minutes. --quick asks
+Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about eight minutes. --quick asks
 few questions, none of them to the embedded model, and proves little: it writes nothing unless
 FOLDER is given.
 """
@@ -168,7 +168,7 @@ def run(options: argparse.Namespace) -> None:
             if not options.questions:
                 made = answers.scripts(recordings, count, chance)
                 findings.append(observe(made, padding, options.at_once, folder))
-            large = questions.scripts(count, chance)
+            large = questions.scripts(max(30, count // 3), chance)
             findings.append(observe(large, padding, LARGE_AT_ONCE, folder))
     if options.folder is not None:
         keep(findings, options.at_once, options.folder)
