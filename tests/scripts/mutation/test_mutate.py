@@ -61,7 +61,7 @@ def test_survivors_are_shown_and_counted(
     # Compare otherwise or take the other branch, and twice return nothing.
     assert run(monkeypatch, "--sample", "99") == 0
     said = capsys.readouterr().out
-    assert said.splitlines()[-1] == "3 of 3 changes were noticed"
+    assert said.splitlines()[-1] == "3 of 3 changes were noticed, 0 not judged"
     assert said.count("FAILED tests/protocol/test_pick.py::test_the_smaller_is_found") == 3
     assert (checkout / "protocol" / "pick.py").read_text() == MODULE
     write(checkout, MODULE, "def test_nothing() -> None:\n    pass\n")
@@ -82,11 +82,13 @@ def test_what_does_not_end_is_noticed(
 
 
 def test_tests_that_fail_without_a_change_say_nothing(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(checkout, MODULE, "def test_it() -> None:\n    assert False\n")
-    with pytest.raises(RuntimeError, match="without any change: FAILED tests/protocol"):
-        run(monkeypatch, "--sample", "1")
+    assert run(monkeypatch, "--sample", "1") == 1
+    said = capsys.readouterr().out
+    assert "NOT JUDGED, since without it FAILED tests/protocol/test_pick.py" in said
+    assert said.splitlines()[-1] == "0 of 0 changes were noticed, 1 not judged"
 
 
 def test_a_seed_draws_the_same_again(checkout: Path) -> None:
