@@ -6,7 +6,6 @@ PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client")
 
 ELSEWHERE = {
     # Two lines that call `cli.main`: whoever starts the program runs them.
-    "enclave_server/__main__.py": "tests/enclave_server/test_cli.py",
     "host_proxy/__main__.py": "tests/host_proxy/test_cli.py",
     "oblivious_client/__main__.py": "tests/oblivious_client/test_cli.py",
     # Parts of one command, which is tested whole: against good relays and bad ones.

@@ -46,7 +46,7 @@ _COUNTED: dict[type[ast.operator], str] = {
     ast.BitXor: "|",
 }
 _PASSED_OVER = (ast.Import, ast.ImportFrom, ast.JoinedStr, ast.pattern)
-_DECLARING = ("annotation", "returns", "decorator_list", "type_params", "bases")
+_DECLARING = ("annotation", "returns", "decorator_list", "type_params")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,9 @@ class _Finder:
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.ClassDef):
+        yield from node.body
+        return
     for name, value in ast.iter_fields(node):
         if name in _DECLARING:
             continue

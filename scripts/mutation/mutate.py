@@ -60,11 +60,26 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a trial: `noticed` is what failed, empty if nothing did."""
+    """What became of a trial: `noticed` is what failed, empty if nothing did.
+
+    `unjudged` is what failed without the change as well.
+    """
 
     trial: Trial
     noticed: str
+    unjudged: str
     seconds: float
+
+    @property
+    def word(self) -> str:
+        """Say it in short."""
+        if self.unjudged:
+            return f"NOT JUDGED, since without it {self.unjudged}"
+        return self.noticed or "SURVIVED"
+
+
+class UnchangedFails(Exception):
+    """Tests fail without any change; the text says which."""
 
 
 class Copy:
@@ -109,12 +124,15 @@ class Copy:
 
     def tried(self, trial: Trial) -> Outcome:
         """Make the change, run the tests that should notice it, and take it back."""
-        begun, noticed = time.monotonic(), ""
-        for choose in (own_tests, neighbours):
-            tests = choose(trial.module, self._folder)
-            if tests and not noticed:
-                noticed = self._noticed(trial, tests)
-        return Outcome(trial, noticed, time.monotonic() - begun)
+        begun, noticed, unjudged = time.monotonic(), "", ""
+        try:
+            for choose in (own_tests, neighbours):
+                tests = choose(trial.module, self._folder)
+                if tests and not noticed:
+                    noticed = self._noticed(trial, tests)
+        except UnchangedFails as failing:
+            unjudged = str(failing)
+        return Outcome(trial, noticed, unjudged, time.monotonic() - begun)
 
     def _noticed(self, trial: Trial, tests: Sequence[Path]) -> str:
         seconds = SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
@@ -126,12 +144,12 @@ class Copy:
             path.write_bytes(trial.source)
 
     def _usual_seconds(self, tests: Sequence[Path]) -> float:
-        """Run test files unchanged if nobody has; raise RuntimeError if one fails."""
+        """Run test files unchanged if nobody has; raise UnchangedFails if one fails."""
         key = tuple(tests)
         if key not in self._usual:
             begun = time.monotonic()
             if failed := self.tested(tests, UNCHANGED_SECONDS):
-                raise RuntimeError(f"without any change: {failed}")
+                raise UnchangedFails(failed)
             self._usual[key] = time.monotonic() - begun
         return self._usual[key]
 
@@ -210,17 +228,19 @@ def main() -> int:
     options = parser.parse_args()
     os.nice(NICENESS)
     trials = sample(options.wanted, options.sample, options.seed)
-    noticed = 0
+    noticed = judged = 0
     for number, outcome in enumerate(outcomes(trials), 1):
         noticed += bool(outcome.noticed)
+        judged += not outcome.unjudged
         trial = outcome.trial
         where = f"{trial.module}:{trial.mutant.line} {trial.mutant.kind}"
-        became = f"{outcome.noticed or 'SURVIVED'} ({outcome.seconds:.0f} s)"
-        print(f"{number}/{len(trials)} {where}: {became}", flush=True)
+        print(
+            f"{number}/{len(trials)} {where}: {outcome.word} ({outcome.seconds:.0f} s)", flush=True
+        )
         if not outcome.noticed:
             print(trial.difference, flush=True)
-    print(f"{noticed} of {len(trials)} changes were noticed")
-    return int(100 * noticed < options.at_least * len(trials))
+    print(f"{noticed} of {judged} changes were noticed, {len(trials) - judged} not judged")
+    return int(100 * noticed < options.at_least * judged or not judged)
 
 
 if __name__ == "__main__":

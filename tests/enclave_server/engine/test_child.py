@@ -419,7 +419,7 @@ def test_process_is_gone_when_its_parent_is_killed(tmp_path: Path) -> None:
 def _alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().split(") ")[1][0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -39,7 +39,7 @@ from tests.support.upstream import Behaviour, Exchange, answering, silent
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter ends while it is read
         return False
     return state != "Z"
 

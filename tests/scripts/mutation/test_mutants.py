@@ -72,7 +72,7 @@ def test_statements_with_a_block(source: str, expected: list[str]) -> None:
         "from a import b",
         "a: Literal[1]",
         "def f(a: Literal[1]) -> Literal[2]: ...",
-        "@cache(1)\nclass A(B[1]): ...",
+        "@cache(1)\nclass A(B[1], frozen=True): ...",
         "__all__ = [1]",
         "__slots__ = (1,)",
         "if TYPE_CHECKING:\n    a = 1",

@@ -1,0 +1,60 @@
+"""Keys that a gateway did not know: remembered by the newest, a few of them, until answered to."""
+
+import types
+from typing import Any
+
+import pytest
+
+from oblivious_client.evidence import REMEMBERED_KEYS, EvidenceSource, Held
+from oblivious_client.route import Route
+
+
+def verified(*keys: str) -> Any:
+    """Return evidence of these keys, the newest first, as far as it matters here."""
+    return types.SimpleNamespace(key_configs=keys)
+
+
+@pytest.fixture
+def source() -> EvidenceSource:
+    return EvidenceSource(Route("https://relay.example/"))
+
+
+def is_kept(source: EvidenceSource, *keys: str) -> bool:
+    source._held = Held(verified(*keys), expires=source.clock() + 60)
+    return source.kept() is not None
+
+
+def test_evidence_of_a_refused_key_is_not_used(source: EvidenceSource) -> None:
+    assert is_kept(source, "new", "old")
+    source.refuse(verified("new", "old"))
+    assert not is_kept(source, "new", "old")
+    assert is_kept(source, "newer", "new")  # the newest is what is sealed to
+    assert is_kept(source, "old")
+
+
+def test_a_key_that_an_answer_came_to_is_refused_no_more(source: EvidenceSource) -> None:
+    source.refuse(verified("one", "two"))
+    source.refuse(verified("two", "one"))
+    source.accept(verified("one", "two"))
+    assert is_kept(source, "one")
+    assert not is_kept(source, "two")
+    source.accept(verified("two"))
+    assert is_kept(source, "two")
+    source.accept(verified("two"))  # nothing is left to forget
+
+
+def test_the_last_few_are_remembered_once_each(source: EvidenceSource) -> None:
+    names = [str(number) for number in range(REMEMBERED_KEYS)]
+    for name in names:
+        source.refuse(verified(name))
+    source.refuse(verified(names[0]))  # known already: it takes nobody's place
+    assert not any(is_kept(source, name) for name in names)
+    source.refuse(verified("another"))
+    assert [name for name in names if is_kept(source, name)] == [names[1]]
+
+
+@pytest.mark.parametrize(("left", "kept"), [(0.0, False), (-1.0, False), (60.0, True)])
+def test_evidence_ends_at_its_second(left: float, kept: bool) -> None:
+    source = EvidenceSource(Route("https://relay.example/"), clock=lambda: 1000.0)
+    source._held = Held(verified("key"), expires=1000.0 + left)
+    assert (source.kept() is not None) is kept
