@@ -1,0 +1,82 @@
+"""A worker that its parent tells nonsense, or nothing: it ends, and its log tells a place alone."""
+
+import json
+import os
+import re
+import signal
+import socket
+import types
+from typing import Any
+
+import pytest
+
+from enclave_server.chat.models import ModelTable
+from enclave_server.processes import worker
+from enclave_server.processes.pool import EXIT_FAILED
+
+SECRET = b"words that no log may hold"
+
+
+def ended(message: bytes) -> tuple[int, list[dict[str, Any]]]:
+    """Return the exit status and the log of a worker to which its parent sends this alone."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    reading, writing = os.pipe()
+    with ours, theirs, open(reading, encoding="utf-8") as log:  # noqa: PTH123
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.dup2(writing, 2)
+                ours.close()
+                inheritance: Any = types.SimpleNamespace(models=ModelTable(()), signing_keys=None)
+                with open(2, "w", closefd=False, encoding="utf-8") as stream:
+                    worker.sys.stderr = stream  # type: ignore[attr-defined]
+                    status = worker.run_worker(inheritance, 3, theirs)
+            finally:
+                os._exit(status)
+        os.close(writing)
+        theirs.close()
+        if message:
+            ours.send(message)
+        else:
+            ours.close()
+        lines = [json.loads(line) for line in log]
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), lines
+
+
+@pytest.mark.parametrize("message", [SECRET, b""])
+def test_who_hears_no_snapshot_fails_and_tells_the_place(message: bytes) -> None:
+    status, lines = ended(message)
+    assert status == EXIT_FAILED == 70
+    (line,) = lines
+    assert (line["event"], line["worker"]) == ("worker_failed", 3)
+    assert re.fullmatch(r"\w+\.py:\d+", line["at"])
+    assert SECRET.decode() not in json.dumps(line)
+
+
+def test_a_failure_that_was_never_raised_has_no_place() -> None:
+    assert worker._place(ValueError()) == "nowhere"
+
+    def raising() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        raising()
+    line = raising.__code__.co_firstlineno + 1
+    assert worker._place(caught.value) == f"test_worker_alone.py:{line}"
+
+
+def test_signals_of_the_parent_are_not_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does about them first: the rest is tried on real processes elsewhere."""
+    done: list[object] = []
+    monkeypatch.setattr("signal.set_wakeup_fd", done.append)
+    monkeypatch.setattr("signal.signal", lambda *rule: done.append(rule))
+
+    def stop(_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(worker.readers, "start", stop)  # type: ignore[attr-defined]
+    inheritance: Any = types.SimpleNamespace(models=None)
+    with socket.socket() as channel, pytest.raises(InterruptedError):
+        worker.run_worker(inheritance, 0, channel)
+    assert done == [-1, (signal.SIGCHLD, signal.SIG_DFL), (signal.SIGINT, signal.SIG_IGN)]
