@@ -5,7 +5,11 @@ import secrets
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+
+import pytest
 
 from protocol.binary_http import decode_response, encode_request
 from protocol.encapsulation import encapsulate_request
@@ -92,7 +96,7 @@ def wait_for_refusal(enclave: Enclave, config: KeyConfig) -> None:
     assert answer.json["type"] == KEY_PROBLEM
 
 
-def test_under_traffic_documents_always_match_keys_and_nobody_is_refused() -> None:
+def under_traffic_documents_always_match_keys_and_nobody_is_refused() -> None:
     ended = threading.Event()
     with running_enclave(CONFIG, workers=3) as enclave:
         clients = [Client(enclave, ended) for _ in range(2)]
@@ -114,7 +118,7 @@ def test_under_traffic_documents_always_match_keys_and_nobody_is_refused() -> No
         assert not enclave.events("worker_ended")
 
 
-def test_one_key_from_announcement_to_its_end() -> None:
+def one_key_from_announcement_to_its_end() -> None:
     with running_enclave(CONFIG, workers=2) as enclave:
         (old,) = enclave.key_configs()
         new, also_listed = wait_for_new_key(enclave, old)
@@ -132,7 +136,7 @@ def test_one_key_from_announcement_to_its_end() -> None:
             assert enclave.send(sealed).status == 422
 
 
-def test_a_replay_is_refused_across_a_rotation() -> None:
+def a_replay_is_refused_across_a_rotation() -> None:
     with running_enclave(CONFIG, workers=2) as enclave:
         (old,) = enclave.key_configs()
         ephemeral, request = secrets.token_bytes(32), encode_request(models_request())
@@ -166,7 +170,7 @@ def test_nothing_may_be_cached_for_longer_than_it_is_true() -> None:
         assert listed[-1] in enclave.key_configs()
 
 
-def test_a_new_worker_serves_with_the_keys_of_the_moment() -> None:
+def a_new_worker_serves_with_the_keys_of_the_moment() -> None:
     with running_enclave(CONFIG, workers=1) as enclave:
         (old,) = enclave.key_configs()
         wait_for_new_key(enclave, old)
@@ -175,3 +179,48 @@ def test_a_new_worker_serves_with_the_keys_of_the_moment() -> None:
         os.kill(pid, signal.SIGKILL)
         enclave.wait_for("worker_started", 2)
         assert enclave.ask(models_request(), enclave.key_configs()[0]).status == 200
+
+
+ROTATIONS = (
+    under_traffic_documents_always_match_keys_and_nobody_is_refused,
+    one_key_from_announcement_to_its_end,
+    a_replay_is_refused_across_a_rotation,
+    a_new_worker_serves_with_the_keys_of_the_moment,
+)
+
+Scenario = Callable[[], None]
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Iterator[Callable[[Scenario], None]]:
+    """Wait for the rotations of all four at once, each of a server of its own.
+
+    Return what raises what a scenario raised.
+    """
+    with ThreadPoolExecutor(len(ROTATIONS)) as pool:
+        running = {scenario: pool.submit(scenario) for scenario in ROTATIONS}
+        yield lambda scenario: running[scenario].result()
+
+
+def test_under_traffic_documents_always_match_keys_and_nobody_is_refused(
+    outcome: Callable[[Scenario], None],
+) -> None:
+    outcome(under_traffic_documents_always_match_keys_and_nobody_is_refused)
+
+
+def test_one_key_from_announcement_to_its_end(
+    outcome: Callable[[Scenario], None],
+) -> None:
+    outcome(one_key_from_announcement_to_its_end)
+
+
+def test_a_replay_is_refused_across_a_rotation(
+    outcome: Callable[[Scenario], None],
+) -> None:
+    outcome(a_replay_is_refused_across_a_rotation)
+
+
+def test_a_new_worker_serves_with_the_keys_of_the_moment(
+    outcome: Callable[[Scenario], None],
+) -> None:
+    outcome(a_new_worker_serves_with_the_keys_of_the_moment)

@@ -253,6 +253,7 @@ def test_nobody_uploads_for_nothing(path: str, media_type: str, status: int) -> 
         connection.endheaders()
         answer = connection.getresponse()  # of the body, nothing has been sent
         assert (answer.status, answer.getheader("connection")) == (status, "close")
+        answer.close()  # as it would hold the connection, for which the server's end would wait
 
 
 def resident_bytes(pid: int) -> int:
