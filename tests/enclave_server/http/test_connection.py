@@ -166,6 +166,7 @@ def test_an_answer_that_is_there_needs_no_task(family: str) -> None:
             await peer.send(get("/a", "Connection: close"))
             assert (await peer.answer()).headers["connection"] == "close"
             assert await peer.read_to_end() == b""
+            peer.close()  # else the server would wait for it
             await server.until(lambda: server.server.counters.connections == 0)
             assert server.server.counters.answered == 5
             assert server.server.counters.buffered_bytes == 0
