@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scripts.emulation.emulator import Emulator, EmulatorError, emulated_clock
 from scripts.image.packages import RELEASE
-from scripts.image.pool import mirrors
+from scripts.image.pool import first_mirror
 
 BUILD_SECONDS = 1500
 PACKAGES = [
@@ -67,7 +67,7 @@ def build(work: Path) -> Path:
             'chroot "$1" sh /build',
             f"copy-out /out '{name}'",
         ]
-        sources = [f"{kind} {mirrors()[0]} {RELEASE} main" for kind in ("deb", "deb-src")]
+        sources = [f"{kind} {first_mirror()} {RELEASE} main" for kind in ("deb", "deb-src")]
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt"]
         command += [f"--include={','.join(PACKAGES)}"]
         command += [f"--customize-hook={hook}" for hook in hooks]

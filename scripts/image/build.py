@@ -11,7 +11,8 @@ Debian or Ubuntu (apt, dpkg-deb) and a git checkout without changes, no root and
 that is otherwise built once and kept; --sign adds PCR8. Packages come from Debian's pools by the
 paths in the locks, or from DIR, where the files of a release's bundle are; --bundle writes that
 bundle. --update-lock pins the newest Debian packages of the image, --update-kernel those of the
-kernel, which it builds and records: both make another image, with other measurements. Everything
+kernel, which it builds and records: both make another image, with other measurements. A mirror
+other than apt's is named in DEBIAN_MIRROR, Debian's snapshot archive in DEBIAN_SNAPSHOT. Everything
 fetched is kept below --work (.cache/enclave) and used again. Exit codes: 0 done, 1 not done (the
 last line says why), 2 wrong usage.
 """

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.image.locks import Package, PackageError
-from scripts.image.pool import FETCH_SECONDS, mirrors
+from scripts.image.pool import FETCH_SECONDS, first_mirror
 
 RELEASE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -65,7 +65,7 @@ class Archive:
         for name in ("lists/partial", "archives/partial"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
         (self._directory / "status").touch()
-        base = mirrors()[0]
+        base = first_mirror()
         suites = {self._release: base, f"{self._release}-backports": base}
         suites[f"{self._release}-security"] = f"{base}-security"
         lines = [f"deb [signed-by={KEYRING}] {url} {suite} main" for suite, url in suites.items()]

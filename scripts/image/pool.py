@@ -17,8 +17,7 @@ from pathlib import Path
 
 from scripts.image.locks import Lock, Package, PackageError
 
-DEBIAN = "http://deb.debian.org/debian"
-SNAPSHOT = "https://snapshot.debian.org/archive"
+MIRROR_VARIABLE, SNAPSHOT_VARIABLE = "DEBIAN_MIRROR", "DEBIAN_SNAPSHOT"
 FETCH_SECONDS = 600
 _HELPER = "/usr/lib/apt/apt-helper"
 _SOURCES = [Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d")]
@@ -28,18 +27,29 @@ Acquire::http::Timeout "30";
 Acquire::https::Timeout "30";
 """
 _ADVICE = (
+    f"Another mirror can be named in {MIRROR_VARIABLE} (…/debian), Debian's snapshot archive in "
+    f"{SNAPSHOT_VARIABLE} (…/archive). "
     "The bundle of a release (scripts/build-eif --bundle) has all its packages: unpack it and name "
     "the directory with --packages. A new lock is no cure: it makes another image."
 )
 
 
 def mirrors() -> list[str]:
-    """Return the Debian mirror that this machine's apt uses, if it uses one, and Debian's own."""
+    """Return the Debian mirror that the environment names, then the one that apt uses here."""
     files = [path for source in _SOURCES for path in ([source] if source.is_file() else [])]
     files += sorted(_SOURCES[1].glob("*")) if _SOURCES[1].is_dir() else []
     texts = (path.read_text(errors="replace") for path in files)
     found = (re.search(r"^[^#\n]*?(https?://\S+/debian)/?(?=\s|$)", t, re.MULTILINE) for t in texts)
-    return list(dict.fromkeys([*(match[1] for match in found if match), DEBIAN]))
+    named = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
+    return list(dict.fromkeys([*([named] if named else []), *(m[1] for m in found if m)]))
+
+
+def first_mirror() -> str:
+    """Return the mirror to ask first, or raise PackageError."""
+    found = mirrors()
+    if not found:
+        raise PackageError(f"apt uses no Debian mirror here: name one in {MIRROR_VARIABLE}")
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class Sources:
 
     directory: Path | None = None  # the files of a release's bundle
     mirrors: tuple[str, ...] = ()
-    snapshot: str | None = SNAPSHOT
+    snapshot: str | None = None
 
     def addresses(self, package: Package, taken: str) -> list[str]:
         """Return all addresses of `package`, those of its own archive first.
@@ -67,7 +77,8 @@ class Sources:
 
 
 def default_sources(directory: Path | None = None) -> Sources:
-    return Sources(directory, tuple(mirrors()))
+    """Return what this machine and its environment name; `directory` is that of a bundle."""
+    return Sources(directory, tuple(mirrors()), os.environ.get(SNAPSHOT_VARIABLE) or None)
 
 
 class Pool:

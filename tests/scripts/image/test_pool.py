@@ -174,13 +174,25 @@ def test_a_bundle_with_another_file_is_refused(tmp_path: Path, served: Served) -
         Pool(tmp_path / "work", sources).fetch(PACKAGE, TAKEN)
 
 
-def test_apts_own_mirror_comes_before_debians(
+def test_the_mirror_is_the_one_that_is_named_then_apts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "debian.sources").write_text(
         "Types: deb\n# http://old.invalid/debian\nURIs: http://near.invalid/debian/\n"
     )
     monkeypatch.setattr(pools, "_SOURCES", [tmp_path / "absent", tmp_path])
-    assert pools.mirrors() == ["http://near.invalid/debian", pools.DEBIAN]
+    monkeypatch.delenv("DEBIAN_MIRROR", raising=False)
+    monkeypatch.delenv("DEBIAN_SNAPSHOT", raising=False)
+    assert pools.default_sources() == Sources(mirrors=("http://near.invalid/debian",))
+    monkeypatch.setenv("DEBIAN_MIRROR", "http://far.invalid/debian/")
+    monkeypatch.setenv("DEBIAN_SNAPSHOT", "http://old.invalid/archive")
+    assert pools.default_sources(tmp_path) == Sources(
+        tmp_path,
+        ("http://far.invalid/debian", "http://near.invalid/debian"),
+        "http://old.invalid/archive",
+    )
     monkeypatch.setattr(pools, "_SOURCES", [tmp_path / "absent", tmp_path / "absent"])
-    assert pools.mirrors() == [pools.DEBIAN]
+    assert pools.first_mirror() == "http://far.invalid/debian"
+    monkeypatch.delenv("DEBIAN_MIRROR")
+    with pytest.raises(PackageError, match="name one in DEBIAN_MIRROR"):
+        pools.first_mirror()
