@@ -1,5 +1,6 @@
 """How addresses are written, and what listening on them does to what is there."""
 
+import contextlib
 import socket
 import stat
 from pathlib import Path
@@ -96,3 +97,19 @@ def test_nothing_but_a_socket_is_removed(tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileExistsError, match="not a socket"):
         listen_socket(UnixAddress(str(path)))
     assert path.is_symlink() or path.exists()
+
+
+def test_a_living_server_with_a_full_queue_keeps_its_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "server.sock")
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind(path)
+        server.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(path)
+        with pytest.raises(FileExistsError, match="another server listens"):
+            listen_socket(UnixAddress(path))
+    assert Path(path).is_socket()

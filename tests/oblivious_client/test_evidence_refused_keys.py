@@ -3,9 +3,10 @@
 import types
 from typing import Any
 
+import httpx
 import pytest
 
-from oblivious_client.evidence import REMEMBERED_KEYS, EvidenceSource, Held
+from oblivious_client.evidence import ANEW, REMEMBERED_KEYS, EvidenceSource, Held
 from oblivious_client.route import Route
 
 
@@ -58,3 +59,24 @@ def test_evidence_ends_at_its_second(left: float, kept: bool) -> None:
     source = EvidenceSource(Route("https://relay.example/"), clock=lambda: 1000.0)
     source._held = Held(verified("key"), expires=1000.0 + left)
     assert (source.kept() is not None) is kept
+
+
+def first_request(source: EvidenceSource) -> httpx.Headers:
+    """Return the fields of the first request of a renewal."""
+    request = next(source.renewed())
+    assert isinstance(request, httpx.Request)
+    return request.headers
+
+
+def test_who_was_refused_asks_for_another_copy(source: EvidenceSource) -> None:
+    plain = first_request(source)
+    assert {name: plain[name] for name in ANEW if name in plain} != dict(ANEW)
+    source.refuse(verified("key"))
+    anew = first_request(source)
+    assert {name: anew[name] for name in ANEW} == dict(ANEW)
+
+
+def test_who_holds_what_should_hold_asks_for_another_copy(source: EvidenceSource) -> None:
+    assert is_kept(source, "key")
+    anew = first_request(source)
+    assert {name: anew[name] for name in ANEW} == dict(ANEW)

@@ -229,3 +229,28 @@ def test_a_field_is_one_or_none() -> None:
     assert request.field(b"b") is request.field(b"c") is None
     assert "secret" not in repr(request)
     assert "secret" not in repr(LocalResponse(200, (), b"secret"))
+
+
+def test_a_fault_of_the_handler_is_not_hidden() -> None:
+    async def handler(request: LocalRequest) -> LocalResponse:
+        raise LookupError(request.path)
+
+    async def run() -> bytes:
+        ended: list[BaseException | None] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await serve_connection(handler, reader, writer)
+            except LookupError as fault:
+                ended.append(fault)
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server, asyncio.timeout(60):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(GET)
+            said = await reader.read()
+            writer.close()
+        assert [str(fault) for fault in ended] == ["/path"]
+        return said
+
+    assert asyncio.run(run()) == b""
