@@ -5,8 +5,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from protocol.binary_http import decode_response, encode_request
 from protocol.encapsulation import encapsulate_request
 from protocol.key_config import KeyConfig, decode_key_configs
+from tests.support.at_once import Outcome, at_once
 from tests.support.enclave import (
     DEADLINE,
     Enclave,
@@ -188,39 +188,33 @@ ROTATIONS = (
     a_new_worker_serves_with_the_keys_of_the_moment,
 )
 
-Scenario = Callable[[], None]
-
 
 @pytest.fixture(scope="module")
-def outcome() -> Iterator[Callable[[Scenario], None]]:
-    """Wait for the rotations of all four at once, each of a server of its own.
-
-    Return what raises what a scenario raised.
-    """
-    with ThreadPoolExecutor(len(ROTATIONS)) as pool:
-        running = {scenario: pool.submit(scenario) for scenario in ROTATIONS}
-        yield lambda scenario: running[scenario].result()
+def outcome() -> Iterator[Outcome]:
+    """Have all four wait for their rotations at once, each with a server of its own."""
+    with at_once({scenario: scenario for scenario in ROTATIONS}) as outcome:
+        yield outcome
 
 
 def test_under_traffic_documents_always_match_keys_and_nobody_is_refused(
-    outcome: Callable[[Scenario], None],
+    outcome: Outcome,
 ) -> None:
     outcome(under_traffic_documents_always_match_keys_and_nobody_is_refused)
 
 
 def test_one_key_from_announcement_to_its_end(
-    outcome: Callable[[Scenario], None],
+    outcome: Outcome,
 ) -> None:
     outcome(one_key_from_announcement_to_its_end)
 
 
 def test_a_replay_is_refused_across_a_rotation(
-    outcome: Callable[[Scenario], None],
+    outcome: Outcome,
 ) -> None:
     outcome(a_replay_is_refused_across_a_rotation)
 
 
 def test_a_new_worker_serves_with_the_keys_of_the_moment(
-    outcome: Callable[[Scenario], None],
+    outcome: Outcome,
 ) -> None:
     outcome(a_new_worker_serves_with_the_keys_of_the_moment)

@@ -4,7 +4,8 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import trustme
 
 from scripts.relay_kit import bundle
+from tests.support.at_once import Outcome, at_once
 from tests.support.haproxy import haproxy_relay, needs_haproxy
 from tests.support.stack import (
     Tap,
@@ -44,7 +46,7 @@ def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, bool]:
     return found
 
 
-def test_the_reference_relay_keeps_every_property(tmp_path: Path) -> None:
+def the_reference_relay_keeps_every_property(tmp_path: Path) -> None:
     gateway = tmp_path / "gateway.sock"
     with reference_relay(f"unix:{gateway}") as relay:
         done = check(relay, gateway, *PATIENT)
@@ -54,8 +56,7 @@ def test_the_reference_relay_keeps_every_property(tmp_path: Path) -> None:
     assert done.stderr == f"gateway for the relay under test: unix:{gateway}\n"
 
 
-@needs_nginx
-def test_nginx_as_deployed_keeps_every_property(tmp_path: Path) -> None:
+def nginx_as_deployed_keeps_every_property(tmp_path: Path) -> None:
     gateway = tmp_path / "gateway.sock"
     with nginx_relay(f"unix:{gateway}", tmp_path / "nginx") as relay:
         for _ in range(2):  # the second meets the copies of the first
@@ -64,8 +65,7 @@ def test_nginx_as_deployed_keeps_every_property(tmp_path: Path) -> None:
             assert failed == [], done.stdout
 
 
-@needs_haproxy
-def test_haproxy_as_deployed_keeps_what_it_says(tmp_path: Path) -> None:
+def haproxy_as_deployed_keeps_what_it_says(tmp_path: Path) -> None:
     gateway = tmp_path / "gateway.sock"
     with haproxy_relay(f"unix:{gateway}", tmp_path / "haproxy") as relay:
         done = check(relay, gateway, "--json", *PATIENT)
@@ -84,8 +84,7 @@ def check_http2(relay: str, gateway: Path, authority: trustme.CA) -> set[str]:
     return {name for name, passed in verdicts(done).items() if not passed}
 
 
-@needs_nginx
-def test_nginx_keeps_every_property_in_http2(tmp_path: Path) -> None:
+def nginx_keeps_every_property_in_http2(tmp_path: Path) -> None:
     gateway, authority = tmp_path / "gateway.sock", trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     site = nginx_relay(f"unix:{gateway}", tmp_path / "nginx", certificate=certificate)
@@ -93,8 +92,7 @@ def test_nginx_keeps_every_property_in_http2(tmp_path: Path) -> None:
         assert check_http2(relay, gateway, authority) == set()
 
 
-@needs_haproxy
-def test_haproxy_keeps_what_it_says_in_http2(tmp_path: Path) -> None:
+def haproxy_keeps_what_it_says_in_http2(tmp_path: Path) -> None:
     gateway, authority = tmp_path / "gateway.sock", trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     site = haproxy_relay(f"unix:{gateway}", tmp_path / "haproxy", certificate=certificate)
@@ -111,7 +109,7 @@ def test_a_relay_without_http2_is_said_to_be_one(tmp_path: Path) -> None:
     assert "perhaps because it speaks another version of HTTP" in done.stderr
 
 
-def test_a_relay_that_passes_everything_is_found_out(tmp_path: Path) -> None:
+def a_relay_that_passes_everything_is_found_out(tmp_path: Path) -> None:
     gateway = tmp_path / "gateway.sock"
     with Tap(f"unix:{gateway}") as tap:
         relay = tap.address.replace("tcp://", "http://")
@@ -130,8 +128,7 @@ def test_a_relay_that_passes_everything_is_found_out(tmp_path: Path) -> None:
     }
 
 
-@needs_nginx
-def test_a_common_reverse_proxy_is_found_out(tmp_path: Path) -> None:
+def a_common_reverse_proxy_is_found_out(tmp_path: Path) -> None:
     gateway = tmp_path / "gateway.sock"
     with careless_relay(f"unix:{gateway}", tmp_path / "nginx") as relay:
         done = check(relay, gateway, "--json", "--deadline", "2")
@@ -199,3 +196,55 @@ def test_what_is_no_address_is_said_to_be_none(tmp_path: Path) -> None:
     done = check("http://127.0.0.1:9", tmp_path / "unused", "--gateway-listen", "nonsense")
     assert done.returncode == 2
     assert "neither HOST:PORT nor unix:PATH" in done.stderr
+
+
+RELAYS = (
+    the_reference_relay_keeps_every_property,
+    nginx_as_deployed_keeps_every_property,
+    haproxy_as_deployed_keeps_what_it_says,
+    nginx_keeps_every_property_in_http2,
+    haproxy_keeps_what_it_says_in_http2,
+    a_relay_that_passes_everything_is_found_out,
+    a_common_reverse_proxy_is_found_out,
+)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """Have all relays checked at once: the checks mostly wait for what must not happen."""
+    scenarios = {each: partial(each, tmp_path_factory.mktemp("relay")) for each in RELAYS}
+    with at_once(scenarios) as outcome:
+        yield outcome
+
+
+def test_the_reference_relay_keeps_every_property(outcome: Outcome) -> None:
+    outcome(the_reference_relay_keeps_every_property)
+
+
+@needs_nginx
+def test_nginx_as_deployed_keeps_every_property(outcome: Outcome) -> None:
+    outcome(nginx_as_deployed_keeps_every_property)
+
+
+@needs_haproxy
+def test_haproxy_as_deployed_keeps_what_it_says(outcome: Outcome) -> None:
+    outcome(haproxy_as_deployed_keeps_what_it_says)
+
+
+@needs_nginx
+def test_nginx_keeps_every_property_in_http2(outcome: Outcome) -> None:
+    outcome(nginx_keeps_every_property_in_http2)
+
+
+@needs_haproxy
+def test_haproxy_keeps_what_it_says_in_http2(outcome: Outcome) -> None:
+    outcome(haproxy_keeps_what_it_says_in_http2)
+
+
+def test_a_relay_that_passes_everything_is_found_out(outcome: Outcome) -> None:
+    outcome(a_relay_that_passes_everything_is_found_out)
+
+
+@needs_nginx
+def test_a_common_reverse_proxy_is_found_out(outcome: Outcome) -> None:
+    outcome(a_common_reverse_proxy_is_found_out)
