@@ -1,0 +1,72 @@
+"""How far collecting goes before a tick, by a clock that moves only while somebody collects."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from enclave_server.gateway.ticker import LEAST_SECONDS, QUIET_SECONDS, Ticker
+
+TICK = 0.1
+DUE = 10 * TICK
+EACH = 0.001
+
+
+class Loop:
+    """Has a time, and keeps what it is to call."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.soon: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, call: Callable[..., object], *arguments: object) -> None:
+        self.soon.append((call, arguments))
+
+
+def collected(now: float, streams: int, first: int = 0, preparing: float = 0.0) -> list[int]:
+    """Return which of the streams are asked, in their order, if the loop gets to it at `now`."""
+    loop: Any = Loop(now)
+    asked: list[int] = []
+
+    def collect(number: int) -> None:
+        asked.append(number)
+        loop.now += EACH
+
+    async def run() -> None:
+        clock = Ticker(TICK)
+        clock._count, clock._first, clock._preparing = 10, first, preparing
+        for number in range(streams):
+            woken = asyncio.get_running_loop().create_future()
+            clock._waiting.append((woken, lambda: b"", partial(collect, number)))
+        clock._prepare(loop)
+        assert not clock._waiting
+
+    asyncio.run(run())
+    return asked
+
+
+def test_all_are_asked_when_there_is_time() -> None:
+    assert collected(DUE - 0.05, 20) == list(range(20))
+
+
+@pytest.mark.parametrize("preparing", [0.0, 0.0005])
+def test_it_ends_as_long_before_the_tick_as_quiet_and_preparing_need(preparing: float) -> None:
+    streams = 20
+    left = 10.5 * EACH  # so that the eleventh is the last to begin
+    now = DUE - QUIET_SECONDS - preparing * streams - left
+    assert collected(now, streams, preparing=preparing) == list(range(11))
+
+
+def test_something_is_asked_however_late_it_is() -> None:
+    asked = collected(DUE + 1, 20)
+    assert len(asked) == int(LEAST_SECONDS / EACH) + 1
+
+
+def test_who_was_not_asked_is_asked_first() -> None:
+    assert collected(DUE - 0.05, 5, first=3) == [3, 4, 0, 1, 2]
+    assert collected(DUE - 0.05, 3, first=3) == [0, 1, 2]  # that one has gone
