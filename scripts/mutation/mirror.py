@@ -37,11 +37,7 @@ def own_tests(module: Path, root: Path) -> list[Path]:
 
 
 def neighbours(module: Path, root: Path) -> list[Path]:
-    """Return the test files that stand beside a module's own, and are none of those.
-
-    To them belongs what holds all named numbers of a package.
-    """
+    """Return the test files that stand beside a module's own, and are none of those."""
     folder = root / mirrored(module).parent
-    numbers = root / "tests" / module.parts[0] / "test_numbers.py"
-    there = [*folder.glob("test_*.py"), *([numbers] if numbers.is_file() else [])]
-    return sorted({each.relative_to(root) for each in there}.difference(own_tests(module, root)))
+    there = {each.relative_to(root) for each in folder.glob("test_*.py")}
+    return sorted(there.difference(own_tests(module, root)))
