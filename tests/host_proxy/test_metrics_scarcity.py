@@ -2,13 +2,14 @@
 
 import os
 import resource
+import select
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from host_proxy.loop import Loop
-from host_proxy.metrics import MetricsServer
+from host_proxy.metrics import SCRAPERS, MetricsServer
 from tests.support.host_proxy_process import DEADLINE, connect_tcp, in_background, read_all
 
 REQUEST = b"GET /metrics HTTP/1.0\r\n\r\n"
@@ -83,3 +84,26 @@ def test_a_scraper_that_has_gone_is_not_given_up_later(
         assert answer(loop, client, then=0.2).endswith(b"text")
     assert len(ended) == 1
     server.close()
+
+
+def test_as_many_scrapers_as_are_promised_and_no_more(loop: Loop) -> None:
+    server, port = serving(loop)
+    clients = [connect_tcp(port) for _ in range(SCRAPERS + 1)]
+
+    def look() -> None:
+        if turned_away():
+            loop.stop()
+        else:
+            loop.later(0.01, look)
+
+    def turned_away() -> list[socket.socket]:
+        return select.select(clients, [], [], 0)[0]
+
+    loop.later(0.01, look)
+    loop.run()
+    assert turned_away() == [clients[-1]]
+    assert clients[-1].recv(1) == b""
+    assert len(server._scrapes) == SCRAPERS
+    server.close()
+    for client in clients:
+        client.close()

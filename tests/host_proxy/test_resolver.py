@@ -136,7 +136,9 @@ def test_there_is_an_end_to_look_ups_at_once(names: Names) -> None:
     assert names.look_up("one-more.example") is None
     names.silent["silent0.example"].set()
     names.until(lambda: bool(names.got))  # its thread has ended
+    names.silent["one-more.example"] = threading.Event()
     assert names.look_up("one-more.example") is not None
+    assert names.look_up("yet-another.example") is None
 
 
 def test_who_waits_for_one_name_shares_its_answer(names: Names) -> None:

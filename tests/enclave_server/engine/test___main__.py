@@ -178,3 +178,11 @@ def test_its_end_is_that_of_the_process_that_started_it(monkeypatch: pytest.Monk
     assert calls == [(1, signal.SIGKILL, 0, 0, 0)] * 2
     with pytest.raises(OSError, match="prctl"):
         engine._die_with(os.getppid())
+
+
+def test_each_option_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = command(tmp_path, Weights("/model.gguf", "00"), 3, 1)[3:]
+    engine._parser().parse_args(words)
+    for left_out in words:
+        with pytest.raises(SystemExit):
+            engine._parser().parse_args([word for word in words if word != left_out])

@@ -164,3 +164,43 @@ def test_an_engine_without_weights_fails_and_says_so(tmp_path: Path) -> None:
     assert (engine.state, engine.problem) == (State.FAILED, Problem.NO_WEIGHTS)
     assert engine.process_id is None
     assert engine.poll(NOW) is State.FAILED
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_descriptor_stays_open_however_often_it_is_started(make: Make, tmp_path: Path) -> None:
+    engine = make("sys.exit(1)")
+    before, now = descriptors(), NOW
+    engine.start(str(tmp_path / "e.sock"))
+    for _ in range(3):
+        until(engine, State.WAITING, now)
+        assert descriptors() == before
+        now += LONGEST_DELAY_SECONDS
+        engine.poll(now)
+    engine.stop()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("start_seconds", "patience"), [(0.0, 10.0), (2.5, 10.0), (3.0, 12.0), (60.0, 240.0)]
+)
+def test_who_starts_slowly_is_waited_for_longer(
+    start_seconds: float, patience: float, make: Make, tmp_path: Path
+) -> None:
+    """An emulated processor is slow at everything."""
+    engine = make(f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n{READY}")
+    engine.start(str(tmp_path / "e.sock"))
+    assert engine.poll(NOW) is State.STARTING
+    (tmp_path / "go").touch()
+    until(engine, State.READY, NOW + start_seconds)
+    probe = engine._probe
+    assert probe is not None
+    probe.silent_seconds = patience - 1.5  # each look adds a second at the most
+    engine.poll(NOW + start_seconds + 1)
+    assert engine.hung == 0
+    engine.poll(NOW + start_seconds + 3)
+    assert engine.hung == 1
+    until(engine, State.WAITING, NOW + start_seconds + 3)
+    engine.stop()
