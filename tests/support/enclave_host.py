@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,8 +113,21 @@ class EnclaveHost:
         """Be an enclave that ends of itself."""
         enclave = self.enclave()
         if enclave is not None:
+            process = int(str(enclave["ProcessID"]))
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(str(enclave["ProcessID"])), signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
+                # Until then its socket takes connections, which end with it.
+                while has_files(process):
+                    time.sleep(0.005)
+
+
+def has_files(process: int) -> bool:
+    """Say whether a process has not ended yet; one that nobody has waited for has."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def hosts(directory: Path) -> Iterator[EnclaveHost]:
