@@ -1,6 +1,5 @@
 """HPKE by itself with Go's standard library, in both directions: both mechanisms, every suite."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ def driver(drivers: Drivers) -> DriverClient:
 
 
 @pytest.fixture
-def row(kem: Kem, aead: Aead, report: Report) -> Iterator[tuple[str, str, str]]:
+def row(kem: Kem, aead: Aead, report: Report) -> tuple[str, str, str]:
     """The row of this test, which says `failed` until it has passed."""
     name = (HPKE_PEER.name, SHORT[kem.code], SUITES[aead])
     report.hpke[name] = "failed"

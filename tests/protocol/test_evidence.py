@@ -507,10 +507,10 @@ def test_a_list_of_x_wing_alone_is_bound_by_no_document() -> None:
         attested(NEWEST[0])
     made = attested(*NEWEST)
     keys = encode_key_configs([NEWEST[0].config])
-    public = signing_keys("signing").public_keys
+    spkis = [encode_spki(key) for key in signing_keys("signing").public_keys]
     module = SimulatedSecurityModule(now=NOW.timestamp)
     for public_key in (None, NEWEST[1].config.encode()):
-        user_data = encode_user_data(keys, *map(encode_spki, public))
+        user_data = encode_user_data(keys, *spkis)
         document = module.attest(user_data, public_key, None)
         forged = replace(made, document=document, ohttp_keys=keys)
         assert refusal(forged, root=simulated_root(document)) == UNBOUND

@@ -1,5 +1,6 @@
 """X-Wing: its vectors at both ends, `cryptography`'s own HPKE, and what nobody honest sends."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,7 +72,7 @@ def with_randomness(
 
 
 def ml_kem_of(seed: bytes) -> MLKEM768PrivateKey:
-    return MLKEM768PrivateKey.from_seed_bytes(kem.hashlib.shake_256(seed).digest(96)[:64])
+    return MLKEM768PrivateKey.from_seed_bytes(hashlib.shake_256(seed).digest(96)[:64])
 
 
 def test_every_vector_is_run() -> None:
@@ -140,7 +141,7 @@ def oracle_suite(aead: Aead) -> oracle.Suite:
 
 
 def oracle_key(seed: bytes) -> oracle.MLKEM768X25519PrivateKey:
-    x25519 = kem.hashlib.shake_256(seed).digest(96)[64:]
+    x25519 = hashlib.shake_256(seed).digest(96)[64:]
     return oracle.MLKEM768X25519PrivateKey(
         ml_kem_of(seed), X25519PrivateKey.from_private_bytes(x25519)
     )

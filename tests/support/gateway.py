@@ -263,7 +263,7 @@ class StandInGateway:
         # One of before there was a second key has one.
         public = self.signing_keys.public_keys[: 1 if self.faults.is_old else 2]
         user_data = encode_user_data(keys, *map(encode_spki, public))
-        document = self.module.attest(user_data, held and held.encode(), nonce)
+        document = self.module.attest(user_data, None if held is None else held.encode(), nonce)
         pem, *more = map(encode_pem, public)
         return Evidence(document, keys, pem, Platform.SIMULATED, *more)
 
