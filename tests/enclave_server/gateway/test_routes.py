@@ -26,11 +26,13 @@ from protocol.binary_http import (
     encode_request,
     encode_response,
 )
-from protocol.encapsulation import ClientContext, GatewayKey, encapsulate_request
+from protocol.encapsulation import HEADER_SIZE, ClientContext, GatewayKey, encapsulate_request
 from protocol.evidence import Evidence, Platform
 from protocol.gateway import Answer, ChunkedExchange, Delivery, Gateway
-from protocol.kem import X_WING
+from protocol.hpke import TAG_SIZE
+from protocol.kem import KEMS, X_WING
 from protocol.key_config import decode_key_configs, encode_key_configs
+from protocol.padding import bucket
 from protocol.signature import SigningKeys, encode_pem, key_identifier
 from tests.support.sockets import Received, Serving, run, serving_routes
 
@@ -295,6 +297,15 @@ def test_a_large_answer_begins_when_the_size_says_and_a_small_one_at_once() -> N
 
     run(main)
     assert begun[0] == 0.0
+
+
+def test_no_mechanism_changes_the_time_of_a_large_request() -> None:
+    plain = bucket(routes.LARGE_BYTES)
+    while plain < Limits().body_bytes:
+        sealed = {plain + HEADER_SIZE + kem.enc_size + TAG_SIZE for kem in KEMS.values()}
+        assert len({routes.reading_seconds(size) for size in sealed}) == 1, plain
+        assert all(size > routes.LARGE_BYTES for size in sealed)
+        plain = bucket(plain + 1)
 
 
 @pytest.mark.parametrize("media_type", ["message/ohttp-req", "message/ohttp-chunked-req"])
