@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke as oracle
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -377,3 +377,14 @@ def test_a_client_without_it_takes_the_next() -> None:
 def test_what_the_mechanism_adds_to_a_request() -> None:
     assert len(sealed()) - len(sealed(CLASSIC.config)) == 1088
     assert X_WING.enc_size - X25519_HKDF_SHA256.enc_size == 1088
+
+
+def test_an_openssl_without_ml_kem_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        @staticmethod
+        def from_public_bytes(data: bytes) -> MLKEM768PublicKey:
+            raise UnsupportedAlgorithm("ML-KEM-768 is not supported by this backend.")
+
+    monkeypatch.setattr(kem, "MLKEM768PublicKey", Missing)
+    with pytest.raises(KeyRejected):
+        encapsulate_request(KEY.config, REQUEST)
