@@ -1,14 +1,20 @@
 """docs/limits.md: every default, range, size, count and time that it promises is the code's."""
 
+import dataclasses
 import importlib
 import re
 from pathlib import Path
 
 import pytest
 
+from enclave_server.chat.bounds import PROVIDER
+from enclave_server.chat.embedded import EMBEDDED
 from enclave_server.config import Config, ConfigError, parse_config
+from enclave_server.engine.child import CONNECTIONS, installed_weights, needed_mib
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs/limits.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TEXT = (DOCS / "limits.md").read_text(encoding="utf-8")
+OPERATIONS = (DOCS / "operations.md").read_text(encoding="utf-8")
 SETTING = re.compile(r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ", re.MULTILINE)
 FIXED = re.compile(r"^\| .+ \| ([\d.,]+)(?: (\w+))? \| `([\w/]+)\.py` (\w+) \|$", re.MULTILINE)
 UNITS = {"": 1, "octets": 1, "s": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -65,3 +71,30 @@ def test_what_is_fixed_is_so(amount: str, unit: str, module: str, name: str) -> 
     assert promised is not None
     actual = getattr(importlib.import_module(module.replace("/", ".")), name)
     assert actual == promised * UNITS[unit], f"{module}.py {name}"
+
+
+BOUNDS = re.findall(r"^\| `(\w+)` \| ([\d,]+)[^|]* \| ([\d,]+) \|", OPERATIONS, re.MULTILINE)
+
+
+def test_what_may_be_asked_of_a_model_is_what_operators_are_told() -> None:
+    assert {name: number(most) for name, most, _ in BOUNDS} == dataclasses.asdict(PROVIDER)
+    assert {name: number(most) for name, _, most in BOUNDS} == dataclasses.asdict(EMBEDDED)
+
+
+def test_the_engine_gets_the_address_space_that_operators_are_told() -> None:
+    weights = installed_weights()
+    assert weights is not None
+    told = re.search(
+        r"([\d,]+) MiB with the weights that come\s+with it and one thread", OPERATIONS
+    )
+    assert told is not None
+    assert needed_mib(weights.path, CONNECTIONS, 1) == number(told[1])
+    assert needed_mib(weights.path, CONNECTIONS, 2) == needed_mib(weights.path, CONNECTIONS, 1) + 20
+    assert needed_mib(weights.path, CONNECTIONS + 1, 1) == number(told[1]) + 10
+
+
+def test_the_memory_of_requests_is_enough_for_the_rate_that_operators_are_told() -> None:
+    told = re.search(r"the default is enough for ([\d,]+) a\s+second", OPERATIONS)
+    assert told is not None
+    rate = Config().replay.capacity / Config().replay.window_seconds
+    assert number(told[1]) == int(rate)
