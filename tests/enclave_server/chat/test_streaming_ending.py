@@ -14,7 +14,7 @@ from enclave_server.chat.upstream.connections import UpstreamResponse
 class Response:
     """Gives out pieces; counts what it is asked for."""
 
-    def __init__(self, *pieces: bytes | None | UpstreamError) -> None:
+    def __init__(self, *pieces: bytes | UpstreamError | None) -> None:
         self._pieces = list(pieces)
         self.asked = 0
         self.closed = 0
@@ -56,7 +56,7 @@ class Words:
         self.closed += 1
 
 
-def stream(*pieces: bytes | None | UpstreamError) -> tuple[EventStream, Response, Words]:
+def stream(*pieces: bytes | UpstreamError | None) -> tuple[EventStream, Response, Words]:
     response, words = Response(*pieces), Words()
     made = EventStream(cast(UpstreamResponse, response), cast(Recoder, words))
     return made, response, words
