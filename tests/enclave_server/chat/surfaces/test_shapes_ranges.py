@@ -14,12 +14,15 @@ CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{
 TEXT = {"type": "text", "text": "x"}
 INT32, INT64 = 2**31, 2**63
 
+Ranges = dict[str, tuple[list[Any], list[Any]]]
+"""Of each field what is taken, and what is not."""
+
 
 def asked(**fields: Any) -> dict[str, Any]:
     return {"role": "assistant", **fields}
 
 
-ANY = {
+ANY: Ranges = {
     "model": (["x", "x" * 256], ["", "x" * 257]),
     "temperature": ([0, 2], [-0.5, 2.5]),
     "top_p": ([0, 1], [-0.5, 1.5]),
@@ -33,7 +36,7 @@ ANY = {
         [{"5": -100.5}, {"5": 100.5}, {"1" * 11: 0}, {"": 0}],
     ),
 }
-CHAT = {
+CHAT: Ranges = {
     "max_tokens": ([1, INT32 - 1], [0, INT32]),
     "max_completion_tokens": ([1, INT32 - 1], [0, INT32]),
     "top_logprobs": ([0, 20], [-1, 21]),
@@ -55,15 +58,16 @@ CHAT = {
         ],
     ),
 }
-PROMPT = {
+PROMPT: Ranges = {
     "prompt": ([[0], [INT32 - 1], [[0, INT32 - 1]], ["x"]], [[], [-1], [INT32], [[INT32]]]),
     "max_tokens": ([0, INT32 - 1], [-1, INT32]),
     "best_of": ([1, 128], [0, 129]),
     "logprobs": ([0, 5], [-1, 6]),
 }
+KINDS: dict[type[Request], Ranges] = {Request: ANY, ChatRequest: CHAT, CompletionRequest: PROMPT}
 CASES = [
     (kind, name, value, good)
-    for kind, ranges in ((Request, ANY), (ChatRequest, CHAT), (CompletionRequest, PROMPT))
+    for kind, ranges in KINDS.items()
     for name, values in ranges.items()
     for good, each in zip((True, False), values, strict=True)
     for value in each
