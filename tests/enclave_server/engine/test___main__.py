@@ -1,6 +1,7 @@
 """The engine's process by itself: its settings, what it refuses, its pipe, socket and signals."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -179,6 +180,13 @@ def test_its_end_is_that_of_the_process_that_started_it(monkeypatch: pytest.Monk
     assert calls == [(1, signal.SIGKILL, 0, 0, 0)] * 2
     with pytest.raises(OSError, match="prctl"):
         engine._die_with(os.getppid())
+
+
+def test_what_the_kernel_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PR_SET_PDEATHSIG", -1)
+    with pytest.raises(OSError, match="prctl") as caught:
+        engine._die_with(os.getppid())
+    assert caught.value.errno == errno.EINVAL
 
 
 def test_its_address_space_is_bounded_and_no_thread_takes_much_of_it(
