@@ -7,8 +7,8 @@ MODULES are paths that modules begin with, such as protocol/hpke (default: all o
 Fails if fewer than --at-least (95) in a hundred are noticed.
 
 Each change is tried in a copy of the checkout against the tests of its module, and, if those
-notice nothing, against those that stand beside them, and those that hold what the documents promise
-(`scripts/mutation/mirror.py`). Not tried is what makes no difference to anybody
+notice nothing, against those that hold what the documents promise, and those that stand beside its
+own (`scripts/mutation/mirror.py`). Not tried is what makes no difference to anybody
 (`scripts/mutation/equivalent.toml`). Nothing of the checkout itself is changed. A test that fails
 now and then makes this say that it noticed.
 """
@@ -119,7 +119,7 @@ class Copy:
         """Make the change, run the tests that should notice it, and take it back."""
         begun, noticed, unjudged = time.monotonic(), "", ""
         try:
-            for choose in (own_tests, neighbours, promises):
+            for choose in (own_tests, promises, neighbours):
                 tests = choose(trial.module, self._folder)
                 if tests and not noticed:
                     noticed = self._noticed(trial, tests)
