@@ -9,6 +9,7 @@ import pytest
 
 from oblivious_client import cli
 from oblivious_client.report import describe_key
+from oblivious_client.transport import AsyncObliviousTransport
 from tests.support.gateway import MODEL, WORDS, StandInGateway
 
 ANSWER = "".join(WORDS)
@@ -110,3 +111,45 @@ def test_instructions_and_a_limit_reach_the_model(run: Run, gateway: StandInGate
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": QUESTION},
     ]
+
+
+def test_an_endpoint_says_what_it_has_verified_before_it_serves(
+    run: Run, gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[object] = []
+    closed: list[object] = []
+
+    async def serve(endpoint: object, host: str, port: int) -> None:
+        served.append((type(endpoint).__name__, host, port))
+
+    close_truly = AsyncObliviousTransport.aclose
+
+    async def close(transport: AsyncObliviousTransport) -> None:
+        closed.append(transport)
+        await close_truly(transport)
+
+    monkeypatch.setattr("oblivious_client.commands._serve_until_stopped", serve)
+    monkeypatch.setattr(AsyncObliviousTransport, "aclose", close)
+    place = ("--gateway", gateway.url, "--allow-simulated", "--listen", "[::1]:8")
+    code, out, err = run("serve", *place)
+    assert (code, out) == (0, "")
+    lines = err.splitlines()
+    assert lines[0].startswith("note: no relay")
+    assert lines[1].startswith("verified: simulated document")
+    assert served == [("LocalEndpoint", "::1", 8)]
+    assert len(closed) == 1
+
+
+@pytest.mark.parametrize(
+    "listen", ["8080", ":8080", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:x"]
+)
+def test_where_nothing_can_be_served_is_said(run: Run, listen: str) -> None:
+    code, _, err = run("serve", "--relay", "https://relay.example", "--listen", listen)
+    assert code == 2
+    assert f"not HOST:PORT: {listen}" in err
+
+
+def test_others_machines_are_not_served(run: Run) -> None:
+    code, _, err = run("serve", "--relay", "https://relay.example", "--listen", "192.0.2.1:65535")
+    assert code == 2
+    assert "192.0.2.1 is not an address of this machine alone" in err
