@@ -30,6 +30,9 @@ from protocol.registry import JSON, OHTTP_KEYS
 # Every client sends the same fields, so that they tell no two apart.
 OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
 
+CONNECT_SECONDS = 15.0
+"""For a connection, TLS included, whatever is asked over it."""
+
 FETCH_SECONDS = 30.0
 """For evidence or keys in all, pauses and repetitions too: they are served from memory."""
 
@@ -243,7 +246,7 @@ def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
 
 def fetching() -> dict[str, object]:
     """Return the extensions of requests that have FETCH_SECONDS from now."""
-    timeout = httpx.Timeout(FETCH_SECONDS, connect=15.0).as_dict()
+    timeout = httpx.Timeout(FETCH_SECONDS, connect=CONNECT_SECONDS).as_dict()
     return {"timeout": timeout, DEADLINE: time.monotonic() + FETCH_SECONDS}
 
 
