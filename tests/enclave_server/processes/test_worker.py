@@ -85,6 +85,16 @@ def test_a_replay_through_every_worker_is_refused() -> None:
         assert sorted(statuses) == [200] + 15 * [409]
 
 
+def test_a_full_worker_refuses_nobody_while_its_sibling_has_room() -> None:
+    settings = PLAIN + "[limits]\nconnections = 3\n"
+    with running_enclave(settings, workers=2) as enclave, contextlib.ExitStack() as stack:
+        statuses = []
+        for _ in range(8):
+            connection = stack.enter_context(contextlib.closing(enclave.connect()))
+            statuses.append(exchange(connection, "GET", "/health").status)
+        assert statuses == 6 * [200] + 2 * [503]
+
+
 @pytest.mark.parametrize("offset", [-301, 302])
 def test_a_date_outside_of_the_window_is_refused(offset: float) -> None:
     with running_enclave(PLAIN) as enclave:
