@@ -24,7 +24,7 @@ from enclave_server.gateway.routes import Pacer as AnyPacer
 from enclave_server.gateway.routes import TooOften, make_router
 from enclave_server.gateway.token_bucket import TokenBucket
 from enclave_server.http.messages import Router
-from enclave_server.http.rooms import Room, Rooms
+from enclave_server.http.rooms import Rooms
 from enclave_server.http.server import Server
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import KeySet
@@ -121,8 +121,7 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
     template = readers.start(partial(prepare_encoded, inheritance.models))
     sys.unraisablehook = lambda failure: log.event("unraisable", kind=failure.exc_type.__name__)
     try:
-        room = inheritance.rooms.of(number)
-        return asyncio.run(_serve(inheritance, log, channel, Readers(template), room))
+        return asyncio.run(_serve(inheritance, number, log, channel, Readers(template)))
     except Exception as failure:
         # The text could quote a peer, so that only the place is told.
         log.event("worker_failed", kind=type(failure).__name__, at=_place(failure))
@@ -130,7 +129,7 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
 
 
 async def _serve(
-    inheritance: Inheritance, log: Log, channel: socket.socket, large: Readers, room: Room
+    inheritance: Inheritance, number: int, log: Log, channel: socket.socket, large: Readers
 ) -> int:
     snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_keys)
     desk = Desk(channel, inheritance.provisioned)
@@ -152,6 +151,7 @@ async def _serve(
         lambda status: log.request("provision", status, 0, 0, 0.0),
     )
     router = _make_router(inheritance, state, dispatch, log, memory)
+    room = inheritance.rooms.of(number)
     server = Server(inheritance.listener, router, limits, log, memory, room)
     ending = _listen_to_parent(state, inheritance.signing_keys, channel)
     large.when_gone(partial(_end_without_readers, ending, log))
