@@ -44,9 +44,7 @@ class Counts:
 
     def then(self, later: "Counts") -> "Counts":
         """Return the counts of this run and a later one together."""
-        return Counts(
-            self.executions + later.executions, later.corpus, later.edges, later.features
-        )
+        return Counts(self.executions + later.executions, later.corpus, later.edges, later.features)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,9 @@ def minimise(
     broken, until = breakage(run, data), clock() + seconds
     size = len(data)
     while size and broken is not None:
-        shorter = _without_pieces(data, size, lambda left: breakage(run, left) == broken, until, clock)
+        shorter = _without_pieces(
+            data, size, lambda left: breakage(run, left) == broken, until, clock
+        )
         # Once more with the same size if that helped: what could not go before may go now.
         size = size if len(shorter) < len(data) and size == 1 else size // 2
         data = shorter

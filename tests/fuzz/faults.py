@@ -53,6 +53,11 @@ def slips(target: str, *errors: type[Exception]) -> Fault:
     return Fault(target, spoil)
 
 
+def fails(target: str) -> Fault:
+    """Return the fault that `target` raises, whatever it is given."""
+    return replaced(target, mock.Mock(side_effect=Slip))
+
+
 def returns(target: str, change: Callable[[Any], Any]) -> Fault:
     """Return the fault that `target` returns something else than it should."""
 

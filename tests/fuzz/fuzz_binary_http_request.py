@@ -9,7 +9,7 @@ from tests.support.vector_files import load
 
 FAULTS = (
     slips("protocol.binary_http.decode_request", MalformedMessage),
-    slips("protocol.binary_http_fields.decode_line", MalformedMessage),
+    slips("protocol.binary_http.decode_line", MalformedMessage),
     returns("protocol.binary_http.encode_request", lambda data: data + b"\x01"),
 )
 

@@ -53,5 +53,7 @@ def _indeterminate(response: Response) -> bytes:
     encoder = ResponseEncoder()
     interim = [encoder.informational(each.status, each.headers) for each in response.informational]
     head = encoder.start(response.status, response.headers)
-    content = [encoder.content(response.content[at : at + 7]) for at in range(0, len(response.content), 7)]
+    content = [
+        encoder.content(response.content[at : at + 7]) for at in range(0, len(response.content), 7)
+    ]
     return b"".join([*interim, head, *content, encoder.finish(response.trailers)])

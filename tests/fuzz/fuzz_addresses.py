@@ -1,0 +1,72 @@
+"""Addresses of the server and of the host proxy: written as read, and where both read one, alike."""
+
+from enclave_server import addresses as enclave
+from host_proxy import addresses as proxy
+from host_proxy.addresses import AddressError
+from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client.errors import UsageError
+from tests.enclave_server.test_addresses import test_what_is_not_an_address as ill_formed
+from tests.fuzz.faults import fails, returns, slips
+from tests.fuzz.reading import Attempt, Refused
+from tests.host_proxy.test_addresses import BAD, GOOD
+
+MAX_BYTES = 8192
+attempt = Attempt(ValueError)
+attempt_proxy = Attempt(AddressError)
+attempt_endpoint = Attempt(UsageError)
+
+FAULTS = (
+    slips("host_proxy.addresses._number", AddressError),
+    returns("host_proxy.addresses.Tcp.__str__", lambda text: text.replace(":", "")),
+    returns("enclave_server.addresses.VsockAddress.__str__", lambda text: text + "0"),
+    fails("oblivious_client.endpoint._can_be_looked_up"),
+    returns("oblivious_client.endpoint._can_be_looked_up", lambda found: True),
+)
+
+
+def seeds() -> list[bytes]:
+    """Return good addresses and bad ones, and URLs."""
+    urls = [
+        "https://relay.example/path?query#part",
+        "http://[::1]:8080",
+        "http://xn--a/",
+        "https://ü.example",
+        "http://a..b",
+        "https://u:p@h",
+        "http://" + "a" * 64,
+        "unix:/run/x",
+        "http://a:99999",
+        "tcp://a]:80",
+        "tcp://[a:80",
+        "tcp://a\tb:80",
+        "tcp://a:" + "9" * 5000,
+        "vsock://" + "0" * 5000 + "3:80",
+    ]
+    marked = ill_formed.pytestmark[0].args[1]
+    return [text.encode() for text in (*GOOD, *BAD, *urls, *marked)]
+
+
+def run(data: bytes) -> None:
+    """Read an address in all three ways."""
+    text = data.decode(errors="surrogateescape")  # as arguments of a program come
+    ours, theirs = attempt(enclave.parse_address, text), attempt_proxy(proxy.parse, text)
+    for found, parse in ((ours, enclave.parse_address), (theirs, proxy.parse)):
+        if not isinstance(found, Refused):
+            assert parse(str(found)) == found  # type: ignore[operator]
+    if not isinstance(ours, Refused) and not isinstance(theirs, Refused):
+        assert str(ours) == str(theirs)
+    _check_endpoint(text)
+
+
+def _check_endpoint(text: str) -> None:
+    found = attempt_endpoint(Endpoint.parse, Role.RELAY, text)
+    if isinstance(found, Refused):
+        return
+    assert found.resource.scheme in ("http", "https")
+    assert found.evidence(b"nonce").path == "/v1/attestation"
+    assert found.keys.host == found.url.host
+    assert str(found)
+    assert found.url.raw_host.decode("ascii").encode("idna")  # as the system's look-up does
+    assert found.is_protected in (True, False)
+    again = Endpoint.parse(Role.RELAY, str(found.url))
+    assert found.socket_path is not None or again == found
