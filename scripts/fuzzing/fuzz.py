@@ -49,7 +49,9 @@ def outcomes(chosen: Sequence[str], root: Path, seconds: float, seed: int) -> It
 
 def table(found: Sequence[Outcome]) -> str:
     """Return what came of all harnesses, one a line, for people."""
-    rows = [("harness", "executions", "corpus", "edges", "features", "broken")]
+    rows: list[tuple[str, ...]] = [
+        ("harness", "executions", "corpus", "edges", "features", "broken")
+    ]
     for each in found:
         numbers = (each.counts.executions, each.counts.corpus, each.counts.edges)
         cells = (*numbers, each.counts.features, len(each.broken))

@@ -39,13 +39,15 @@ def _find(path: str) -> Any:
 
 
 def slips(target: str, *errors: type[Exception]) -> Fault:
-    """Return the fault that errors, of these types or any, leave `target` as one it may not raise."""
+    """Return the fault that an error, of these types or of any, becomes one of no known type."""
+
+    caught = errors or (Exception,)
 
     def spoil(sound: Callable[..., Any]) -> Callable[..., Any]:
         def slipping(*arguments: Any, **options: Any) -> Any:
             try:
                 return sound(*arguments, **options)
-            except errors or (Exception,) as error:
+            except caught as error:
                 raise Slip from error
 
         return slipping

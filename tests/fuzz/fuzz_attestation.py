@@ -1,4 +1,4 @@
-"""Attestation documents and COSE_Sign1: what is taken, cbor2 reads alike; nothing forged verifies."""
+"""Attestation documents, COSE_Sign1: what is taken, cbor2 reads alike; nothing forged verifies."""
 
 import cbor2
 

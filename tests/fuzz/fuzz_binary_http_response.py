@@ -40,11 +40,13 @@ def _read(pieces: list[bytes]) -> Response:
     events = [*chain.from_iterable(map(decoder.feed, pieces)), *decoder.finish()]
     heads = [event for event in events if isinstance(event, binary_http.ResponseHead)]
     assert len(heads) == 1
+    trailers = [event.fields for event in events if isinstance(event, binary_http.Trailers)]
+    assert len(trailers) <= 1
     return Response(
         heads[0].status,
         heads[0].headers,
         b"".join(event for event in events if isinstance(event, bytes)),
-        *[event.fields for event in events if isinstance(event, binary_http.Trailers)] or ((),),
+        trailers[0] if trailers else (),
         tuple(event for event in events if isinstance(event, binary_http.Informational)),
     )
 

@@ -96,9 +96,10 @@ def _outcome(prepare: Callable[[], preparing.Prepared]) -> object:
     try:
         return prepare()
     except ChatError as error:
-        assert 400 <= error.status < 600
-        assert json.loads(error.response().content)["error"]["message"]
-        return error.status, error.encode()
+        refusal = error.response()
+    assert 400 <= refusal.status < 600
+    assert json.loads(refusal.content)["error"]["message"]
+    return refusal
 
 
 def _sent(asked: AnyQuestion) -> AnyQuestion:

@@ -10,7 +10,7 @@ from protocol.chunked import RequestOpener, ResponseOpener
 from protocol.encapsulation import GatewayKey, setup_client
 from protocol.errors import KeyRejected, TruncatedMessage
 from tests.fuzz.faults import replaced, returns, slips
-from tests.fuzz.reading import REFUSED, Octets, attempt, same, ways
+from tests.fuzz.reading import REFUSED, Octets, Refused, attempt, same, ways
 
 KEY = GatewayKey(1, bytes(range(32)))
 EPHEMERAL = bytes(range(1, 33))
@@ -43,30 +43,34 @@ def run(data: bytes) -> None:
     """Frame a message as `data` says, and open it in all ways."""
     octets = Octets(data)
     kind = octets.number() % 3
+    expected: bytes | Refused = REFUSED
     if kind == 2:
-        message, expected = octets.rest(), REFUSED
-        results = [attempt(_opened, _request_opener(), pieces) for pieces in ways(message)]
-    elif kind == 0:
-        prefix, sender = setup_client(KEY.config, LABEL, EPHEMERAL)
-        framed, expected = _framed(octets, sender.seal)
-        message = prefix + framed
-        results = [attempt(_opened, _request_opener(), pieces) for pieces in ways(message)]
+        message = octets.rest()
     else:
-        opener = _request_opener()
-        sealer, client = chunked.encapsulate_request(KEY.config, ephemeral=EPHEMERAL)
-        opener.feed(sealer.finish())
-        answering = opener.finish()[1].seal_response(random=bytes)
-        seal = answering._require()
-        framed, expected = _framed(octets, seal)
-        message = bytes(32) + framed
-        sender = client._sender
-        assert sender is not None
-        results = [attempt(_opened, ResponseOpener(sender), pieces) for pieces in ways(message)]
-    assert same(results) == expected
+        prefix, seal = _request() if kind == 0 else _response()
+        message, expected = _framed(octets, prefix, seal)
+    make = _response_opener if kind == 1 else _request_opener
+    assert same(attempt(_opened, make(), pieces) for pieces in ways(message)) == expected
+
+
+def _request() -> tuple[bytes, Seal]:
+    prefix, sender = setup_client(KEY.config, LABEL, EPHEMERAL)
+    return prefix, sender.seal
+
+
+def _response() -> tuple[bytes, Seal]:
+    sealer, _ = chunked.encapsulate_request(KEY.config, ephemeral=EPHEMERAL)
+    opener = _request_opener()
+    opener.feed(sealer.finish())
+    return bytes(32), opener.finish()[1].seal_response(random=bytes)._require()
 
 
 def _request_opener() -> RequestOpener:
     return chunked.decapsulate_request([KEY])
+
+
+def _response_opener() -> ResponseOpener:
+    return chunked.encapsulate_request(KEY.config, ephemeral=EPHEMERAL)[1].open_response()
 
 
 def _opened(opener: RequestOpener | ResponseOpener, pieces: list[bytes]) -> bytes:
@@ -75,10 +79,9 @@ def _opened(opener: RequestOpener | ResponseOpener, pieces: list[bytes]) -> byte
     return b"".join(said) + (final if isinstance(final, bytes) else final[0])
 
 
-def _framed(octets: Octets, seal: Seal) -> tuple[bytes, object]:
-    """Return a framed message, and its plaintext if it is one."""
-    message, plain = b"", b""
-    result: object = REFUSED
+def _framed(octets: Octets, message: bytes, seal: Seal) -> tuple[bytes, bytes | Refused]:
+    """Return a message that begins with `message`, and its plaintext if it is one."""
+    plain = b""
     while octets:
         kind, text = octets.number() % 4, octets.piece()
         if kind == 1:  # the final chunk, behind which nothing may come
@@ -87,6 +90,6 @@ def _framed(octets: Octets, seal: Seal) -> tuple[bytes, object]:
         sealed = text if kind == 2 else seal(text, b"final" if kind == 3 else b"")
         message += varint.encode(len(sealed)) + sealed
         if kind != 0 or not text:
-            return message + b"\0" + seal(b"", b"final"), result
+            return message + b"\0" + seal(b"", b"final"), REFUSED
         plain += text
-    return message, result
+    return message, REFUSED

@@ -3,6 +3,7 @@
 import msgspec
 
 from enclave_server import config
+from enclave_server.addresses import parse_address
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config, ConfigError
 from enclave_server.processes.catalogue import build_models
@@ -54,4 +55,4 @@ def run(data: bytes) -> None:
         assert [model.name for model in models.models] == [each.name for each in found.models]
         for upstream in models.upstreams():
             assert upstream.authority.isprintable()
-            assert config.parse_address(str(upstream.address)) == upstream.address
+            assert parse_address(str(upstream.address)) == upstream.address

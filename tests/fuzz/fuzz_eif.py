@@ -1,4 +1,4 @@
-"""Enclave images: sections read and written; a wrong image is an error of ours, and nothing else."""
+"""Enclave images: sections are read as written; a wrong image is an error of ours."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Encapsulated requests and responses, whole: what nobody sealed does not open, what was sealed does."""
+"""Encapsulated requests and responses: what was sealed opens, and nothing else does."""
 
 from protocol import encapsulation
 from protocol.encapsulation import GatewayKey

@@ -7,11 +7,13 @@ import cbor2
 from enclave_server.keys.attester import Attester
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol import evidence
+from protocol.attestation import decode_attestation
 from protocol.certificates import AWS_ROOT_G1
 from protocol.encapsulation import GatewayKey
 from protocol.errors import AttestationError, MalformedMessage, ProtocolError
 from protocol.evidence import Evidence, Platform
 from protocol.key_config import encode_key_configs
+from protocol.signature import encode_spki
 from tests.fuzz.faults import replaced, slips
 from tests.fuzz.reading import Refused, attempt
 from tests.support.attestation_samples import real_documents, signing_keys
@@ -21,8 +23,8 @@ MAX_BYTES = 16384
 FAULTS = (
     slips("protocol.evidence.load_pem_public_key", ValueError),
     slips("protocol.strict_json.decode_object", MalformedMessage),
-    slips("protocol.evidence.decode_attestation", AttestationError),
-    replaced("protocol.evidence._unbound", lambda detail: KeyError(detail)),
+    slips("protocol.evidence._read_keys", AttestationError),
+    replaced("protocol.evidence._unbound", KeyError),
 )
 
 
@@ -52,16 +54,14 @@ def run(data: bytes) -> None:
         return
     bound = cbor2.loads(verified.attestation.user_data or b"")
     assert bound["ohttp_keys"] == hashlib.sha256(found.ohttp_keys).digest()
-    assert (
-        bound["signing_key"] == hashlib.sha256(evidence.encode_spki(verified.signing_key)).digest()
-    )
+    assert bound["signing_key"] == hashlib.sha256(encode_spki(verified.signing_key)).digest()
     assert (found.ed25519_pem is None) == (evidence.ED25519_MEMBER not in bound)
     assert verified.attestation.public_key in [each.encode() for each in verified.key_configs]
     assert found.platform is Platform.SIMULATED or found.document in _real()
 
 
 def _verify(found: Evidence) -> evidence.VerifiedEvidence:
-    claimed = evidence.decode_attestation(found.document)
+    claimed = decode_attestation(found.document)
     if claimed.timestamp > 1 << 41:
         raise ProtocolError
     is_simulated = found.platform is Platform.SIMULATED

@@ -1,4 +1,4 @@
-"""The gateway: whatever stands inside a seal is answered inside a seal, whole and in steps alike."""
+"""The gateway: whatever stands inside a seal is answered inside one, whole and in steps alike."""
 
 import asyncio
 from collections.abc import Generator

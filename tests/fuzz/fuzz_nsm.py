@@ -44,7 +44,7 @@ def run(data: bytes) -> None:
     """Ask a module that always answers `data`."""
 
     def ioctl(descriptor: int, number: int, argument: bytearray, mutate: bool) -> int:
-        sent, size, received, _ = struct.unpack("@QQQQ", argument)
+        received = struct.unpack("@QQQQ", argument)[2]
         ctypes.memmove(received, data, len(data))
         struct.pack_into("@Q", argument, 24, len(data))
         return 0

@@ -1,4 +1,4 @@
-"""The memory of answered requests: it agrees with a dictionary, whatever comes and however time goes.
+"""The memory of answered requests agrees with a dictionary, whatever comes, however time goes.
 
 Each five octets are a request: which one, until when, and how the clock has moved.
 """
@@ -33,7 +33,7 @@ def seeds() -> list[bytes]:
 
 def run(data: bytes) -> None:
     """Compare the table with a dictionary that never forgets too early."""
-    table = ReplayFilter(CAPACITY, random=lambda size: bytes(size))
+    table = ReplayFilter(CAPACITY, random=bytes)
     known: dict[bytes, int] = {}
     now = time = START
     octets = Octets(data)

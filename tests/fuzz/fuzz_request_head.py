@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from enclave_server.http import request_head
 from enclave_server.http.limits import Limits
 from enclave_server.http.request_head import Head
 from enclave_server.http.request_reader import RequestReader
@@ -22,7 +23,7 @@ FAULTS = (
     slips("enclave_server.http.request_reader.parse_head"),
     returns("enclave_server.http.request_head.parse_plain", _kept_otherwise),
     replaced("enclave_server.http.request_head._is_plain", lambda fields, version: True),
-    replaced("enclave_server.http.request_head._PLAIN_FRAMING", heads.request_head._FRAMING),
+    replaced("enclave_server.http.request_head._PLAIN_FRAMING", request_head._FRAMING),
 )
 
 
@@ -53,7 +54,7 @@ def _outcome(pieces: list[bytes]) -> tuple[list[object], bool]:
             while (event := reader.next_event()) is not None:
                 events.append(event)
             held = max(held, reader.held)
-    except heads.Refused:
+    except request_head.Refused:
         return events, True
-    assert held <= max(map(len, pieces)) + SMALL.head_bytes + SMALL.body_bytes
+    assert held <= max(map(len, pieces), default=0) + SMALL.head_bytes + SMALL.body_bytes
     return events, False

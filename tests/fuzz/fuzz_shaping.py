@@ -4,7 +4,8 @@ The first octets are the size of a piece and the kind of the answer; then each o
 tick, or so many octets of content, which follow.
 """
 
-from protocol import shaping
+import re
+
 from protocol.binary_http import Fields, ResponseDecoder
 from protocol.event_stream import EventParser
 from protocol.shaping import AnswerShaper, GeometricSeries, Mark
@@ -19,7 +20,7 @@ FAULTS = (
     returns("protocol.shaping._interim", lambda filler: filler + b"\0"),
     returns("protocol.shaping._comment", lambda filler: filler.replace(b":     ", b"data:x")),
     returns("protocol.shaping.GeometricSeries.reach", lambda count: count + 1),
-    replaced("protocol.shaping._EVENT_END", shaping.re.compile(rb"\n")),
+    replaced("protocol.shaping._EVENT_END", re.compile(rb"\n")),
 )
 
 

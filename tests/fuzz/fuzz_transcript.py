@@ -1,5 +1,6 @@
-"""Signed transcripts: a reader finds in one all that was signed, so no two answers have the same."""
+"""Signed transcripts: a reader finds in each all that was signed, so no two answers share one."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def seeds() -> list[bytes]:
         [{"index": 0, "message": {"content": 1}}, {"index": 0, "message": {"tool_calls": {}}}],
         [],
     ]
-    return [strict_json.json.dumps({"c": answer}).encode() for answer in answers]
+    return [json.dumps({"c": answer}).encode() for answer in answers]
 
 
 def run(data: bytes) -> None:
@@ -70,19 +71,18 @@ def _said(choice: Mapping[str, Any]) -> list[Any]:
     """Return what is signed of a choice: absent, null and empty are the same."""
     message = message_of(choice)
     text = message.get("text") if "text" in message else message.get("content")
-    calls = message.get("tool_calls") or []
+    said = (text, message.get("reasoning_content"), message.get("refusal"))
+    calls: Any = message.get("tool_calls") or []
     return [
         choice["index"],
-        *(each or "" for each in (text, message.get("reasoning_content"), message.get("refusal"))),
-        [
-            [
-                each or ""
-                for each in (call.get("id"), *map(call["function"].get, ("name", "arguments")))
-            ]
-            for call in calls
-        ],
+        *(each or "" for each in said),
+        [[call.get("id") or "", *_called(call["function"])] for call in calls],
         choice.get("finish_reason") or "",
     ]
+
+
+def _called(function: Mapping[str, Any]) -> list[Any]:
+    return [function.get(name) or "" for name in ("name", "arguments")]
 
 
 def _read(transcript: bytes) -> list[list[Any]]:
@@ -94,17 +94,14 @@ def _read(transcript: bytes) -> list[list[Any]]:
         assert len(taken) == size
         return taken.decode()
 
+    def call() -> list[str]:
+        return [part(), part(), part()]
+
+    def choice() -> list[Any]:
+        index, texts = int(part()), [part(), part(), part()]
+        return [index, *texts, [call() for _ in range(int(part()))], part()]
+
     assert part() == "oblivious-inference choices 2"
-    choices = [
-        [
-            int(part()),
-            part(),
-            part(),
-            part(),
-            [[part(), part(), part()] for _ in range(int(part()))],
-            part(),
-        ]
-        for _ in range(int(part()))
-    ]
+    choices = [choice() for _ in range(int(part()))]
     assert not octets
     return choices

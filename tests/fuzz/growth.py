@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
 def operations(call: Callable[[], object]) -> int:
     """Return how many lines of Python `call` runs, and how many functions it calls in C."""
     count = 0
 
-    def line(frame: FrameType, event: str, argument: object) -> object:
+    def line(frame: FrameType, event: str, argument: object) -> TraceFunction:
         nonlocal count
         count += 1
         return line
