@@ -254,7 +254,8 @@ def read_stamp(root: Path = ROOT) -> dict[str, str]:
 def write_stamp(lock: str, root: Path = ROOT) -> None:
     """Record that `lock` is installed, all in one step."""
     path = root / ".venv" / "installed.json"
-    stamp = {name: known for name, known in read_stamp(root).items() if name in (*LOCKS, *ADDITIONS)}
+    names = (*LOCKS, *ADDITIONS)
+    stamp = {name: known for name, known in read_stamp(root).items() if name in names}
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(stamp | {lock: digest(lock, root)}))
     draft.replace(path)

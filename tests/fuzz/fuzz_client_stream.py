@@ -9,7 +9,7 @@ from tests.fuzz.faults import replaced, returns, slips
 from tests.fuzz.fuzz_stream import seeds as streams
 from tests.fuzz.reading import Attempt, same, ways
 
-MAX_BYTES = 4096
+MAX_BYTES = 1536
 ENDING = re.compile(rb'[\r\n]data: ?(?:\[DONE\]|\{"error":)')
 attempt = Attempt(ClientError)
 

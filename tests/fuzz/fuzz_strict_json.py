@@ -13,6 +13,7 @@ from tests.fuzz.faults import replaced, slips
 from tests.fuzz.reading import Attempt, Refused, attempt
 
 MAX_BYTES = 4096
+DEEPEST = strict_json.MAX_DEPTH
 attempt_request = Attempt(ChatError)
 
 FAULTS = (
@@ -47,6 +48,7 @@ def run(data: bytes) -> None:
         return
     assert repr(json.loads(data)) == repr(found)
     assert msgspec.json.decode(data) == found
+    assert _depth(found) <= DEEPEST
     # Reports, caches and signatures write again what was read.
     assert json.loads(json.dumps(found, ensure_ascii=False).encode()) == found
     if not isinstance(asked, Refused):
