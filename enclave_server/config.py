@@ -286,8 +286,10 @@ def parse_config(text: str) -> Config:
         tables = tomllib.loads(text)
         _refuse_unknown_limits(tables)
         return msgspec.convert(tables, Config)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, msgspec.ValidationError) as error:  # TOMLDecodeError is a ValueError
         raise ConfigError(str(error)) from error
+    except RecursionError as error:
+        raise ConfigError("its values nest too deeply") from error
 
 
 def load_config(path: str | None) -> Config:

@@ -293,7 +293,7 @@ def kept_seconds(headers: httpx.Headers, *, now: float) -> int | None:
     """
     if "age" in headers:
         return _seconds(headers["age"])
-    with suppress(KeyError, ValueError):
+    with suppress(KeyError, ValueError, OverflowError):
         return max(0, round(now - parsedate_to_datetime(headers["date"]).timestamp()))
     return None
 
