@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.local.stack import PROGRAMS, Child, Report, Stack, StackError, silent
+from scripts.local.stack import PROGRAMS, Child, Stack, StackError
+from scripts.soaking import nginx_relay
 
 CONFIGURATION = """
 [server]
@@ -37,6 +38,7 @@ upstream = "embedded"
 [upstreams.echo]
 address = "unix:{socket}"
 """
+REFERENCE, NGINX = "reference", "nginx"
 RESTART_SECONDS = 1.0  # RestartSec of the carriers' units
 PORT_SECONDS = 0.2  # until a port is free whose listener was killed
 ATTEMPTS = 10
@@ -47,8 +49,10 @@ LOOK_SECONDS = 0.05
 class SoakedPath(Stack):
     """Upstream, enclave server with two workers on a port, proxy, relay and `serve`."""
 
-    def __init__(self, report: Report = silent) -> None:
-        super().__init__(report)
+    def __init__(self, relay: str = REFERENCE) -> None:
+        """`relay` is "reference" or "nginx"."""
+        super().__init__()
+        self.kind_of_relay = relay
         self.enclave = "tcp://127.0.0.1:0"
         self.socket = self.folder / "echo.sock"
         self.arrivals = self.folder / "arrivals"
@@ -86,11 +90,26 @@ class SoakedPath(Stack):
         return proxy
 
     def start_relay(self) -> Child:
-        """Start the reference relay, at its port if it has had one."""
+        """Start the relay, at its port if it has had one."""
+        if self.kind_of_relay == NGINX:
+            return self.start_nginx()
         options = ["--listen", _again(self.relay), "--gateway", self.gateway]
         program = Path(__file__).parents[1] / "relay.py"
         relay = self.launch("relay", [sys.executable, program, *options])
         self.relay = relay.url
+        return relay
+
+    def start_nginx(self) -> Child:
+        """Start nginx as it is deployed."""
+        address = self.relay.removeprefix("http://") or nginx_relay.free_address()
+        command = nginx_relay.command(self.folder / "nginx", address, self.gateway)
+        relay = Child("relay", command, {})
+        self.children.append(relay)
+        while not nginx_relay.answers(address):
+            if relay.process.poll() is not None:
+                raise StackError(relay.complaint("ended"))
+            time.sleep(LOOK_SECONDS)
+        self.relay = f"http://{address}"
         return relay
 
     def start_serve(self) -> Child:
@@ -113,6 +132,7 @@ class SoakedPath(Stack):
     def pids(self) -> dict[str, list[int]]:
         """Return the processes of each role."""
         roles = {child.name: [child.process.pid] for child in self.children}
+        roles["relay"] = [each for pid in roles.get("relay", ()) for each in (pid, *_children(pid))]
         below = _children(self.part("enclave server").process.pid)
         engines = [pid for pid in below if b"enclave_server.engine" in _command(pid)]
         roles["engine"] = engines

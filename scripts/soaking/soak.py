@@ -1,14 +1,15 @@
 """Load the whole path on this machine for a time, break one part after the other, and tell all.
 
-    scripts/soak [--minutes N] [--seed N] [--rate N] [--only FAULT] [--json FILE]
+    scripts/soak [--minutes N] [--seed N] [--rate N] [--only FAULT] [--relay KIND] [--json FILE]
 
-Client, relay, host proxy, enclave server with two workers and the embedded model are real; the
-security module is simulated, and a stand-in for an upstream says each question's mark back and
-counts how often the question came. Questions of many kinds are asked at --rate a second (6), at
-most 40 at a time. Keys rotate each minute. Engine, worker, server, proxy and relay are killed with
-SIGKILL in turn, a worker and the engine stopped with SIGSTOP, the upstream taken away, in an order
-that --seed gives; --only keeps to one of them and can be given again. The first twentieth and the
-last fifth of the time are without faults. Whatever is killed is started again as systemd would.
+Client, relay (scripts/relay.py, or nginx as deployed), host proxy, enclave server with two workers
+and the embedded model are real; the security module is simulated, and a stand-in for an upstream says
+each question's mark back and counts how often the question came. Questions of many kinds are asked at
+--rate a second (6), at most 40 at a time. Keys rotate each minute. Engine, worker, server, proxy and
+relay are killed with SIGKILL in turn, a worker and the engine stopped with SIGSTOP, the upstream taken
+away, in an order that --seed gives; --only keeps to one of them and can be given again. The first
+twentieth and the last fifth of the time are without faults. Whatever is killed is started again as
+systemd would.
 
 At the end there is a table, and the exit code is 1 if one of these limits was not kept: nothing
 wrong, silent, lost or dispatched twice; the next right answer within 2 s of a worker's end and 5 s
@@ -34,7 +35,7 @@ from scripts.soaking import faults, measures, table
 from scripts.soaking.asking import Clients
 from scripts.soaking.judging import Outage, judge
 from scripts.soaking.load import Load, Record
-from scripts.soaking.path import SoakedPath
+from scripts.soaking.path import NGINX, REFERENCE, SoakedPath
 
 RATE = 6.0  # questions a second: a third of a core, so that two are not saturated
 AT_ONCE = 40
@@ -143,6 +144,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the order of faults and questions")
     parser.add_argument("--rate", type=float, default=RATE, help="questions a second")
     parser.add_argument("--only", action="append", default=[], choices=names, help="one fault")
+    kinds = (REFERENCE, NGINX)
+    parser.add_argument("--relay", default=REFERENCE, choices=kinds, help="which relay")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     options = parser.parse_args()
     if options.minutes <= 0 or options.rate <= 0:
@@ -152,7 +155,7 @@ def parse() -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> int:
     """Soak, and show what was found; return the exit code."""
-    with SoakedPath() as path:
+    with SoakedPath(options.relay) as path:
         say(f"soaking for {options.minutes:g} minutes with the seed {options.seed} …")
         soak = Soak(path, options)
         asyncio.run(soak.run())
