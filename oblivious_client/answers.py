@@ -107,7 +107,7 @@ def raise_for_error(status: int, data: bytes) -> None:
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else None
     said, advice = _PROBLEMS.get(status, ("no reason given", ""))
-    if message:
+    if isinstance(error, dict) and message:
         said, advice = message, _advice_on(error)
     raise ServiceError(status, str(said), advice=advice)
 

@@ -23,6 +23,7 @@ MARK = re.compile(r"mark-[0-9a-f]{16}")
 THINK_SECONDS = 0.05  # before an answer in one piece
 PIECE_SECONDS = 0.1  # between the pieces of a streamed one
 MOST_WORDS = 16
+IDLE_SECONDS = 10.0  # of a connection: a provider closes it when it sees fit
 
 
 def new_mark() -> str:
@@ -62,13 +63,14 @@ async def main(socket: str, note: Callable[[str], object]) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                async with asyncio.timeout(IDLE_SECONDS):
+                    head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 size = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or b"0")
                 question = json.loads(await reader.readexactly(size))
                 mark = mark_of(question)
                 note(f"{mark}\n")
                 await answer(question, mark, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             writer.close()
 
     server = await asyncio.start_unix_server(serve, socket)

@@ -74,8 +74,8 @@ async def abandoned(clients: Clients, mark: str) -> Seen:
     try:
         async with asyncio.timeout(clients.chance.uniform(0.02, 0.8)):
             streamed = await clients.chunked.stream(clients.question(mark), model=ECHO)
-            async with aclosing(aiter(streamed)) as pieces:
-                async for _ in pieces:
+            async with aclosing(streamed):
+                async for _ in streamed:
                     pass
     except TimeoutError:
         pass
@@ -191,6 +191,7 @@ KINDS = (
     Kind("unknown key", 2, bare.unknown_key, is_advised=False),
     Kind("no request", 1, bare.no_request, is_advised=False),
 )
+LAST = Kind("by serve", 0, by_serve)
 PROBES = {
     ECHO: Kind("probe", 0, unchunked),
     EMBEDDED: Kind("embedded probe", 0, embedded, is_counted=False),

@@ -42,8 +42,8 @@ def measure(role: str, pid: int, at: float) -> Measure | None:
         return None
     if "RssAnon" not in status:  # it has ended, and nobody has waited for it yet
         return None
-    sizes = (status[name] for name in ("RssAnon", "RssShmem"))
-    return Measure(role, pid, at, *sizes, descriptors, status["Threads"], cpu)
+    own, shared, threads = (status[name] for name in ("RssAnon", "RssShmem", "Threads"))
+    return Measure(role, pid, at, own, shared, descriptors, threads, cpu)
 
 
 def _fields(text: str) -> dict[str, int]:

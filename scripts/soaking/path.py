@@ -72,7 +72,7 @@ class SoakedPath(Stack):
     def start_upstream(self) -> Child:
         """Start the stand-in for an upstream."""
         module = "scripts.soaking.echoing_upstream"
-        command = [sys.executable, "-m", module, self.socket, self.arrivals]
+        command = [sys.executable, "-m", module, str(self.socket), str(self.arrivals)]
         return self.launch("upstream", command)
 
     def start_server(self) -> Child:

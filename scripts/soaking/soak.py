@@ -1,15 +1,16 @@
 """Load the whole path on this machine for a time, break one part after the other, and tell all.
 
-    scripts/soak [--minutes N] [--seed N] [--rate N] [--only FAULT] [--relay KIND] [--json FILE]
+    scripts/soak [--minutes N] [--seed N] [--rate N] [--only FAULT] [--relay KIND]
+                 [--json FILE] [--log FILE]
 
 Client, relay (scripts/relay.py, or nginx as deployed), host proxy, enclave server with two workers
-and the embedded model are real; the security module is simulated, and a stand-in for an upstream says
-each question's mark back and counts how often the question came. Questions of many kinds are asked at
---rate a second (6), at most 40 at a time. Keys rotate each minute. Engine, worker, server, proxy and
-relay are killed with SIGKILL in turn, a worker and the engine stopped with SIGSTOP, the upstream taken
-away, in an order that --seed gives; --only keeps to one of them and can be given again. The first
-twentieth and the last fifth of the time are without faults. Whatever is killed is started again as
-systemd would.
+and the embedded model are real; the security module is simulated, and a stand-in for an upstream
+says each question's mark back and counts how often the question came. Questions of many kinds are
+asked at --rate a second (6), at most 40 at a time. Keys rotate each minute. Engine, worker,
+server, proxy and relay are killed with SIGKILL in turn, a worker and the engine stopped with
+SIGSTOP, the upstream taken away, in an order that --seed gives; --only keeps to one of them and
+can be given again. The first twentieth and the last fifth of the time are without faults. Whatever
+is killed is started again as systemd would.
 
 At the end there is a table, and the exit code is 1 if one of these limits was not kept: nothing
 wrong, silent, lost or dispatched twice; the next right answer within 2 s of a worker's end and 5 s
@@ -34,6 +35,7 @@ from scripts.local.stack import StackError
 from scripts.soaking import faults, measures, table
 from scripts.soaking.asking import Clients
 from scripts.soaking.judging import Outage, judge
+from scripts.soaking.kinds import LAST
 from scripts.soaking.load import Load, Record
 from scripts.soaking.path import NGINX, REFERENCE, SoakedPath
 
@@ -44,9 +46,8 @@ PAUSES = (0.4, 1.2)  # between two faults, of the usual pause
 USUAL_PAUSE_SECONDS = 40.0
 FAULTS_AT_LEAST = 12  # in a short run the pauses are shorter
 SAMPLE_SECONDS = 10.0
-# Kept connections end by then: a client's after 5 s, the server's to its upstream after 30, and
-# those that a relay or a client keeps after 75.
-IDLE_SECONDS = 100
+KEPT_SECONDS = 6.0  # longer than the client keeps a connection for its next question
+IDLE_SECONDS = 30  # by then all others are closed, those to the upstream last
 SETTLE_SECONDS = 3.0
 
 
@@ -66,7 +67,7 @@ class Soak:
     @property
     def seconds(self) -> float:
         """How long questions are asked."""
-        return 60.0 * self.options.minutes
+        return 60 * float(self.options.minutes)
 
     async def run(self) -> None:
         """Load and break the path, and let it come to rest."""
@@ -81,6 +82,9 @@ class Soak:
             asking = asyncio.create_task(load.run(self.began + self.seconds))
             await self.break_parts(load, chance)
             await asking
+            # Whoever keeps connections drops the old ones when he is asked for one.
+            await asyncio.sleep(KEPT_SECONDS)
+            await self.record.ask(LAST, clients)
         finally:
             sampling.cancel()
             await clients.close()
@@ -147,6 +151,7 @@ def parse() -> argparse.Namespace:
     kinds = (REFERENCE, NGINX)
     parser.add_argument("--relay", default=REFERENCE, choices=kinds, help="which relay")
     parser.add_argument("--json", type=Path, help="where to write all figures")
+    parser.add_argument("--log", type=Path, help="where to write what the parts have said")
     options = parser.parse_args()
     if options.minutes <= 0 or options.rate <= 0:
         parser.error("--minutes and --rate are above zero")
@@ -160,6 +165,8 @@ def run(options: argparse.Namespace) -> int:
         soak = Soak(path, options)
         asyncio.run(soak.run())
         canaries, arrived = soak.canaries(), path.arrived()
+        if options.log is not None:
+            options.log.write_text(path.written())
     verdict = judge(soak.record.asked, soak.record.asks, soak.outages, arrived)
     found = table.Findings(
         verdict, soak.outages, soak.samples, soak.idle, canaries, soak.began, soak.seconds

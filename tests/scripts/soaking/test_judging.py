@@ -1,6 +1,7 @@
 """What a soak has to notice: each fault that a path could have is one here, and is found."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def asked(
     ended: float = 11,
     mark: str = "mark-0",
     said: str = "",
-    **more: int,
+    **more: Any,
 ) -> Ask:
     return Ask("whole", mark, begun, ended, outcome, said=said, **more)
 
