@@ -79,7 +79,11 @@ def advising(endpoint: Endpoint, proxy: str | None, *, is_known: bool) -> Iterat
         raise NoAnswer from error
     except httpx.ConnectError as error:
         advice = on_silence(endpoint, proxy, is_known=is_known)
-        raise NoConnection(f"no connection: {error}", advice=advice) from error
+        raise NoConnection(_told("no connection", error), advice=advice) from error
     except httpx.TransportError as error:
         advice = on_silence(endpoint, proxy, is_known=is_known)
-        raise ConnectionLost(f"the connection was lost: {error}", advice=advice) from error
+        raise ConnectionLost(_told("the connection was lost", error), advice=advice) from error
+
+
+def _told(what: str, error: Exception) -> str:
+    return f"{what}: {error}" if str(error) else what

@@ -102,7 +102,7 @@ def _error_object(message: str, kind: str) -> bytes:
 
 def describe(failure: ClientError) -> str:
     """Return what happened and what to do; the reader is the user of this machine."""
-    return ": ".join(part for part in (str(failure), failure.advice) if part)
+    return ": ".join(part for part in (str(failure).removesuffix("."), failure.advice) if part)
 
 
 class LocalEndpoint:

@@ -26,8 +26,9 @@ _KEY = (
 )
 _OFTEN = r".* answered 429.*: the relay limits how often you may ask; try later"
 _GONE = (
-    r"(?:no connection|the connection was lost): .*: (?:the relay has answered before:|if \S+ is "
-    r"right,) it, or your network, is down for now: try again shortly"
+    r"(?:no connection|the connection was lost): (?:.*: )?"
+    r"(?:the relay has answered before:|if \S+ is right,) "
+    r"it, or your network, is down for now: try again shortly"
 )
 _LATE = r"no answer in time: the relay or gateway is down or overloaded; try again"
 _MODEL = (

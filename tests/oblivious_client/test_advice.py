@@ -67,7 +67,7 @@ def test_an_address_that_was_right_is_not_doubted() -> None:
         (httpx.ConnectError("refused"), NoConnection, "answered before"),
         (httpx.ConnectTimeout("late"), NoAnswer, "down or overloaded"),
         (httpx.ReadTimeout("late"), NoAnswer, "down or overloaded"),
-        (httpx.ReadError("reset"), ConnectionLost, "answered before"),
+        (httpx.ReadError(""), ConnectionLost, "answered before"),
         (httpx.WriteError("reset"), ConnectionLost, "answered before"),
         (httpx.RemoteProtocolError("no HTTP"), ConnectionLost, "answered before"),
     ],
@@ -80,6 +80,7 @@ def test_every_failure_of_a_connection_has_advice(
     assert caught.value.code is Exit.NO_CONNECTION
     assert advice in caught.value.advice
     assert caught.value.__cause__ is failure
+    assert not str(caught.value).endswith(": ")
 
 
 def test_what_has_advice_already_keeps_it() -> None:
