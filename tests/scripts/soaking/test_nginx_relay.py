@@ -22,6 +22,6 @@ def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
 
 
 def test_without_nginx_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nginx_relay.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(StackError, match="nginx is not installed"):
         nginx_relay.command(tmp_path, "127.0.0.1:1", "http://127.0.0.1:2")
