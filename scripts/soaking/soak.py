@@ -169,7 +169,14 @@ def run(options: argparse.Namespace) -> int:
             options.log.write_text(path.written())
     verdict = judge(soak.record.asked, soak.record.asks, soak.outages, arrived)
     found = table.Findings(
-        verdict, soak.outages, soak.samples, soak.idle, canaries, soak.began, soak.seconds
+        verdict,
+        soak.outages,
+        soak.samples,
+        soak.idle,
+        canaries,
+        soak.began,
+        soak.seconds,
+        time.process_time(),
     )
     print(found.text(), flush=True)
     if options.json is not None:

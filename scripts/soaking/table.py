@@ -16,6 +16,7 @@ MOST_GROWTH = 0.05
 SETTLED_SECONDS = 240.0
 LEAST_SECONDS = 240.0  # of a life after that, below which its growth is not judged
 SHOWN = 12  # lines of one list
+MOST_SHOWN = 2  # processes of one role, by themselves
 TABLE_KIB = 32 * 1024
 # Descriptors that are kept for the next time: as many as there are, whatever the load was.
 SPARE = {"host proxy": 2 * SPARE_PIPES}
@@ -32,6 +33,7 @@ class Findings:
     canaries: Sequence[str]
     began: float
     seconds: float
+    asker_cpu: float = 0.0
 
     def breaches(self) -> list[str]:
         """Return a sentence for each limit that was not kept."""
@@ -82,7 +84,8 @@ class Findings:
             yield f"{name:<14} {found:>8}"
         share = verdict.share_right
         yield f"right outside  {share:>8.2%}  of {verdict.outside} outside of planned outages"
-        yield f"cores used     {self.core:>8.2f}  by all parts but the askers"
+        askers = self.asker_cpu / self.seconds
+        yield f"cores used     {self.core:>8.2f}  by the parts, {askers:.2f} by the askers"
 
     def _kinds(self) -> Iterator[str]:
         yield f"{'kind':<18}" + "".join(f"{each.name.lower():>9}" for each in Outcome)
@@ -159,7 +162,7 @@ class Findings:
             **dict(_faulty(verdict)),
             "failed_outside": len(verdict.failed_outside),
             "share_right_outside": verdict.share_right,
-            "cores": self.core,
+            "cores": {"parts": self.core, "askers": self.asker_cpu / self.seconds},
             "failures": [
                 {"faults": faults, "said": said, "count": count}
                 for (faults, said), count in verdict.failures.most_common()
@@ -228,9 +231,16 @@ def _at(samples: Sequence[Measure], share: float) -> list[Measure]:
 
 
 def _sizes(measures: Iterable[Measure], role: str) -> str:
-    return ", ".join(f"{each.own_kib / 1024:.1f}" for each in measures if each.role == role) or "-"
+    return _short([f"{each.own_kib / 1024:.1f}" for each in measures if each.role == role], ", ")
 
 
 def _counts(measures: Iterable[Measure], role: str) -> str:
     those = [each for each in measures if each.role == role]
-    return "; ".join(f"{each.descriptors}, {each.threads}" for each in those) or "-"
+    return _short([f"{each.descriptors}, {each.threads}" for each in those], "; ")
+
+
+def _short(texts: Sequence[str], between: str) -> str:
+    """Return one text for each process, or of many how many there are and the first's."""
+    if len(texts) > MOST_SHOWN:
+        return f"{len(texts)} of {texts[0]}"
+    return between.join(texts) or "-"
