@@ -90,6 +90,7 @@ class EvidenceSource:
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
         self._failure: Exception | None = None  # that the last renewal ended with
+        self.has_verified = False  # any evidence: so the address is right
         self.renewals = 0  # that have ended
 
     def kept(self) -> VerifiedEvidence | None:
@@ -97,7 +98,7 @@ class EvidenceSource:
         held = self._held or self._stored()
         if held is None or self.clock() >= held.expires or self._is_refused(held.verified):
             return None
-        self._held = held
+        self._held, self.has_verified = held, True
         return held.verified
 
     def shared(self, renewals: int) -> Flow[VerifiedEvidence]:
@@ -175,7 +176,9 @@ class EvidenceSource:
 
     def _verified(self, response: httpx.Response) -> VerifiedEvidence:
         served = _evidence_in(response, self.route.endpoint)
-        return self.route.policy.verify(decode(served), now=self.clock())
+        verified = self.route.policy.verify(decode(served), now=self.clock())
+        self.has_verified = True
+        return verified
 
     def _hold(self, verified: VerifiedEvidence, seconds: int) -> None:
         now = self.clock()
