@@ -116,23 +116,25 @@ def test_what_is_asked_is_whole() -> None:
     assert (request.headers, request.body) == (((b"host", b"here"),), b"12345")
 
 
+def waiter(outlet: Outlet) -> "asyncio.Future[None] | None":
+    return outlet.writable
+
+
 def test_a_writer_waits_for_a_reader_and_is_woken_once() -> None:
     async def scenario() -> None:
-        transport = Transport()
-        outlet = Outlet(cast(asyncio.Transport, transport), CurrentDate())
+        outlet = Outlet(cast(asyncio.Transport, Transport()), CurrentDate())
         outlet.resume()  # nobody waits
         outlet.pause()
-        waiting = outlet.writable
+        waiting = waiter(outlet)
         assert waiting is not None
         before = waiting.done()
         outlet.resume()
-        assert (before, waiting.done()) == (False, True)
-        assert outlet.writable is None
+        assert (before, waiting.done(), waiter(outlet)) == (False, True, None)
         outlet.pause()
-        gone = outlet.writable
+        gone = waiter(outlet)
         assert gone is not None
         gone.cancel()
         outlet.resume()  # whoever waited has left
-        assert outlet.writable is None
+        assert waiter(outlet) is None
 
     asyncio.run(scenario())
