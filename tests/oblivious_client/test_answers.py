@@ -134,6 +134,29 @@ def test_a_problem_is_put_into_words(status: int, words: str) -> None:
         raise_for_error(status, b'{"error": {"message": "its own"}}')
 
 
+@pytest.mark.parametrize(
+    ("kind", "code", "advice"),
+    [
+        ("server_error", "upstream_failed", "ask again shortly"),
+        ("server_error", None, "ask again shortly"),
+        ("rate_limit_error", "rate_limit_exceeded", "ask again shortly"),
+        ("server_error", "key_not_provisioned", ""),  # the text says who has to act
+        ("server_error", "upstream_refused", ""),
+        ("invalid_request_error", None, ""),
+    ],
+)
+def test_what_passes_is_told_from_what_does_not(kind: str, code: str | None, advice: str) -> None:
+    error = {"message": "The model's own.", "type": kind, "code": code}
+    with pytest.raises(ServiceError, match=r"The model's own\.$") as caught:
+        raise_for_error(502, json.dumps({"error": error}).encode())
+    streamed = StreamedAnswer()
+    with pytest.raises(ServiceError, match=r"The model's own\.$") as in_stream:
+        streamed.feed(stream({"error": error}))
+    for failure in (caught.value, in_stream.value):
+        assert failure.advice.endswith(advice)
+        assert bool(failure.advice) == bool(advice)
+
+
 def test_errors_without_a_reason() -> None:
     for body in (b"", b"{}", b'{"error": 1}'):
         with pytest.raises(ServiceError, match="no reason given") as caught:
