@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import secrets
 import shlex
 import shutil
@@ -293,7 +294,7 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
 def _listen_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or int(port) > 65535 or not host:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or not host:
         raise UsageError(f"not HOST:PORT: {text}")
     if not is_loopback(host):
         raise UsageError(
