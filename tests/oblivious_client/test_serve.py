@@ -575,7 +575,7 @@ def test_the_page_shows_the_evidence_and_the_answer(
     text = browser.text
     assert "Verified, but SIMULATED" in text
     assert gateway.module.module_id in text
-    assert gateway.key.config.public_key.hex() in text
+    assert f"X-Wing {gateway.keys[0].config.public_key[:32].hex()}…" in text
     assert browser.picture().startswith(b"\x89PNG")
 
 
