@@ -118,7 +118,7 @@ async def _connection() -> dict[str, float]:
     shared = Shared(lambda _: handle, Limits(), Log())
     shared.loop = asyncio.get_running_loop()
     shared.read_buffer[: len(post)] = post
-    connection = Connection(shared)
+    connection = Connection(shared, shared.budget.admit())
     connection.connection_made(NoSocket())
 
     async def exchange() -> None:

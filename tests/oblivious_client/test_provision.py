@@ -297,6 +297,8 @@ def test_an_answer_that_was_cut_is_none(run: Run, gateway: StandInGateway, taker
     "text",
     [
         f'[keys\nprovider = "{KEY}"',
+        f'[keys]\nprovider = "{KEY}"\nx = {"9" * 5000}',
+        f'[keys]\nprovider = "{KEY}"\nx = {"[" * 900}',
         f'[keys]\nprovider = "{KEY}',
         f'provider = "{KEY}"',
         f'keys = "{KEY}"',

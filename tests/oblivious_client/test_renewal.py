@@ -189,7 +189,7 @@ def test_a_limit_that_does_not_end_is_told(gateway: StandInGateway, pauses: list
     with client_of(gateway) as client, pytest.raises(OuterRefusal) as caught:
         client.chat("hello", model=MODEL)
     assert caught.value.status == 429
-    assert (len(pauses), len(gateway.arrived)) == (len(evidence.PAUSES), 4)
+    assert (pauses, len(gateway.arrived)) == ([1.0, 2.0, 4.0], 4)
 
 
 def test_a_refused_key_on_disk_is_no_evidence(gateway: StandInGateway) -> None:

@@ -246,14 +246,20 @@ def running_enclave(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     ready: Callable[[Enclave], object] = lambda enclave: enclave.wait_for("ready"),
+    descriptors: int | None = None,
 ) -> Iterator[Enclave]:
-    """Yield a server with this configuration (TOML), ready; it is ended afterwards."""
+    """Yield a server with this configuration (TOML), ready; it is ended afterwards.
+
+    Each of its processes may have so many `descriptors`, by default as many as the tests.
+    """
     with private_directory() as directory:
         path = directory / "server.sock"
         settings = directory / "config.toml"
         settings.write_text(config)
         command = [sys.executable, "-m", "enclave_server", "--listen", f"unix:{path}"]
         command += ["--config", str(settings), "--workers", str(workers), "--simulated-nsm"]
+        if descriptors is not None:
+            command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
         with subprocess.Popen(
             [*command, *arguments],
             stderr=subprocess.PIPE,

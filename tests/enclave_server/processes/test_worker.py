@@ -16,6 +16,7 @@ from enclave_server.http.dates import format_date
 from enclave_server.http.limits import Limits
 from protocol import chunked
 from protocol.binary_http import (
+    Fields,
     Request,
     Response,
     ResponseDecoder,
@@ -27,7 +28,7 @@ from protocol.errors import TruncatedMessage
 from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse
 from protocol.key_config import KeyConfig
 from protocol.registry import DATE_PROBLEM
-from protocol.signature import verify_choices
+from protocol.signature import ASKED_FIELD, Algorithm, verify_choices
 from tests.support.enclave import (
     DEADLINE,
     Enclave,
@@ -85,6 +86,16 @@ def test_a_replay_through_every_worker_is_refused() -> None:
         assert sorted(statuses) == [200] + 15 * [409]
 
 
+def test_a_full_worker_refuses_nobody_while_its_sibling_has_room() -> None:
+    settings = PLAIN + "[limits]\nconnections = 3\n"
+    with running_enclave(settings, workers=2) as enclave, contextlib.ExitStack() as stack:
+        statuses = []
+        for _ in range(8):
+            connection = stack.enter_context(contextlib.closing(enclave.connect()))
+            statuses.append(exchange(connection, "GET", "/health").status)
+        assert statuses == 6 * [200] + 2 * [503]
+
+
 @pytest.mark.parametrize("offset", [-301, 302])
 def test_a_date_outside_of_the_window_is_refused(offset: float) -> None:
     with running_enclave(PLAIN) as enclave:
@@ -138,6 +149,33 @@ def test_answers_are_signed_with_the_attested_key() -> None:
             answer = enclave.ask(request, evidence.key_configs[0])
             fields = json.loads(answer.content)
             verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
+
+
+ASKED_NOTHING: Fields = ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "signed"),
+    [
+        ("", ASKED_NOTHING, (2, Algorithm.RSA)),
+        ("", (ASKED_FIELD,), (2, Algorithm.ED25519)),
+        ("[chat]\nsignature_version = 1\n", ASKED_NOTHING, (1, Algorithm.RSA)),
+        ("[chat]\nsignature_version = 1\n", (ASKED_FIELD,), (2, Algorithm.ED25519)),
+    ],
+)
+def test_the_first_version_is_signed_only_where_the_configuration_says_so(
+    settings: str, asked: Fields, signed: tuple[int, Algorithm]
+) -> None:
+    with (
+        running_upstream() as upstream,
+        running_enclave(stand_in_config(upstream.address) + settings) as enclave,
+    ):
+        evidence = enclave.evidence()
+        plain = chat_request()
+        request = dataclasses.replace(plain, headers=plain.headers + asked)
+        fields = json.loads(enclave.ask(request, evidence.key_configs[0]).content)
+    found = verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
+    assert (found.version, found.algorithm) == signed
 
 
 def test_evidence_is_one_document_for_everybody() -> None:
