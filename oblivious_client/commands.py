@@ -339,15 +339,15 @@ async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) ->
 
 
 def _stop_when_signalled() -> asyncio.Event:
-    """Return what SIGINT or SIGTERM sets; those that follow are ignored, to the very end.
+    """Return what SIGINT or SIGTERM sets; those that follow are held back, to the very end.
 
-    asyncio's own handlers write to a pipe that is closed before they are taken away.
+    asyncio's own handlers write to a pipe that is closed before they are taken away, and Python
+    complains of a signal that has come when its handler is changed.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def tell(*_: object) -> None:
-        for number in _ENDING:
-            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         loop.call_soon_threadsafe(stop.set)
 
     for number in _ENDING:
