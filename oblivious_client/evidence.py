@@ -30,6 +30,9 @@ from protocol.registry import JSON, OHTTP_KEYS
 # Every client sends the same fields, so that they tell no two apart.
 OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
 
+CONNECT_SECONDS = 15.0
+"""For a connection, TLS included, whatever is asked over it."""
+
 FETCH_SECONDS = 30.0
 """For evidence or keys in all, pauses and repetitions too: they are served from memory."""
 
@@ -87,6 +90,7 @@ class EvidenceSource:
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
         self._failure: Exception | None = None  # that the last renewal ended with
+        self.has_verified = False  # any evidence: so the address is right
         self.renewals = 0  # that have ended
 
     def kept(self) -> VerifiedEvidence | None:
@@ -94,7 +98,7 @@ class EvidenceSource:
         held = self._held or self._stored()
         if held is None or self.clock() >= held.expires or self._is_refused(held.verified):
             return None
-        self._held = held
+        self._held, self.has_verified = held, True
         return held.verified
 
     def shared(self, renewals: int) -> Flow[VerifiedEvidence]:
@@ -172,7 +176,9 @@ class EvidenceSource:
 
     def _verified(self, response: httpx.Response) -> VerifiedEvidence:
         served = _evidence_in(response, self.route.endpoint)
-        return self.route.policy.verify(decode(served), now=self.clock())
+        verified = self.route.policy.verify(decode(served), now=self.clock())
+        self.has_verified = True
+        return verified
 
     def _hold(self, verified: VerifiedEvidence, seconds: int) -> None:
         now = self.clock()
@@ -243,7 +249,7 @@ def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
 
 def fetching() -> dict[str, object]:
     """Return the extensions of requests that have FETCH_SECONDS from now."""
-    timeout = httpx.Timeout(FETCH_SECONDS, connect=15.0).as_dict()
+    timeout = httpx.Timeout(FETCH_SECONDS, connect=CONNECT_SECONDS).as_dict()
     return {"timeout": timeout, DEADLINE: time.monotonic() + FETCH_SECONDS}
 
 
@@ -290,7 +296,7 @@ def kept_seconds(headers: httpx.Headers, *, now: float) -> int | None:
     """
     if "age" in headers:
         return _seconds(headers["age"])
-    with suppress(KeyError, ValueError):
+    with suppress(KeyError, ValueError, OverflowError):
         return max(0, round(now - parsedate_to_datetime(headers["date"]).timestamp()))
     return None
 

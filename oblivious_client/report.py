@@ -10,7 +10,7 @@ from typing import Any
 
 from oblivious_client.answers import text_of
 from oblivious_client.endpoint import Endpoint, Role
-from oblivious_client.policy import Policy
+from oblivious_client.policy import CODE_PINS, Policy
 from protocol.answer_transcript import SIGNED_BESIDE, SIGNED_OF_CHOICE, SIGNED_OF_MESSAGE
 from protocol.evidence import Platform, VerifiedEvidence
 from protocol.hpke import Aead, Kdf
@@ -18,8 +18,6 @@ from protocol.kem import find_kem
 from protocol.key_config import KeyConfig
 from protocol.signature import algorithm_of, key_identifier
 
-# Registers that name the code; the rest name the parent machine and its roles.
-CODE_PCRS = (0, 1, 2)
 # A copy of a few seconds was fetched for somebody who asked just before, or clocks differ by this.
 FETCHED_SECONDS = 5
 # What `protocol.signature` signs of a message; a chat has `content`, a completion `text`.
@@ -59,7 +57,7 @@ def as_json(
         "pcrs": {
             f"PCR{index}": {"value": value.hex(), "pinned": index in pins}
             for index, value in sorted(attestation.pcrs.items())
-            if any(value) or index in pins or index in CODE_PCRS
+            if any(value) or index in pins or index in CODE_PINS
         },
         "keys": [describe_key(config) for config in verified.key_configs],
         "tee_id": key_identifier(verified.signing_key),
@@ -229,7 +227,7 @@ def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[
     for index, value in sorted(verified.attestation.pcrs.items()):
         if index in pins:
             yield f"PCR{index}", f"{value.hex()} as pinned"
-        elif index in CODE_PCRS:
+        elif index in CODE_PINS:
             yield f"PCR{index}", f"{value.hex()} NOT PINNED"
 
 

@@ -104,11 +104,9 @@ def _error_object(message: str, kind: str) -> bytes:
     return json.dumps({"error": fields}).encode()
 
 
-def describe(failure: Exception) -> str:
+def describe(failure: ClientError) -> str:
     """Return what happened and what to do; the reader is the user of this machine."""
-    if isinstance(failure, ClientError):
-        return ": ".join(part for part in (str(failure), failure.advice) if part)
-    return f"no connection to the relay: {failure}" if str(failure) else "no answer in time"
+    return ": ".join(part for part in (str(failure).removesuffix("."), failure.advice) if part)
 
 
 class LocalEndpoint:
@@ -140,7 +138,7 @@ class LocalEndpoint:
         upload = Upload()
         try:
             return await self._routed(request, upload)
-        except (ClientError, httpx.HTTPError) as failure:
+        except ClientError as failure:
             # Asked again by itself, an SDK would have the question answered, and paid for, twice.
             said = _ONCE if upload.begun and request.path in ASKED else ()
             return error(502, describe(failure), "oblivious_client_error", said)
@@ -201,7 +199,7 @@ async def _checked_stream(request: bytes, response: httpx.Response) -> AsyncGene
                 yield b"".join(encode_event(_dump(chunk)) for chunk in chunks)
         check_signature(evidence_of(response), request, streamed.finish())
         yield encode_event(DONE.encode())
-    except (ClientError, httpx.HTTPError) as failure:
+    except ClientError as failure:
         yield encode_event(_error_object(describe(failure), "oblivious_client_error"))
         raise ConnectionAbortedError from failure
     finally:

@@ -113,6 +113,8 @@ def test_every_table_can_be_set() -> None:
         ("[provision]\nadministrator_key = '!'", "base64"),
         ("[provision]\nadministrator_key = 'AAAA'", "32 bytes"),
         ("[server", "table declaration"),
+        ("x = " + "[" * 900, "nest too deeply"),
+        ("x = " + "9" * 5000, "digits"),
         (PROVIDER + "[[models]]\nname = 'large'\nupstream = 'embedded'", "same name"),
     ],
 )

@@ -3,9 +3,18 @@
 import httpx
 import pytest
 
-from oblivious_client.advice import on_refusal, silence
-from oblivious_client.endpoint import Role
+from oblivious_client.advice import advising, on_refusal, on_silence, silence
+from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client.errors import (
+    AnswerTruncated,
+    ClientError,
+    ConnectionLost,
+    NoAnswer,
+    NoConnection,
+)
+from oblivious_client.exits import Exit
 
+RELAY = Endpoint.parse(Role.RELAY, "https://relay.example")
 PROBLEM = "application/problem+json; charset=utf-8"
 
 
@@ -39,3 +48,43 @@ def test_a_problem_document_is_the_gateways_own() -> None:
 def test_what_else_can_be_done() -> None:
     assert "too large" in on_refusal(answered(413), Role.RELAY)
     assert "check the address" in on_refusal(answered(418), Role.GATEWAY)
+    assert "try again later" in on_refusal(answered(500), Role.RELAY)
+
+
+def test_an_address_that_was_right_is_not_doubted() -> None:
+    known = on_silence(RELAY, None, is_known=True)
+    assert known.startswith("the relay has answered before")
+    assert "try again" in known
+    unknown = on_silence(RELAY, "http://proxy.example:8080", is_known=False)
+    assert "http://proxy.example:8080 and https://relay.example" in unknown
+    socket = Endpoint.parse(Role.GATEWAY, "unix:/run/gateway")
+    assert "unix:/run/gateway" in on_silence(socket, None, is_known=False)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "advice"),
+    [
+        (httpx.ConnectError("refused"), NoConnection, "answered before"),
+        (httpx.ConnectTimeout("late"), NoAnswer, "down or overloaded"),
+        (httpx.ReadTimeout("late"), NoAnswer, "down or overloaded"),
+        (httpx.ReadError(""), ConnectionLost, "answered before"),
+        (httpx.WriteError("reset"), ConnectionLost, "answered before"),
+        (httpx.RemoteProtocolError("no HTTP"), ConnectionLost, "answered before"),
+    ],
+)
+def test_every_failure_of_a_connection_has_advice(
+    failure: httpx.TransportError, kind: type[ClientError], advice: str
+) -> None:
+    with pytest.raises(kind) as caught, advising(RELAY, None, is_known=True):
+        raise failure
+    assert caught.value.code is Exit.NO_CONNECTION
+    assert advice in caught.value.advice
+    assert caught.value.__cause__ is failure
+    assert not str(caught.value).endswith(": ")
+
+
+def test_what_has_advice_already_keeps_it() -> None:
+    truncated = AnswerTruncated()
+    with pytest.raises(AnswerTruncated) as caught, advising(RELAY, None, is_known=True):
+        raise truncated
+    assert caught.value is truncated

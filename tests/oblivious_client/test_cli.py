@@ -149,7 +149,7 @@ def test_the_environment_is_asked_second(
     assert "sees your address" in outcome.err
     outcome = run("chat", "--relay", "http://127.0.0.1:1", "Hi")
     assert outcome.code == Exit.NO_CONNECTION
-    assert "check http://127.0.0.1:1 and your network" in outcome.err
+    assert "if http://127.0.0.1:1 is right" in outcome.err
     monkeypatch.setenv("OBLIVIOUS_PCRS", "/nowhere")
     assert run("chat", "Hi").code == Exit.USAGE
     monkeypatch.delenv("OBLIVIOUS_RELAY")

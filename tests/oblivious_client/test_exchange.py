@@ -74,12 +74,14 @@ def test_outside_all_requests_look_alike(framing: Framing) -> None:
 
 
 def test_a_sealed_body_is_read_by_either_kind_of_transport() -> None:
-    assert list(SealedBody(iter([b"a", b"b"]), Upload())) == [b"a", b"b"]
+    uploads = [Upload(), Upload()]
+    assert list(SealedBody(iter([b"a", b"b"]), uploads[0])) == [b"a", b"b"]
 
     async def collected() -> list[bytes]:
-        return [piece async for piece in SealedBody(iter([b"a", b"b"]), Upload())]
+        return [piece async for piece in SealedBody(iter([b"a", b"b"]), uploads[1])]
 
     assert asyncio.run(collected()) == [b"a", b"b"]
+    assert [upload.begun for upload in uploads] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,18 @@ def test_an_upload_has_begun_with_its_first_piece() -> None:
     upload = Upload()
     SealedBody([b"a"], upload)
     assert upload == Upload(begun=False)
+
+
+@pytest.mark.parametrize("framing", Framing)
+def test_a_request_has_not_begun_before_its_first_octet(framing: Framing) -> None:
+    question = Question("GET", b"/v1/models", b"a secret", {})
+    sealed = seal(KEY.config, inner_request("GET", b"/", b"", now=NOW), framing)
+    outer = outer_request(route(framing), sealed, question)
+    before = question.upload.begun
+    assert isinstance(outer.stream, SealedBody)
+    assert next(iter(outer.stream))
+    assert (before, question.upload.begun) == (False, True)
+    assert "secret" not in repr(question)
 
 
 def asking(config: KeyConfig = KEY.config) -> Flow[Opened | KeyUnknown]:

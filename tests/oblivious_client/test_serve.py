@@ -279,7 +279,9 @@ def test_nobody_there() -> None:
     with serving(gateway) as url:
         response = httpx.post(f"{url}/v1/chat/completions", content=BODY)
     assert response.status_code == 502
-    assert "no connection" in response.json()["error"]["message"]
+    message = response.json()["error"]["message"]
+    assert "no connection" in message
+    assert "try again shortly" in message
 
 
 def test_an_unsigned_answer_is_not_passed_on(url: str, gateway: StandInGateway) -> None:

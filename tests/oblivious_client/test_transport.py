@@ -17,6 +17,7 @@ from oblivious_client.errors import (
     AnswerUnreadable,
     ClientError,
     ExchangeError,
+    NoAnswer,
     OuterRefusal,
     ServiceError,
 )
@@ -204,9 +205,64 @@ def test_an_endless_answer_is_cut(gateway: StandInGateway, monkeypatch: pytest.M
 def test_nobody_there() -> None:
     with (
         ObliviousClient("http://127.0.0.1:1", policy=ALLOWED) as client,
-        pytest.raises(httpx.ConnectError),
+        pytest.raises(httpx.ConnectError) as caught,
     ):
         client.chat("hello")
+    assert isinstance(caught.value, ClientError)
+    assert "if http://127.0.0.1:1 is right" in caught.value.advice
+
+
+def test_a_relay_that_goes_away_was_right_before() -> None:
+    with StandInGateway() as gateway:
+        client = client_of(gateway)
+        assert client.chat("hello", model=MODEL).text == ANSWER
+    with client, pytest.raises(httpx.TransportError) as caught:
+        client.chat("hello", model=MODEL)
+    assert isinstance(caught.value, ClientError)
+    assert caught.value.advice.startswith("the relay has answered before")
+
+
+class Failing(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that begins and then fails."""
+
+    def __init__(self, failure: Exception) -> None:
+        self.failure = failure
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"begun"
+        raise self.failure
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (httpx.ReadTimeout("late"), NoAnswer),
+        (httpx.ReadError("reset"), AnswerTruncated),
+        (httpx.RemoteProtocolError("cut"), AnswerTruncated),
+        (AnswerUnreadable("altered"), AnswerUnreadable),
+    ],
+)
+def test_a_body_that_fails_is_an_error_of_ours(failure: Exception, kind: type[ClientError]) -> None:
+    class Arriving:
+        def feed(self, data: bytes) -> bytes:
+            return data
+
+    answer: Any = Arriving()
+    outer = httpx.Response(200, stream=Failing(failure))
+    with pytest.raises(kind):
+        list(transport_module._contents(outer, answer))
+
+    async def read() -> None:
+        outer = httpx.Response(200, stream=Failing(failure))
+        async for _ in transport_module._acontents(outer, answer):
+            pass
+
+    with pytest.raises(kind):
+        asyncio.run(read())
 
 
 # Keys that expire.
