@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import secrets
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -293,7 +295,7 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
 def _listen_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or int(port) > 65535 or not host:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or not host:
         raise UsageError(f"not HOST:PORT: {text}")
     if not is_loopback(host):
         raise UsageError(
@@ -339,16 +341,17 @@ async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) ->
 
 
 def _stop_when_signalled() -> asyncio.Event:
-    """Return what SIGINT or SIGTERM sets; those that follow are held back, to the very end.
+    """Return what SIGINT or SIGTERM sets; those that follow wait, to the very end.
 
     asyncio's own handlers write to a pipe that is closed before they are taken away, and Python
-    complains of a signal that has come when its handler is changed.
+    reports a signal that was on its way when it was told to ignore it.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def tell(*_: object) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        loop.call_soon_threadsafe(stop.set)
+        with suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(stop.set)
 
     for number in _ENDING:
         signal.signal(number, tell)

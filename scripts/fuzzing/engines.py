@@ -112,7 +112,7 @@ def plain(harness: Harness, task: Task, clock: Callable[[], float] = time.monoto
         if clock() >= task.until and executions >= len(inputs):
             break
         executions += 1
-        if (broken := breakage(_in_time(harness.run), data)) is not None:
+        if (broken := breakage(in_time(harness.run), data)) is not None:
             path = write(task.store.crashes, data, CRASH)
             print(f"{broken}: {path}", file=sys.stderr)
             break
@@ -120,7 +120,7 @@ def plain(harness: Harness, task: Task, clock: Callable[[], float] = time.monoto
     return 0 if broken is None else 1
 
 
-def _in_time(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
+def in_time(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """Return what `run` does, with an error if it takes too long."""
 
     def limited(data: bytes) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from scripts.fuzzing.corpus import Store, write
-from scripts.fuzzing.engines import Task, fuzz
+from scripts.fuzzing.engines import Task, fuzz, in_time
 from scripts.fuzzing.harnesses import load
 from scripts.fuzzing.minimise import breakage, minimise
 
@@ -38,7 +38,7 @@ def main() -> int:
 
 def _shorten(name: str, store: Store, found: Path) -> int:
     """Print what an input breaks, and the path of a shorter one that breaks the same."""
-    run, data = load(name).run, found.read_bytes()
+    run, data = in_time(load(name).run), found.read_bytes()
     broken = breakage(run, data)
     if broken is None:
         return HOLDS

@@ -3,7 +3,8 @@
 from enclave_server import addresses as enclave
 from host_proxy import addresses as proxy
 from host_proxy.addresses import AddressError
-from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client import commands
+from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import UsageError
 from tests.fuzz.faults import fails, returns, slips
 from tests.fuzz.reading import Attempt, Refused
@@ -53,6 +54,10 @@ def run(data: bytes) -> None:
     if not isinstance(ours, Refused) and not isinstance(theirs, Refused):
         assert str(ours) == str(theirs)
     _check_endpoint(text)
+    listening = attempt_endpoint(commands._listen_address, text.removeprefix("tcp://"))
+    if not isinstance(listening, Refused):
+        assert is_loopback(listening[0])
+        assert 0 <= listening[1] < 1 << 16
 
 
 def _check_endpoint(text: str) -> None:

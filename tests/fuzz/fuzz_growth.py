@@ -1,6 +1,7 @@
-"""Work: a part of an input that comes twice as often costs no parser more than twice as much.
+"""Work: no input costs a parser more than so many lines of Python an octet, however long it is.
 
-The first octet chooses the parser, the next two the part, and the rest is the input.
+The first octet chooses the parser, the next two the part that comes very often, and the rest is the
+input.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,13 @@ from protocol.binary_http import ResponseDecoder
 from protocol.errors import ProtocolError
 from tests.fuzz import fuzz_binary_http_request, fuzz_binary_http_response, fuzz_cbor, fuzz_stream
 from tests.fuzz.faults import Fault
-from tests.fuzz.growth import operations
+from tests.fuzz.growth import bound
 from tests.fuzz.reading import Octets
 
-REPEATED = 32
-SPARE = 400  # operations that have nothing to do with the part
+LONG = 8192
+# The most costly parser takes a quarter of it; what grows with the square takes a hundred times as
+# much at this length.
+LINES_PER_OCTET, LINES = 64, 3000
 
 
 def _outer_request(data: bytes) -> None:
@@ -84,21 +87,13 @@ def seeds() -> list[bytes]:
 
 
 def run(data: bytes) -> None:
-    """Count what an input costs in which a part comes often, and twice as often."""
+    """Make an input long by repeating a part of it, and count what reading it takes."""
     octets = Octets(data)
-    parse, start, size, rest = (
-        octets.one_of(PARSERS),
-        octets.number(),
-        octets.number(),
-        octets.rest(),
-    )
+    parse, start, size = octets.one_of(PARSERS), octets.number(), octets.number()
+    rest = octets.rest()
     before, part, after = rest[:start], rest[start : start + size], rest[start + size :]
-    costs = [
-        operations(lambda times=times: _done(parse, before + part * times + after))  # type: ignore[misc]
-        for times in (1, REPEATED, 2 * REPEATED)
-    ]
-    first = max(costs[1] - costs[0], 0)
-    assert costs[2] - costs[1] <= 2 * first + SPARE + costs[0], (costs, part)
+    text = before + part * (LONG // max(1, len(part))) + after
+    bound(lambda: _done(parse, text), LINES + LINES_PER_OCTET * len(text))
 
 
 def _done(parse: Callable[[bytes], object], data: bytes) -> None:

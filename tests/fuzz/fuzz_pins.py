@@ -1,16 +1,14 @@
 """Pinned measurements: any file is pins of whole registers, or an error of ours."""
 
 import json
-import tempfile
-from pathlib import Path
 
 from oblivious_client import policy
 from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy
 from tests.fuzz.faults import returns, slips
-from tests.fuzz.reading import Attempt, Refused
+from tests.fuzz.reading import Attempt, MemoryFile, Refused
 
-FILE = Path(tempfile.mkdtemp(prefix="oblivious-fuzz-")) / "pcrs.json"
+FILE = MemoryFile()
 attempt = Attempt(UsageError)
 
 FAULTS = (
@@ -33,8 +31,7 @@ def seeds() -> list[bytes]:
 
 def run(data: bytes) -> None:
     """Read a file of measurements."""
-    FILE.write_bytes(data)
-    releases = attempt(policy.read_releases, FILE)
+    releases = attempt(policy.read_releases, FILE.holding(data))
     if isinstance(releases, Refused):
         return
     assert releases

@@ -3,18 +3,15 @@
 An even first octet: the rest is a file. An odd one: it is an answer, or a variable of systemd's.
 """
 
-import tempfile
-from pathlib import Path
-
 from host_proxy import options, probe, systemd
 from host_proxy.addresses import AddressError, Tcp
 from host_proxy.options import Options
 from host_proxy.probe import Outcome
 from host_proxy.resolver import Resolver
 from tests.fuzz.faults import returns, slips
-from tests.fuzz.reading import Attempt, Refused
+from tests.fuzz.reading import Attempt, MemoryFile, Refused
 
-FILE = Path(tempfile.mkdtemp(prefix="oblivious-fuzz-")) / "proxy.toml"
+FILE = MemoryFile()
 MAX_BYTES = 8192
 attempt = Attempt(AddressError)
 
@@ -55,8 +52,7 @@ def run(data: bytes) -> None:
     if kind[0] & 1:
         _check_answer(rest)
         return
-    FILE.write_bytes(rest)
-    found = attempt(lambda: Options(**options.from_file(FILE)))
+    found = attempt(lambda: Options(**options.from_file(FILE.holding(rest))))
     if isinstance(found, Refused):
         return
     assert found.routes or found.questions

@@ -7,8 +7,6 @@ follows, and then comes an answer, which is signed here.
 import json
 import os
 import re
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from oblivious_client import archive, report
@@ -19,14 +17,14 @@ from protocol.errors import SignatureInvalid
 from protocol.signature import sign_choices, verify_choices
 from tests.fuzz.faults import fails, returns, slips
 from tests.fuzz.fuzz_evidence import seeds as bundles
-from tests.fuzz.reading import Attempt, Octets, Refused
+from tests.fuzz.reading import Attempt, MemoryFile, Octets, Refused
 from tests.oblivious_client.test_report import ODD
 from tests.support.attestation_samples import signing_keys
 
 MAX_BYTES = 16384
 KEYS = signing_keys("fuzz")
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
-FILE = Path(tempfile.mkdtemp(prefix="oblivious-fuzz-")) / "answer.json"
+FILE = MemoryFile()
 LABEL = re.compile(r"[a-z]")
 attempt = Attempt(ClientError)
 attempt_signature = Attempt(SignatureInvalid, ClientError)
@@ -67,8 +65,7 @@ def run(data: bytes) -> None:
     """Verify a file, or sign an answer and show all of it."""
     octets = Octets(data)
     if octets.number() % 2 == 0:
-        FILE.write_bytes(octets.rest())
-        loaded = attempt(archive.load, FILE)
+        loaded = attempt(archive.load, FILE.holding(octets.rest()))
         if not isinstance(loaded, Refused):
             attempt(archive.verify, loaded, ALLOWED)
         return

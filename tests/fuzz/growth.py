@@ -1,4 +1,4 @@
-"""Counts what a call does, so that work can be compared without a clock."""
+"""Counts what a call does, so that work can be bounded without a clock."""
 
 import sys
 from collections.abc import Callable
@@ -8,25 +8,25 @@ from typing import Any
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
-def operations(call: Callable[[], object]) -> int:
-    """Return how many lines of Python `call` runs, and how many functions it calls in C."""
+class TooMuch(Exception):
+    """A call does more than it may."""
+
+
+def bound(call: Callable[[], object], most: int) -> int:
+    """Return how many lines of Python `call` runs; TooMuch as soon as there are more than most."""
     count = 0
 
-    def line(frame: FrameType, event: str, argument: object) -> TraceFunction:
+    def trace(frame: FrameType, event: str, argument: object) -> TraceFunction:
         nonlocal count
         count += 1
-        return line
+        if count > most:
+            raise TooMuch(f"more than {most} lines")
+        return trace
 
-    def profile(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal count
-        count += event == "c_call"
-
-    before = sys.gettrace(), sys.getprofile()
-    sys.settrace(line)
-    sys.setprofile(profile)
+    before = sys.gettrace()
+    sys.settrace(trace)
     try:
         call()
     finally:
-        sys.settrace(before[0])
-        sys.setprofile(before[1])
+        sys.settrace(before)
     return count

@@ -1,8 +1,10 @@
 """What harnesses share: decisions taken out of an input, ways to cut it, and refusals as values."""
 
+import os
 import random
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from protocol.errors import ProtocolError
@@ -88,3 +90,16 @@ class Octets:
     def one_of(self, choices: Sequence[T]) -> T:
         """Return one of `choices`."""
         return choices[self.number() % len(choices)]
+
+
+class MemoryFile:
+    """A file that stands on no disk, for readers that want a path."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.memfd_create("fuzz")
+
+    def holding(self, data: bytes) -> Path:
+        """Return the path of the file, which holds `data` until it is asked for again."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, data, 0)
+        return Path(f"/proc/self/fd/{self._descriptor}")
