@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -40,6 +41,8 @@ ELSEWHERE_BYTES = 64 * 1024
 
 Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
 """Does in another process what `elsewhere.do` does; raises ChatError."""
+
+Result = TypeVar("Result")
 
 
 class ChatService:
@@ -107,25 +110,12 @@ class ChatService:
         if self._elsewhere is None or len(job.content) <= ELSEWHERE_BYTES:
             return prepare(self._models, job, self._upstreams.account)
         encode = partial(encode_job, job, self._upstreams.accounts())
-        return decode_prepared(await self._done_elsewhere(self._elsewhere, encode))
+        return await _done(self._elsewhere, encode, decode_prepared)
 
     async def _finish(self, said: Said) -> bytes:
         if self._elsewhere is None or len(said.body) <= ELSEWHERE_BYTES:
             return finish(self._models, self._signing_keys(), said)
-        return decode_written(
-            await self._done_elsewhere(self._elsewhere, partial(encode_said, said))
-        )
-
-    async def _done_elsewhere(
-        self, elsewhere: Elsewhere, encode: Callable[[], bytes]
-    ) -> bytes | bytearray:
-        # Each copy of 20 MiB takes some five milliseconds: no two of them in one turn of the loop.
-        await asyncio.sleep(0)
-        work = encode()
-        await asyncio.sleep(0)
-        result = await elsewhere(work)
-        await asyncio.sleep(0)
-        return result
+        return await _done(self._elsewhere, partial(encode_said, said), decode_written)
 
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
@@ -185,6 +175,22 @@ class ChatService:
         else:
             raise ChatError(404, "There is nothing at this path.", code="unknown_url")
         return Response(200, (JSON_FIELD,), body)
+
+
+async def _done(
+    elsewhere: Elsewhere, encode: Callable[[], bytes], decode: Callable[[bytes | bytearray], Result]
+) -> Result:
+    """Return what becomes of some work elsewhere, in as many turns of the loop as it has copies.
+
+    Each of 20 MiB takes five to twenty milliseconds, most of which is for memory to be had.
+    """
+    await asyncio.sleep(0)
+    data = await elsewhere(encode())
+    await asyncio.sleep(0)
+    result = decode(data)
+    del data
+    await asyncio.sleep(0)
+    return result
 
 
 def _describe(model: Model) -> dict[str, str | int]:

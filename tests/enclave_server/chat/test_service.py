@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from enclave_server.addresses import parse_address
+from enclave_server.chat import service as chat_service
 from enclave_server.chat.elsewhere import do
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable
@@ -629,3 +630,30 @@ def test_a_large_answer_that_cannot_be_finished_is_an_error() -> None:
             service.close()
 
     asyncio.run(scenario())
+
+
+def test_no_two_copies_of_a_large_request_are_made_in_one_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> list[int]:
+        turn, found, elsewhere = counting_turns(), [], Elsewhere(TABLE)
+        service = ChatService(TABLE, lambda: KEYS, elsewhere=elsewhere)
+
+        def noting(what: Any) -> Any:
+            def noted(*arguments: Any) -> Any:
+                found.append(turn())
+                return what(*arguments)
+
+            return noted
+
+        for name in ("encode_job", "decode_prepared"):
+            monkeypatch.setattr(chat_service, name, noting(getattr(chat_service, name)))
+        monkeypatch.setattr(service, "_prepare", noting(service._prepare))
+        monkeypatch.setattr(service, "_asking", noting(service._asking))
+        long = {"model": "m", "messages": [{"role": "user", "content": "x" * ELSEWHERE_BYTES}]}
+        await ask(service, request(long))
+        return found
+
+    found = asyncio.run(scenario())
+    assert len(found) == 4
+    assert found == sorted(set(found))
