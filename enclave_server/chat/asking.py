@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from enclave_server.chat.conversation import Answer, AnyQuestion, Kind
+from enclave_server.chat.conversation import AnyQuestion, Kind
 from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import Failure, UpstreamError
@@ -42,17 +42,16 @@ class Asking(msgspec.Struct, frozen=True):
     kind: Kind
     request: UpstreamRequest
 
-    async def whole(self, holding: Holding) -> Answer:
-        """Return the whole answer, and take it of `holding` with its copies.
+    async def whole(self, holding: Holding) -> bytes:
+        """Return the whole answer as it is said, and take it of `holding` with its copies.
 
         Raises UpstreamError, also when it has no end, or when there is no room for it.
         """
         response = await self._post()
         try:
-            body = await _read_whole(response, holding)
+            return await _read_whole(response, holding)
         finally:
             await response.close()
-        return self.dialect.read(self.kind, body)
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
         """Return the response that streams the answer, and its reader; raises UpstreamError."""
