@@ -101,6 +101,7 @@ def _guided(task: Task) -> int:
         "max_len": harness.max_bytes,
         "timeout": INPUT_SECONDS,
         "rss_limit_mb": RESIDENT_MIB,
+        "dict": task.store.words,
         "artifact_prefix": f"{task.store.crashes}/",
         "print_final_stats": 1,
     }
