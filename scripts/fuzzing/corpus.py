@@ -35,7 +35,8 @@ class Store:
         for seed in seeds:
             write(self.seeds, seed)
             words.update(_WORD.findall(seed))
-        self.words.write_text("".join(f'"{word.decode()}"\n' for word in sorted(words)))
+        lines = [f'"{word.decode()}"\n' for word in sorted(words)]
+        self.words.write_text("# an empty file is an error to libFuzzer\n" + "".join(lines))
 
     def inputs(self) -> list[bytes]:
         """Return the seeds and the corpus."""
