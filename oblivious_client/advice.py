@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,6 +35,9 @@ _SILENT = {
     504: "{near} answers, but {far} says nothing in time: try again later",
 }
 _DOWN = "it, or your network, is down for now: try again shortly"
+_UNTRUSTED = (
+    "the certificate there does not hold: somebody is in the way, or its operator has to renew it"
+)
 
 
 def silence(response: httpx.Response, role: Role) -> str | None:
@@ -78,11 +82,19 @@ def advising(endpoint: Endpoint, proxy: str | None, *, is_known: bool) -> Iterat
     except httpx.TimeoutException as error:
         raise NoAnswer from error
     except httpx.ConnectError as error:
-        advice = on_silence(endpoint, proxy, is_known=is_known)
+        silent = on_silence(endpoint, proxy, is_known=is_known)
+        advice = _UNTRUSTED if _is_untrusted(error) else silent
         raise NoConnection(_told("no connection", error), advice=advice) from error
     except httpx.TransportError as error:
         advice = on_silence(endpoint, proxy, is_known=is_known)
         raise ConnectionLost(_told("the connection was lost", error), advice=advice) from error
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether a certificate that does not verify is at the bottom of an error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _told(what: str, error: Exception) -> str:

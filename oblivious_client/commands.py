@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -340,16 +341,17 @@ async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) ->
 
 
 def _stop_when_signalled() -> asyncio.Event:
-    """Return what SIGINT or SIGTERM sets; those that follow are ignored, to the very end.
+    """Return what SIGINT or SIGTERM sets; those that follow wait, to the very end.
 
-    asyncio's own handlers write to a pipe that is closed before they are taken away.
+    asyncio's own handlers write to a pipe that is closed before they are taken away, and Python
+    reports a signal that was on its way when it was told to ignore it.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def tell(*_: object) -> None:
-        for number in _ENDING:
-            signal.signal(number, signal.SIG_IGN)
-        loop.call_soon_threadsafe(stop.set)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        with suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(stop.set)
 
     for number in _ENDING:
         signal.signal(number, tell)

@@ -41,7 +41,7 @@ PAUSES = (1.0, 2.0, 4.0)
 LONGEST_PAUSE = 5
 
 REMEMBERED_KEYS = 4
-"""As many as a gateway has at a time."""
+"""As many as a gateway has of one mechanism at a time."""
 
 PLAIN: Mapping[str, str] = {}
 ANEW: Mapping[str, str] = {"Cache-Control": "no-cache"}
@@ -149,13 +149,13 @@ class EvidenceSource:
     def refuse(self, verified: VerifiedEvidence) -> None:
         """Remember that the gateway did not know the key that was sealed to."""
         self._is_copy_old = True
-        key = verified.key_configs[0]
+        key = verified.sealing_config
         self._refused = (key, *(each for each in self._refused if each != key))[:REMEMBERED_KEYS]
 
     def accept(self, verified: VerifiedEvidence) -> None:
         """Forget that a key was refused: an answer to it has come."""
         if self._refused:
-            key = verified.key_configs[0]
+            key = verified.sealing_config
             self._refused = tuple(each for each in self._refused if each != key)
 
     def forget(self) -> None:
@@ -165,7 +165,7 @@ class EvidenceSource:
             self.route.cache.forget(self.route.endpoint, self.route.policy)
 
     def _is_refused(self, verified: VerifiedEvidence) -> bool:
-        return verified.key_configs[0] in self._refused
+        return verified.sealing_config in self._refused
 
     def _evidence_request(
         self, fields: Mapping[str, str], extensions: dict[str, object]

@@ -1,9 +1,16 @@
 """Advice about answers that are not sealed."""
 
+import contextlib
+import socket
+import ssl
+import threading
+
 import httpx
 import pytest
+import trustme
 
 from oblivious_client.advice import advising, on_refusal, on_silence, silence
+from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import (
     AnswerTruncated,
@@ -57,8 +64,8 @@ def test_an_address_that_was_right_is_not_doubted() -> None:
     assert "try again" in known
     unknown = on_silence(RELAY, "http://proxy.example:8080", is_known=False)
     assert "http://proxy.example:8080 and https://relay.example" in unknown
-    socket = Endpoint.parse(Role.GATEWAY, "unix:/run/gateway")
-    assert "unix:/run/gateway" in on_silence(socket, None, is_known=False)
+    local = Endpoint.parse(Role.GATEWAY, "unix:/run/gateway")
+    assert "unix:/run/gateway" in on_silence(local, None, is_known=False)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +88,25 @@ def test_every_failure_of_a_connection_has_advice(
     assert advice in caught.value.advice
     assert caught.value.__cause__ is failure
     assert not str(caught.value).endswith(": ")
+
+
+def test_a_certificate_that_does_not_hold_is_no_outage() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+        def answer() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as plain:
+                context.wrap_socket(plain, server_side=True)
+
+        server = threading.Thread(target=answer)
+        server.start()
+        with ObliviousClient(f"https://127.0.0.1:{listener.getsockname()[1]}") as client:
+            client.transport.source.has_verified = True
+            with pytest.raises(NoConnection) as caught:
+                client.evidence()
+        server.join()
+    assert "certificate there does not hold" in caught.value.advice
 
 
 def test_what_has_advice_already_keeps_it() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from enclave_server.http.dates import format_date
 from protocol.binary_http import Request, Response, decode_response, encode_request
-from protocol.encapsulation import encapsulate_request
+from protocol.encapsulation import ClientContext, encapsulate_request
 from protocol.evidence import Evidence, VerifiedEvidence, simulated_root, verify_evidence
 from protocol.key_config import KeyConfig, decode_key_configs
 from tests.support.upstream import Behaviour, StandInUpstream
@@ -131,6 +131,13 @@ class Enclave:
         """End the server and return its exit status."""
         self.process.send_signal(number)
         return self.process.wait(DEADLINE)
+
+
+def opened_again(context: ClientContext, answer: bytes) -> Response:
+    """Return the inner answer to a request that may be sent again, whose context stays whole."""
+    if context._sender is None:
+        raise ValueError("an answer was opened before")
+    return decode_response(ClientContext(context._sender).open_response(answer))
 
 
 class UnixConnection(http.client.HTTPConnection):

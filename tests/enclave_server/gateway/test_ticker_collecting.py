@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from enclave_server.gateway.ticker import LEAST_SECONDS, QUIET_SECONDS, Ticker, _usual
+from enclave_server.gateway.ticker import (
+    AWAKE_SECONDS,
+    LEAST_SECONDS,
+    QUIET_SECONDS,
+    Ticker,
+    _usual,
+    _wait_until,
+)
 
 TICK = 0.1
 DUE = 10 * TICK
@@ -100,3 +107,24 @@ def test_what_a_stream_needs_is_the_most_of_late_and_is_forgotten() -> None:
     assert 10 < len(needs) < 100  # within some seconds, and not by the next tick
     assert needs == sorted(needs, reverse=True)
     assert _usual(0.02, 0.0, 0) == 0.02
+
+
+def test_the_last_of_a_wait_is_spent_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How late a sleeper wakes depends on what the processor did before."""
+    now, slept = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    def look() -> float:
+        now[0] += 1e-6
+        return now[0]
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("time.monotonic", look)
+    _wait_until(100.002)
+    assert slept == [pytest.approx(0.002 - AWAKE_SECONDS, abs=1e-5)]
+    assert now[0] == pytest.approx(100.002, abs=1e-5)
+    _wait_until(now[0] + AWAKE_SECONDS / 2)
+    assert len(slept) == 1  # so short a wait is none to sleep through

@@ -21,7 +21,6 @@ from protocol.binary_http import (
     Response,
     ResponseDecoder,
     ResponseHead,
-    decode_response,
     encode_request,
 )
 from protocol.encapsulation import GatewayKey, encapsulate_request
@@ -36,6 +35,7 @@ from tests.support.enclave import (
     chat_request,
     exchange,
     models_request,
+    opened_again,
     running_enclave,
     running_upstream,
     stand_in_config,
@@ -46,31 +46,33 @@ from tests.support.upstream import silent
 PLAIN = stand_in_config("unix:/nonexistent")
 
 
-def send_twice(enclave: Enclave, request: Request) -> tuple[Response, Response]:
+def send_twice(
+    enclave: Enclave, request: Request, config: KeyConfig | None = None
+) -> tuple[Response, Response]:
     """Return the inner answers to the same sealed bytes, sent twice on new connections."""
-    config, ephemeral = enclave.key_configs()[0], secrets.token_bytes(32)
+    sealed, context = encapsulate_request(
+        config or enclave.key_configs()[0], encode_request(request)
+    )
     answers = []
     for _ in range(2):
-        # The same private key gives the same bytes, and another context to open the answer.
-        sealed, context = encapsulate_request(config, encode_request(request), ephemeral=ephemeral)
         outer = enclave.send(sealed)
         assert outer.status == 200
-        answers.append(decode_response(context.open_response(outer.body)))
+        answers.append(opened_again(context, outer.body))
     return answers[0], answers[1]
 
 
 def test_a_request_is_answered_once_whatever_worker_it_reaches() -> None:
     with running_enclave(PLAIN, workers=3) as enclave:
-        for _ in range(10):
-            first, second = send_twice(enclave, models_request())
+        for config in 5 * enclave.key_configs():  # of either mechanism
+            first, second = send_twice(enclave, models_request(), config)
             assert (first.status, second.status) == (200, 409)
             assert json.loads(second.content)["status"] == 409
 
 
 def test_a_replay_through_every_worker_is_refused() -> None:
     with running_enclave(PLAIN, workers=4) as enclave:
-        config, ephemeral = enclave.key_configs()[0], secrets.token_bytes(32)
         request = encode_request(models_request())
+        sealed, context = encapsulate_request(enclave.key_configs()[0], request)
         statuses = []
         with contextlib.ExitStack() as stack:
             # Connections that stay open are spread over the workers.
@@ -78,10 +80,9 @@ def test_a_replay_through_every_worker_is_refused() -> None:
                 stack.enter_context(contextlib.closing(enclave.connect())) for _ in range(16)
             ]
             for connection in connections:
-                sealed, context = encapsulate_request(config, request, ephemeral=ephemeral)
                 headers = {"content-type": "message/ohttp-req"}
                 answer = exchange(connection, "POST", "/v1/ohttp", sealed, headers)
-                statuses.append(decode_response(context.open_response(answer.body)).status)
+                statuses.append(opened_again(context, answer.body).status)
         assert sorted(statuses) == [200] + 15 * [409]
 
 
