@@ -1,6 +1,6 @@
 """Requests of clients: what leaves the enclave says what was asked, and nothing else.
 
-The first octet chooses the path, the model, and whether a stream may come; the rest is the content.
+The first octet chooses the path, and whether a stream may come; the rest is the content.
 """
 
 import json
@@ -64,7 +64,6 @@ def seeds() -> list[bytes]:
         b'{"model":"m","prompt":"a","suffix":"b","best_of":2}',
         b'{"model":"m","prompt":[1,2]}',
     ]
-    # The second model of the table, and one that there is not.
     plain = json.dumps({**RICH, "model": "plain"}).encode()
     return [
         *(b"\0" + each for each in (*chats, *wrong, json.dumps(RICH).encode(), plain)),
