@@ -142,9 +142,9 @@ class ChatTable(Table, frozen=True):
     """The dialects that are accepted, and what the embedded model is told when nobody else does."""
 
     bare_json: bool = False
-    # Of the signatures for clients that ask for no algorithm, which are those that read version 1
-    # alone; who asks for one gets version 2.
-    signature_version: Literal[1, 2] = 1
+    # Of the signatures for clients that ask for no algorithm. Those of before read version 1 alone,
+    # which signs less; who asks for an algorithm gets version 2 whatever this says.
+    signature_version: Literal[1, 2] = 2
     system_prompt: str = "You are a helpful, concise assistant."
 
 
@@ -286,8 +286,10 @@ def parse_config(text: str) -> Config:
         tables = tomllib.loads(text)
         _refuse_unknown_limits(tables)
         return msgspec.convert(tables, Config)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, msgspec.ValidationError) as error:  # TOMLDecodeError is a ValueError
         raise ConfigError(str(error)) from error
+    except RecursionError as error:
+        raise ConfigError("its values nest too deeply") from error
 
 
 def load_config(path: str | None) -> Config:

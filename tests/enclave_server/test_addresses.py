@@ -50,6 +50,7 @@ def test_parse_and_write(text: str, address: Address) -> None:
             "http://a:1",
             "127.0.0.1:80",
         ),
+        *("tcp://a\0:1", "tcp://a\x7f:1", "tcp://a\x1b:1"),
         *("vsock://a:1", "vsock://-1:1", "vsock://4294967296:1", "vsock://3:4294967295"),
     ],
 )

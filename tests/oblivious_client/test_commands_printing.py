@@ -1,5 +1,6 @@
 """What the commands print, and where: for programs JSON alone, for people all of it."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from oblivious_client import cli
 from oblivious_client.report import describe_key
 from oblivious_client.transport import AsyncObliviousTransport
+from protocol.kem import X25519_HKDF_SHA256, X_WING
 from tests.support.gateway import MODEL, WORDS, StandInGateway
 
 ANSWER = "".join(WORDS)
@@ -45,11 +47,16 @@ def test_attested_keys_are_listed_for_people_and_for_programs(
     place = ("--relay", gateway.url, "--allow-simulated")
     code, out, err = run("keys", *place)
     assert code == 0
-    assert out.startswith(f"key 1: X25519-HKDF-SHA256 {gateway.key.config.public_key.hex()}\n")
+    assert [key.config.kem_id for key in gateway.keys] == [X_WING.code, X25519_HKDF_SHA256.code]
+    kinds = ("X-Wing", "X25519-HKDF-SHA256")
+    for line, key, kind in zip(out.splitlines()[::2], gateway.keys, kinds, strict=True):
+        public = key.config.public_key
+        digest = f"SHA-256 {hashlib.sha256(public).hexdigest()}, 1216 bytes"
+        assert line == f"key {key.key_id}: {kind} {digest if kind == 'X-Wing' else public.hex()}"
     assert "attested, and served alike" in err
     code, out, err = run("keys", *place, "--json")
     assert code == 0
-    assert json.loads(out) == {"keys": [describe_key(gateway.key.config)]}
+    assert json.loads(out) == {"keys": [describe_key(key.config) for key in gateway.keys]}
     assert "attested, and served alike" in err
 
 

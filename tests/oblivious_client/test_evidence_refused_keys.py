@@ -11,8 +11,8 @@ from oblivious_client.route import Route
 
 
 def verified(*keys: str) -> Any:
-    """Return evidence of these keys, the newest first, as far as it matters here."""
-    return types.SimpleNamespace(key_configs=keys)
+    """Return evidence of these keys, the one to seal to first, as far as it matters here."""
+    return types.SimpleNamespace(key_configs=keys, sealing_config=keys[0])
 
 
 @pytest.fixture

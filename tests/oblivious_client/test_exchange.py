@@ -203,5 +203,5 @@ def test_what_is_no_answer_to_a_question(response: httpx.Response, error: type[E
 
 def test_a_key_without_a_known_algorithm() -> None:
     config = KeyConfig(1, KEY.config.kem_id, KEY.config.public_key, [(2, 9)])
-    with pytest.raises(ExchangeError, match="no algorithm"):
+    with pytest.raises(ExchangeError, match="none that this client can seal to"):
         next(asking(config))

@@ -112,7 +112,7 @@ def test_who_is_interrupted_leaves_the_fetching_to_the_next(gateway: StandInGate
             second = asyncio.ensure_future(client.evidence())
             await asyncio.sleep(0)
             first.cancel()
-            assert (await second).key_configs == (gateway.key.config,)
+            assert (await second).key_configs == tuple(key.config for key in gateway.keys)
 
     asyncio.run(run())
 

@@ -141,6 +141,7 @@ def test_programs_get_the_same_as_json() -> None:
             "PCR4": {"value": "04" * 48, "pinned": True},
         },
         "keys": [report.describe_key(KEY)],
+        "seal_to": 7,
         "tee_id": key_identifier(RSA),
         "tee_ids": {"rsa-pss-sha256": key_identifier(RSA), "ed25519": key_identifier(ED25519)},
     }

@@ -219,7 +219,9 @@ def test_a_descriptor_that_a_parent_opened(device: str) -> None:
         assert not os.get_inheritable(descriptor)  # the engine is started later
 
 
-@pytest.mark.parametrize("name", ["fd:", "fd:-1", "fd:x", "fd:9999"])
+@pytest.mark.parametrize(
+    "name", ["fd:", "fd:-1", "fd:x", "fd:9999", "fd:²", f"fd:{2**32}", "fd:" + "9" * 5000]
+)
 def test_a_descriptor_that_is_not_open(name: str) -> None:
     with pytest.raises(NsmError):
         NitroSecurityModule(name)
