@@ -58,7 +58,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     )
     monkeypatch.setattr(worker, "gc", Collector())
     monkeypatch.setattr(worker, "decode_snapshot", lambda message, keys: snapshot)
-    monkeypatch.setattr(worker, "_make_server", lambda *_: Server())
+    monkeypatch.setattr(worker, "_make_router", lambda *_: None)
+    monkeypatch.setattr(worker, "Server", lambda *_: Server())
     monkeypatch.setattr(worker, "_listen_to_parent", listening)
     monkeypatch.setattr(worker, "ChatService", Chat)
     return steps
@@ -73,13 +74,14 @@ def serve() -> tuple[int, list[int]]:
         models=ModelTable(()),
         attester=None,
         readiness=True,
+        rooms=types.SimpleNamespace(of=lambda number: number),
     )
     told: list[object] = []
     large: Any = types.SimpleNamespace(do=None, when_gone=told.append)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         ours.send(b"snapshot")
-        status = asyncio.run(worker._serve(inheritance, Log(io.StringIO()), theirs, large))
+        status = asyncio.run(worker._serve(inheritance, 0, Log(io.StringIO()), theirs, large))
         ours.setblocking(False)
         heard = []
         while True:
