@@ -50,6 +50,8 @@ def embedded_model(
         upstream_name=name,
         tools=False,
         images=False,
+        files=False,
+        reasoning=False,
         completion_options=False,
         bounds=bounds,
         system_prompt=system_prompt,

@@ -1,9 +1,16 @@
 """What is asked, held against what its model can do and against what it may cost."""
 
-from enclave_server.chat.conversation import AnyQuestion, Continuation, Conversation, ObjectOf
+from enclave_server.chat.conversation import (
+    AnyQuestion,
+    Continuation,
+    Conversation,
+    Image,
+    ObjectOf,
+)
 from enclave_server.chat.cost import Amount, amounts
 from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.grammar import count_rules
+from enclave_server.chat.images import SCHEME
 from enclave_server.chat.models import Model
 
 # What a bound counts, as the client is told it.
@@ -36,12 +43,33 @@ def check(question: AnyQuestion, model: Model) -> None:
 def _check_conversation(question: Conversation, model: Model) -> None:
     if not model.tools and question.tools is not None:
         raise invalid("This model cannot call tools.", "tools", "unsupported_parameter")
+    if not model.files and question.files:
+        raise invalid(
+            "'messages' hold a document, which this model cannot read.",
+            "messages",
+            "unsupported_parameter",
+        )
     if not model.images and question.images:
         raise invalid(
             "'messages' show an image, which this model cannot see.",
             "messages",
             "unsupported_parameter",
         )
+    if question.images and not model.profile.remote_images:
+        _refuse_remote_images(question)
+
+
+def _refuse_remote_images(question: Conversation) -> None:
+    for index, message in enumerate(question.messages):
+        parts = message.content if isinstance(message.content, list) else ()
+        for position, part in enumerate(parts):
+            if isinstance(part, Image) and not part.url.startswith(SCHEME):
+                raise invalid(
+                    "The model's provider would fetch this image, and its server would learn who "
+                    "shows it and when. Send it inside the request, as a data: URL.",
+                    f"messages[{index}].content[{position}].image_url",
+                    "remote_image_not_allowed",
+                )
 
 
 def _check_continuation(question: Continuation, model: Model) -> None:

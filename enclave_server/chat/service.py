@@ -4,12 +4,18 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
 from enclave_server.chat.asking import Asking, Upstreams
-from enclave_server.chat.conversation import Continuation, Conversation, Kind
+from enclave_server.chat.conversation import (
+    Continuation,
+    Conversation,
+    Kind,
+    without_reasoning,
+)
 from enclave_server.chat.errors import JSON_FIELD, ChatError
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import (
@@ -43,6 +49,13 @@ Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
 """Does in another process what `prepare_encoded` does; raises ChatError."""
 
 KINDS: dict[str, Kind] = {"conversation": Conversation, "continuation": Continuation}
+
+
+class Signing(NamedTuple):
+    """What signs an answer, and whether it covers what the model thought."""
+
+    sign: Sign
+    covers_reasoning: bool
 
 
 class ChatService:
@@ -98,10 +111,10 @@ class ChatService:
             may_stream = delivery is Delivery.CHUNKED
             prepared = await self._prepare(Job(request.path, request.content, may_stream))
             model, asking = self._asking(prepared)
-            sign = self._signing(RequestHash(prepared.request_hash), model, algorithm)
+            signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
             if prepared.expected is None:
-                return await self._whole(surface, model, asking, sign)
-            return await self._streamed(surface, model, asking, prepared.expected, sign)
+                return await self._whole(surface, model, asking, signing)
+            return await self._streamed(surface, model, asking, prepared.expected, signing)
         except ChatError as error:
             return surface.refuse(error)
 
@@ -121,16 +134,20 @@ class ChatService:
 
     def _signing(
         self, request_hash: RequestHash, model: Model, algorithm: Algorithm | None
-    ) -> Sign:
+    ) -> Signing:
         def sign(outputs: Outputs) -> Signature:
             return self._signer.sign(request_hash, outputs, model.name, algorithm)
 
-        return sign
+        return Signing(sign, self._signer.covers_reasoning(algorithm))
 
-    async def _whole(self, surface: Surface, model: Model, asking: Asking, sign: Sign) -> Response:
+    async def _whole(
+        self, surface: Surface, model: Model, asking: Asking, signing: Signing
+    ) -> Response:
         with Holding(self._memory) as holding:
             answer = await asking.whole(holding)
-            signature = sign([choice.output for choice in answer.choices])
+            if not signing.covers_reasoning:
+                answer = without_reasoning(answer)
+            signature = signing.sign([choice.output for choice in answer.choices])
             content = surface.write(answer, self._name(surface, model), signature)
         # From here on it is held by whoever sends it, without a turn of the loop in between.
         return Response(200, (JSON_FIELD,), content)
@@ -141,15 +158,23 @@ class ChatService:
         model: Model,
         asking: Asking,
         expected: Expected,
-        sign: Sign,
+        signing: Signing,
     ) -> StreamedResponse:
         response, reader = await asking.stream()
         writer = surface.stream(self._name(surface, model))
-        recoder = Recoder(reader, writer, expected, sign, Holding(self._memory))
+        recoder = Recoder(
+            reader,
+            writer,
+            expected,
+            signing.sign,
+            Holding(self._memory),
+            gives_reasoning=signing.covers_reasoning,
+        )
         return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 
     def _name(self, surface: Surface, model: Model) -> Identity:
-        return Identity(surface.id_prefix + secrets.token_hex(12), int(self._clock()), model.name)
+        identifier = surface.id_prefix + secrets.token_hex(12)
+        return Identity(identifier, int(self._clock()), model.name, model.upstream.name)
 
     def _list(self, request: Request) -> Response:
         if request.path == MODELS_PATH:

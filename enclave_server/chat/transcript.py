@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from enclave_server.chat.conversation import NO_DELTA, CallDelta, ChoiceDelta, Event, Usage
+from enclave_server.chat.conversation import CallDelta, ChoiceDelta, Delta, Event, Usage
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.memory import Holding
 
@@ -38,6 +38,7 @@ class _Choice:
 
     index: int
     text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
     calls: dict[int, _Call] = field(default_factory=dict)
     finish_reason: str | None = None
@@ -45,6 +46,10 @@ class _Choice:
     def add_text(self, text: str) -> int:
         """Append `text`; return its size in characters."""
         return _append(self.text, text)
+
+    def add_reasoning(self, text: str) -> int:
+        """Append `text` to what it thought; return its size in characters."""
+        return _append(self.reasoning, text)
 
     def add_refusal(self, text: str) -> int:
         """Append `text` to what it says in refusing; return its size in characters."""
@@ -79,6 +84,7 @@ class _Choice:
         return {
             "index": self.index,
             "content": "".join(self.text),
+            "reasoning_content": "".join(self.reasoning),
             "refusal": "".join(self.refusal),
             "tool_calls": calls,
             "finish_reason": self.finish_reason,
@@ -95,13 +101,24 @@ def _append(words: list[str], text: str) -> int:
 class Transcript:
     """Takes the events of an answer of `expected` choices, and says what of them to pass on.
 
-    What it keeps is taken of `holding`, which whoever has it gives back.
+    What it keeps is taken of `holding`, which whoever has it gives back. Reasoning is passed on
+    only if it `gives_reasoning`.
     """
 
-    __slots__ = ("_allowed", "_choices", "_expected", "_holding", "_size", "ended", "usage")
+    __slots__ = (
+        "_allowed",
+        "_choices",
+        "_expected",
+        "_gives_reasoning",
+        "_holding",
+        "_size",
+        "ended",
+        "usage",
+    )
 
-    def __init__(self, expected: int, holding: Holding) -> None:
+    def __init__(self, expected: int, holding: Holding, *, gives_reasoning: bool = True) -> None:
         self._expected = expected
+        self._gives_reasoning = gives_reasoning
         self._holding = holding
         self._allowed = 0  # characters for which memory has been taken
         self._choices: dict[int, _Choice] = {}
@@ -152,14 +169,34 @@ class Transcript:
             delta.role = "assistant"
         if delta.content:
             self._size += choice.add_text(delta.content)
-        if delta.refusal:
-            self._size += choice.add_refusal(delta.refusal)
-        if delta.tool_calls:
-            for call in delta.tool_calls:
-                self._size += choice.add_call(call)
+        if delta.reasoning_content or delta.refusal or delta.tool_calls:
+            self._add_rest(choice, delta)
         if self._size > self._allowed:
             self._take_memory()
         if part.finish_reason is not None:
             choice.finish_reason = part.finish_reason
             return True
-        return delta != NO_DELTA or part.logprobs is not None
+        return _says(delta) or part.logprobs is not None
+
+    def _add_rest(self, choice: _Choice, delta: Delta) -> None:
+        """Add what is no text."""
+        if delta.reasoning_content:
+            if self._gives_reasoning:
+                self._size += choice.add_reasoning(delta.reasoning_content)
+            else:
+                delta.reasoning_content = None
+        if delta.refusal:
+            self._size += choice.add_refusal(delta.refusal)
+        if delta.tool_calls:
+            for call in delta.tool_calls:
+                self._size += choice.add_call(call)
+
+
+def _says(delta: Delta) -> bool:
+    return not (
+        delta.content is None
+        and delta.role is None
+        and delta.reasoning_content is None
+        and delta.tool_calls is None
+        and delta.refusal is None
+    )

@@ -13,6 +13,7 @@ from enclave_server.chat.conversation import (
     AnyQuestion,
     AnyText,
     Conversation,
+    File,
     Format,
     Image,
     Message,
@@ -31,6 +32,9 @@ from protocol.binary_http import Fields
 from protocol.registry import EVENT_STREAM, JSON
 
 ACCOUNT_FIELDS = {"organization": b"OpenAI-Organization", "project": b"OpenAI-Project"}
+
+# Of every file: what it is called at home tells whose it is.
+FILE_NAME = "document.pdf"
 
 Json = dict[str, Any]
 
@@ -143,6 +147,9 @@ def _part(part: Part) -> Json:
             return {"type": "image_url", "image_url": {"url": url}}
         case Image(url=url, detail=detail):
             return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+        case File(data=data, media_type=media_type):
+            url = f"data:{media_type};base64,{data}"
+            return {"type": "file", "file": {"filename": FILE_NAME, "file_data": url}}
         case Refusal(text=text):
             return {"type": "refusal", "refusal": text}
 
