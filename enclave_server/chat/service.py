@@ -130,7 +130,8 @@ class ChatService:
 
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
-        return model, self._upstreams.ask(model, KINDS[prepared.kind], prepared.request)
+        kind = KINDS[prepared.kind]
+        return model, self._upstreams.ask(model, kind, prepared.request, prepared.joins)
 
     def _signing(
         self, request_hash: RequestHash, model: Model, algorithm: Algorithm | None
