@@ -205,6 +205,15 @@ class ModelTable(Table, frozen=True):
         _require(not unknown, f"a model has no limit {', '.join(unknown)}")
         Bounds(**self.limits)
 
+    @property
+    def abilities(self) -> dict[str, object]:
+        """What is said of what it can do."""
+        named = ("name", "upstream", "upstream_name", "limits")
+        said = msgspec.structs.asdict(self)
+        return {
+            name: value for name, value in said.items() if name not in named and value is not None
+        }
+
 
 class UpstreamTable(Table, frozen=True):
     """A server that has models: address, TLS name, dialect, and where its API key is found."""
@@ -286,6 +295,10 @@ class Config(Table, frozen=True):
             _require(
                 model.upstream in known,
                 f"model {model.name!r} names an upstream that is not configured",
+            )
+            _require(
+                model.upstream != EMBEDDED_UPSTREAM or not model.abilities,
+                f"model {model.name!r} is embedded: what it can do is known",
             )
         names = [model.name for model in self.models]
         _require(len(names) == len(set(names)), "two models have the same name")

@@ -75,10 +75,9 @@ def _is_to_think(question: Conversation) -> bool:
 
 
 def _check_effort(question: Conversation, efforts: tuple[str, ...] | None) -> None:
-    if question.reasoning_effort is not None and efforts is not None:
-        if question.reasoning_effort not in efforts:
-            levels = f"It takes {', '.join(efforts) or 'none'}."
-            raise unsupported_value("reasoning_effort", levels)
+    wanted = question.reasoning_effort
+    if wanted is not None and efforts is not None and wanted not in efforts:
+        raise unsupported_value("reasoning_effort", f"It takes {', '.join(efforts) or 'no level'}.")
 
 
 def _check_limits(question: Conversation) -> None:

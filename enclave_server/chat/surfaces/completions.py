@@ -14,7 +14,14 @@ from enclave_server.chat.conversation import (
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.strict_json import parse_object
 from enclave_server.chat.surfaces.openai import OpenAIStream, Parts, write_answer
-from enclave_server.chat.surfaces.shapes import Choices, Request, Token, convert, strip
+from enclave_server.chat.surfaces.shapes import (
+    Choices,
+    Request,
+    Token,
+    convert,
+    strip,
+    taken_sampling,
+)
 from enclave_server.chat.surfaces.surface import Identity, Signature
 from protocol.binary_http import Response
 
@@ -52,9 +59,11 @@ class Completions:
 
     def read(self, content: bytes) -> Continuation:
         """Return the prompt in `content` and how it is to be continued; raises ChatError."""
-        wanted = convert(strip(parse_object(content)), CompletionRequest)
+        sampling, fields = taken_sampling(strip(parse_object(content)))
+        wanted = convert(fields, CompletionRequest)
         return Continuation(
             **wanted.question(),
+            sampling=sampling,
             prompt=wanted.prompt,
             suffix=wanted.suffix,
             max_tokens=wanted.max_tokens,

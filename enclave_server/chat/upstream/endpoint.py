@@ -28,7 +28,7 @@ DIALECT = "openai-chat"
 class Upstream:
     """A server, its dialect, how to reach it and how long to wait for it, in seconds.
 
-    Without `first_byte_seconds` a stream has its default, and an answer in one piece the whole time.
+    Without `first_byte_seconds` streams have its default, and answers in one piece the whole time.
 
     With a `host_name` the connection is TLS and the certificate must be for that name. Without
     one it is plain, which only a Unix socket or a loopback address may be; other TCP addresses
