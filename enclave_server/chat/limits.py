@@ -50,8 +50,6 @@ def check(question: AnyQuestion, model: Model) -> None:
 
 
 def _check_conversation(question: Conversation, model: Model) -> None:
-    if question.images and not model.profile.remote_images:
-        _refuse_remote_images(question)
     for wanted, ability, param, sentence in (
         (question.tools is not None, model.tools, "tools", "This model cannot call tools."),
         (question.images, model.images, "messages", IMAGE_SHOWN),
@@ -61,6 +59,8 @@ def _check_conversation(question: Conversation, model: Model) -> None:
     ):
         if wanted and not ability:
             raise invalid(sentence, param, "unsupported_parameter")
+    if question.images and not model.profile.remote_images:
+        _refuse_remote_images(question)
     _check_effort(question, model.profile.efforts)
     _check_limits(question)
     check_calls(question)

@@ -111,8 +111,8 @@ def strip(fields: dict[str, Any]) -> dict[str, Any]:
 
 def without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """Return `fields` but for those of these `names`, for nulls, and for what is empty."""
-    odd = names | dropped.EMPTY
-    if odd.isdisjoint(fields) and None not in fields.values():
+    is_plain = names.isdisjoint(fields) and dropped.EMPTY.isdisjoint(fields)
+    if is_plain and None not in fields.values():
         return fields  # most messages
     return {
         name: value
