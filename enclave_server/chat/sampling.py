@@ -4,7 +4,6 @@ One passes, as it is, to a model whose table in the configuration or whose upstr
 it; from others it is refused. Each has a type and a range.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -64,7 +63,7 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_
 NAMES = frozenset(Sampling.__struct_fields__)
 
 
-def taken_from(fields: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def taken_from(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields of sampling among `fields`, and the others."""
     if NAMES.isdisjoint(fields):
         return {}, fields

@@ -1,6 +1,7 @@
 """The models that a configuration offers, as the chat service wants them."""
 
 import dataclasses
+from typing import Any
 
 from enclave_server import config as tables
 from enclave_server.addresses import parse_address
@@ -66,7 +67,7 @@ def _provided(table: tables.ModelTable, upstream: Upstream) -> Model:
 def _profile(table: tables.ModelTable, upstream: Upstream) -> Profile:
     """Return the profile of the upstream, with what the configuration says of this model."""
     profile = upstream.profile
-    said = {
+    said: dict[str, Any] = {
         "temperature": table.temperature,
         "efforts": table.efforts,
         "remote_images": table.remote_images,

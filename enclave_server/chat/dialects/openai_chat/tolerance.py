@@ -4,7 +4,7 @@ Read here is what msgspec did not take as it is, and what has members of other n
 in the usual shape costs nothing for it.
 """
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -122,7 +122,7 @@ def _usage(usage: object) -> Json | None:
     return {"prompt_tokens": 0, **counts}
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and 0 <= value < 1 << 53
 
 
