@@ -25,11 +25,12 @@ from tests.support.upstream_connection import upstream_at
 MODEL = Model("m", upstream_at("unix:/x"), "m", tools=False, images=False, bounds=Bounds(choices=2))
 ABLE = Model("m", upstream_at("unix:/x"), "m")
 HELLO = [Message("user", "Hello")]
+SHOWN = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
 
 BEYOND: dict[str, AnyQuestion] = {
     "n": Conversation(model="m", messages=HELLO, n=3),
     "tools": Conversation(model="m", messages=HELLO, tools=[Tool("f")]),
-    "messages": Conversation(model="m", messages=[Message("user", [Image("https://x/y")])]),
+    "messages": Conversation(model="m", messages=[Message("user", [Image(SHOWN)])]),
 }
 
 

@@ -323,7 +323,7 @@ STATUSES: list[tuple[int, object, tuple[str, ...], int, str, str | None]] = [
     (401, FAULT, (), 503, "upstream_refused", None),
     (402, FAULT, (), 503, "upstream_refused", None),
     (403, FAULT, (), 503, "upstream_refused", None),
-    (404, FAULT, (), 503, "upstream_refused", None),
+    (404, FAULT, (), 404, "model_not_served", None),
     (418, FAULT, (), 503, "upstream_refused", None),
     (429, FAULT, (RETRY,), 429, "rate_limit_exceeded", None),
     (429, FAULT, ("Retry-After: Tue, 01 Jan 2030 00:00:00 GMT",), 429, "rate_limit_exceeded", None),

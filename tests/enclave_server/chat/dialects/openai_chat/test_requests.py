@@ -21,11 +21,8 @@ from enclave_server.chat.conversation import (
     ToolNamed,
 )
 from enclave_server.chat.dialects.dialect import Account
-from enclave_server.chat.dialects.openai_chat.requests import (
-    CHAT_MEMBERS,
-    TEXT_MEMBERS,
-    write_request,
-)
+from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
+from enclave_server.chat.dialects.openai_chat.requests import write_request
 from enclave_server.chat.models import Model
 from protocol.registry import EVENT_STREAM, JSON
 from tests.support.upstream_connection import upstream_at
@@ -34,7 +31,7 @@ MODEL = Model("m", upstream_at("unix:/x"), "there")
 HELLO = Message("user", "Hello")
 
 # Said by other members, or in other words.
-OF_THE_STREAM = {"stream", "usage"}
+ELSEWHERE = {"stream", "usage", "sampling"}
 
 
 def written(*messages: Message, **wishes: Any) -> dict[str, Any]:
@@ -44,8 +41,8 @@ def written(*messages: Message, **wishes: Any) -> dict[str, Any]:
 
 
 def test_no_member_of_the_neutral_form_is_forgotten() -> None:
-    assert {*Conversation.__struct_fields__} == {*CHAT_MEMBERS} | OF_THE_STREAM
-    assert {*Continuation.__struct_fields__} == {*TEXT_MEMBERS} | OF_THE_STREAM
+    assert {*Conversation.__struct_fields__} == {*CHAT_MEMBERS} | ELSEWHERE
+    assert {*Continuation.__struct_fields__} == {*TEXT_MEMBERS} | ELSEWHERE
 
 
 def test_what_is_not_said_is_left_out() -> None:
