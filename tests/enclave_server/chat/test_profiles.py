@@ -33,7 +33,7 @@ def test_a_host_is_known_by_its_whole_name(host: str | None, dialect: str, name:
 
 
 def test_an_unknown_name_is_told_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="no profile 'x', only .*plain"):
+    with pytest.raises(ValueError, match=r"no profile 'x', only .*plain"):
         find_profile("x")
 
 

@@ -1,6 +1,7 @@
 """States on their way through a client: they come back whole, or to nobody."""
 
 import base64
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,7 +24,14 @@ def test_a_state_is_read_as_it_was_written(
 
 
 def test_other_members_are_none_of_ours() -> None:
-    for extra in ({}, {"oblivious": {}}, {"oblivious": {"state": 5}}, {"google": {}}, {"x": 1}):
+    others: list[dict[str, Any]] = [
+        {},
+        {"oblivious": {}},
+        {"oblivious": {"state": 5}},
+        {"google": {}},
+        {"x": 1},
+    ]
+    for extra in others:
         assert read(extra) is None
 
 

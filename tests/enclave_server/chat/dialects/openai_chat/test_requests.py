@@ -159,8 +159,10 @@ def test_members_are_said_in_the_provider_s_words() -> None:
 
 def test_two_names_of_one_limit_leave_no_trace() -> None:
     model = Model("m", upstream_at("unix:/x"), "there", profile=find_profile("openai"))
-    names = ("max_tokens", "max_completion_tokens")
-    questions = [Conversation(model="m", messages=[HELLO], **{name: 5}) for name in names]
+    questions = (
+        Conversation(model="m", messages=[HELLO], max_tokens=5),
+        Conversation(model="m", messages=[HELLO], max_completion_tokens=5),
+    )
     bodies = [write_request(each, model, Account()).body for each in questions]
     assert bodies[0] == bodies[1]
 
