@@ -23,6 +23,7 @@ from enclave_server.chat.errors import ChatError, Failure, UpstreamError, invali
 from enclave_server.chat.limits import check
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.recoder import Expected
+from enclave_server.chat.states import without_foreign
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
@@ -51,13 +52,17 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
-    """The model's name, what its upstream is asked, what a stream must have, and what is signed."""
+    """The model's name, what its upstream is asked, what a stream must have, and what is signed.
+
+    `joins` is how many choices of a stream are joined into the whole answer that is wanted.
+    """
 
     model: str
     kind: Literal["conversation", "continuation"]
     request: UpstreamRequest
     expected: Expected | None
     request_hash: bytes
+    joins: int | None = None
 
 
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
@@ -74,12 +79,14 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     account = account_of(model.upstream.name)
     if account is None:
         raise UpstreamError(Failure.NO_KEY)
+    joins = model.profile.streams_always and not question.stream
     return Prepared(
         model.name,
         "conversation" if isinstance(question, Conversation) else "continuation",
-        write_request(_instructed(question, model), model, account),
+        write_request(_fitted(question, model), model, account),
         Expected(question.choices, question.usage) if question.stream else None,
         hashlib.sha256(job.content).digest(),
+        question.choices if joins else None,
     )
 
 
@@ -97,11 +104,21 @@ def find_model(models: ModelTable, name: str) -> Model:
     return model
 
 
-def _instructed(question: AnyQuestion, model: Model) -> AnyQuestion:
-    """Return `question` with the model's system prompt, if it has one and nobody instructs it."""
-    if model.system_prompt is None or not isinstance(question, Conversation):
+def _fitted(question: AnyQuestion, model: Model) -> AnyQuestion:
+    """Return `question` as this model may be asked it: with no other's states, and instructed."""
+    if model.profile.streams_always:
+        question = msgspec.structs.replace(question, stream=True, usage=True)
+    if model.profile.temperature == "none" and 1 in (question.temperature, question.top_p):
+        question = msgspec.structs.replace(question, temperature=None, top_p=None)
+    if not isinstance(question, Conversation):
         return question
-    if question.is_instructed:
+    own = without_foreign(question, (model.upstream.name, model.name))
+    return _instructed(own, model)
+
+
+def _instructed(question: Conversation, model: Model) -> Conversation:
+    """Return `question` with the model's system prompt, if it has one and nobody instructs it."""
+    if model.system_prompt is None or question.is_instructed:
         return question
     messages = [Message("system", model.system_prompt), *question.messages]
     return msgspec.structs.replace(question, messages=messages)

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -18,7 +18,7 @@ from enclave_server.chat.elsewhere import (
     encode_said,
 )
 from enclave_server.chat.errors import JSON_FIELD, ChatError
-from enclave_server.chat.finishing import Said, finish
+from enclave_server.chat.finishing import Said, finish, write
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import KINDS, SURFACES, Job, Prepared, find_model, prepare
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
@@ -43,6 +43,13 @@ Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
 """Does in another process what `elsewhere.do` does; raises ChatError."""
 
 Result = TypeVar("Result")
+
+
+class Signing(NamedTuple):
+    """What signs an answer, and whether it covers what the model thought."""
+
+    sign: Sign
+    covers_reasoning: bool
 
 
 class ChatService:
@@ -101,8 +108,8 @@ class ChatService:
             model, asking = self._asking(prepared)
             if prepared.expected is None:
                 return await self._whole(request.path, prepared, asking, algorithm)
-            sign = self._signing(RequestHash(prepared.request_hash), model, algorithm)
-            return await self._streamed(surface, model, asking, prepared.expected, sign)
+            signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
+            return await self._streamed(surface, model, asking, prepared.expected, signing)
         except ChatError as error:
             return surface.refuse(error)
 
@@ -119,31 +126,36 @@ class ChatService:
 
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
-        return model, self._upstreams.ask(model, KINDS[prepared.kind], prepared.request)
+        kind = KINDS[prepared.kind]
+        return model, self._upstreams.ask(model, kind, prepared.request)
 
     def _signing(
         self, request_hash: RequestHash, model: Model, algorithm: Algorithm | None
-    ) -> Sign:
+    ) -> Signing:
         def sign(outputs: Outputs) -> Signature:
             return self._signer.sign(request_hash, outputs, model.name, algorithm)
 
-        return sign
+        return Signing(sign, self._signer.covers_reasoning(algorithm))
 
     async def _whole(
         self, path: bytes, prepared: Prepared, asking: Asking, algorithm: Algorithm | None
     ) -> Response:
+        model = find_model(self._models, prepared.model)
+        said = Said(
+            path,
+            prepared.kind,
+            self._name(SURFACES[path], model),
+            self._version,
+            algorithm,
+            prepared.request_hash,
+        )
         with Holding(self._memory) as holding:
-            body = await asking.whole(holding)
-            said = Said(
-                path,
-                prepared.kind,
-                self._name(SURFACES[path], prepared.model),
-                self._version,
-                algorithm,
-                prepared.request_hash,
-                body,
-            )
-            content = await self._finish(said)
+            if prepared.joins is None:
+                said = msgspec.structs.replace(said, body=await asking.whole(holding))
+                content = await self._finish(said)
+            else:
+                answer = await asking.joined(prepared.joins, holding)
+                content = write(self._signing_keys(), answer, said)
         # From here on it is held by whoever sends it, without a turn of the loop in between.
         return Response(200, (JSON_FIELD,), content)
 
@@ -153,15 +165,23 @@ class ChatService:
         model: Model,
         asking: Asking,
         expected: Expected,
-        sign: Sign,
+        signing: Signing,
     ) -> StreamedResponse:
         response, reader = await asking.stream()
-        writer = surface.stream(self._name(surface, model.name))
-        recoder = Recoder(reader, writer, expected, sign, Holding(self._memory))
+        writer = surface.stream(self._name(surface, model))
+        recoder = Recoder(
+            reader,
+            writer,
+            expected,
+            signing.sign,
+            Holding(self._memory),
+            gives_reasoning=signing.covers_reasoning,
+        )
         return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 
-    def _name(self, surface: Surface, model: str) -> Identity:
-        return Identity(surface.id_prefix + secrets.token_hex(12), int(self._clock()), model)
+    def _name(self, surface: Surface, model: Model) -> Identity:
+        identifier = surface.id_prefix + secrets.token_hex(12)
+        return Identity(identifier, int(self._clock()), model.name, model.upstream.name)
 
     def _list(self, request: Request) -> Response:
         if request.path == MODELS_PATH:
@@ -193,8 +213,22 @@ async def _done(
     return result
 
 
-def _describe(model: Model) -> dict[str, str | int]:
-    return {"id": model.name, "object": "model", "created": 0, "owned_by": OWNER}
+def _describe(model: Model) -> dict[str, object]:
+    """Return OpenAI's four members, and what a model can, in the configuration's words."""
+    counts = {"context_length": model.context_length, "output_limit": model.output_limit}
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": OWNER,
+        **{name: count for name, count in counts.items() if count is not None},
+        "tools": model.tools,
+        "images": model.images,
+        "files": model.files,
+        "reasoning": model.reasoning,
+        "structured_output": model.structured_output,
+        "sampling": sorted(model.sampling),
+    }
 
 
 def _require_method(request: Request, method: bytes) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from enclave_server.chat import preparing
 from enclave_server.chat.conversation import AnyQuestion
 from enclave_server.chat.dialects.dialect import Account
-from enclave_server.chat.dialects.openai_chat.requests import CHAT_MEMBERS, TEXT_MEMBERS
+from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
 from enclave_server.chat.elsewhere import decode_prepared, do, encode_job
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.preparing import SURFACES, Job

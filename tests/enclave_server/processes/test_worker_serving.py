@@ -74,6 +74,7 @@ def serve() -> tuple[int, list[int]]:
         models=ModelTable(()),
         attester=None,
         readiness=True,
+        listener=None,
         rooms=types.SimpleNamespace(of=lambda number: number),
     )
     told: list[object] = []
