@@ -23,6 +23,7 @@ from tests.support.chat_service import KEYS, TABLE
 
 ACCOUNT = Account("key", {"project": "p"})
 MEMBERS = {*CHAT_MEMBERS, *TEXT_MEMBERS, "stream", "stream_options"}
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
 RICH = {
     "model": "m",
     "user": "somebody",
@@ -30,7 +31,7 @@ RICH = {
         {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
         {"role": "user", "name": "x", "content": [
             {"type": "text", "text": "See"},
-            {"type": "image_url", "image_url": {"url": "https://a/b", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
         ]},
         {"role": "assistant", "refusal": "no", "tool_calls": [
             {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -50,7 +51,7 @@ attempt = Attempt(ChatError)
 FAULTS = (
     fails("enclave_server.chat.surfaces.shapes._explain"),
     returns(
-        "enclave_server.chat.dialects.openai_chat.requests._part", lambda part: {**part, "x": 1}
+        "enclave_server.chat.dialects.openai_chat.messages._part", lambda part: {**part, "x": 1}
     ),
     returns("enclave_server.chat.preparing.check", lambda nothing: 1 / 0),
 )

@@ -4,7 +4,11 @@ The first octet chooses the kind, the number of choices and the count of tokens;
 the upstream sends.
 """
 
+import itertools
+from unittest.mock import patch
+
 from enclave_server.chat.conversation import Continuation, Conversation, Kind
+from enclave_server.chat.dialects.openai_chat import calls
 from enclave_server.chat.dialects.openai_chat.answers import ChunkReader
 from enclave_server.chat.errors import UpstreamError
 from enclave_server.chat.recoder import Expected, Recoder
@@ -53,21 +57,29 @@ def seeds() -> list[bytes]:
         b'{"index":0,"delta":{"role":"assistant","content":"a"}}',
         b'{"index":1,"delta":{"refusal":"no"},"finish_reason":"stop"}',
         call % (0, 0),
-        call % (1, 5),
         b'{"index":0,"delta":{},"finish_reason":"stop","logprobs":{"content":[]}}',
         b'{"index":0,"text":"b"}',
     ]
     events = b"".join(b'data: {"choices":[' + chunk + b"]}\n\n" for chunk in chunks)
     done = events + b'data: {"choices":[],"usage":{"prompt_tokens":3}}\n\ndata: [DONE]\n\n'
+    unnamed = events + b'data: {"choices":[' + call % (1, 5) + b"]}\n\n"
     failed = events + b'data: {"error":{"message":"x","code":429}}\n\n'
-    small = [events, done, failed, done.replace(b"\n", b"\r\n"), b": x\n\n", b"data: [DONE]\n\n"]
+    small = [
+        events,
+        done,
+        failed,
+        unnamed + done,
+        done.replace(b"\n", b"\r\n"),
+        b": x\n\n",
+        b"data: [DONE]\n\n",
+    ]
     return [bytes([number]) + each for number in (0, 3, 6) for each in (*small, *recorded)]
 
 
 def run(data: bytes) -> None:
     """Recode a stream in all ways; a complete one is verified by the client."""
     number, upstream = (data[0], data[1:]) if data else (0, b"")
-    results = same([_recoded(number, pieces) for pieces in ways(upstream)])
+    results = same([_alike(number, pieces) for pieces in ways(upstream)])
     text, is_complete = results
     client = StreamedAnswer()
     try:
@@ -80,6 +92,13 @@ def run(data: bytes) -> None:
         signed = verify_choices(KEYS.public_keys, REQUEST, choices_of(body), body)
         assert signed.timestamp == NOW
         assert len(body["choices"]) <= 3
+
+
+def _alike(number: int, pieces: list[bytes]) -> tuple[bytes, bool]:
+    """Return what `_recoded` does, where the same calls get the same identifiers from us."""
+    given = (f"call_{number}" for number in itertools.count())
+    with patch.object(calls, "new_identifier", given.__next__):
+        return _recoded(number, pieces)
 
 
 def _recoded(number: int, pieces: list[bytes]) -> tuple[bytes, bool]:
