@@ -11,6 +11,7 @@ from enclave_server.chat.conversation import Answer, AnyQuestion, Kind
 from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.joining import Joiner
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
@@ -42,27 +43,44 @@ class Asking(msgspec.Struct, frozen=True):
     kind: Kind
     request: UpstreamRequest
 
-    async def whole(self, holding: Holding) -> Answer:
-        """Return the whole answer, and take it of `holding` with its copies.
+    async def whole(self, holding: Holding) -> bytes:
+        """Return the whole answer as it is said, and take it of `holding` with its copies.
 
         Raises UpstreamError, also when it has no end, or when there is no room for it.
         """
-        response = await self._post()
+        response = await self._post(is_stream=False)
         try:
-            body = await _read_whole(response, holding)
+            return await _read_whole(response, holding)
         finally:
             await response.close()
-        return self.dialect.read(self.kind, body)
+
+    async def joined(self, choices: int, holding: Holding) -> Answer:
+        """Return an answer that comes as a stream, of so many choices, taken of `holding`.
+
+        Raises UpstreamError, also when it is not complete, or when there is no room for it.
+        """
+        response, reader = await self.stream()
+        joiner = Joiner(choices, holding)
+        try:
+            while (piece := await response.next_piece()) is not None:
+                for event in reader.feed(piece):
+                    joiner.add(event)
+                    if event.ends:
+                        return joiner.answer()
+            return joiner.answer()
+        finally:
+            await response.close()
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
         """Return the response that streams the answer, and its reader; raises UpstreamError."""
-        return await self._post(), self.dialect.stream(self.kind)
+        return await self._post(is_stream=True), self.dialect.stream(self.kind)
 
-    async def _post(self) -> UpstreamResponse:
+    async def _post(self, *, is_stream: bool) -> UpstreamResponse:
         upstream = self.connections.upstream
         target = f"{upstream.path_prefix}{self.request.path}".encode("ascii")
         fields = _fields(upstream, self.request)
-        response = await self.connections.post(target, fields, self.request.body)
+        body = self.request.body
+        response = await self.connections.post(target, fields, body, is_stream=is_stream)
         if _is_answer(response, self.request.accept):
             return response
         try:

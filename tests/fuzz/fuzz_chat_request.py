@@ -11,14 +11,15 @@ import msgspec
 from enclave_server.chat import preparing
 from enclave_server.chat.conversation import AnyQuestion
 from enclave_server.chat.dialects.dialect import Account
-from enclave_server.chat.dialects.openai_chat.requests import CHAT_MEMBERS, TEXT_MEMBERS
+from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
+from enclave_server.chat.elsewhere import decode_prepared, do, encode_job
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.preparing import SURFACES, Job, encode_job
+from enclave_server.chat.preparing import SURFACES, Job
 from tests.enclave_server.chat.surfaces.test_chat_shapes import WRONG
 from tests.enclave_server.chat.test_preparing import TAKEN
 from tests.fuzz.faults import fails, returns
 from tests.fuzz.reading import Attempt, Refused, same
-from tests.support.chat_service import TABLE
+from tests.support.chat_service import KEYS, TABLE
 
 ACCOUNT = Account("key", {"project": "p"})
 MEMBERS = {*CHAT_MEMBERS, *TEXT_MEMBERS, "stream", "stream_options"}
@@ -78,7 +79,7 @@ def run(data: bytes) -> None:
     job = Job(path, content, may_stream=not kind[0] & 2)
     here = _outcome(lambda: preparing.prepare(TABLE, job, lambda name: ACCOUNT))
     passed = encode_job(job, {"nowhere": ACCOUNT})
-    there = _outcome(lambda: preparing.decode_result(preparing.prepare_encoded(TABLE, passed)))
+    there = _outcome(lambda: decode_prepared(do(TABLE, KEYS, passed)))
     prepared = same([here, there])
     if not isinstance(prepared, preparing.Prepared):
         return
