@@ -106,7 +106,7 @@ def test_a_certificate_that_does_not_hold_is_no_outage() -> None:
             with pytest.raises(NoConnection) as caught:
                 client.evidence()
         server.join()
-    assert "certificate does not hold" in caught.value.advice
+    assert "certificate there does not hold" in caught.value.advice
 
 
 def test_what_has_advice_already_keeps_it() -> None:
