@@ -18,6 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import Bounds
+from enclave_server.chat.upstream.endpoint import (
+    CONNECT_SECONDS,
+    DIALECT,
+    FIRST_BYTE_SECONDS,
+    TOTAL_SECONDS,
+)
 from enclave_server.http.limits import Limits
 from protocol.chunked import CHUNK_SIZE
 from protocol.provisioning import administrator_key
@@ -136,9 +142,9 @@ class ChatTable(Table, frozen=True):
     """The dialects that are accepted, and what the embedded model is told when nobody else does."""
 
     bare_json: bool = False
-    # Of the signatures for clients that ask for no algorithm, which are those that read version 1
-    # alone; who asks for one gets version 2.
-    signature_version: Literal[1, 2] = 1
+    # Of the signatures for clients that ask for no algorithm. Those of before read version 1 alone,
+    # which signs less; who asks for an algorithm gets version 2 whatever this says.
+    signature_version: Literal[1, 2] = 2
     system_prompt: str = "You are a helpful, concise assistant."
 
 
@@ -189,14 +195,14 @@ class UpstreamTable(Table, frozen=True):
     address: str
     host_name: str | None = None
     path_prefix: str = "/v1"
-    dialect: str = "openai-chat"
+    dialect: str = DIALECT
     key_env: str | None = None
     key_file: str | None = None
     key_provisioned: bool = False
     ca_file: str | None = None
-    connect_seconds: float = 5
-    first_byte_seconds: float = 300
-    total_seconds: float = 600
+    connect_seconds: float = CONNECT_SECONDS
+    first_byte_seconds: float = FIRST_BYTE_SECONDS
+    total_seconds: float = TOTAL_SECONDS
 
     def __post_init__(self) -> None:
         parse_address(self.address)
@@ -280,8 +286,10 @@ def parse_config(text: str) -> Config:
         tables = tomllib.loads(text)
         _refuse_unknown_limits(tables)
         return msgspec.convert(tables, Config)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, msgspec.ValidationError) as error:  # TOMLDecodeError is a ValueError
         raise ConfigError(str(error)) from error
+    except RecursionError as error:
+        raise ConfigError("its values nest too deeply") from error
 
 
 def load_config(path: str | None) -> Config:

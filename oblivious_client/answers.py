@@ -187,7 +187,7 @@ class StreamedAnswer:
 def _merge(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     for name, value in delta.items():
         # Content, refusals, and whatever else comes in pieces: nothing that was said is lost.
-        if isinstance(value, str) and name != "role":
+        if isinstance(value, str) and name not in ("role", "tool_calls"):
             message[name] = (message.get(name) or "") + value
     for fragment in delta.get("tool_calls") or ():
         # Some providers number their calls from 1, or leave gaps: the order is what counts.

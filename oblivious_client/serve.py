@@ -10,7 +10,9 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import re
+import socket
 from collections.abc import AsyncGenerator
 from importlib import resources
 from typing import Any
@@ -30,6 +32,8 @@ from protocol.registry import EVENT_STREAM, JSON
 
 # Each takes two descriptors, of the 1,024 that a program usually has.
 MAX_CONNECTIONS = 400
+# Above them: so many are told to come back, and more than that find nobody.
+MAX_REFUSALS = 32
 ASKED = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
 _ONE_MODEL = "/v1/models/"
@@ -108,14 +112,20 @@ def describe(failure: ClientError) -> str:
 class LocalEndpoint:
     """Seals what local programs ask and opens what comes back."""
 
-    def __init__(self, transport: AsyncObliviousTransport) -> None:
+    def __init__(
+        self,
+        transport: AsyncObliviousTransport,
+        most: int = MAX_CONNECTIONS,
+        refusals: int = MAX_REFUSALS,
+    ) -> None:
         self._transport = transport
+        self.most, self.refusals = most, refusals
         self.connections = 0
         """How many programs are connected."""
 
     async def handle(self, request: LocalRequest) -> LocalResponse:
         """Answer one request of a local program."""
-        if self.connections > MAX_CONNECTIONS:
+        if self.connections > self.most:
             return error(503, "too many programs at once", "oblivious_client_error", _COME_BACK)
         reason = refused_origin(request)
         if reason is not None:
@@ -204,6 +214,9 @@ async def start(endpoint: LocalEndpoint, host: str, port: int) -> asyncio.Server
     """Listen; raises OSError if the address is taken."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if endpoint.connections >= endpoint.most + endpoint.refusals:
+            writer.transport.abort()
+            return
         endpoint.connections += 1
         try:
             await serve_connection(endpoint.handle, reader, writer)
@@ -212,4 +225,9 @@ async def start(endpoint: LocalEndpoint, host: str, port: int) -> asyncio.Server
         finally:
             endpoint.connections -= 1
 
-    return await asyncio.start_server(serve, host, port, backlog=MAX_CONNECTIONS)
+    # So many are accepted at once before any of them is counted.
+    server = await asyncio.start_server(serve, host, port, backlog=endpoint.refusals)
+    for bound in server.sockets:
+        with socket.socket(fileno=os.dup(bound.fileno())) as listener:
+            listener.listen(MAX_CONNECTIONS)  # more may wait: those sent away try again in a second
+    return server

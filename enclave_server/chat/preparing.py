@@ -27,6 +27,9 @@ SURFACES: dict[bytes, Surface] = {
     b"/v1/completions": Completions(),
 }
 
+MOST_LISTED = 20
+"""Models that are named to who asks for one that there is not; `/v1/models` lists all."""
+
 AccountOf = Callable[[str], Account | None]
 """Returns who pays at the upstream of a name, or None where a key is missing."""
 
@@ -121,9 +124,10 @@ def find_model(models: ModelTable, name: str) -> Model:
     """Return the model of that name; raises ChatError 404."""
     model = models.find(name)
     if model is None:
+        listed = ", ".join(model.name for model in models.models[:MOST_LISTED])
         raise ChatError(
             404,
-            f"The model '{printable(name)}' does not exist here.",
+            f"The model '{printable(name)}' does not exist here. There are: {listed}.",
             param="model",
             code="model_not_found",
         )

@@ -70,6 +70,13 @@ def test_several_choices_are_kept_apart() -> None:
     assert [text_of(message) for message in outputs_of(streamed.finish())] == ["a", "bB"]
 
 
+def test_an_empty_text_is_no_tool_call() -> None:
+    streamed = StreamedAnswer()
+    streamed.feed(stream({"choices": [{"index": 0, "delta": {"content": "a", "tool_calls": ""}}]}))
+    streamed.feed(b"data: [DONE]\n\n")
+    assert outputs_of(streamed.finish()) == [{"role": "assistant", "content": "a"}]
+
+
 def test_an_error_event_is_the_services() -> None:
     with pytest.raises(ServiceError, match="too slow"):
         StreamedAnswer().feed(stream({"error": {"message": "too slow"}}))
@@ -84,6 +91,7 @@ def test_an_error_event_is_the_services() -> None:
         {"choices": [{"index": "x"}]},
         {"choices": [{"index": 0, "delta": 1}]},
         {"choices": [{"index": 0, "delta": {"tool_calls": [1]}}]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": "a call"}}]},
         {"choices": [{"index": 0, "delta": {"tool_calls": [{"function": {"arguments": 1}}]}}]},
     ],
 )

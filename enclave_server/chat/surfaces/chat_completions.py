@@ -128,8 +128,14 @@ class _Calls:
         self._count = 0
         self._numbers: dict[str, int] = {}
 
-    def add_all(self, calls: list[GivenCall]) -> list[ToolCall]:
-        """Return the calls that come next."""
+    def add_all(self, calls: list[GivenCall], param: str) -> list[ToolCall]:
+        """Return the calls that come next, which are those in the field `param`.
+
+        Some servers give the identifiers of an earlier message again; then the latest is meant. Two
+        calls of one message that have the same one cannot be told apart: ChatError 400.
+        """
+        if len({call.id for call in calls}) < len(calls):
+            raise invalid(f"Two calls in '{param}' have the same id.", param, "invalid_value")
         return [self._add(call) for call in calls]
 
     def _add(self, call: GivenCall) -> ToolCall:
@@ -154,7 +160,8 @@ def _message(message: AnyMessage, index: int, calls: _Calls) -> Message:
             return Message("user", _content(message.content))
         case AssistantMessage():
             content = None if message.content is None else _content(message.content)
-            asked = calls.add_all(message.tool_calls) if message.tool_calls else None
+            param = f"messages[{index}].tool_calls"
+            asked = calls.add_all(message.tool_calls, param) if message.tool_calls else None
             return Message("assistant", content, message.refusal, asked)
         case ToolMessage():
             number = calls.find(message.tool_call_id)

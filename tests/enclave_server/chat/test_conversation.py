@@ -3,11 +3,13 @@
 import pytest
 
 from enclave_server.chat.conversation import (
+    Choice,
     Continuation,
     Conversation,
     Image,
     Message,
     Refusal,
+    Reply,
     Role,
     Text,
 )
@@ -55,3 +57,11 @@ def test_images_are_counted_wherever_they_are_shown() -> None:
 def test_system_and_developer_instruct(role: Role, instructed: bool) -> None:
     messages = [Message("user", "x"), Message(role, "x")]
     assert Conversation(model="m", messages=messages).is_instructed is instructed
+
+
+def test_what_is_signed_of_a_choice_is_its_reply_number_and_end() -> None:
+    choice = Choice(2, Reply(content="Paris"), finish_reason="stop")
+    assert choice.output["index"] == 2
+    assert choice.output["message"]["content"] == "Paris"
+    assert choice.output["finish_reason"] == "stop"
+    assert "tool_calls" not in choice.output["message"]

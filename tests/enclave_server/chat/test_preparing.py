@@ -13,6 +13,7 @@ from enclave_server.chat.preparing import (
     Job,
     decode_result,
     encode_job,
+    find_model,
     prepare,
     prepare_encoded,
 )
@@ -63,6 +64,18 @@ def test_elsewhere_it_is_refused_alike(case: str) -> None:
     with pytest.raises(ChatError) as there:
         decode_result(prepare_encoded(KEYLESS, encode_job(wanted, {"nowhere": account})))
     assert there.value.response() == here.value.response()
+
+
+def test_who_asks_for_a_model_that_there_is_not_is_told_which_there_are() -> None:
+    with pytest.raises(ChatError) as caught:
+        find_model(TABLE, "other")
+    assert caught.value.status == 404
+    assert "'other' does not exist here. There are: m, plain." in caught.value.message
+    many = ModelTable(tuple(Model(f"m{number}", NOWHERE, "there") for number in range(1000)))
+    with pytest.raises(ChatError) as caught:
+        find_model(many, "other")
+    assert "m19." in caught.value.message
+    assert "m20" not in caught.value.message
 
 
 def test_stream_needs_the_chunked_media_type() -> None:
