@@ -2,9 +2,11 @@
 
 from enclave_server.chat.dialects.dialect import Dialect
 from enclave_server.chat.dialects.openai_chat.dialect import OpenAIChat
+from enclave_server.chat.dialects.openai_responses.dialect import OpenAIResponses
 
 DIALECTS: dict[str, Dialect] = {
     "openai-chat": OpenAIChat(),
+    "openai-responses": OpenAIResponses(),
 }
 
 

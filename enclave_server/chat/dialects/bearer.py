@@ -1,0 +1,17 @@
+"""How an account with OpenAI, or with one of the many who do as it does, is named in HTTP fields."""
+
+from enclave_server.chat.dialects.dialect import Account
+from protocol.binary_http import Fields
+
+ACCOUNT_FIELDS = {"organization": b"OpenAI-Organization", "project": b"OpenAI-Project"}
+
+
+def account_fields(account: Account) -> Fields:
+    """Return the fields that say who pays."""
+    settings = tuple(
+        (ACCOUNT_FIELDS[name], value.encode("ascii"))
+        for name, value in sorted(account.settings.items())
+    )
+    if account.key is None:
+        return settings
+    return ((b"Authorization", b"Bearer " + account.key.encode("ascii")), *settings)
