@@ -1,4 +1,4 @@
-"""How an account with OpenAI, or with one of the many who do as it does, is named in HTTP fields."""
+"""How an account is named in HTTP fields by OpenAI, and by the many who do as it does."""
 
 from enclave_server.chat.dialects.dialect import Account
 from protocol.binary_http import Fields

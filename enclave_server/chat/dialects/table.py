@@ -1,10 +1,12 @@
 """The dialects by the names that configurations use."""
 
 from enclave_server.chat.dialects.dialect import Dialect
+from enclave_server.chat.dialects.gemini.dialect import Gemini
 from enclave_server.chat.dialects.openai_chat.dialect import OpenAIChat
 from enclave_server.chat.dialects.openai_responses.dialect import OpenAIResponses
 
 DIALECTS: dict[str, Dialect] = {
+    "gemini": Gemini(),
     "openai-chat": OpenAIChat(),
     "openai-responses": OpenAIResponses(),
 }

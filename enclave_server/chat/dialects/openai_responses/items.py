@@ -63,7 +63,7 @@ class _Turn:
 
     def items(self, entries: list[Entry]) -> Iterator[Json]:
         """Yield the items, in the order of `entries` as far as they say it."""
-        # All text is in the last place of a message: where several stood nobody knows which is whose.
+        # All text is in the last place of a message: of several nobody knows which said what.
         last = max((i for i, entry in enumerate(entries) if isinstance(entry, Said)), default=None)
         for number, entry in enumerate(entries):
             match entry:

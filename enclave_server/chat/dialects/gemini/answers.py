@@ -1,0 +1,117 @@
+"""Answers of generateContent: candidates made of parts, whole and as far as they have come."""
+
+import secrets
+
+import msgspec
+from msgspec import UNSET
+
+from enclave_server.chat.conversation import (
+    Answer,
+    Call,
+    Choice,
+    Function,
+    Logprobs,
+    PartState,
+    Reply,
+    TokenLogprob,
+)
+from enclave_server.chat.dialects.gemini.faults import fault_in_stream
+from enclave_server.chat.dialects.gemini.shapes import (
+    Candidate,
+    FunctionCall,
+    Part,
+    Response,
+    finish_reason,
+    logprobs_of,
+    usage_of,
+)
+from enclave_server.chat.dialects.gemini.signatures import keep
+from enclave_server.chat.errors import Failure, UpstreamError
+
+# One object; of a stream without `alt=sse` a list of them.
+_DECODER = msgspec.json.Decoder(Response | list[Response])
+
+
+def read_answer(body: bytes) -> Answer:
+    """Return a whole answer; raises UpstreamError."""
+    try:
+        said = _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise UpstreamError(Failure.BROKEN) from None
+    responses = said if isinstance(said, list) else [said]
+    check_error(responses)
+    usages = [usage for item in responses if (usage := usage_of(item.usage_metadata)) is not None]
+    usage = usages[-1] if usages else None
+    if any(response.is_blocked for response in responses):
+        refused = Choice(0, Reply(content=""), finish_reason="content_filter")
+        return Answer([refused], usage)
+    replies: dict[int, _Reply] = {}
+    for candidate in (each for item in responses for each in item.candidates or ()):
+        index = candidate.index or 0
+        replies.setdefault(index, _Reply(index)).add(candidate)
+    if not replies:
+        raise UpstreamError(Failure.BROKEN)
+    ordered = [reply for _, reply in sorted(replies.items())]
+    states = tuple(state for reply in ordered for state in reply.states())
+    return Answer([reply.choice() for reply in ordered], usage, states)
+
+
+def check_error(responses: list[Response]) -> None:
+    """Raise the UpstreamError that one of `responses` is."""
+    for response in responses:
+        if bytes(response.error) not in (b"", b"null"):
+            raise fault_in_stream(bytes(response.error))
+
+
+def call_of(call: FunctionCall) -> Call:
+    """Return a call; raises UpstreamError for one without a name, or in pieces.
+
+    Most have no identifier: one is drawn, by which its result will be known.
+    """
+    if not call.name or call.will_continue or bytes(call.partial_args) not in (b"", b"null"):
+        raise UpstreamError(Failure.BROKEN)
+    arguments = msgspec.json.encode(call.args or {}).decode()
+    return Call(call.id or f"call_{secrets.token_hex(12)}", Function(call.name, arguments))
+
+
+class _Reply:
+    """One of the answers, put together."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._parts: list[Part] = []
+        self._tokens: list[TokenLogprob] = []
+        self._reason: str | None = None
+
+    def add(self, candidate: Candidate) -> None:
+        """Add what `candidate` has more."""
+        self._parts += candidate.parts
+        logprobs = logprobs_of(candidate.logprobs_result)
+        self._tokens += (logprobs.content if logprobs else None) or []
+        self._reason = candidate.finish_reason or self._reason
+
+    def choice(self) -> Choice:
+        """Return the answer; raises UpstreamError if it has no end, or failed."""
+        calls = [call_of(part.function_call) for part in self._parts if part.function_call]
+        text = "".join(part.text or "" for part in self._parts if not part.thought)
+        thought = "".join(part.text or "" for part in self._parts if part.thought)
+        reply = Reply(
+            content=text or (None if calls else ""),
+            tool_calls=calls or UNSET,
+            reasoning_content=thought or UNSET,
+        )
+        logprobs = Logprobs(content=self._tokens) if self._tokens else None
+        reason = finish_reason(self._reason or "", calls=bool(calls))
+        return Choice(self._index, reply, logprobs, reason)
+
+    def states(self) -> list[PartState]:
+        """Return the signatures: each call's, and the last of those that came with text."""
+        states, text, calls = [], None, 0
+        for part in self._parts:
+            if part.function_call is not None:
+                if part.thought_signature:
+                    states.append(PartState(self._index, keep(part.thought_signature), calls))
+                calls += 1
+            elif part.thought_signature:
+                text = PartState(self._index, keep(part.thought_signature))
+        return states if text is None else [*states, text]
