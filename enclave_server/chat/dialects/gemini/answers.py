@@ -34,12 +34,7 @@ _DECODER = msgspec.json.Decoder(Response | list[Response])
 
 def read_answer(body: bytes) -> Answer:
     """Return a whole answer; raises UpstreamError."""
-    try:
-        said = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise UpstreamError(Failure.BROKEN) from None
-    responses = said if isinstance(said, list) else [said]
-    check_error(responses)
+    responses = decode(body)
     usages = [usage for item in responses if (usage := usage_of(item.usage_metadata)) is not None]
     usage = usages[-1] if usages else None
     if any(response.is_blocked for response in responses):
@@ -56,11 +51,17 @@ def read_answer(body: bytes) -> Answer:
     return Answer([reply.choice() for reply in ordered], usage, states)
 
 
-def check_error(responses: list[Response]) -> None:
-    """Raise the UpstreamError that one of `responses` is."""
+def decode(text: bytes | str) -> list[Response]:
+    """Return what a JSON text has of an answer; raises UpstreamError, also one that it says."""
+    try:
+        said = _DECODER.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise UpstreamError(Failure.BROKEN) from None
+    responses = said if isinstance(said, list) else [said]
     for response in responses:
         if bytes(response.error) not in (b"", b"null"):
             raise fault_in_stream(bytes(response.error))
+    return responses
 
 
 def call_of(call: FunctionCall) -> Call:

@@ -24,7 +24,7 @@ from enclave_server.chat.dialects.gemini.contents import instructions, write_con
 from enclave_server.chat.dialects.gemini.generations import demands_signatures, thinking
 from enclave_server.chat.dialects.pairing import check_pairs
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
-from enclave_server.chat.dialects.temperature import temperature_of, top_p_of
+from enclave_server.chat.dialects.sampling import further_sampling, temperature_of, top_p_of
 from enclave_server.chat.dialects.unsaid import output_limit, refuse
 from enclave_server.chat.models import Model
 from protocol.binary_http import Fields
@@ -108,7 +108,7 @@ def _generation(question: Conversation, model: Model) -> Json:
             "maxOutputTokens": output_limit(question, model),
             "temperature": temperature_of(question, model.profile),
             "topP": top_p_of(question, model.profile),
-            **_sampling(question),
+            **further_sampling(question, {"top_k": "topK"}),
             "stopSequences": _stops(question),
             "seed": _seed(question),
             "presencePenalty": question.presence_penalty or None,
@@ -119,15 +119,6 @@ def _generation(question: Conversation, model: Model) -> Json:
             "thinkingConfig": thinking(question.reasoning_effort, model),
         }
     )
-
-
-def _sampling(question: Conversation) -> Json:
-    """Return the one further field that the API has a word for."""
-    wanted = question.sampling or {}
-    for name in wanted:
-        if name != "top_k":
-            raise unsupported(name, "Leave it out.")
-    return {"topK": wanted.get("top_k")}
 
 
 def _stops(question: Conversation) -> list[str] | None:

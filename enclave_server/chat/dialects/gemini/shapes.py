@@ -126,7 +126,7 @@ _MISCALLED = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_
 
 
 def finish_reason(word: str, *, calls: bool) -> str:
-    """Return why an answer ended, in the neutral form's words; raises UpstreamError if it failed."""
+    """Return why an answer ended; raises UpstreamError if it failed."""
     if word == "STOP":
         return "tool_calls" if calls else "stop"
     if word == "MAX_TOKENS":

@@ -5,8 +5,6 @@ Nothing marks the end but that every candidate tells why it ended.
 
 from collections.abc import Iterator
 
-import msgspec
-
 from enclave_server.chat.conversation import (
     CallDelta,
     ChoiceDelta,
@@ -15,7 +13,7 @@ from enclave_server.chat.conversation import (
     FunctionDelta,
     PartState,
 )
-from enclave_server.chat.dialects.gemini.answers import call_of, check_error
+from enclave_server.chat.dialects.gemini.answers import call_of, decode
 from enclave_server.chat.dialects.gemini.shapes import (
     Candidate,
     Part,
@@ -27,8 +25,6 @@ from enclave_server.chat.dialects.gemini.shapes import (
 from enclave_server.chat.dialects.gemini.signatures import keep
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import DONE, EventParser, EventTooLarge
-
-_DECODER = msgspec.json.Decoder(Response)
 
 
 class Progress:
@@ -98,11 +94,10 @@ class EventReader:
                 yield from self._read(event.data)
 
     def _read(self, data: str) -> Iterator[Event]:
-        try:
-            response = _DECODER.decode(data)
-        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
-            raise UpstreamError(Failure.BROKEN) from None
-        check_error([response])
+        for response in decode(data):
+            yield from self._take(response)
+
+    def _take(self, response: Response) -> Iterator[Event]:
         if (usage := usage_of(response.usage_metadata)) is not None:
             yield Event(usage=usage)
         if response.is_blocked:

@@ -23,7 +23,7 @@ from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.dialects.openai_responses.items import write_items
 from enclave_server.chat.dialects.pairing import check_pairs
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
-from enclave_server.chat.dialects.temperature import temperature_of, top_p_of
+from enclave_server.chat.dialects.sampling import further_sampling, temperature_of, top_p_of
 from enclave_server.chat.dialects.unsaid import output_limit, refuse
 from enclave_server.chat.models import Model
 from protocol.registry import EVENT_STREAM, JSON
@@ -43,7 +43,6 @@ UNSAID = {
     "frequency_penalty": "Leave it out.",
     "seed": "Its answers cannot be made the same again: leave it out.",
     "logit_bias": "Leave it out.",
-    "sampling": "Leave its further sampling fields out.",
 }
 
 
@@ -70,6 +69,7 @@ def _members(question: Conversation, model: Model) -> Json:
         "max_output_tokens": output_limit(question, model),
         "temperature": temperature_of(question, model.profile),
         "top_p": top_p_of(question, model.profile),
+        **further_sampling(question, {}),
         "top_logprobs": question.top_logprobs or None,
         "tools": question.tools and [_tool(tool) for tool in question.tools],
         "tool_choice": _tool_choice(question.tool_choice),

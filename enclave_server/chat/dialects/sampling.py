@@ -1,7 +1,9 @@
-"""How freely a model chooses its words, in the range that its provider takes."""
+"""How freely a model chooses its words, by the fields and in the range that its provider takes."""
+
+from collections.abc import Mapping
 
 from enclave_server.chat.conversation import Conversation
-from enclave_server.chat.dialects.refusals import unsupported_value
+from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
 from enclave_server.chat.profiles import Profile
 
 _MOST = {"one": 1.0, "two": 2.0}
@@ -23,6 +25,15 @@ def top_p_of(question: Conversation, profile: Profile) -> float | None:
     if profile.temperature == "none":
         return _hold_to_one("top_p", question.top_p)
     return question.top_p
+
+
+def further_sampling(question: Conversation, words: Mapping[str, str]) -> dict[str, float]:
+    """Return the further fields by the provider's `words` for them; raises ChatError for others."""
+    asked = question.sampling or {}
+    for name in asked:
+        if name not in words:
+            raise unsupported(name, "Leave it out.")
+    return {words[name]: value for name, value in asked.items()}
 
 
 def _hold_to_one(name: str, asked: float | None) -> float | None:
