@@ -1,6 +1,7 @@
 """A conversation as the items of the Responses API."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -72,7 +73,7 @@ class _Turn:
                 case Said(phase=phase) if number == last:
                     yield from self._message(phase)
                 case Called():
-                    yield from (_call(call) for call, _ in zip(self._calls, "1", strict=False))
+                    yield from map(_call, islice(self._calls, 1))
         yield from self._message(None)
         yield from map(_call, self._calls)
 
