@@ -88,7 +88,7 @@ class _Turn:
 def _said(message: Message) -> str | list[Json] | None:
     """Return what an assistant's message says, as text if it refuses nothing; None if nothing."""
     content = message.content or []
-    parts = [Text(content)] if isinstance(content, str) else [*content]
+    parts: list[Part] = [Text(content)] if isinstance(content, str) else [*content]
     if message.refusal is not None:
         parts.append(Refusal(message.refusal))
     if not any(isinstance(part, Refusal) for part in parts):

@@ -71,7 +71,7 @@ def _members(question: Conversation, model: Model) -> Json:
         "top_p": top_p_of(question, model.profile),
         **further_sampling(question, {}),
         "top_logprobs": question.top_logprobs or None,
-        "tools": question.tools and [_tool(tool) for tool in question.tools],
+        "tools": [_tool(tool) for tool in question.tools] if question.tools else None,
         "tool_choice": _tool_choice(question.tool_choice),
         "parallel_tool_calls": question.parallel_tool_calls,
         "reasoning": _reasoning(question, model),

@@ -18,7 +18,7 @@ def read(answer: object) -> Json:
     return meaning_of(read_answer(json.dumps(answer).encode()))
 
 
-SAID = {
+SAID: dict[str, tuple[Json, Json]] = {
     "text": (response(candidate(text("We"), text("t."))), {"content": "Wet.", "finish": "stop"}),
     "a candidate without a number": (
         {"candidates": [{"content": {"parts": [text("Wet.")]}, "finishReason": "STOP"}]},

@@ -88,10 +88,10 @@ def test_somebody_has_to_say_something(messages: list[Message]) -> None:
 
 
 def test_parts() -> None:
-    shown = [Text("See"), Image(PNG), Image(PNG, "auto"), File("JVBERi0xLjQK")]
+    shown: list[Part] = [Text("See"), Image(PNG), Image(PNG, "auto"), File("JVBERi0xLjQK")]
     image = {"inlineData": {"mimeType": "image/png", "data": PNG_DATA}}
     document = {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0xLjQK"}}
-    assert contents(Message("user", [*shown])) == [user({"text": "See"}, image, image, document)]
+    assert contents(Message("user", shown)) == [user({"text": "See"}, image, image, document)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A streamed answer of Google's means what the whole one does, however it is cut."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -134,7 +135,11 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_failures(case: str) -> None:
     said, failure = FAILURES[case]
-    for read in (lambda: streamed(encode([said])), lambda: whole(said)):
+    readings: list[Callable[[], Json]] = [
+        lambda: streamed(encode([said])),
+        lambda: whole(said),
+    ]
+    for read in readings:
         with pytest.raises(UpstreamError) as caught:
             read()
         assert caught.value.failure is failure

@@ -32,7 +32,7 @@ def choice_of(answer: Json) -> Json:
     return choice
 
 
-SAID = {
+SAID: dict[str, tuple[Json, Json]] = {
     "text": (response(message(text("We"), text("t."))), {"content": "Wet."}),
     "text of a server that has no parts": (
         {"output": [{"type": "message", "content": "Wet."}]},

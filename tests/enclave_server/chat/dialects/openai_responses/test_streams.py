@@ -93,7 +93,7 @@ def without(*types: str) -> Callable[[list[Json]], list[Json]]:
     return lambda events: [event for event in events if not event["type"].endswith(types)]
 
 
-LEFT_OUT = {
+LEFT_OUT: dict[str, Callable[[list[Json]], list[Json]]] = {
     "no fragments": without(".delta"),
     "no fragments, and no ends of them": without(".delta", "arguments.done", "text.done"),
     "items that are only done": without(".delta", ".added", "arguments.done"),
@@ -132,7 +132,7 @@ def test_nothing_is_read_after_the_end() -> None:
 
 FAILED = {"code": "server_error", "message": "secret"}
 
-FAILURES = {
+FAILURES: dict[str, tuple[list[Any], Failure]] = {
     "an event of an error": ([{"type": "error", **FAILED}], Failure.BROKEN),
     "an error inside of an event": (
         [{"type": "error", "error": {"type": "insufficient_quota", "message": "secret"}}],
