@@ -27,6 +27,8 @@ class Profile:
     temperature: Range = "two"
     output_limit: int | None = None
     efforts: tuple[str, ...] | None = None
+    # In which of Anthropic's words it is told how much to think: an effort, or a budget of tokens.
+    thinking: Literal["adaptive", "budget"] = "adaptive"
     # Whoever fetches an image tells its server that, and when, somebody showed it.
     remote_images: bool = False
     # Whether the reasoning of the turn that tools are called in comes back, and by what name.

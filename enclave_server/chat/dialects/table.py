@@ -1,9 +1,15 @@
 """The dialects by the names that configurations use."""
 
+from enclave_server.chat.dialects.anthropic.dialect import AT_BEDROCK, AT_VERTEX, DIRECT
+from enclave_server.chat.dialects.bedrock.dialect import Bedrock
 from enclave_server.chat.dialects.dialect import Dialect
 from enclave_server.chat.dialects.openai_chat.dialect import OpenAIChat
 
 DIALECTS: dict[str, Dialect] = {
+    "anthropic": DIRECT,
+    "anthropic-bedrock": AT_BEDROCK,
+    "anthropic-vertex": AT_VERTEX,
+    "bedrock": Bedrock(),
     "openai-chat": OpenAIChat(),
 }
 
