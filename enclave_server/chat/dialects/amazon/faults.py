@@ -31,14 +31,15 @@ FAILURES = {
 
 # What a request that is not valid may be besides: whose fault it is stands in the text alone.
 TEXTS = {
-    Failure.TOO_LONG: "too long|exceed context limit|context (window|length)|too many tokens"
-    "|maximum (number of )?(input )?tokens",
+    Failure.TOO_LONG: "too long|exceed context limit|context (window|length)"
+    "|too many (input )?tokens",
     Failure.NOT_SERVED: "model identifier is invalid|end of its life",
     Failure.REFUSED: "on-demand throughput|access to the model|operation not allowed",
-    Failure.FILTERED: "content filtering policy|blocked by",
+    Failure.FILTERED: "content filtering policy",
 }
 _TEXTS = {failure: re.compile(text, re.IGNORECASE) for failure, text in TEXTS.items()}
 
+_OUTPUT_LIMIT = re.compile("maximum tokens you requested", re.IGNORECASE)
 _NAME = re.compile(r"(?:.*#)?([A-Za-z]{1,64}?)(?:Exception|Error)?(?::.*)?", re.DOTALL)
 
 
@@ -87,4 +88,6 @@ def _error(failure: Failure, said: Body, seconds: int | None) -> UpstreamError:
         for named, pattern in _TEXTS.items():
             if pattern.search(text):
                 return UpstreamError(named)
+        if _OUTPUT_LIMIT.search(text):
+            return UpstreamError(failure, param="max_tokens")
     return UpstreamError(failure)

@@ -44,7 +44,7 @@ PARAMS = {
     "output_config.effort": "reasoning_effort",
     "output_config.format": "response_format",
 }
-_BLAMED = re.compile(r"(output_config\.)?[a-z_]+")
+_BLAMED = re.compile(r"`?((?:output_config\.)?[a-z_]+)")
 _EFFORT = re.compile("effort level", re.IGNORECASE)
 
 
@@ -92,4 +92,4 @@ def _blamed(text: str) -> str | None:
     if _EFFORT.search(text):
         return "reasoning_effort"
     found = _BLAMED.match(text)
-    return PARAMS.get(found[0]) if found else None
+    return PARAMS.get(found[1]) if found else None
