@@ -1,4 +1,4 @@
-"""Conversations that tests of dialects ask: one for each thing that can be said, and all at once."""
+"""Conversations that tests of dialects ask: one for each thing that can be said."""
 
 import base64
 from typing import Any
@@ -58,7 +58,9 @@ def cases(dialect: str) -> dict[str, Conversation]:
     called = [HELLO, calling(dialect), *RESULTS, Message("user", "And now?")]
     return {
         "text": asked(),
-        "instructions": asked(Message("system", "Be brief."), Message("developer", "Rhyme."), HELLO),
+        "instructions": asked(
+            Message("system", "Be brief."), Message("developer", "Rhyme."), HELLO
+        ),
         "later instructions": asked(HELLO, Message("system", "Be brief.")),
         "an image": asked(Message("user", [Text("What?"), PNG])),
         "a document": asked(Message("user", [Text("What?"), PDF, PDF])),
@@ -108,9 +110,7 @@ ALIKE: dict[str, tuple[Conversation, Conversation]] = {
     ),
     "one message of the assistant and two": (
         asked(HELLO, _SAID, RESULTS[0]),
-        asked(
-            HELLO, Message("assistant", "Hi"), Message("assistant", calls=CALLS[:1]), RESULTS[0]
-        ),
+        asked(HELLO, Message("assistant", "Hi"), Message("assistant", calls=CALLS[:1]), RESULTS[0]),
     ),
     "results in any order": (
         asked(HELLO, Message("assistant", calls=CALLS), *RESULTS),

@@ -38,11 +38,9 @@ def authorize(upstream: Upstream, account: Account, path: str, body: bytes, now:
 
     `path` is below the upstream's prefix, and `now` is Unix time.
     """
-    if account.key is None:
-        return ()
     settings = account.settings
-    if "access_key_id" not in settings:
-        return ((b"Authorization", b"Bearer " + account.key.encode("ascii")),)
+    if account.key is None or "access_key_id" not in settings:
+        return bearer(account)
     named = _REGION.search(upstream.authority)
     region = settings.get("region") or (named[1] if named else None)
     if region is None:
@@ -51,6 +49,13 @@ def authorize(upstream: Upstream, account: Account, path: str, body: bytes, now:
         settings["access_key_id"], account.key, region, settings.get("session_token")
     )
     return sign(upstream.authority, upstream.path_prefix + path, body, credentials, now)
+
+
+def bearer(account: Account) -> Fields:
+    """Return the field that shows the key, if there is one."""
+    if account.key is None:
+        return ()
+    return ((b"Authorization", b"Bearer " + account.key.encode("ascii")),)
 
 
 def sign(authority: str, target: str, body: bytes, credentials: Credentials, now: float) -> Fields:

@@ -60,12 +60,12 @@ class Block(msgspec.Struct):
     """What is read of a block of any type."""
 
     type: str
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
-    id: str = ""
-    name: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
     input: msgspec.Raw = msgspec.Raw()
 
 
@@ -86,14 +86,14 @@ def read_answer(body: bytes) -> Answer:
         message = _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UpstreamError(Failure.BROKEN) from None
-    return gather(_events(message), message.usage and message.usage.usage())
+    return gather(_events(message), message.usage.usage() if message.usage else None)
 
 
 def _events(message: WholeMessage) -> Iterator[Event]:
     blocks = Blocks(NAME)
     for block in message.content:
         if block.type == "tool_use":
-            blocks.call(block.id, block.name, one_form(block.input))
+            blocks.call(block.id or "", block.name or "", one_form(block.input))
         else:
             yield from add_block(blocks, block)
         yield from blocks.end()
@@ -104,12 +104,12 @@ def add_block(blocks: Blocks, block: Block) -> Iterator[Event]:
     """Yield what a block that is no call says, whole or as it begins; raises UpstreamError."""
     match block.type:
         case "text":
-            yield from blocks.say(block.text)
+            yield from blocks.say(block.text or "")
         case "thinking":
-            yield from blocks.think(block.thinking)
-            blocks.sign(block.signature)
+            yield from blocks.think(block.thinking or "")
+            blocks.sign(block.signature or "")
         case "redacted_thinking":
-            blocks.hide(block.data)
+            blocks.hide(block.data or "")
         case "fallback":
             # Another model answered than the one that the answer is signed for.
             raise UpstreamError(Failure.BROKEN)

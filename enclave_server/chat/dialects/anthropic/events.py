@@ -33,10 +33,10 @@ class Added(msgspec.Struct):
     """What is read of a delta, be it a block's or the message's."""
 
     type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    partial_json: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
     stop_reason: str | None = None
 
 
@@ -96,11 +96,11 @@ class MessageEvents:
     def _add(self, delta: Added) -> Iterator[Event]:
         match delta.type:
             case "text_delta":
-                yield from self._blocks.say(delta.text)
+                yield from self._blocks.say(delta.text or "")
             case "thinking_delta":
-                yield from self._blocks.think(delta.thinking)
+                yield from self._blocks.think(delta.thinking or "")
             case "signature_delta":
-                self._blocks.sign(delta.signature)
+                self._blocks.sign(delta.signature or "")
             case "input_json_delta" if delta.partial_json:
                 self._blocks.argue(delta.partial_json)
 
@@ -115,7 +115,7 @@ def _start(blocks: Blocks, block: Block | None) -> Iterator[Event]:
     if block is None:
         raise UpstreamError(Failure.BROKEN)
     if block.type == "tool_use":
-        blocks.call(block.id, block.name, one_form(block.input))
+        blocks.call(block.id or "", block.name or "", one_form(block.input))
     else:
         yield from add_block(blocks, block)
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from enclave_server.chat.dialects.amazon.frames import MEDIA_TYPE
-from enclave_server.chat.dialects.amazon.signing import authorize
+from enclave_server.chat.dialects.amazon.signing import authorize, bearer
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.models import Model
 from protocol.registry import EVENT_STREAM, JSON
@@ -41,12 +41,9 @@ def vertex(members: Json, model: Model, account: Account, *, stream: bool) -> Up
     """Return the request as Vertex AI wants it; the prefix of the path names project and place."""
     verb, more = ("streamRawPredict", {"stream": True}) if stream else ("rawPredict", {})
     body = {"anthropic_version": "vertex-2023-10-16", **members, **more}
-    fields = ()
-    if account.key is not None:
-        fields = ((b"Authorization", b"Bearer " + account.key.encode("ascii")),)
     path = f"/models/{quote(model.upstream_name, safe='@')}:{verb}"
     accept = EVENT_STREAM if stream else JSON
-    return UpstreamRequest(path, fields, msgspec.json.encode(body), accept)
+    return UpstreamRequest(path, bearer(account), msgspec.json.encode(body), accept)
 
 
 def bedrock(clock: Callable[[], float]) -> Platform:

@@ -1,4 +1,4 @@
-"""How much the model is to think: `reasoning_effort` in Anthropic's words, of which there are two."""
+"""How much the model is to think: `reasoning_effort` in either of Anthropic's words."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -136,7 +136,7 @@ def read_answer(body: bytes) -> Answer:
         answer = _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UpstreamError(Failure.BROKEN) from None
-    return gather(_events(answer), answer.usage and answer.usage.usage())
+    return gather(_events(answer), answer.usage.usage() if answer.usage else None)
 
 
 def _events(answer: WholeAnswer) -> Iterator[Event]:
@@ -203,7 +203,7 @@ class ConverseEvents:
                 yield from self._end()
                 yield from self._blocks.finish(reason_of(event.stop_reason))
             case "metadata":
-                yield Event(usage=event.usage and event.usage.usage())
+                yield Event(usage=event.usage.usage() if event.usage else None)
                 yield END
 
     def _decode(self, payload: bytes) -> ConverseEvent:

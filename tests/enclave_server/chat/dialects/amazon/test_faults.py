@@ -26,8 +26,8 @@ ANSWERS = {
     (403, "ExpiredTokenException", "expired"): Failure.REFUSED,
     (403, "UnrecognizedClientException", "The security token is invalid"): Failure.REFUSED,
     (404, "ResourceNotFoundException", "end of its life"): Failure.NOT_SERVED,
-    (408, "ModelTimeoutException", "slow"): Failure.SLOW,
-    (424, "ModelErrorException", "model"): Failure.BROKEN,
+    (408, "ModelTimeoutException", "it was slow"): Failure.SLOW,
+    (424, "ModelErrorException", "x failed"): Failure.BROKEN,
     (429, "ThrottlingException", "Too many tokens, please wait"): Failure.LIMITED,
     (429, "ModelNotReadyException", "not ready"): Failure.LIMITED,
     (500, "InternalServerException", "x"): Failure.BROKEN,
@@ -44,9 +44,7 @@ def whole(status: int, name: str, message: str, *more: tuple[bytes, bytes]) -> U
 
 
 @pytest.mark.parametrize(("status", "name", "message"), ANSWERS)
-def test_exception_has_its_failure_and_keeps_its_text(
-    status: int, name: str, message: str
-) -> None:
+def test_exception_has_its_failure_and_keeps_its_text(status: int, name: str, message: str) -> None:
     error = whole(status, name, message)
     assert error.failure is ANSWERS[status, name, message]
     assert message not in error.message

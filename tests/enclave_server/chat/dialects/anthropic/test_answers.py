@@ -104,7 +104,10 @@ BROKEN: dict[str, tuple[bytes, Failure]] = {
     "no content": (b"{}", Failure.BROKEN),
     "content that is no list": (b'{"content":"x"}', Failure.BROKEN),
     "deep nesting": (b'{"content":' + b"[" * 100_000, Failure.BROKEN),
-    "a turn that should go on": (json.dumps(message([TEXT], "pause_turn")).encode(), Failure.BROKEN),
+    "a turn that should go on": (
+        json.dumps(message([TEXT], "pause_turn")).encode(),
+        Failure.BROKEN,
+    ),
     "another model": (json.dumps(message([{"type": "fallback"}], None)).encode(), Failure.BROKEN),
     "arguments that are a list": (
         json.dumps(message([CALL | {"input": []}], "tool_use")).encode(),

@@ -146,9 +146,7 @@ def test_refusals_are_text() -> None:
         ([Message("system", "s")], "messages"),
     ],
 )
-def test_what_anthropic_would_refuse_is_refused_first(
-    messages: list[Message], param: str
-) -> None:
+def test_what_anthropic_would_refuse_is_refused_first(messages: list[Message], param: str) -> None:
     assert refusal(*messages).param == param
 
 

@@ -168,7 +168,10 @@ BROKEN_STREAMS: dict[str, tuple[bytes, Failure]] = {
         begin() + failure("modelStreamErrorException", "x"),
         Failure.BROKEN,
     ),
-    "a request that was not valid": (failure("validationException", "Input is too long"), Failure.TOO_LONG),
+    "a request that was not valid": (
+        failure("validationException", "Input is too long"),
+        Failure.TOO_LONG,
+    ),
     "a frame that is no event": (frame({}, b"{}"), Failure.BROKEN),
     "a changed octet": (begin()[:-1] + b"\0", Failure.BROKEN),
     "another format": (b"data: {}\n\ndata: {}\n\n", Failure.BROKEN),
