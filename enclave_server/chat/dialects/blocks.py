@@ -175,7 +175,7 @@ def gather(events: Iterable[Event], usage: Usage | None) -> Answer:
             calls += [_call(call) for call in part.delta.tool_calls or ()]
             reason = part.finish_reason or reason
     reply = Reply(
-        content="".join(texts) or None,
+        content="".join(texts) or (None if calls else ""),
         tool_calls=calls or UNSET,
         reasoning_content="".join(thoughts) or UNSET,
     )

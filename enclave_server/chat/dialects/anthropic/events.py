@@ -54,13 +54,14 @@ class MessageEvent(msgspec.Struct):
 class MessageEvents:
     """Reads the events of one answer, each a JSON text."""
 
-    __slots__ = ("_begun", "_blocks", "_decoder", "_tokens")
+    __slots__ = ("_begun", "_blocks", "_decoder", "_reason", "_tokens")
 
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(MessageEvent)
         self._blocks = Blocks(NAME)
         self._tokens = Tokens()
         self._begun = False
+        self._reason = "stop"
 
     def take(self, data: str | bytes) -> Iterator[Event]:
         """Yield what an event says; raises UpstreamError."""
@@ -79,8 +80,12 @@ class MessageEvents:
             case "content_block_stop":
                 yield from self._blocks.end()
             case "message_delta":
-                yield from self._finish(event)
+                self._tokens.update(event.usage)
+                self._take_reason(event.delta or Added())
             case "message_stop":
+                # Not before: an answer that is cut after its reason is not complete either.
+                yield from self._blocks.finish(self._reason)
+                yield Event(usage=self._tokens.usage())
                 yield END
             case "error":
                 raise fault_in_stream(event.error or Fault())
@@ -104,11 +109,9 @@ class MessageEvents:
             case "input_json_delta" if delta.partial_json:
                 self._blocks.argue(delta.partial_json)
 
-    def _finish(self, event: MessageEvent) -> Iterator[Event]:
-        self._tokens.update(event.usage)
-        yield Event(usage=self._tokens.usage())
-        if event.delta is not None and event.delta.stop_reason is not None:
-            yield from self._blocks.finish(reason_of(event.delta.stop_reason))
+    def _take_reason(self, delta: Added) -> None:
+        if delta.stop_reason is not None:
+            self._reason = reason_of(delta.stop_reason)
 
 
 def _start(blocks: Blocks, block: Block | None) -> Iterator[Event]:

@@ -36,7 +36,7 @@ MEANINGS: dict[str, Meaning] = {
     "thoughts between": (SAID + SAID, WHY, [], "stop"),
     "calls": (SAID, None, CALLS, "tool_calls"),
     "thought and calls": (None, WHY, CALLS, "tool_calls"),
-    "a refusal": (None, None, [], "content_filter"),
+    "a refusal": ("", None, [], "content_filter"),
     "a refusal after text": (SAID, None, [], "content_filter"),
     "an unknown block": (SAID, None, [], "stop"),
 }

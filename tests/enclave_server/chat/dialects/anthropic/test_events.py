@@ -124,8 +124,14 @@ def test_unknown_events_and_deltas_are_passed_over() -> None:
 
 
 def test_nothing_ends_the_answer_but_its_end() -> None:
-    for events in (answered([TEXT], "end_turn")[:-1], answered([TEXT], None)[:-1]):
-        assert END not in streamed(events)
+    events = streamed(answered([TEXT], "end_turn")[:-1])
+    assert END not in events
+    assert not any(part.finish_reason for event in events for part in event.choices)
+
+
+def test_reason_may_be_left_out() -> None:
+    (choice,) = gather(streamed(answered([CALL], None)), None).choices
+    assert choice.finish_reason == "tool_calls"
 
 
 START = {"type": "content_block_start", "index": 0}

@@ -40,7 +40,7 @@ MEANINGS: dict[str, Meaning] = {
     "a limit": (SAID, None, [], "length"),
     "the end of the context": (SAID, None, [], "length"),
     "a guardrail": (SAID, None, [], "content_filter"),
-    "a filter": (None, None, [], "content_filter"),
+    "a filter": ("", None, [], "content_filter"),
     "thought and text": (SAID, WHY, [], "stop"),
     "unsigned thought": (SAID, WHY, [], "stop"),
     "hidden thought": (SAID, None, [], "stop"),
@@ -127,7 +127,7 @@ def test_words_come_at_once() -> None:
 
 def test_unknown_events_are_passed_over() -> None:
     data = begin() + event("newThing", {"a": 1}) + event("contentBlockDelta", {}) + end("end_turn")
-    assert meaning(gather(events_of(data), None)) == (None, None, [], "stop")
+    assert meaning(gather(events_of(data), None)) == ("", None, [], "stop")
 
 
 def test_answer_without_its_count_is_an_answer() -> None:
