@@ -1,6 +1,8 @@
 """What is asked, held against what its model can do and against what it may cost."""
 
+from enclave_server.chat.called import check_calls
 from enclave_server.chat.conversation import (
+    AnyObject,
     AnyQuestion,
     Continuation,
     Conversation,
@@ -8,10 +10,16 @@ from enclave_server.chat.conversation import (
     ObjectOf,
 )
 from enclave_server.chat.cost import Amount, amounts
+from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
 from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.grammar import count_rules
 from enclave_server.chat.images import SCHEME
 from enclave_server.chat.models import Model
+from enclave_server.chat.profiles import Range
+
+IMAGE_SHOWN = "'messages' show an image, which this model cannot see."
+FILE_SHOWN = "'messages' hold a document, which this model cannot read."
+FORMAT_WANTED = "This model cannot be held to a format."
 
 # What a bound counts, as the client is told it.
 UNITS = {
@@ -30,6 +38,7 @@ UNITS = {
 
 def check(question: AnyQuestion, model: Model) -> None:
     """Refuse what the upstream of `model` would silently ignore or choke on; raises ChatError."""
+    _check_sampling(question, model)
     if isinstance(question, Conversation):
         _check_conversation(question, model)
     else:
@@ -41,22 +50,63 @@ def check(question: AnyQuestion, model: Model) -> None:
 
 
 def _check_conversation(question: Conversation, model: Model) -> None:
-    if not model.tools and question.tools is not None:
-        raise invalid("This model cannot call tools.", "tools", "unsupported_parameter")
-    if not model.files and question.files:
-        raise invalid(
-            "'messages' hold a document, which this model cannot read.",
-            "messages",
-            "unsupported_parameter",
-        )
-    if not model.images and question.images:
-        raise invalid(
-            "'messages' show an image, which this model cannot see.",
-            "messages",
-            "unsupported_parameter",
-        )
+    for wanted, ability, param, sentence in (
+        (question.tools is not None, model.tools, "tools", "This model cannot call tools."),
+        (question.images, model.images, "messages", IMAGE_SHOWN),
+        (question.files, model.files, "messages", FILE_SHOWN),
+        (_is_structured(question), model.structured_output, "response_format", FORMAT_WANTED),
+        (_is_to_think(question), model.reasoning, "reasoning_effort", "This model does not think."),
+    ):
+        if wanted and not ability:
+            raise invalid(sentence, param, "unsupported_parameter")
     if question.images and not model.profile.remote_images:
         _refuse_remote_images(question)
+    _check_effort(question, model.profile.efforts)
+    _check_limits(question)
+    check_calls(question)
+
+
+def _is_structured(question: Conversation) -> bool:
+    return isinstance(question.response_format, ObjectOf | AnyObject)
+
+
+def _is_to_think(question: Conversation) -> bool:
+    return question.reasoning_effort not in (None, "none")
+
+
+def _check_effort(question: Conversation, efforts: tuple[str, ...] | None) -> None:
+    wanted = question.reasoning_effort
+    if wanted is not None and efforts is not None and wanted not in efforts:
+        raise unsupported_value("reasoning_effort", f"It takes {', '.join(efforts) or 'no level'}.")
+
+
+def _check_limits(question: Conversation) -> None:
+    limits = {question.max_tokens, question.max_completion_tokens} - {None}
+    if len(limits) > 1:
+        raise invalid(
+            "'max_tokens' and 'max_completion_tokens' are two names of one limit, and say two.",
+            "max_completion_tokens",
+            "invalid_value",
+        )
+
+
+def _check_sampling(question: AnyQuestion, model: Model) -> None:
+    for name in ("temperature", "top_p"):
+        _check_range(name, getattr(question, name), model.profile.temperature)
+    for name in question.sampling or ():
+        if name not in model.sampling:
+            known = ", ".join(sorted(model.sampling))
+            advice = f"Of such fields it takes {known}." if known else "It takes none of its kind."
+            raise unsupported(name, advice)
+
+
+def _check_range(name: str, value: float | None, reach: Range) -> None:
+    if value is None:
+        return
+    if reach == "none" and value != 1:
+        raise unsupported_value(name, "It takes 1 alone, which is its default.")
+    if reach == "one" and value > 1:
+        raise unsupported_value(name, "It takes 0 to 1.")
 
 
 def _refuse_remote_images(question: Conversation) -> None:

@@ -41,13 +41,17 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
-    """The model's name, what its upstream is asked, what a stream must have, and what is signed."""
+    """The model's name, what its upstream is asked, what a stream must have, and what is signed.
+
+    `joins` is how many choices of a stream are joined into the whole answer that is wanted.
+    """
 
     model: str
     kind: Literal["conversation", "continuation"]
     request: UpstreamRequest
     expected: Expected | None
     request_hash: bytes
+    joins: int | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -80,12 +84,14 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     account = account_of(model.upstream.name)
     if account is None:
         raise UpstreamError(Failure.NO_KEY)
+    joins = model.profile.streams_always and not question.stream
     return Prepared(
         model.name,
         "conversation" if isinstance(question, Conversation) else "continuation",
         write_request(_fitted(question, model), model, account),
         Expected(question.choices, question.usage) if question.stream else None,
         hashlib.sha256(job.content).digest(),
+        question.choices if joins else None,
     )
 
 
@@ -133,6 +139,10 @@ def find_model(models: ModelTable, name: str) -> Model:
 
 def _fitted(question: AnyQuestion, model: Model) -> AnyQuestion:
     """Return `question` as this model may be asked it: with no other's states, and instructed."""
+    if model.profile.streams_always:
+        question = msgspec.structs.replace(question, stream=True, usage=True)
+    if model.profile.temperature == "none" and 1 in (question.temperature, question.top_p):
+        question = msgspec.structs.replace(question, temperature=None, top_p=None)
     if not isinstance(question, Conversation):
         return question
     own = without_foreign(question, (model.upstream.name, model.name))

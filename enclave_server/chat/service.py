@@ -130,7 +130,8 @@ class ChatService:
 
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
-        return model, self._upstreams.ask(model, KINDS[prepared.kind], prepared.request)
+        kind = KINDS[prepared.kind]
+        return model, self._upstreams.ask(model, kind, prepared.request, prepared.joins)
 
     def _signing(
         self, request_hash: RequestHash, model: Model, algorithm: Algorithm | None
@@ -190,8 +191,24 @@ class ChatService:
         return Response(200, (JSON_FIELD,), body)
 
 
-def _describe(model: Model) -> dict[str, str | int]:
-    return {"id": model.name, "object": "model", "created": 0, "owned_by": OWNER}
+def _describe(model: Model) -> dict[str, object]:
+    """Return OpenAI's four members, and what the configuration says that the model can."""
+    counts = {"context_length": model.context_length, "max_output_tokens": model.output_limit}
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": OWNER,
+        **{name: count for name, count in counts.items() if count is not None},
+        "abilities": {
+            "tools": model.tools,
+            "images": model.images,
+            "files": model.files,
+            "reasoning": model.reasoning,
+            "structured_output": model.structured_output,
+        },
+        "sampling": sorted(model.sampling),
+    }
 
 
 def _require_method(request: Request, method: bytes) -> None:

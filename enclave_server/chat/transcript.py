@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from enclave_server.chat.conversation import CallDelta, ChoiceDelta, Delta, Event, Usage
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.memory import Holding
@@ -21,6 +23,23 @@ LOOSE_WORDS = 256
 # What a tool call and each of its fragments take besides their characters, somewhat generously.
 CALL_OCTETS = 512
 FRAGMENT_OCTETS = 64
+
+
+# The ends of an answer that may stop amid a call.
+CUT_OFF = frozenset({"length", "content_filter"})
+
+
+def is_readable(name: str, arguments: str) -> bool:
+    """Whether a program can read a call: it has a name, and arguments in JSON or none at all."""
+    if not name:
+        return False
+    if not arguments.strip():
+        return True
+    try:
+        msgspec.json.decode(arguments, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -67,9 +86,20 @@ class _Choice:
             part.function.arguments = arguments
         else:
             # Programs join the fragments of each member: what was sent must not come again.
-            part.id = part.type = part.function.name = None
+            part.id = part.type = None
+            if known.name or not part.function.name:
+                part.function.name = None
+            else:
+                known.name = part.function.name
         known.arguments.append(arguments)
         return taken + len(known.name) + len(known.id)
+
+    @property
+    def has_readable_calls(self) -> bool:
+        """Whether each call has a name and arguments, unless the answer was cut off."""
+        return self.finish_reason in CUT_OFF or all(
+            is_readable(call.name, "".join(call.arguments)) for call in self.calls.values()
+        )
 
     def output(self) -> dict[str, Any]:
         """Return what `protocol.signature` signs of it."""
@@ -141,6 +171,8 @@ class Transcript:
         complete = self.ended or (len(self._choices) >= self._expected and not unfinished)
         if not complete or not self._choices:
             raise UpstreamError(Failure.BROKEN)
+        if not all(choice.has_readable_calls for choice in self._choices.values()):
+            raise UpstreamError(Failure.TOOL_USE_FAILED)
         for choice in unfinished:
             choice.finish_reason = "stop"
         return [ChoiceDelta(choice.index, finish_reason="stop") for choice in unfinished]
@@ -148,6 +180,12 @@ class Transcript:
     def outputs(self) -> Sequence[dict[str, Any]]:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""
         return [choice.output() for _, choice in sorted(self._choices.items())]
+
+    def count(self, octets: int) -> None:
+        """Count what somebody else keeps of the answer; raises UpstreamError."""
+        self._size += octets // CHARACTER_OCTETS
+        if self._size > self._allowed:
+            self._take_memory()
 
     def _take_memory(self) -> None:
         """Take memory for what has come and some more; raises UpstreamError."""

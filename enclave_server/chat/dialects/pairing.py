@@ -7,7 +7,7 @@ from enclave_server.chat.errors import ChatError, invalid
 def check_pairs(messages: list[Message]) -> None:
     """Raise ChatError 400 unless the results of a turn's calls, one each, follow it at once."""
     awaited: dict[int | None, str] = {}
-    before = None
+    before = ""
     for index, message in enumerate(messages):
         place = f"messages[{index}]"
         if message.role == "tool":

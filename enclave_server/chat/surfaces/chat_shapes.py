@@ -137,6 +137,19 @@ class ChosenTool(Shape, tag_field="type", tag="function"):
     function: ChosenFunction
 
 
+class Allowed(Shape):
+    """The functions that the model may call of those that it is told of, or must call one of."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ChosenTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+
+
+class AllowedTools(Shape, tag_field="type", tag="allowed_tools"):
+    """The choice among some of the tools; the others are left out of the request."""
+
+    allowed_tools: Allowed
+
+
 class TextFormat(Shape, tag_field="type", tag="text"):
     """Plain text."""
 
@@ -160,7 +173,7 @@ class JsonSchemaFormat(Shape, tag_field="type", tag="json_schema"):
     json_schema: JsonSchema
 
 
-AnyToolChoice = Literal["none", "auto", "required"] | ChosenTool
+AnyToolChoice = Literal["none", "auto", "required"] | ChosenTool | AllowedTools
 AnyFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 
 

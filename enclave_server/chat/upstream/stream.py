@@ -46,6 +46,7 @@ class Stream(asyncio.BufferedProtocol):
         "_tls",
         "_transport",
         "_waiter",
+        "arrived",
     )
 
     def __init__(self) -> None:
@@ -55,6 +56,7 @@ class Stream(asyncio.BufferedProtocol):
         self._tls: Tls | None = None
         self._silent = True  # not one octet of TLS has arrived since something was sent
         self._buffer = b""
+        self.arrived = 0  # octets, as they came
         self._ended = False
         self._failure: type[OSError] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -92,6 +94,7 @@ class Stream(asyncio.BufferedProtocol):
         self._end(None if exc is None else self._broken())
 
     def _keep(self, size: int) -> None:
+        self.arrived += size
         data = bytes(_arriving[:size])
         if self._tls is not None:
             data = self._decrypt(self._tls, data)
@@ -177,6 +180,11 @@ class Stream(asyncio.BufferedProtocol):
             self._keep(size)
         else:
             self._end_of_input()
+
+    @property
+    def has_untaken(self) -> bool:
+        """Whether anything waits for its reader, here or in the kernel."""
+        return bool(self._buffer or self._poll.poll(0))
 
     def is_quiet(self) -> bool:
         """Whether all was sent and nothing came that was not taken."""
