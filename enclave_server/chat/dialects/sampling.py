@@ -1,6 +1,7 @@
 """How freely a model chooses its words, by the fields and in the range that its provider takes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from enclave_server.chat.conversation import Conversation
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
@@ -27,7 +28,7 @@ def top_p_of(question: Conversation, profile: Profile) -> float | None:
     return question.top_p
 
 
-def further_sampling(question: Conversation, words: Mapping[str, str]) -> dict[str, float]:
+def further_sampling(question: Conversation, words: Mapping[str, str]) -> dict[str, Any]:
     """Return the further fields by the provider's `words` for them; raises ChatError for others."""
     asked = question.sampling or {}
     for name in asked:

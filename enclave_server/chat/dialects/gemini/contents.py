@@ -14,13 +14,11 @@ from enclave_server.chat.conversation import (
     Part,
     Refusal,
     Text,
-    ToolCall,
 )
-from enclave_server.chat.dialects.called_arguments import arguments_of
 from enclave_server.chat.dialects.gemini.signatures import STAND_IN, recall
+from enclave_server.chat.dialects.parts import arguments_of, inline_image, later_instructions
 from enclave_server.chat.dialects.refusals import unsupported_value
 from enclave_server.chat.errors import invalid
-from enclave_server.chat.images import inline
 
 Json = dict[str, Any]
 
@@ -70,28 +68,30 @@ class _Writer:
         """Yield the parts of the message at `index`."""
         place = f"messages[{index}]"
         if message.role in INSTRUCTING:
-            raise unsupported_value(f"{place}.role", "Instructions come before everything else.")
+            raise later_instructions(place)
         if message.role == "tool":
             yield self._result(self._results[index])
         elif message.role == "assistant":
             yield from _said(message, place)
             for number, call in enumerate(message.calls or ()):
-                yield self._call(call, f"{place}.tool_calls[{number}]", first=not number)
+                arguments = arguments_of(call, place)
+                signature = recall(call.state, f"{place}.tool_calls[{number}]")
+                # Of calls at once the first alone has one.
+                if signature is None and not number and self._demands:
+                    signature = STAND_IN
+                yield _call(call.name, arguments, signature)
         else:
             yield from _parts(message.content or "", f"{place}.content")
-
-    def _call(self, call: ToolCall, place: str, *, first: bool) -> Json:
-        part: Json = {"functionCall": {"name": call.name, "args": arguments_of(call, place)}}
-        signature = recall(call.state, place)
-        # Of calls at once the first alone has one.
-        if signature is None and first and self._demands:
-            signature = STAND_IN
-        return part if signature is None else {**part, "thoughtSignature": signature}
 
     def _result(self, message: Message) -> Json:
         name = self._names[message.result_of or 0]
         response = _returned(message.content or "")
         return {"functionResponse": {"name": name, "response": response}}
+
+
+def _call(name: str, arguments: Json, signature: str | None) -> Json:
+    part: Json = {"functionCall": {"name": name, "args": arguments}}
+    return part if signature is None else {**part, "thoughtSignature": signature}
 
 
 def _in_order(messages: list[Message]) -> dict[int, Message]:
@@ -149,19 +149,10 @@ def _part(part: Part, place: str) -> Json:
         case Text(text=text) | Refusal(text=text):
             return {"text": text}
         case Image():
-            return _image(part, f"{place}.image_url")
+            image = inline_image(part, place)
+            return {"inlineData": {"mimeType": image.media_type, "data": image.data_base64}}
         case File(data=data, media_type=media_type):
             return {"inlineData": {"mimeType": media_type, "data": data}}
-
-
-def _image(image: Image, place: str) -> Json:
-    if image.detail not in (None, "auto"):
-        raise unsupported_value(f"{place}.detail", "It takes auto, which may be left out.")
-    if (found := inline(image.url)) is None:
-        raise invalid(
-            "Send the image inside the request, as a data: URL.", place, "remote_image_not_allowed"
-        )
-    return {"inlineData": {"mimeType": found.media_type, "data": found.data_base64}}
 
 
 def _instructs(message: Message) -> bool:

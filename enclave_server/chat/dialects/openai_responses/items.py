@@ -23,6 +23,7 @@ from enclave_server.chat.dialects.openai_responses.keepsakes import (
     Said,
     recall,
 )
+from enclave_server.chat.dialects.parts import identifier
 
 Json = dict[str, Any]
 
@@ -42,7 +43,7 @@ def _items(index: int, message: Message, reasoning_returns: bool) -> Iterator[Js
     if message.result_of is not None:
         yield {
             "type": "function_call_output",
-            "call_id": _identifier(message.result_of),
+            "call_id": identifier(message.result_of),
             "output": _output(message.content or ""),
         }
     elif message.role == "assistant":
@@ -110,14 +111,10 @@ def _thought(index: int, text: str) -> Json:
 def _call(call: ToolCall) -> Json:
     return {
         "type": "function_call",
-        "call_id": _identifier(call.number),
+        "call_id": identifier(call.number),
         "name": call.name,
         "arguments": call.arguments,
     }
-
-
-def _identifier(number: int) -> str:
-    return f"call{number:05d}"
 
 
 def _output(content: Content) -> str | list[Json]:

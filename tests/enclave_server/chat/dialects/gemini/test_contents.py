@@ -97,7 +97,7 @@ def test_parts() -> None:
 @pytest.mark.parametrize(
     ("part", "param", "code"),
     [
-        (Image("https://example.org/a.png"), ".image_url", "remote_image_not_allowed"),
+        (Image("https://example.org/a.png"), ".image_url.url", "invalid_image"),
         (Image(PNG, "high"), ".image_url.detail", "unsupported_value"),
     ],
 )
@@ -154,7 +154,7 @@ def test_result_is_text() -> None:
 def test_arguments_are_an_object(arguments: str) -> None:
     message = Message("assistant", calls=[ToolCall(0, "f", "{}"), ToolCall(1, "f", arguments)])
     error = refused(HELLO, message)
-    assert error.param == "messages[1].tool_calls[1].function.arguments"
+    assert error.param == "messages[1].tool_calls.function.arguments"
 
 
 def test_refusal_is_what_was_said() -> None:
