@@ -19,6 +19,9 @@ OBJECT = "response"
 _ENDS = ("response.completed", "response.incomplete")
 _FAILED = "response.failed"
 
+# Stands in what is signed between the name of a namespace and that of a function in it.
+_IN_NAMESPACE = "__ns__"
+
 # Why an answer is not complete, in the words that are signed.
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
@@ -46,7 +49,9 @@ def choice_of(response: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call(item: Mapping[str, Any]) -> dict[str, Any]:
-    function = {name: item[name] for name in ("name", "arguments")}
+    namespace, own = item.get("namespace"), item["name"]
+    name = own if namespace is None else f"{namespace}{_IN_NAMESPACE}{own}"
+    function = {"name": name, "arguments": item["arguments"]}
     return {"id": item["call_id"], "type": "function", "function": function}
 
 

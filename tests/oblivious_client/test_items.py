@@ -52,6 +52,11 @@ def test_items_are_one_choice() -> None:
     }
 
 
+def test_function_in_a_namespace_is_signed_by_its_one_name() -> None:
+    (called,) = choice_of(response(call("f", "{}") | {"namespace": "agents"}))["tool_calls"]
+    assert called["function"]["name"] == "agents__ns__f"
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -23,6 +23,7 @@ from enclave_server.chat.conversation import (
 from enclave_server.chat.errors import invalid
 from enclave_server.chat.images import checked_pdf, checked_url
 from enclave_server.chat.surfaces.chat_shapes import PDF_URL
+from enclave_server.chat.surfaces.responses_namespaces import joined, refuse_ambiguous
 from enclave_server.chat.surfaces.responses_shapes import (
     AllowedTools,
     AnyFormat,
@@ -38,6 +39,7 @@ from enclave_server.chat.surfaces.responses_shapes import (
     JsonObjectFormat,
     JsonSchemaFormat,
     MessageItem,
+    NamespaceTool,
     OutputText,
     ReasoningItem,
     ReasoningWishes,
@@ -58,7 +60,7 @@ def read_request(fields: dict[str, Any]) -> Conversation:
     """Return the conversation that the members of a body say; raises ChatError."""
     sampling, others = taken_sampling(plain_fields(fields))
     wanted = convert(others, ResponsesRequest)
-    tools, choice = _chosen(wanted.tools or [], wanted.tool_choice)
+    tools, choice = _chosen(_tools(wanted.tools or ()), wanted.tool_choice)
     text, reasoning = wanted.text or TextWishes(), wanted.reasoning or ReasoningWishes()
     stream = wanted.stream is True
     return Conversation(
@@ -104,7 +106,7 @@ def _add(turns: Turns, item: AnyItem, place: str) -> None:
         case MessageItem(role=role, content=content):
             turns.say(Message(role, _content(content, f"{place}.content")))
         case CallItem():
-            turns.call(item.call_id, item.name, item.arguments)
+            turns.call(item.call_id, joined(item.namespace, item.name), item.arguments)
         case ResultItem():
             turns.result(item.call_id, _content(item.output, f"{place}.output"), place)
         case ReasoningItem():
@@ -147,11 +149,33 @@ def _part(part: AnyPart, place: str) -> Part:
             return Refusal(refusal)
 
 
+def _tools(given: Sequence[FunctionTool | NamespaceTool]) -> list[Tool]:
+    """Return all functions, those of namespaces by their one name; raises ChatError 400."""
+    tools: list[Tool] = []
+    for index, tool in enumerate(given):
+        place = f"tools[{index}]"
+        refuse_ambiguous(tool.name, place)
+        if isinstance(tool, FunctionTool):
+            tools.append(_tool(tool))
+            continue
+        for number, inner in enumerate(tool.tools):
+            refuse_ambiguous(inner.name, f"{place}.tools[{number}]")
+            # What the namespace is for is told once, with the first of its functions.
+            about = None if number else tool.description
+            tools.append(_tool(inner, tool.name, about))
+    return tools
+
+
+def _tool(tool: FunctionTool, namespace: str | None = None, about: str | None = None) -> Tool:
+    told = [text for text in (about, tool.description) if text]
+    description = "\n\n".join(told) if told else tool.description
+    return Tool(joined(namespace, tool.name), description, tool.parameters, tool.strict)
+
+
 def _chosen(
-    given: list[FunctionTool], choice: AnyToolChoice | None
+    tools: list[Tool], choice: AnyToolChoice | None
 ) -> tuple[list[Tool] | None, ToolChoice | None]:
     """Return the tools that may be called, and the choice among them; raises ChatError 400."""
-    tools = [Tool(tool.name, tool.description, tool.parameters, tool.strict) for tool in given]
     known = {tool.name for tool in tools}
     match choice:
         case ChosenTool(name=name):

@@ -65,6 +65,7 @@ class CallItem(Shape, tag_field="type", tag="function_call"):
     call_id: str
     name: Name
     arguments: str
+    namespace: Name | None = None
 
 
 class ResultItem(Shape, tag_field="type", tag="function_call_output"):
@@ -104,6 +105,14 @@ class FunctionTool(Shape, tag_field="type", tag="function"):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+
+class NamespaceTool(Shape, tag_field="type", tag="namespace"):
+    """Functions that belong together."""
+
+    name: Identifier
+    tools: Annotated[list[FunctionTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+    description: str | None = None
 
 
 class ChosenTool(Shape, tag_field="type", tag="function"):
@@ -169,7 +178,7 @@ class ResponsesRequest(Shape):
     top_p: Probability | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     include: list[Included] | None = None
-    tools: Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[FunctionTool | NamespaceTool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: AnyToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningWishes | None = None

@@ -182,12 +182,13 @@ class ResponsesStream:
 
     def _end(self, item: _Item, status: str) -> Iterator[bytes]:
         text = item.said.getvalue()
+        whole = item.whole(status, text)
         if item.kind == "function_call":
-            done = {"name": item.known["function"], "arguments": text}
+            done = {name: whole[name] for name in ("name", "arguments")}
             yield self._event("response.function_call_arguments.done", **item.place, **done)
         else:
             yield from self._end_part(item, text)
-        yield self._tell_end(item, item.whole(status, text))
+        yield self._tell_end(item, whole)
 
     def _end_part(self, item: _Item, text: str) -> Iterator[bytes]:
         member = "refusal" if item.kind == REFUSAL else "text"

@@ -20,6 +20,8 @@ KEEPING = (
     "prompt",
 )
 
+RUN_BY_CLIENTS = ("function", "namespace")
+
 OF_REQUEST = frozenset({*KEEPING, "client_metadata", "stream_options"})
 OF_ITEM = frozenset({"id", "phase", "status"})
 OF_PART = dropped.OF_PART | {"filename"}
@@ -59,7 +61,7 @@ def _part(part: object) -> object:
 def _tool(tool: object, index: int) -> object:
     if not isinstance(tool, dict):
         return tool
-    if tool.get("type", "function") != "function":
+    if tool.get("type", "function") not in RUN_BY_CLIENTS:
         place = f"tools[{index}].type"
         raise invalid(
             f"'{place}' is not 'function'. Other tools run at a provider that keeps what they see, "
@@ -67,7 +69,10 @@ def _tool(tool: object, index: int) -> object:
             place,
             "unsupported_value",
         )
-    return without(tool, dropped.OF_TOOL)
+    kept = {"type": "function", **without(tool, dropped.OF_TOOL)}
+    if isinstance(inner := kept.get("tools"), list):
+        return {**kept, "tools": [_tool(each, index) for each in inner]}
+    return kept
 
 
 def _nothing_is_kept(place: str) -> ChatError:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from enclave_server.chat.conversation import Answer, Logprobs, Usage
+from enclave_server.chat.surfaces.responses_namespaces import apart
 from enclave_server.chat.surfaces.responses_states import seal
 from enclave_server.chat.surfaces.surface import Identity
 
@@ -142,15 +143,17 @@ def refusal_part(refusal: str) -> Json:
 
 
 def call(name: str, identifier: str, function: str, arguments: str, *, status: str) -> Json:
-    """Return an item of what the model calls."""
-    return {
+    """Return an item of what the model calls, by the name that the program knows."""
+    namespace, own = apart(function)
+    item = {
         "id": name,
         "type": "function_call",
         "status": status,
         "call_id": identifier,
-        "name": function,
+        "name": own,
         "arguments": arguments,
     }
+    return item if namespace is None else {**item, "namespace": namespace}
 
 
 def tokens_of(logprobs: Logprobs | None) -> list[Json]:

@@ -142,6 +142,26 @@ WISHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "parallel_tool_calls": False,
         },
     ),
+    "functions in a namespace": (
+        {
+            "tools": [
+                {
+                    "type": "namespace",
+                    "name": "agents",
+                    "description": "Of agents.",
+                    "tools": [TOOL | {"description": "does"}, TOOL | {"name": "g"}],
+                },
+                TOOL,
+            ]
+        },
+        {
+            "tools": [
+                Tool("agents__ns__f", "Of agents.\n\ndoes", strict=False),
+                Tool("agents__ns__g", strict=False),
+                Tool("f", strict=False),
+            ]
+        },
+    ),
     "a stream, which ends with its count": ({"stream": True}, {"stream": True, "usage": True}),
 }
 
@@ -175,6 +195,11 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
         {},
         "input[0].call_id",
     ),
+    "a name that could be another": (
+        "Hello",
+        {"tools": [{"type": "namespace", "name": "n", "tools": [TOOL | {"name": "a__ns__b"}]}]},
+        "tools[0].tools[0].name",
+    ),
     "a choice of no tool": (
         "Hello",
         {"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}},
@@ -188,6 +213,12 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
 def test_what_cannot_be_meant_is_refused_where_it_stands(case: str) -> None:
     asked, members, param = REFUSED[case]
     assert refused(asked, **members).param == param
+
+
+def test_call_of_a_function_in_a_namespace_has_its_one_name() -> None:
+    called = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    (message,) = read([called | {"namespace": "agents"}]).messages
+    assert message.calls == [ToolCall(0, "agents__ns__f", "{}")]
 
 
 def test_same_prompt_leaves_the_same_octets_over_either_surface() -> None:

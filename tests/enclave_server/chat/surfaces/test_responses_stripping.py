@@ -66,3 +66,5 @@ def test_tools_that_run_elsewhere_are_refused(kind: str) -> None:
     error = refused(tools=[{"type": "function", "name": "f"}, {"type": kind}])
     assert error.param == "tools[1].type"
     assert "nothing is kept here" in error.message
+    nested = [{"type": "namespace", "name": "n", "tools": [{"type": kind}]}]
+    assert refused(tools=nested).param == "tools[0].type"

@@ -91,6 +91,12 @@ def test_items_are_named_after_their_answer_each_for_itself() -> None:
     assert item["status"] == "incomplete"
 
 
+def test_function_in_a_namespace_is_called_by_its_own_name() -> None:
+    calls = [Call("c", Function("agents__ns__f", "{}"))]
+    (item,) = written(Reply(tool_calls=calls), "tool_calls")["output"]
+    assert (item["namespace"], item["name"]) == ("agents", "f")
+
+
 def test_states_are_in_items_of_reasoning() -> None:
     states = (PartState(0, State("d", b"of a call"), 1), PartState(0, State("d", b"of all")))
     reply = Reply(content="I look.", tool_calls=CALLS, reasoning_content="Hm")
