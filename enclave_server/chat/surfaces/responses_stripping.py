@@ -6,6 +6,7 @@ Nothing is kept between requests: whatever names something that would have been 
 from typing import Any
 
 from enclave_server.chat.errors import ChatError, invalid
+from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces import dropped
 from enclave_server.chat.surfaces.shapes import strip, without
 
@@ -62,10 +63,10 @@ def _tool(tool: object, index: int) -> object:
     if not isinstance(tool, dict):
         return tool
     if tool.get("type", "function") not in RUN_BY_CLIENTS:
-        place = f"tools[{index}].type"
+        place, kind = f"tools[{index}].type", printable(str(tool["type"]))
         raise invalid(
-            f"'{place}' is not 'function'. Other tools run at a provider that keeps what they see, "
-            "and nothing is kept here: run functions of your own.",
+            f"'{place}' is '{kind}'. Such a tool runs at a provider that keeps what it sees, and "
+            "nothing is kept here: leave it out, or run a function of your own.",
             place,
             "unsupported_value",
         )
