@@ -192,7 +192,7 @@ def test_options_that_the_engine_would_overlook_are_refused(
 
 
 def test_fields_of_sampling_that_the_engine_knows(running: Running) -> None:
-    wishes = {"top_k": 1, "min_p": 0.1, "repeat_penalty": 1.1, "typical_p": 1.0}
+    wishes: dict[str, Any] = {"top_k": 1, "min_p": 0.1, "repeat_penalty": 1.1, "typical_p": 1.0}
     assert running.ask(**wishes, max_tokens=2).status == 200
     assert running.ask(repetition_penalty=1.1).status == 400
 
