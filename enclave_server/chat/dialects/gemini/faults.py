@@ -1,11 +1,10 @@
 """What an error of Google's APIs becomes. Its text stays here: it may name the operator."""
 
-import math
 import re
 
 import msgspec
 
-from enclave_server.chat.dialects.statuses import MAX_RETRY_SECONDS, failure_of, retry_after
+from enclave_server.chat.dialects.statuses import failure_of, retry_after, seconds_of
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.binary_http import Fields
 
@@ -17,8 +16,6 @@ _KEY = re.compile(r"API[ _]key (not valid|expired|not found)|API_KEY_INVALID", r
 
 # Reasons and statuses with 400 that are the operator's to mend: key, billing, country.
 _OF_THE_OPERATOR = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "FAILED_PRECONDITION"})
-
-_DELAY = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 # Numbers of the statuses, for errors amid a stream that have no other.
 _NUMBERS = {
@@ -108,7 +105,7 @@ def fault_in_stream(error: bytes) -> UpstreamError:
 
 
 def _classify(status: int, fault: Fault, seconds: int | None) -> UpstreamError:
-    failure = Failure.NOT_SERVED if status == 404 else failure_of(status)
+    failure = failure_of(status)
     match failure:
         case Failure.REJECTED if _TOO_LONG.search(fault.message or ""):
             return UpstreamError(Failure.TOO_LONG)
@@ -130,8 +127,7 @@ def _is_the_operators(fault: Fault) -> bool:
 def _delay(fault: Fault) -> int | None:
     """Return the seconds after which to ask again, rounded up."""
     for detail in fault.details or ():
-        found = _DELAY.fullmatch(detail.retry_delay or "")
-        if found and (seconds := math.ceil(float(found[1]))) <= MAX_RETRY_SECONDS:
+        if (seconds := seconds_of(detail.retry_delay)) is not None:
             return seconds
     return None
 

@@ -4,7 +4,6 @@ Two people's identical prompts leave byte-identical bodies in byte-identical HTT
 cache is kept apart for each request, but for its salt.
 """
 
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -22,13 +21,12 @@ from enclave_server.chat.conversation import (
     ToolNamed,
 )
 from enclave_server.chat.dialects.bearer import account_fields
+from enclave_server.chat.dialects.cache_salt import fresh_salt
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
 from enclave_server.chat.dialects.openai_chat.messages import write_messages
 from enclave_server.chat.models import Model
 from protocol.registry import EVENT_STREAM, JSON
-
-SALT_OCTETS = 16
 
 Json = dict[str, Any]
 
@@ -51,7 +49,7 @@ def write_request(question: AnyQuestion, model: Model, account: Account) -> Upst
     body |= question.sampling or {}
     body |= profile.retention
     if profile.cache_salt:
-        body["cache_salt"] = secrets.token_urlsafe(SALT_OCTETS)
+        body["cache_salt"] = fresh_salt()
     return UpstreamRequest(path, account_fields(account), msgspec.json.encode(body), accept)
 
 

@@ -116,7 +116,7 @@ def _status_of(fault: Fault) -> int:
 
 
 def _classify(status: int, fault: Fault, seconds: int | None) -> UpstreamError:
-    failure = _named(fault) or (Failure.NOT_SERVED if status == 404 else failure_of(status))
+    failure = _named(fault) or failure_of(status)
     match failure:
         case Failure.REFUSED if status == 403 and fault.metadata is not None:
             return UpstreamError(Failure.FILTERED if _is_moderated(fault.metadata) else failure)

@@ -1,6 +1,7 @@
 """Requests of the Responses API: the neutral form's members, written in one way whoever wrote them.
 
-Two people's identical prompts leave byte-identical bodies in byte-identical HTTP requests.
+Two people's identical prompts leave byte-identical bodies in byte-identical HTTP requests; where a
+cache is kept apart for each request, but for its salt.
 """
 
 from typing import Any
@@ -19,6 +20,7 @@ from enclave_server.chat.conversation import (
     ToolNamed,
 )
 from enclave_server.chat.dialects.bearer import account_fields
+from enclave_server.chat.dialects.cache_salt import fresh_salt
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.dialects.openai_responses.items import write_items
 from enclave_server.chat.dialects.pairing import check_pairs
@@ -77,6 +79,7 @@ def _members(question: Conversation, model: Model) -> Json:
         "reasoning": _reasoning(question, model),
         "text": _text(question),
         "stream": question.stream or None,
+        "cache_salt": fresh_salt() if model.profile.cache_salt else None,
     }
     return _said(members)
 

@@ -180,6 +180,14 @@ def test_profile_sets_what_keeps_the_provider_from_keeping_and_no_more_than_stor
     assert body["prompt_cache_options"] == {"mode": "explicit"}
 
 
+def test_salt_is_fresh_where_the_profile_wants_one() -> None:
+    by = model(profile=Profile(cache_salt=True))
+    question = Conversation(model="m", messages=[HELLO])
+    bodies = [json.loads(write_request(question, by, Account()).body) for _ in range(2)]
+    salts = {body.pop("cache_salt") for body in bodies}
+    assert (len(salts), bodies) == (2, 2 * [written()])
+
+
 UNSAYABLE: dict[str, Json] = {
     "n": {"n": 2},
     "stop": {"stop": ["x"]},
