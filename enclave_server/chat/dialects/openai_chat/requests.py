@@ -71,6 +71,7 @@ def _fields(account: Account) -> Fields:
     settings = tuple(
         (ACCOUNT_FIELDS[name], value.encode("ascii"))
         for name, value in sorted(account.settings.items())
+        if name in ACCOUNT_FIELDS
     )
     if account.key is None:
         return settings
