@@ -192,21 +192,19 @@ class ChatService:
 
 
 def _describe(model: Model) -> dict[str, object]:
-    """Return OpenAI's four members, and what the configuration says that the model can."""
-    counts = {"context_length": model.context_length, "max_output_tokens": model.output_limit}
+    """Return OpenAI's four members, and what a model can, in the configuration's words."""
+    counts = {"context_length": model.context_length, "output_limit": model.output_limit}
     return {
         "id": model.name,
         "object": "model",
         "created": 0,
         "owned_by": OWNER,
         **{name: count for name, count in counts.items() if count is not None},
-        "abilities": {
-            "tools": model.tools,
-            "images": model.images,
-            "files": model.files,
-            "reasoning": model.reasoning,
-            "structured_output": model.structured_output,
-        },
+        "tools": model.tools,
+        "images": model.images,
+        "files": model.files,
+        "reasoning": model.reasoning,
+        "structured_output": model.structured_output,
         "sampling": sorted(model.sampling),
     }
 

@@ -323,7 +323,7 @@ STATUSES: list[tuple[int, object, tuple[str, ...], int, str, str | None]] = [
     (401, FAULT, (), 503, "upstream_refused", None),
     (402, FAULT, (), 503, "upstream_refused", None),
     (403, FAULT, (), 503, "upstream_refused", None),
-    (404, FAULT, (), 503, "upstream_refused", None),
+    (404, FAULT, (), 404, "model_not_served", None),
     (418, FAULT, (), 503, "upstream_refused", None),
     (429, FAULT, (RETRY,), 429, "rate_limit_exceeded", None),
     (429, FAULT, ("Retry-After: Tue, 01 Jan 2030 00:00:00 GMT",), 429, "rate_limit_exceeded", None),
@@ -534,6 +534,39 @@ def test_models_are_listed_and_described() -> None:
     assert [model["id"] for model in listed["data"]] == ["m", "plain"]
     answer, _ = ask_nowhere(b"", method=b"GET", path=b"/v1/models/pl%61in", headers=())
     assert json.loads(answer.content) == listed["data"][1]
+    assert listed["data"][1].items() >= {"tools": False, "images": False, "files": True}.items()
+
+
+def test_what_a_model_can_is_listed() -> None:
+    place = Upstream("nowhere", parse_address("unix:/nonexistent/socket"))
+    model = Model(
+        "m",
+        place,
+        "there",
+        reasoning=False,
+        context_length=8,
+        output_limit=4,
+        sampling=frozenset({"top_k", "min_p"}),
+    )
+    service = ChatService(ModelTable((model,)), lambda: KEYS)
+    answer = service.dispatch(
+        Request(b"GET", b"https", b"g", b"/v1/models/m", (), b""), Delivery.WHOLE
+    )
+    assert isinstance(answer, Response)
+    assert json.loads(answer.content) == {
+        "id": "m",
+        "object": "model",
+        "created": 0,
+        "owned_by": "oblivious-inference",
+        "context_length": 8,
+        "output_limit": 4,
+        "tools": True,
+        "images": True,
+        "files": True,
+        "reasoning": False,
+        "structured_output": True,
+        "sampling": ["min_p", "top_k"],
+    }
 
 
 def test_large_questions_are_taken_apart_in_different_turns(

@@ -43,15 +43,17 @@ def _message(choice: Json) -> Json:
 
 
 def _choice(choice: Json, position: int) -> Json:
-    index, said = choice.get("index"), _said(choice)
-    return {
+    index, end = choice.get("index"), _text(choice.get("finish_reason"))
+    plain: Json = {
         "index": index if isinstance(index, int) else position,
-        "message": said,
-        "delta": said,
-        "text": _text(choice.get("text")) or "",
         "logprobs": choice.get("logprobs"),
-        "finish_reason": _text(choice.get("finish_reason")),
+        "finish_reason": end,
     }
+    # Nothing at all is no answer; but a filter may have left nothing else than the end.
+    if end or not {"message", "delta", "text"}.isdisjoint(choice):
+        said = _said(choice)
+        plain |= {"message": said, "delta": said, "text": _or_empty(choice.get("text"))}
+    return plain
 
 
 def _said(choice: Json) -> Json:
@@ -62,7 +64,7 @@ def _said(choice: Json) -> Json:
     plain = {
         "role": _text(said.get("role")),
         "content": text,
-        "refusal": _text(said.get("refusal")),
+        "refusal": said.get("refusal"),
         "reasoning_content": _reasoning(said) or thought,
         "tool_calls": [_call(_object(call)) for call in calls] if isinstance(calls, list) else None,
     }
@@ -73,12 +75,12 @@ def _reasoning(said: Json) -> str | None:
     return _text(said.get("reasoning_content")) or _text(said.get("reasoning"))
 
 
-def _content(content: object) -> tuple[str | None, str | None]:
+def _content(content: object) -> tuple[object, str | None]:
     """Return what is said and what is thought in a content, which may be a list of parts."""
     if not isinstance(content, list):
-        return _text(content), None
+        return content, None
     parts = [_object(part) for part in content]
-    said = [_text(part.get("text")) or "" for part in parts if part.get("type") in _TEXTS]
+    said = [_or_empty(part.get("text")) for part in parts if part.get("type") in _TEXTS]
     thought = [_thought(part) for part in parts if part.get("type") in _THOUGHTS]
     return "".join(said) if said else None, "".join(thought) or None
 
@@ -88,17 +90,17 @@ def _thought(part: Json) -> str:
     if isinstance(thinking, str):
         return thinking
     pieces = thinking if isinstance(thinking, list) else []
-    return "".join(_text(_object(piece).get("text")) or "" for piece in pieces)
+    return "".join(_or_empty(_object(piece).get("text")) for piece in pieces)
 
 
 def _call(call: Json) -> Json:
     index, function = call.get("index"), _object(call.get("function"))
     return {
         "index": index if isinstance(index, int) else UNNUMBERED,
-        "id": _text(call.get("id")) or "",
+        "id": _or_empty(call.get("id")),
         "type": "function",
         "function": {
-            "name": _text(function.get("name")) or "",
+            "name": _or_empty(function.get("name")),
             "arguments": _arguments(function.get("arguments")),
         },
     }
@@ -128,6 +130,10 @@ def _is_count(value: Any) -> TypeGuard[float]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _or_empty(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _object(value: object) -> Json:
