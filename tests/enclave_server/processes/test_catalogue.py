@@ -126,6 +126,10 @@ def test_a_model_may_differ_from_its_upstream_s_profile() -> None:
     assert (profile.temperature, profile.efforts, profile.remote_images) == ("none", ("low",), True)
     assert profile.retention == {"store": False}
     assert model.upstream.profile == PROFILES["openai"]
+    older = described(
+        'thinking = "budget"', "later_instructions = false", "prefill = false"
+    ).profile
+    assert (older.thinking, older.later_instructions, older.prefill) == ("budget", False, False)
     limited = described("output_limit = 7")
     assert (limited.output_limit, limited.profile.output_limit) == (7, 7)
 

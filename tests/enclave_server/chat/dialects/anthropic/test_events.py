@@ -87,10 +87,8 @@ def test_text_with_which_a_block_begins_is_read() -> None:
 
 def test_call_whose_arguments_come_at_once_is_read() -> None:
     start = {"type": "content_block_start", "index": 0, "content_block": CALL}
-    (call,) = (
-        gather(streamed([begin(), start, *end("tool_use")]), None).choices[0].message.tool_calls
-        or ()
-    )
+    (choice,) = gather(streamed([begin(), start, *end("tool_use")]), None).choices
+    (call,) = choice.message.tool_calls or []
     assert json.loads(call.function.arguments) == CALL["input"]
 
 
