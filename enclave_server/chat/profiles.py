@@ -11,6 +11,9 @@ from typing import Any, Literal
 Range = Literal["none", "one", "two"]
 """How far `temperature` goes: it cannot be set at all, or from 0 to that number."""
 
+Thinking = Literal["adaptive", "budget"]
+"""Whether a model of Anthropic's is told an effort, or how many tokens it may think with."""
+
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -32,8 +35,7 @@ class Profile:
     temperature: Range = "two"
     output_limit: int | None = None
     efforts: tuple[str, ...] | None = None
-    # In which of Anthropic's words it is told how much to think: an effort, or a budget of tokens.
-    thinking: Literal["adaptive", "budget"] = "adaptive"
+    thinking: Thinking = "adaptive"
     sampling: frozenset[str] = frozenset()
     # Whoever fetches an image tells its server that, and when, somebody showed it.
     remote_images: bool = False
@@ -143,6 +145,7 @@ _BY_HOST = (
 # Where a host speaks another dialect than its own.
 _BY_DIALECT = {
     ("gemini", "openai-chat"): "google",
+    ("gemini", "anthropic"): "anthropic",
     ("gemini", "anthropic-vertex"): "anthropic",
     ("bedrock", "anthropic"): "anthropic",
     ("bedrock", "anthropic-bedrock"): "anthropic",

@@ -42,7 +42,10 @@ CONTENTS: dict[str, tuple[str, list[Json]]] = {
     "thought and calls": ("tool_use", [THOUGHT, CALL, OTHER_CALL]),
     "a refusal": ("refusal", []),
     "a refusal after text": ("refusal", [TEXT]),
-    "an unknown block": ("end_turn", [{"type": "new_thing", "content": [{"data": None}], "name": None}, TEXT]),
+    "an unknown block": (
+        "end_turn",
+        [{"type": "new_thing", "content": [{"data": None}], "name": None}, TEXT],
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from enclave_server.chat.conversation import (
 )
 from enclave_server.chat.models import Model
 from enclave_server.chat.profiles import Profile
-from enclave_server.chat.thoughts import CALL, Hidden, Thought, encode_pieces
+from enclave_server.chat.thoughts import CALL, Hidden, Piece, Thought, encode_pieces
 from tests.support.upstream_connection import upstream_at
 
 PNG_DATA = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(9)).decode()
@@ -30,9 +30,12 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "additional
 TOOLS = [Tool("rain", "Whether it rains.", SCHEMA, strict=True), Tool("now")]
 
 # The answer of a provider whose thoughts are signed: hidden, shown, text, two calls.
-PIECES = [Hidden("aGlk"), Thought("Two calls.", "c2ln"), 5, CALL, CALL]
+PIECES: list[Piece] = [Hidden("aGlk"), Thought("Two calls.", "c2ln"), 5, CALL, CALL]
 CALLS = [ToolCall(0, "rain", '{"a": "Rome"}'), ToolCall(1, "now", "")]
-RESULTS = [Message("tool", "No", result_of=0), Message("tool", [PNG], result_of=1)]
+RESULTS = [
+    Message("tool", "No", result_of=0),
+    Message("tool", [PNG, PDF], result_of=1, failed=True),
+]
 
 
 def asked(*messages: Message, **wishes: Any) -> Conversation:

@@ -7,10 +7,11 @@ ACCOUNT_FIELDS = {"organization": b"OpenAI-Organization", "project": b"OpenAI-Pr
 
 
 def account_fields(account: Account) -> Fields:
-    """Return the fields that say who pays."""
+    """Return the fields that say who pays; settings of other accounts are none."""
     settings = tuple(
         (ACCOUNT_FIELDS[name], value.encode("ascii"))
         for name, value in sorted(account.settings.items())
+        if name in ACCOUNT_FIELDS
     )
     if account.key is None:
         return settings

@@ -14,6 +14,8 @@ from enclave_server.chat.thoughts import Piece, decode_pieces
 
 Json = dict[str, Any]
 
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 
 def parts_of(message: Message, place: str) -> Iterator[tuple[str, Part]]:
     """Yield the parts of `message` that say something, each with its place."""
@@ -40,10 +42,12 @@ def identifier(number: int) -> str:
     return f"call{number:05d}"
 
 
-def arguments_of(call: ToolCall, place: str) -> Json:
-    """Return the arguments of a call, which are a JSON object; raises ChatError."""
+def arguments_of(call: ToolCall, place: str) -> msgspec.Raw:
+    """Return the arguments of a call, which are a JSON object, in one form; raises ChatError."""
+    written = call.arguments or "{}"
     try:
-        return msgspec.json.decode(call.arguments or "{}", type=Json)
+        _OBJECT.decode(written)
+        return msgspec.Raw(msgspec.json.format(written, indent=-1))
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
         param = f"{place}.tool_calls.function.arguments"
         sentence = f"'{param}' has to be the text of a JSON object. If a model wrote another text,"

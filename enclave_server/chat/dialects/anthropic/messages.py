@@ -70,8 +70,11 @@ class _Writer:
 
     def _result(self, message: Message, place: str) -> Json:
         block: Json = {"type": "tool_result", "tool_use_id": identifier(message.result_of or 0)}
-        content = list(self._parts(message, place))
-        return {**block, "content": content} if content else block
+        if content := list(self._parts(message, place)):
+            block["content"] = content
+        if message.failed:
+            block["is_error"] = True
+        return block
 
     def _parts(self, message: Message, place: str) -> Iterator[Json]:
         for where, part in parts_of(message, place):

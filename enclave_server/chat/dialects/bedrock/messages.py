@@ -61,15 +61,18 @@ class _Writer:
                 pieces = pieces_of(message.state, NAME, place)
                 return [_said(piece, place) for piece in said(message, pieces)]
             case "tool":
-                content = list(self._parts(message, place))
-                called = identifier(message.result_of or 0)
-                return [{"toolResult": {"toolUseId": called, "content": content}}]
+                return [{"toolResult": self._result(message, place)}]
             case "user":
                 return not_empty(list(self._parts(message, place)), place)
             case _:
                 if not self._profile.later_instructions:
                     raise later_instructions(place)
                 return not_empty([{"text": text} for text in texts_of(message) if text], place)
+
+    def _result(self, message: Message, place: str) -> Json:
+        called = identifier(message.result_of or 0)
+        failed = {"status": "error"} if message.failed else {}
+        return {"toolUseId": called, "content": list(self._parts(message, place)), **failed}
 
     def _parts(self, message: Message, place: str) -> Iterator[Json]:
         for where, part in parts_of(message, place):

@@ -21,7 +21,8 @@ Step = Callable[[Blocks], Iterator[Event] | None]
 
 
 def played(*steps: Step) -> list[Event]:
-    blocks, events = Blocks("ours"), []
+    blocks = Blocks("ours")
+    events: list[Event] = []
     for step in steps:
         events += step(blocks) or ()
     return events
@@ -122,7 +123,7 @@ def test_call_comes_whole() -> None:
     before = played(call("f"), argue('{"a":'), argue("1}"))
     assert before == []
     (event,) = played(call("f"), argue('{"a":'), argue("1}"), end)
-    (fragment,) = event.choices[0].delta.tool_calls or ()
+    (fragment,) = event.choices[0].delta.tool_calls or []
     assert (fragment.index, fragment.id, fragment.function.arguments) == (0, "id-f", '{"a":1}')
 
 

@@ -1,5 +1,6 @@
 """Parts that dialects of blocks share: what they take, and what is refused by its place."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,9 +39,16 @@ def test_state_is_read_by_the_dialect_that_made_it() -> None:
     assert pieces_of(None, "ours", "here") == []
 
 
-@pytest.mark.parametrize("written", ["", "{}"])
-def test_no_arguments_are_an_empty_object(written: str) -> None:
-    assert arguments_of(ToolCall(0, "f", written), "here") == {}
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("", b"{}"),
+        (" { } ", b"{}"),
+        ('{"a": [1.50, 12345678901234567890123]}', b'{"a":[1.50,12345678901234567890123]}'),
+    ],
+)
+def test_arguments_have_one_form_and_lose_nothing(written: str, form: bytes) -> None:
+    assert bytes(arguments_of(ToolCall(0, "f", written), "here")) == form
 
 
 def test_identifiers_tell_the_number_alone() -> None:
@@ -64,7 +72,7 @@ def test_assistant_may_be_last_where_the_model_goes_on(last: Any, goes_on: bool)
     assert caught.value.param == "messages[1].role"
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "arguments that are a list": (
         lambda: arguments_of(ToolCall(0, "f", "[]"), "here"),
         "here.tool_calls.function.arguments",

@@ -87,10 +87,8 @@ def test_text_with_which_a_block_begins_is_read() -> None:
 
 def test_call_whose_arguments_come_at_once_is_read() -> None:
     start = {"type": "content_block_start", "index": 0, "content_block": CALL}
-    (call,) = (
-        gather(streamed([begin(), start, *end("tool_use")]), None).choices[0].message.tool_calls
-        or ()
-    )
+    (choice,) = gather(streamed([begin(), start, *end("tool_use")]), None).choices
+    (call,) = choice.message.tool_calls or []
     assert json.loads(call.function.arguments) == CALL["input"]
 
 
@@ -103,7 +101,7 @@ def test_call_that_is_begun_anew_is_told_once() -> None:
     cut = list(block_events(1, CALL))[:4]
     again = [begin(), *block_events(0, THOUGHT), *block_events(1, OTHER_CALL), *end("tool_use")]
     events = streamed([begin(), *block_events(0, THOUGHT), *cut, *again])
-    (call,) = gather(events, None).choices[0].message.tool_calls or ()
+    (call,) = gather(events, None).choices[0].message.tool_calls or []
     assert call.id == "toolu_2"
     assert said(events) == ("", 2 * THOUGHT["thinking"])
 
@@ -115,7 +113,7 @@ def test_blocks_may_forget_to_end() -> None:
 
 
 def test_unknown_events_and_deltas_are_passed_over() -> None:
-    odd = [
+    odd: list[Json] = [
         {"type": "something_new", "data": [1]},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "new_delta", "text": "x"}},
     ]
@@ -198,5 +196,5 @@ def test_events_before_a_broken_one_are_read() -> None:
 def test_call_that_the_limit_cuts_is_told_as_far_as_it_came() -> None:
     events = streamed([begin(), *list(block_events(0, CALL))[:3], *end("max_tokens")])
     (choice,) = gather(events, None).choices
-    (call,) = choice.message.tool_calls or ()
+    (call,) = choice.message.tool_calls or []
     assert (call.function.arguments, choice.finish_reason) == ('{"pl', "length")

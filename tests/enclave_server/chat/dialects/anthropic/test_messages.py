@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from enclave_server.chat.conversation import Image, Message, Refusal, Text
@@ -29,7 +30,9 @@ def base64(media_type: str, data: str) -> dict[str, Any]:
 
 
 def written(*messages: Message, **profile: Any) -> dict[str, Any]:
-    return write_messages(asked(*messages), Profile(**profile))
+    said = write_messages(asked(*messages), Profile(**profile))
+    told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(said))
+    return told
 
 
 def turns(*messages: Message, **profile: Any) -> list[tuple[str, Any]]:
@@ -108,7 +111,11 @@ def test_calls_and_results_with_signed_thoughts() -> None:
                 {
                     "type": "tool_result",
                     "tool_use_id": "call00001",
-                    "content": [{"type": "image", "source": base64("image/png", PNG_DATA)}],
+                    "content": [
+                        {"type": "image", "source": base64("image/png", PNG_DATA)},
+                        {"type": "document", "source": base64("application/pdf", PDF_DATA)},
+                    ],
+                    "is_error": True,
                 },
                 text("Well?"),
             ],

@@ -15,7 +15,9 @@ from enclave_server.chat.errors import ChatError, Failure
 from protocol.registry import JSON
 from tests.support.anthropic_messages import read
 from tests.support.conversations import ALIKE, asked, cases, model
-from tests.support.converse import TEXT, streamed, whole
+from tests.support.converse import CALL, HIDDEN, OTHER_CALL, TEXT, THOUGHT, streamed, whole
+from tests.support.provider import Chat, answering_in_turn, reply_of
+from tests.support.upstream import sending
 from tests.support.upstream_connection import upstream_at
 
 SIGNING = Account("secret", {"access_key_id": "AKID"})
@@ -66,3 +68,44 @@ def test_prompts_are_not_continued() -> None:
     with pytest.raises(ChatError) as caught:
         Bedrock().request(Continuation(model="m", prompt="x"), model(), Account())
     assert (caught.value.status, caught.value.param) == (400, "prompt")
+
+
+QUESTION = {"role": "user", "content": "Weather?"}
+RAIN = {"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}
+THINKING = [HIDDEN, TEXT, THOUGHT, CALL, OTHER_CALL]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_thoughts_go_to_the_client_and_come_back_where_they_were(stream: bool) -> None:
+    content = streamed(THINKING, "tool_use") if stream else whole(THINKING, "tool_use")
+    behaviour = answering_in_turn(
+        MEDIA_TYPE.decode() if stream else "application/json", content, content
+    )
+    chat = Chat(NAME, behaviour)
+    wishes = {"stream": stream, "tools": [RAIN], "reasoning_effort": "high"}
+    (first,) = chat.exchange({"messages": [QUESTION], **wishes})
+    said = reply_of(first)
+    assert said["reasoning_content"] == "It is wet."
+    results = [
+        {"role": "tool", "tool_call_id": call["id"], "content": "No"} for call in said["tool_calls"]
+    ]
+    again = Chat(NAME, behaviour)
+    again.exchange({"messages": [QUESTION, said, *results], **wishes})
+    _, assistant, user = again.asked[0].json["messages"]
+    first_call, second_call = assistant["content"][3:]
+    assert assistant["content"][:3] == [HIDDEN, TEXT, THOUGHT]
+    assert first_call["toolUse"] == CALL["toolUse"] | {"toolUseId": "call00000"}
+    assert second_call["toolUse"] == OTHER_CALL["toolUse"] | {"toolUseId": "call00001"}
+    assert [list(block) for block in user["content"]] == [["toolResult"], ["toolResult"]]
+    assert again.asked[0].target.startswith("/model/eu.anthropic.x/converse")
+
+
+def test_exception_is_told_in_the_client_s_words() -> None:
+    behaviour = sending(
+        400,
+        {"message": "Input is too long for requested model."},
+        "x-amzn-errortype: ValidationException:http://internal.amazon.com/",
+    )
+    ((status, content),) = Chat(NAME, behaviour).exchange({"messages": [QUESTION]})
+    assert (status, json.loads(content)["error"]["code"]) == (400, "context_length_exceeded")
+    assert b"requested" not in content

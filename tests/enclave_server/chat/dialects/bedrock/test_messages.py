@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from enclave_server.chat.conversation import Image, Message, Refusal, Text
@@ -22,8 +23,15 @@ from tests.support.conversations import (
 IMAGE = {"image": {"format": "png", "source": {"bytes": PNG_DATA}}}
 
 
+def document(number: int) -> dict[str, Any]:
+    name = f"document {number}"
+    return {"document": {"format": "pdf", "name": name, "source": {"bytes": PDF_DATA}}}
+
+
 def written(*messages: Message, **profile: Any) -> dict[str, Any]:
-    return write_messages(asked(*messages), Profile(**profile))
+    said = write_messages(asked(*messages), Profile(**profile))
+    told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(said))
+    return told
 
 
 def turns(*messages: Message, **profile: Any) -> list[tuple[str, Any]]:
@@ -52,10 +60,6 @@ def test_later_instructions_go_where_they_may() -> None:
 
 
 def test_documents_are_named_by_their_number() -> None:
-    def document(number: int) -> dict[str, Any]:
-        name = f"document {number}"
-        return {"document": {"format": "pdf", "name": name, "source": {"bytes": PDF_DATA}}}
-
     said = [Message("user", [PDF, PNG, Text("x"), PDF]), Message("assistant", "y")]
     assert turns(*said, Message("user", [PDF, Text("z")])) == [
         ("user", [document(1), IMAGE, {"text": "x"}, document(2)]),
@@ -81,7 +85,13 @@ def test_calls_and_results_with_signed_thoughts() -> None:
             "user",
             [
                 {"toolResult": {"toolUseId": "call00000", "content": [{"text": "No"}]}},
-                {"toolResult": {"toolUseId": "call00001", "content": [IMAGE]}},
+                {
+                    "toolResult": {
+                        "toolUseId": "call00001",
+                        "content": [IMAGE, document(1)],
+                        "status": "error",
+                    }
+                },
                 {"text": "Well?"},
             ],
         ),
