@@ -34,6 +34,26 @@ def call(name: str, args: Json | None = None, **members: Any) -> Json:
     return {"functionCall": called, **members}
 
 
+def begun(name: str, **members: Any) -> Json:
+    """Return a part that begins a call of which pieces follow."""
+    return {"functionCall": {"name": name, "willContinue": True}, **members}
+
+
+def piece(
+    path: str,
+    *,
+    string: str | None = None,
+    number: float | None = None,
+    more: bool = False,
+    last: bool = False,
+) -> Json:
+    """Return a part with a value of a call, of which `more` may follow; the `last` ends it."""
+    told = {"jsonPath": path, "stringValue": string, "numberValue": number, "willContinue": more}
+    value = {name: told[name] for name in told if told[name] not in (None, False)}
+    called = {"partialArgs": [value], "willContinue": not last}
+    return {"functionCall": called}
+
+
 def candidate(*parts: Json, why: str | None = "STOP", **members: Any) -> Json:
     """Return one of the answers; `why` it ended, unless it goes on."""
     said = {"content": {"role": "model", "parts": [*parts]}, "index": 0, **members}

@@ -16,6 +16,7 @@ from enclave_server.chat.conversation import (
     TokenLogprob,
 )
 from enclave_server.chat.dialects.gemini.faults import fault_in_stream
+from enclave_server.chat.dialects.gemini.partial_calls import Folder
 from enclave_server.chat.dialects.gemini.shapes import (
     Candidate,
     FunctionCall,
@@ -65,13 +66,14 @@ def decode(text: bytes | str) -> list[Response]:
 
 
 def call_of(call: FunctionCall) -> Call:
-    """Return a call; raises UpstreamError for one without a name, or in pieces.
+    """Return a call; raises UpstreamError for one without a name.
 
     Most have no identifier: one is drawn, by which its result will be known.
     """
-    if not call.name or call.will_continue or bytes(call.partial_args) not in (b"", b"null"):
+    if not call.name:
         raise UpstreamError(Failure.BROKEN)
-    arguments = msgspec.json.encode(call.args or {}).decode()
+    # Of the members' values only the blanks between them are another's.
+    arguments = msgspec.json.format(msgspec.json.encode(call.args or {}), indent=-1).decode()
     return Call(call.id or f"call_{secrets.token_hex(12)}", Function(call.name, arguments))
 
 
@@ -81,12 +83,16 @@ class _Reply:
     def __init__(self, index: int) -> None:
         self._index = index
         self._parts: list[Part] = []
+        self._folder = Folder()
         self._tokens: list[TokenLogprob] = []
         self._reason: str | None = None
 
     def add(self, candidate: Candidate) -> None:
         """Add what `candidate` has more."""
-        self._parts += candidate.parts
+        for part in candidate.parts:
+            self._parts += self._folder.take(part)
+        if candidate.finish_reason:
+            self._parts += self._folder.end()
         logprobs = logprobs_of(candidate.logprobs_result)
         self._tokens += (logprobs.content if logprobs else None) or []
         self._reason = candidate.finish_reason or self._reason

@@ -89,7 +89,7 @@ class _Writer:
         return {"functionResponse": {"name": name, "response": response}}
 
 
-def _call(name: str, arguments: Json, signature: str | None) -> Json:
+def _call(name: str, arguments: msgspec.Raw, signature: str | None) -> Json:
     part: Json = {"functionCall": {"name": name, "args": arguments}}
     return part if signature is None else {**part, "thoughtSignature": signature}
 

@@ -4,7 +4,6 @@ What is null is absent. Members that are not here are dropped: ratings, citation
 """
 
 from itertools import zip_longest
-from typing import Any
 
 import msgspec
 
@@ -16,13 +15,22 @@ class Shape(msgspec.Struct, rename="camel"):
     """An object whose members are named as in JavaScript."""
 
 
+class PartialArg(Shape):
+    """A value of a call that comes in pieces, or a piece of a text."""
+
+    json_path: str | None = None
+    string_value: str | None = None
+    number_value: int | float | None = None
+    bool_value: bool | None = None
+
+
 class FunctionCall(Shape):
     """A call, which comes whole unless it is asked for in pieces."""
 
     name: str | None = None
-    args: dict[str, Any] | None = None
+    args: dict[str, msgspec.Raw] | None = None
     id: str | None = None
-    partial_args: msgspec.Raw = msgspec.Raw()
+    partial_args: list[PartialArg] | None = None
     will_continue: bool | None = None
 
 

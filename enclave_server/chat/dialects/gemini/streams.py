@@ -14,6 +14,7 @@ from enclave_server.chat.conversation import (
     PartState,
 )
 from enclave_server.chat.dialects.gemini.answers import call_of, decode
+from enclave_server.chat.dialects.gemini.partial_calls import Folder
 from enclave_server.chat.dialects.gemini.shapes import (
     Candidate,
     Part,
@@ -30,11 +31,12 @@ from protocol.event_stream import DONE, EventParser, EventTooLarge
 class Progress:
     """A candidate as far as it has come."""
 
-    __slots__ = ("calls", "ended", "index", "signature")
+    __slots__ = ("calls", "ended", "folder", "index", "signature")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.calls = 0
+        self.folder = Folder()
         self.signature: str | None = None  # of its text
         self.ended = False
 
@@ -42,7 +44,7 @@ class Progress:
         """Yield what `candidate` adds; raises UpstreamError if it failed."""
         delta = Delta()
         states: list[PartState] = []
-        for part in candidate.parts:
+        for part in self._whole(candidate):
             self._add(part, delta, states)
         logprobs = logprobs_of(candidate.logprobs_result)
         if delta != Delta() or states or logprobs:
@@ -50,6 +52,12 @@ class Progress:
         if candidate.finish_reason and not self.ended:
             reason = finish_reason(candidate.finish_reason, calls=self.calls > 0)
             yield from self._end(reason)
+
+    def _whole(self, candidate: Candidate) -> Iterator[Part]:
+        for part in candidate.parts:
+            yield from self.folder.take(part)
+        if candidate.finish_reason:
+            yield from self.folder.end()
 
     def _add(self, part: Part, delta: Delta, states: list[PartState]) -> None:
         if part.function_call is not None:

@@ -33,7 +33,7 @@ _EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 IDENTITY = Identity("resp_abc", 7, "m", "upstream")
 USAGE = Usage(3, 4, 7)
-SIGNED = {"tee_signature": "s", "tee_timestamp": 7}
+SIGNED: dict[str, str | int] = {"tee_signature": "s", "tee_timestamp": 7}
 
 
 def part(**delta: Any) -> ChoiceDelta:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from google.genai import types
 from pydantic import TypeAdapter
@@ -34,8 +35,9 @@ HELLO = Message("user", "Hello")
 
 
 def contents(*messages: Message, demands: bool = False) -> list[Json]:
-    written = write_contents([*messages], demands_signatures=demands)
-    read = _CONTENTS.validate_json(json.dumps(written))
+    octets = msgspec.json.encode(write_contents([*messages], demands_signatures=demands))
+    written: list[Json] = json.loads(octets)
+    read = _CONTENTS.validate_json(octets)
     assert json.loads(_CONTENTS.dump_json(read, by_alias=True, exclude_none=True)) == written
     return written
 

@@ -109,7 +109,7 @@ def _joined(events: list[str]) -> dict[str, Any]:
             message["tool_calls"][0] |= {name: each[name] for name in each if name != "index"}
         reasons.append(part["finish_reason"])
     choice = {"index": 0, "message": message, "finish_reason": reasons[-1]}
-    return bodies[-1] | {"choices": [choice]}
+    return {**bodies[-1], "choices": [choice]}
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import MAX_EVENT_OCTETS
 from tests.support.gemini_server import (
     SIGNATURE,
+    begun,
     call,
     candidate,
     encode,
     events_of,
+    piece,
     response,
     text,
     thought,
@@ -49,6 +51,16 @@ ANSWERS = {
     ),
     "two answers": response(candidate(text("Wet.")), candidate(text("Dry."), index=1)),
     "likelihoods": response(candidate(text("Wet"), logprobsResult=LIKELY)),
+    "calls in pieces": response(
+        candidate(
+            begun("f", thoughtSignature=SIGNATURE),
+            piece("$.at", string="Par", more=True),
+            piece("$.at", string="is"),
+            piece("$.day", number=3, last=True),
+            begun("g"),
+            piece("$.a[0].b", string="c"),
+        )
+    ),
     "a limit": response(candidate(text("Par"), why="MAX_TOKENS")),
     "a limit amid thought": response({"finishReason": "MAX_TOKENS", "index": 0}),
     "a filter": response(candidate(text("Par"), why="SAFETY")),
@@ -112,11 +124,7 @@ FAILURES = {
     ),
     "a reason that is not known": (response(candidate(why="OTHER")), Failure.BROKEN),
     "a call without a name": (response(candidate({"functionCall": {}})), Failure.BROKEN),
-    "a call in pieces": (
-        response(candidate({"functionCall": {"name": "f", "willContinue": True}})),
-        Failure.BROKEN,
-    ),
-    "a piece of a call": (
+    "a piece of no call": (
         response(candidate({"functionCall": {"partialArgs": [{"jsonPath": "$.a"}]}})),
         Failure.BROKEN,
     ),
