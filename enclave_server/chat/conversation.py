@@ -82,7 +82,8 @@ class Message(msgspec.Struct, frozen=True):
     """What somebody said; `result_of` is the number of the call that a tool answers.
 
     Neighbours may have the same role: text after a call is another message. `reasoning` is what the
-    assistant thought then, as the client resends it, and `state` what its dialect gave for it.
+    assistant thought then, as the client resends it, and `state` what its dialect gave for it. A
+    tool that `failed` says why in its result.
     """
 
     role: Role
@@ -92,6 +93,7 @@ class Message(msgspec.Struct, frozen=True):
     result_of: int | None = None
     reasoning: str | None = None
     state: State | None = None
+    failed: bool = False
 
 
 class Tool(msgspec.Struct, frozen=True):
