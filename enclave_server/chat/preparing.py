@@ -21,11 +21,13 @@ from enclave_server.chat.states import without_foreign
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
+from enclave_server.chat.surfaces.messages import Messages
 from enclave_server.chat.surfaces.surface import Surface
 
 SURFACES: dict[bytes, Surface] = {
     b"/v1/chat/completions": ChatCompletions(),
     b"/v1/completions": Completions(),
+    b"/v1/messages": Messages(),
 }
 
 AccountOf = Callable[[str], Account | None]

@@ -17,6 +17,7 @@ from enclave_server.chat.conversation import (
     without_reasoning,
 )
 from enclave_server.chat.errors import JSON_FIELD, ChatError
+from enclave_server.chat.estimate import count_tokens
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import (
     SURFACES,
@@ -30,6 +31,7 @@ from enclave_server.chat.preparing import (
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
 from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.chat.streaming import EventStream
+from enclave_server.chat.surfaces.messages import Messages
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from enclave_server.chat.turns import Turns
 from enclave_server.memory import Holding, Memory
@@ -39,6 +41,8 @@ from protocol.registry import EVENT_STREAM, JSON, media_type
 from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 MODELS_PATH = b"/v1/models"
+COUNT_PATH = b"/v1/messages/count_tokens"
+MESSAGES = Messages()
 EVENT_STREAM_FIELD = (b"content-type", EVENT_STREAM)
 OWNER = "oblivious-inference"
 
@@ -93,6 +97,8 @@ class ChatService:
         """
         if (surface := SURFACES.get(request.path)) is not None:
             return self._ask(surface, request, delivery)
+        if request.path == COUNT_PATH:
+            return self._count(request)
         try:
             return self._list(request)
         except ChatError as error:
@@ -117,6 +123,19 @@ class ChatService:
             return await self._streamed(surface, model, asking, prepared.expected, signing)
         except ChatError as error:
             return surface.refuse(error)
+
+    async def _count(self, request: Request) -> Response:
+        """Return about how many tokens there are to read; no upstream is asked."""
+        try:
+            _require_method(request, b"POST")
+            _require_json(request)
+            await self._turns.wait(len(request.content))
+            question = MESSAGES.read_to_count(request.content)
+            find_model(self._models, question.model)
+        except ChatError as error:
+            return MESSAGES.refuse(error)
+        body = msgspec.json.encode({"input_tokens": count_tokens(question)})
+        return Response(200, (JSON_FIELD,), body)
 
     async def _prepare(self, job: Job) -> Prepared:
         if self._elsewhere is None or len(job.content) <= ELSEWHERE_BYTES:
