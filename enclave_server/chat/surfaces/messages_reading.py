@@ -237,7 +237,7 @@ def _choice(wanted: MessagesRequest) -> ToolChoice | None:
 
 def _named(chosen: Chosen, wanted: MessagesRequest) -> ToolNamed:
     if chosen.name not in [tool.name for tool in wanted.tools or ()]:
-        raise invalid("'tool_choice' names no tool.", "tool_choice.name", "invalid_value")
+        raise invalid("'tool_choice.name' is of no tool.", "tool_choice.name", "invalid_value")
     return ToolNamed(chosen.name or "")
 
 

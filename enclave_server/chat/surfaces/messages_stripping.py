@@ -31,13 +31,13 @@ def plain_fields(fields: Json) -> Json:
     """Return the members of a request but for those that are dropped, at any place."""
     kept = without(fields, OF_REQUEST)
     kept = {name: value for name, value in kept.items() if value or name not in EMPTY}
-    for name, part in (("messages", _message), ("system", _block), ("tools", _tool)):
+    for name, part in (("messages", _message), ("system", _block)):
         if isinstance(listed := kept.get(name), list):
             kept[name] = [part(item) for item in listed]
+    if isinstance(tools := kept.get("tools"), list):
+        kept["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     if isinstance(thinking := kept.get("thinking"), dict):
         kept["thinking"] = without(thinking, OF_THINKING)
-    for index, tool in enumerate(kept.get("tools") or ()):
-        _refuse_foreign(tool, f"tools[{index}]")
     return kept
 
 
@@ -59,12 +59,12 @@ def _block(block: object) -> object:
     return kept
 
 
-def _tool(tool: object) -> object:
-    return without(tool, OF_TOOL) if isinstance(tool, dict) else tool
-
-
-def _refuse_foreign(tool: object, place: str) -> None:
-    """Refuse a tool that runs at the provider, where other rules hold; raises ChatError 400."""
-    if isinstance(tool, dict) and tool.get("type", "custom") != "custom":
+def _tool(tool: object, place: str) -> object:
+    """Return a tool; raises ChatError 400 for one at the provider, where other rules hold."""
+    if not isinstance(tool, dict):
+        return tool
+    kept = without(tool, OF_TOOL)
+    if kept.get("type", "custom") != "custom":
         sentence = f"'{place}' runs at the model's provider. Only tools of your own can be called."
         raise invalid(sentence, f"{place}.type", "unsupported_value")
+    return kept
