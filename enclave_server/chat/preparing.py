@@ -22,12 +22,14 @@ from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
 from enclave_server.chat.surfaces.messages import Messages
+from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.surface import Surface
 
 SURFACES: dict[bytes, Surface] = {
     b"/v1/chat/completions": ChatCompletions(),
     b"/v1/completions": Completions(),
     b"/v1/messages": Messages(),
+    b"/v1/responses": Responses(),
 }
 
 AccountOf = Callable[[str], Account | None]

@@ -88,7 +88,7 @@ PROFILES: Mapping[str, Profile] = {
         sampling=frozenset({"top_k"}),
         streams_always=True,
     ),
-    "gemini": Profile(streams_always=True),
+    "gemini": Profile(sampling=frozenset({"top_k"}), streams_always=True),
     # Google's endpoint that is compatible with OpenAI's.
     "google": Profile(signatures_return=True, renamed=LIMIT_AS_NOW),
     # Refuses what it does not know.

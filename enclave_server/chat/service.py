@@ -95,9 +95,11 @@ class ChatService:
 
         It is there at once if no upstream has to be asked.
         """
-        if (surface := SURFACES.get(request.path)) is not None:
-            return self._ask(surface, request, delivery)
-        if request.path == COUNT_PATH:
+        # Anthropic's SDKs ask at the same path with it when they ask for what is new.
+        path = request.path.removesuffix(b"?beta=true")
+        if (surface := SURFACES.get(path)) is not None:
+            return self._ask(surface, path, request, delivery)
+        if path == COUNT_PATH:
             return self._count(request)
         try:
             return self._list(request)
@@ -108,14 +110,16 @@ class ChatService:
         """Close idle connections to upstreams."""
         self._upstreams.close()
 
-    async def _ask(self, surface: Surface, request: Request, delivery: Delivery) -> Answer:
+    async def _ask(
+        self, surface: Surface, path: bytes, request: Request, delivery: Delivery
+    ) -> Answer:
         try:
             _require_method(request, b"POST")
             _require_json(request)
             algorithm = asked_algorithm(request)
             await self._turns.wait(len(request.content))
             may_stream = delivery is Delivery.CHUNKED
-            prepared = await self._prepare(Job(request.path, request.content, may_stream))
+            prepared = await self._prepare(Job(path, request.content, may_stream))
             model, asking = self._asking(prepared)
             signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
             if prepared.expected is None:

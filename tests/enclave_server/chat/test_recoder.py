@@ -13,7 +13,10 @@ from enclave_server.memory import Holding, Memory
 
 
 class Letters:
-    """Reads words of one letter; `.` is the end, `!` a fault, `#` the count, `@` a state, `~` a thought."""
+    """Reads words of one letter.
+
+    `.` is the end, `!` a fault, `#` the count, `@` a state, `~` a thought.
+    """
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         for letter in piece.decode():
