@@ -108,11 +108,11 @@ def _of(status: int) -> Outcome:
 async def _with_key(clients: Clients, attempt: Callable[[KeyConfig], Awaitable[Seen]]) -> Seen:
     """Ask with the newest attested key, and once more if the gateway does not know it."""
     evidence = await clients.chunked.evidence()
-    seen = await attempt(evidence.key_configs[0])
+    seen = await attempt(evidence.sealing_config)
     if seen.status != httpx.codes.UNPROCESSABLE_ENTITY:
         return seen
     clients.chunked.transport.source.refuse(evidence)
-    return await attempt((await clients.chunked.evidence()).key_configs[0])
+    return await attempt((await clients.chunked.evidence()).sealing_config)
 
 
 def _inner(clients: Clients, mark: str) -> Request:
