@@ -7,10 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from enclave_server.chat.conversation import Answer, without_reasoning
+from enclave_server.chat.conversation import Answer, Choice, without_reasoning
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.models import ModelTable
+from enclave_server.chat.joining import decode_joined
+from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import KINDS, SURFACES, find_model
 from enclave_server.chat.signing import Signer
 from enclave_server.chat.surfaces.surface import Identity
@@ -19,10 +20,9 @@ from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 
 class Said(msgspec.Struct, frozen=True):
-    """A whole answer as its upstream said it, and what makes it an answer of ours.
+    """A whole answer as its upstream said it, or joined of a stream, and what makes it one of ours.
 
     `path` is that of the request, `version` that of signatures for who asks for no `algorithm`.
-    An answer that was joined from a stream has no `body`.
     """
 
     path: bytes
@@ -31,20 +31,15 @@ class Said(msgspec.Struct, frozen=True):
     version: int
     algorithm: Algorithm | None
     request_hash: bytes
-    body: bytes = b""
+    body: bytes
+    is_joined: bool = False
 
 
 def finish(models: ModelTable, keys: SigningKeys, said: Said) -> bytes:
     """Return the content of the answer; raises UpstreamError. Of what is parsed nothing is kept."""
-    model = find_model(models, said.identity.model)
-    answer = find_dialect(model.upstream.dialect).read(KINDS[said.kind], said.body)
-    _require_readable_calls(answer)
-    return write(keys, answer, said)
-
-
-def write(keys: SigningKeys, answer: Answer, said: Said) -> bytes:
-    """Return the content of `answer`, signed; what its signature does not cover is not given."""
     identity = said.identity
+    model = find_model(models, identity.model)
+    answer = _read(said, model)
     signer = Signer(lambda: keys, lambda: identity.created, said.version)
     if not signer.covers_reasoning(said.algorithm):
         answer = without_reasoning(answer)
@@ -54,10 +49,18 @@ def write(keys: SigningKeys, answer: Answer, said: Said) -> bytes:
     return SURFACES[said.path].write(answer, identity, signature)
 
 
-def _require_readable_calls(answer: Answer) -> None:
+def _read(said: Said, model: Model) -> Answer:
+    if said.is_joined:
+        return decode_joined(said.body)
+    answer = find_dialect(model.upstream.dialect).read(KINDS[said.kind], said.body)
     for choice in answer.choices:
-        functions = [call.function for call in choice.message.tool_calls or ()]
-        if choice.finish_reason not in CUT_OFF and not all(
-            is_readable(function.name, function.arguments) for function in functions
-        ):
-            raise UpstreamError(Failure.TOOL_USE_FAILED)
+        _require_readable_calls(choice)
+    return answer
+
+
+def _require_readable_calls(choice: Choice) -> None:
+    functions = [call.function for call in choice.message.tool_calls or ()]
+    if choice.finish_reason not in CUT_OFF and not all(
+        is_readable(function.name, function.arguments) for function in functions
+    ):
+        raise UpstreamError(Failure.TOOL_USE_FAILED)

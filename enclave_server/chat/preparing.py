@@ -27,11 +27,13 @@ from enclave_server.chat.states import without_foreign
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
+from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.surface import Surface
 
 SURFACES: dict[bytes, Surface] = {
     b"/v1/chat/completions": ChatCompletions(),
     b"/v1/completions": Completions(),
+    b"/v1/responses": Responses(),
 }
 
 MOST_LISTED = 20

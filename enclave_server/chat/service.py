@@ -18,7 +18,7 @@ from enclave_server.chat.elsewhere import (
     encode_said,
 )
 from enclave_server.chat.errors import JSON_FIELD, ChatError
-from enclave_server.chat.finishing import Said, finish, write
+from enclave_server.chat.finishing import Said, finish
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import KINDS, SURFACES, Job, Prepared, find_model, prepare
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
@@ -107,7 +107,7 @@ class ChatService:
             prepared = await self._prepare(Job(request.path, request.content, may_stream))
             model, asking = self._asking(prepared)
             if prepared.expected is None:
-                return await self._whole(request.path, prepared, asking, algorithm)
+                return await self._whole(request.path, prepared, model, asking, algorithm)
             signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
             return await self._streamed(surface, model, asking, prepared.expected, signing)
         except ChatError as error:
@@ -127,7 +127,7 @@ class ChatService:
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
         kind = KINDS[prepared.kind]
-        return model, self._upstreams.ask(model, kind, prepared.request)
+        return model, self._upstreams.ask(model, kind, prepared.request, prepared.joins)
 
     def _signing(
         self, request_hash: RequestHash, model: Model, algorithm: Algorithm | None
@@ -138,24 +138,26 @@ class ChatService:
         return Signing(sign, self._signer.covers_reasoning(algorithm))
 
     async def _whole(
-        self, path: bytes, prepared: Prepared, asking: Asking, algorithm: Algorithm | None
+        self,
+        path: bytes,
+        prepared: Prepared,
+        model: Model,
+        asking: Asking,
+        algorithm: Algorithm | None,
     ) -> Response:
-        model = find_model(self._models, prepared.model)
-        said = Said(
-            path,
-            prepared.kind,
-            self._name(SURFACES[path], model),
-            self._version,
-            algorithm,
-            prepared.request_hash,
-        )
         with Holding(self._memory) as holding:
-            if prepared.joins is None:
-                said = msgspec.structs.replace(said, body=await asking.whole(holding))
-                content = await self._finish(said)
-            else:
-                answer = await asking.joined(prepared.joins, holding)
-                content = write(self._signing_keys(), answer, said)
+            body = await asking.whole(holding)
+            said = Said(
+                path,
+                prepared.kind,
+                self._name(SURFACES[path], model),
+                self._version,
+                algorithm,
+                prepared.request_hash,
+                body,
+                is_joined=prepared.joins is not None,
+            )
+            content = await self._finish(said)
         # From here on it is held by whoever sends it, without a turn of the loop in between.
         return Response(200, (JSON_FIELD,), content)
 
