@@ -18,10 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import Bounds
+from enclave_server.chat.conversation import Effort
+from enclave_server.chat.profiles import Range, Thinking
+from enclave_server.chat.sampling import SamplingName
 from enclave_server.chat.upstream.endpoint import (
     CONNECT_SECONDS,
     DIALECT,
-    FIRST_BYTE_SECONDS,
+    IDLE_SECONDS,
     TOTAL_SECONDS,
 )
 from enclave_server.http.limits import Limits
@@ -172,21 +175,55 @@ class EngineTable(Table, frozen=True):
 
 
 class ModelTable(Table, frozen=True):
-    """A model's name here, the upstream that serves it, and its name there.
+    """A model's name here, the upstream that serves it, its name there, and what it can do.
 
-    `limits` are those of `enclave_server.chat.bounds`, where they differ from its defaults.
+    `limits` are those of `enclave_server.chat.bounds`, where they differ from its defaults. What
+    is left out is what its upstream's profile says, and what every model can.
     """
 
     name: str
     upstream: str
     upstream_name: str | None = None
     limits: dict[str, int] = {}
+    # Counts of tokens: what it reads, and what it writes at most.
+    context_length: int | None = None
+    output_limit: int | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    files: bool | None = None
+    reasoning: bool | None = None
+    structured_output: bool | None = None
+    # Fields beyond OpenAI's that may pass to it; see docs/models.md.
+    sampling: tuple[SamplingName, ...] | None = None
+    # How far `temperature` goes, and the levels of `reasoning_effort`.
+    temperature: Range | None = None
+    efforts: tuple[Effort, ...] | None = None
+    # In which of Anthropic's words it is told how much to think; older models know budgets alone.
+    thinking: Thinking | None = None
+    # Whether instructions may stand between messages, and an answer to go on from at the end.
+    later_instructions: bool | None = None
+    prefill: bool | None = None
+    # Its provider fetches images from where they are, which tells who shows them.
+    remote_images: bool | None = None
+    # What can be done is done so that its provider shares no cache between requests.
+    isolated_cache: bool | None = None
 
     def __post_init__(self) -> None:
+        for count in (self.context_length, self.output_limit):
+            _require(count is None or count > 0, "a model's counts of tokens must be positive")
         known = {field.name for field in dataclasses.fields(Bounds)}
         unknown = sorted(set(self.limits) - known)
         _require(not unknown, f"a model has no limit {', '.join(unknown)}")
         Bounds(**self.limits)
+
+    @property
+    def abilities(self) -> dict[str, object]:
+        """What is said of what it can do."""
+        named = ("name", "upstream", "upstream_name", "limits")
+        said = msgspec.structs.asdict(self)
+        return {
+            name: value for name, value in said.items() if name not in named and value is not None
+        }
 
 
 class UpstreamTable(Table, frozen=True):
@@ -196,12 +233,17 @@ class UpstreamTable(Table, frozen=True):
     host_name: str | None = None
     path_prefix: str = "/v1"
     dialect: str = DIALECT
+    # By default that of the provider whose host_name it is; see docs/models.md.
+    profile: str | None = None
     key_env: str | None = None
     key_file: str | None = None
     key_provisioned: bool = False
     ca_file: str | None = None
     connect_seconds: float = CONNECT_SECONDS
-    first_byte_seconds: float = FIRST_BYTE_SECONDS
+    # Of a stream 300 by default; an answer in one piece may take the whole time to begin.
+    first_byte_seconds: float | None = None
+    # Between two arrivals of a stream.
+    idle_seconds: float = IDLE_SECONDS
     total_seconds: float = TOTAL_SECONDS
 
     def __post_init__(self) -> None:
@@ -210,9 +252,12 @@ class UpstreamTable(Table, frozen=True):
             (self.key_env is not None) + (self.key_file is not None) + self.key_provisioned <= 1,
             "an upstream takes one of key_env, key_file and key_provisioned",
         )
-        times = (self.connect_seconds, self.first_byte_seconds, self.total_seconds)
+        times = (self.connect_seconds, self.idle_seconds, self.total_seconds)
+        first = 1 if self.first_byte_seconds is None else self.first_byte_seconds
         # One by one: NaN compares as false, and `min` overlooks it.
-        _require(all(seconds > 0 for seconds in times), "an upstream's times must be positive")
+        _require(
+            all(seconds > 0 for seconds in (*times, first)), "an upstream's times must be positive"
+        )
         # Both go into a request's head as they are.
         _require(_HOST_NAME.fullmatch(self.host_name or "a"), "an upstream's host_name is no name")
         _require(_PATH.fullmatch(self.path_prefix), "an upstream's path_prefix is no path")
@@ -261,6 +306,10 @@ class Config(Table, frozen=True):
             _require(
                 model.upstream in known,
                 f"model {model.name!r} names an upstream that is not configured",
+            )
+            _require(
+                model.upstream != EMBEDDED_UPSTREAM or not model.abilities,
+                f"model {model.name!r} is embedded: what it can do is known",
             )
         names = [model.name for model in self.models]
         _require(len(names) == len(set(names)), "two models have the same name")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oblivious_client import items
 from oblivious_client.errors import AnswerTruncated, AnswerUnproven, AnswerUnreadable, ServiceError
 from protocol import strict_json
 from protocol.errors import MalformedMessage, SignatureInvalid
@@ -16,6 +17,9 @@ from protocol.signature import SignedAnswer, verify_choices
 
 # An event of a chat stream is a few hundred octets; this bounds what a peer can make us keep.
 MAX_EVENT_OCTETS = 16 * 1024 * 1024
+
+# A state, which goes back to its provider with the next request: told once, and as a whole.
+STATE_MEMBER = "extra_content"
 
 # What a sealed problem means that is no more than its status, and what to do.
 _PROBLEMS = {
@@ -61,6 +65,8 @@ def outputs_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def choices_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return what is signed, in the order of its index; raises AnswerUnreadable."""
+    if body.get("object") == items.OBJECT:
+        return [items.choice_of(body)]
     choices = body.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise AnswerUnreadable("the answer has no choices")
@@ -189,6 +195,8 @@ def _merge(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
         # Content, refusals, and whatever else comes in pieces: nothing that was said is lost.
         if isinstance(value, str) and name not in ("role", "tool_calls"):
             message[name] = (message.get(name) or "") + value
+        elif name == STATE_MEMBER and value is not None:
+            message[name] = value
     for fragment in delta.get("tool_calls") or ():
         # Some providers number their calls from 1, or leave gaps: the order is what counts.
         calls = message.setdefault("tool_calls", {})
@@ -198,7 +206,7 @@ def _merge(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
 def _merge_call(call: dict[str, Any], fragment: Mapping[str, Any]) -> None:
     """Add a fragment: arguments grow, everything else is said once."""
     function = fragment.get("function") or {}
-    for name in ("id", "type"):
+    for name in ("id", "type", STATE_MEMBER):
         if fragment.get(name) is not None:
             call[name] = fragment[name]
     if not function:

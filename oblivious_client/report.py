@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from oblivious_client.answers import text_of
+from oblivious_client.answers import STATE_MEMBER, text_of
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.policy import CODE_PINS, Policy
 from protocol.answer_transcript import SIGNED_BESIDE, SIGNED_OF_CHOICE, SIGNED_OF_MESSAGE
@@ -304,12 +304,23 @@ def _choice(message: Mapping[str, Any], signed: Sequence[str]) -> Iterator[tuple
     if text or not calls:
         yield "answer", text
     if calls:
-        yield "answer tool_calls", _json(calls)
+        signed_calls, states = _apart_from_states(calls)
+        yield "answer tool_calls", _json(signed_calls)
+        if states:
+            yield f"answer tool_calls {STATE_MEMBER}, unsigned", _json(states)
     for name, value in message.items():
         if name in _SHOWN or value is None or (name, value) == ("role", "assistant"):
             continue
         label = _label("answer", name)
         yield label if name in signed else f"{label}, unsigned", _shown(value)
+
+
+def _apart_from_states(calls: Any) -> tuple[Any, list[Any]]:
+    """Return calls without their states, and the states, which nobody signs."""
+    states = [call[STATE_MEMBER] for call in calls if STATE_MEMBER in call]
+    if not states:
+        return calls, []
+    return [{n: v for n, v in call.items() if n != STATE_MEMBER} for call in calls], states
 
 
 def _label(who: str, name: str) -> str:

@@ -9,9 +9,11 @@ Every part is its length (8 octets, big-endian) and its octets; every number sta
               model timestamp
 
 `tee_id` and the hashes are 32 octets, `output_hash` is the SHA-256 of `choices`, and text is UTF-8.
-What is absent, null or empty is the empty part.
+What is absent, null or empty is the empty part. A state of a message or of a call, which says
+nothing to anybody but its provider, is not covered.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from protocol.errors import SignatureInvalid
@@ -25,8 +27,9 @@ SIGNED_OF_CHOICE = ("index", "finish_reason")
 SIGNED_BESIDE = ("model", "tee_timestamp", "tee_id", "tee_signature_algorithm")
 
 _TEXTS = ("content", "text")
-_CALL = {"id", "type", "function", "index"}
+_CALL = {"id", "type", "function", "index", "extra_content"}
 _FUNCTION = {"name", "arguments"}
+_STATE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def encode_choices(choices: Sequence[Mapping[str, object]]) -> bytes:
@@ -88,11 +91,21 @@ def _call(call: object) -> Iterator[bytes]:
         raise SignatureInvalid("a tool call calls no function")
     if not (call.keys() <= _CALL and function.keys() <= _FUNCTION):
         raise SignatureInvalid("a tool call has a member that nobody signs")
+    if "extra_content" in call and not _is_state(call["extra_content"]):
+        raise SignatureInvalid("a tool call says more than is signed of it")
     if call.get("type", "function") != "function":
         raise SignatureInvalid("a tool call is of another kind than signed")
     yield _text(call.get("id"))
     yield _text(function.get("name"))
     yield _text(function.get("arguments"))
+
+
+def _is_state(extra: object) -> bool:
+    """Whether it is a state alone, in base64url, in which nothing can be said to a reader."""
+    match extra:
+        case {"oblivious": {"state": str(text), **others}, **more}:
+            return not (others or more) and _STATE.fullmatch(text) is not None
+    return False
 
 
 def _text(value: object) -> bytes:

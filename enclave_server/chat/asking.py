@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from enclave_server.chat.conversation import Answer, AnyQuestion, Kind
+from enclave_server.chat.conversation import AnyQuestion, Kind
 from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.joining import Joiner, encode_joined
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
@@ -34,35 +35,51 @@ USER_AGENT = b"oblivious-inference"
 class Asking(msgspec.Struct, frozen=True):
     """A question as it goes to its upstream, once; of what was parsed nothing is kept.
 
-    It would take memory for as long as the upstream thinks.
+    It would take memory for as long as the upstream thinks. `joins` is how many choices of a stream
+    are to be joined, where the answer is wanted whole and asked for as a stream.
     """
 
     connections: UpstreamConnections
     dialect: Dialect
     kind: Kind
     request: UpstreamRequest
+    joins: int | None = None
 
-    async def whole(self, holding: Holding) -> Answer:
-        """Return the whole answer, and take it of `holding` with its copies.
+    async def whole(self, holding: Holding) -> bytes:
+        """Return the whole answer as it is said, and take it of `holding` with its copies.
+
+        One that is joined of a stream is in the form of `joining.encode_joined`.
 
         Raises UpstreamError, also when it has no end, or when there is no room for it.
         """
-        response = await self._post()
+        response = await self._post(is_stream=self.joins is not None)
         try:
-            body = await _read_whole(response, holding)
+            if self.joins is not None:
+                return await self._joined(response, self.joins, holding)
+            return await _read_whole(response, holding)
         finally:
             await response.close()
-        return self.dialect.read(self.kind, body)
+
+    async def _joined(self, response: UpstreamResponse, choices: int, holding: Holding) -> bytes:
+        reader, joiner = self.dialect.stream(self.kind), Joiner(choices, holding)
+        while (piece := await response.next_piece()) is not None:
+            for event in reader.feed(piece):
+                joiner.add(event)
+                if event.ends:
+                    await response.end()
+                    return encode_joined(joiner.answer())
+        return encode_joined(joiner.answer())
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
         """Return the response that streams the answer, and its reader; raises UpstreamError."""
-        return await self._post(), self.dialect.stream(self.kind)
+        return await self._post(is_stream=True), self.dialect.stream(self.kind)
 
-    async def _post(self) -> UpstreamResponse:
+    async def _post(self, *, is_stream: bool) -> UpstreamResponse:
         upstream = self.connections.upstream
         target = f"{upstream.path_prefix}{self.request.path}".encode("ascii")
         fields = _fields(upstream, self.request)
-        response = await self.connections.post(target, fields, self.request.body)
+        body = self.request.body
+        response = await self.connections.post(target, fields, body, is_stream=is_stream)
         if _is_answer(response, self.request.accept):
             return response
         try:
@@ -96,10 +113,12 @@ class Upstreams:
         """Return who pays at each upstream."""
         return {name: self.account(name) for name in self._ways}
 
-    def ask(self, model: Model, kind: Kind, request: UpstreamRequest) -> Asking:
-        """Return what asks the upstream of `model`."""
+    def ask(
+        self, model: Model, kind: Kind, request: UpstreamRequest, joins: int | None = None
+    ) -> Asking:
+        """Return what asks the upstream of `model`, and joins so many choices if it is to join."""
         connections, dialect = self._ways[model.upstream.name]
-        return Asking(connections, dialect, kind, request)
+        return Asking(connections, dialect, kind, request, joins)
 
     def close(self) -> None:
         """Close idle connections."""

@@ -14,16 +14,21 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Verbosity = Literal["low", "medium", "high"]
-Detail = Literal["auto", "low", "high"]
+Detail = Literal["auto", "low", "high", "original"]
 
 
 class State(msgspec.Struct, frozen=True):
-    """What one dialect alone understands of a part, for it to have back: others leave it out."""
+    """What one dialect alone understands of a part, for it to have back: others leave it out.
+
+    `origin` names the upstream and the model that made one which a client resends. The client may
+    have changed it, so a dialect reads it as strictly as a request.
+    """
 
     dialect: str
     value: bytes
+    origin: tuple[str, str] | None = None
 
 
 # What is asked.
@@ -43,13 +48,20 @@ class Image(msgspec.Struct, frozen=True):
     detail: Detail | None = None
 
 
+class File(msgspec.Struct, frozen=True):
+    """A document, in base64. It has no name here: names of files tell whose they are."""
+
+    data: str
+    media_type: Literal["application/pdf"] = "application/pdf"
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """What the assistant said when it refused."""
 
     text: str
 
 
-Part = Text | Image | Refusal
+Part = Text | Image | File | Refusal
 Content = str | list[Part]
 
 
@@ -69,7 +81,9 @@ class ToolCall(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     """What somebody said; `result_of` is the number of the call that a tool answers.
 
-    Neighbours may have the same role: text after a call is another message.
+    Neighbours may have the same role: text after a call is another message. `reasoning` is what the
+    assistant thought then, as the client resends it, and `state` what its dialect gave for it. A
+    tool that `failed` says why in its result.
     """
 
     role: Role
@@ -77,6 +91,9 @@ class Message(msgspec.Struct, frozen=True):
     refusal: str | None = None
     calls: list[ToolCall] | None = None
     result_of: int | None = None
+    reasoning: str | None = None
+    state: State | None = None
+    failed: bool = False
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -118,7 +135,8 @@ Format = AnyText | AnyObject | ObjectOf
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What every request says: the model, limits, sampling, and how the answer is wanted.
 
-    `usage` is whether a stream is to end with the count of tokens.
+    `usage` is whether a stream is to end with the count of tokens. `sampling` are further fields,
+    by the names of those servers that know them, which the model's table lets pass.
     """
 
     model: str
@@ -133,6 +151,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     logit_bias: dict[str, float] | None = None
     stream: bool = False
     usage: bool = False
+    sampling: dict[str, Any] | None = None
 
 
 class Conversation(Question, frozen=True, kw_only=True):
@@ -156,14 +175,15 @@ class Conversation(Question, frozen=True, kw_only=True):
         return self.n or 1
 
     @property
-    def images(self) -> int:
-        """How many images are shown."""
-        return sum(
-            isinstance(part, Image)
+    def shown(self) -> list[Image | File]:
+        """The images and documents that are shown."""
+        return [
+            part
             for message in self.messages
             if isinstance(message.content, list)
             for part in message.content
-        )
+            if isinstance(part, Image | File)
+        ]
 
     @property
     def is_instructed(self) -> bool:
@@ -233,12 +253,19 @@ class Logprobs(msgspec.Struct, omit_defaults=True):
     text_offset: list[int] | None = None
 
 
+class UsageDetails(msgspec.Struct):
+    """How many of the tokens were thought and not said."""
+
+    reasoning_tokens: int = 0
+
+
 class Usage(msgspec.Struct):
     """The count of tokens; how many of them were cached is nobody's business."""
 
     prompt_tokens: int
     completion_tokens: int = 0
     total_tokens: int = 0
+    completion_tokens_details: UsageDetails | UnsetType | None = UNSET
 
 
 class Function(msgspec.Struct):
@@ -257,12 +284,13 @@ class Call(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """What the model says; a continuation is content alone."""
+    """What the model says, and what it thought before; a continuation is content alone."""
 
     role: str = "assistant"
     content: str | None = None
     refusal: str | None = None
     tool_calls: list[Call] | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType | None = UNSET
 
 
 class Choice(msgspec.Struct):
@@ -281,7 +309,7 @@ class Choice(msgspec.Struct):
 
 
 class PartState(msgspec.Struct, frozen=True):
-    """The state of a choice, or of one of its calls."""
+    """The state of a choice, or of one of its calls; each is told once."""
 
     choice: int
     state: State
@@ -294,6 +322,13 @@ class Answer(msgspec.Struct, frozen=True):
     choices: list[Choice]
     usage: Usage | None = None
     states: tuple[PartState, ...] = ()
+
+
+def without_reasoning(answer: Answer) -> Answer:
+    """Return `answer` without what the model thought, and without states, which come of that."""
+    for choice in answer.choices:
+        choice.message.reasoning_content = UNSET
+    return Answer(answer.choices, answer.usage)
 
 
 # What is answered, as it comes about.
@@ -322,9 +357,7 @@ class Delta(msgspec.Struct, omit_defaults=True):
     content: str | None = None
     refusal: str | None = None
     tool_calls: list[CallDelta] | None = None
-
-
-NO_DELTA = Delta()
+    reasoning_content: str | None = None
 
 
 class ChoiceDelta(msgspec.Struct):

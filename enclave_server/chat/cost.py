@@ -13,6 +13,7 @@ from enclave_server.chat.conversation import (
     AnyQuestion,
     Continuation,
     Conversation,
+    File,
     Image,
     Message,
     ObjectOf,
@@ -76,7 +77,7 @@ def _prompt_octets(prompt: str | list[str | int | list[int]]) -> int:
 def _of_conversation(question: Conversation, most_nodes: int) -> Iterator[Amount]:
     yield Amount("choices", "n", question.choices)
     yield Amount("messages", "messages", _entries(question.messages))
-    yield Amount("images", "messages", question.images)
+    yield Amount("images", "messages", len(question.shown))
     text = sum(map(octets, _texts(question.messages)))
     yield Amount("text_bytes", "messages", text)
     nodes = 0
@@ -116,7 +117,7 @@ def _texts(messages: list[Message]) -> Iterator[str]:
 
 
 def _text(part: Part) -> str:
-    return "" if isinstance(part, Image) else part.text
+    return "" if isinstance(part, Image | File) else part.text
 
 
 _Described = list[tuple[str | None, dict[str, Json] | None]]

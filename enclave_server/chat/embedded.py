@@ -9,6 +9,12 @@ from enclave_server.chat.upstream.endpoint import Upstream
 CONCURRENCY = 32
 
 
+# Of the engine's two slots, each; an answer takes of it what its question leaves.
+CONTEXT_LENGTH = 2048
+
+# What llama.cpp knows beyond OpenAI's API, by its own names.
+SAMPLING = frozenset({"min_p", "repeat_penalty", "top_k", "typical_p"})
+
 # What the engine's context and its grammars can take; nothing of it takes the engine a second.
 EMBEDDED = Bounds(
     # 2,048 tokens of 32 octets each: words have four on average.
@@ -50,7 +56,12 @@ def embedded_model(
         upstream_name=name,
         tools=False,
         images=False,
+        files=False,
+        reasoning=False,
         completion_options=False,
+        context_length=CONTEXT_LENGTH,
+        output_limit=CONTEXT_LENGTH,
+        sampling=SAMPLING,
         bounds=bounds,
         system_prompt=system_prompt,
     )

@@ -83,6 +83,24 @@ class Failure(enum.Enum):
         "context_length_exceeded",
         "The request is longer than the model's context. Shorten the messages.",
     )
+    FILTERED = (
+        400,
+        INVALID_REQUEST,
+        "content_filter",
+        "The model's provider refuses this content. It does not say more than that.",
+    )
+    TOOL_USE_FAILED = (
+        502,
+        "server_error",
+        "tool_use_failed",
+        "The model wrote a tool call that cannot be read. Asking again may help.",
+    )
+    NOT_SERVED = (
+        404,
+        INVALID_REQUEST,
+        "model_not_served",
+        "The model's provider does not serve this model at present. Choose another one.",
+    )
 
 
 class UpstreamError(ChatError):

@@ -1,10 +1,25 @@
 """What is asked, held against what its model can do and against what it may cost."""
 
-from enclave_server.chat.conversation import AnyQuestion, Continuation, Conversation, ObjectOf
+from enclave_server.chat.called import check_calls
+from enclave_server.chat.conversation import (
+    AnyObject,
+    AnyQuestion,
+    Continuation,
+    Conversation,
+    Image,
+    ObjectOf,
+)
 from enclave_server.chat.cost import Amount, amounts
+from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
 from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.grammar import count_rules
+from enclave_server.chat.images import SCHEME
 from enclave_server.chat.models import Model
+from enclave_server.chat.profiles import Range
+
+IMAGE_SHOWN = "'messages' show an image, which this model cannot see."
+FILE_SHOWN = "'messages' hold a document, which this model cannot read."
+FORMAT_WANTED = "This model cannot be held to a format."
 
 # What a bound counts, as the client is told it.
 UNITS = {
@@ -23,6 +38,7 @@ UNITS = {
 
 def check(question: AnyQuestion, model: Model) -> None:
     """Refuse what the upstream of `model` would silently ignore or choke on; raises ChatError."""
+    _check_sampling(question, model)
     if isinstance(question, Conversation):
         _check_conversation(question, model)
     else:
@@ -34,14 +50,78 @@ def check(question: AnyQuestion, model: Model) -> None:
 
 
 def _check_conversation(question: Conversation, model: Model) -> None:
-    if not model.tools and question.tools is not None:
-        raise invalid("This model cannot call tools.", "tools", "unsupported_parameter")
-    if not model.images and question.images:
+    shown = question.shown
+    images = [part for part in shown if isinstance(part, Image)]
+    for wanted, ability, param, sentence in (
+        (question.tools is not None, model.tools, "tools", "This model cannot call tools."),
+        (images, model.images, "messages", IMAGE_SHOWN),
+        (len(shown) > len(images), model.files, "messages", FILE_SHOWN),
+        (_is_structured(question), model.structured_output, "response_format", FORMAT_WANTED),
+        (_is_to_think(question), model.reasoning, "reasoning_effort", "This model does not think."),
+    ):
+        if wanted and not ability:
+            raise invalid(sentence, param, "unsupported_parameter")
+    if images and not model.profile.remote_images:
+        _refuse_remote_images(question)
+    _check_effort(question, model.profile.efforts)
+    _check_limits(question)
+    check_calls(question)
+
+
+def _is_structured(question: Conversation) -> bool:
+    return isinstance(question.response_format, ObjectOf | AnyObject)
+
+
+def _is_to_think(question: Conversation) -> bool:
+    return question.reasoning_effort not in (None, "none")
+
+
+def _check_effort(question: Conversation, efforts: tuple[str, ...] | None) -> None:
+    wanted = question.reasoning_effort
+    if wanted is not None and efforts is not None and wanted not in efforts:
+        raise unsupported_value("reasoning_effort", f"It takes {', '.join(efforts) or 'no level'}.")
+
+
+def _check_limits(question: Conversation) -> None:
+    limits = {question.max_tokens, question.max_completion_tokens} - {None}
+    if len(limits) > 1:
         raise invalid(
-            "'messages' show an image, which this model cannot see.",
-            "messages",
-            "unsupported_parameter",
+            "'max_tokens' and 'max_completion_tokens' are two names of one limit, and say two.",
+            "max_completion_tokens",
+            "invalid_value",
         )
+
+
+def _check_sampling(question: AnyQuestion, model: Model) -> None:
+    for name in ("temperature", "top_p"):
+        _check_range(name, getattr(question, name), model.profile.temperature)
+    for name in question.sampling or ():
+        if name not in model.sampling:
+            known = ", ".join(sorted(model.sampling))
+            advice = f"Of such fields it takes {known}." if known else "It takes none of its kind."
+            raise unsupported(name, advice)
+
+
+def _check_range(name: str, value: float | None, reach: Range) -> None:
+    if value is None:
+        return
+    if reach == "none" and value != 1:
+        raise unsupported_value(name, "It takes 1 alone, which is its default.")
+    if reach == "one" and value > 1:
+        raise unsupported_value(name, "It takes 0 to 1.")
+
+
+def _refuse_remote_images(question: Conversation) -> None:
+    for index, message in enumerate(question.messages):
+        parts = message.content if isinstance(message.content, list) else ()
+        for position, part in enumerate(parts):
+            if isinstance(part, Image) and not part.url.startswith(SCHEME):
+                raise invalid(
+                    "The model's provider would fetch this image, and its server would learn who "
+                    "shows it and when. Send it inside the request, as a data: URL.",
+                    f"messages[{index}].content[{position}].image_url",
+                    "remote_image_not_allowed",
+                )
 
 
 def _check_continuation(question: Continuation, model: Model) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from enclave_server.chat.bounds import PROVIDER, Bounds
+from enclave_server.chat.profiles import PLAIN, Profile
 from enclave_server.chat.upstream.endpoint import Upstream
 
 
@@ -11,7 +12,8 @@ from enclave_server.chat.upstream.endpoint import Upstream
 class Model:
     """A model: its name here, its upstream, its name there, what it can do, and what may be asked.
 
-    `completion_options` are `suffix`, `echo` and `best_of`.
+    `completion_options` are `suffix`, `echo` and `best_of`. `context_length` and `output_limit`
+    are counts of tokens; `sampling` are the further fields that may pass to its upstream.
     """
 
     name: str
@@ -22,6 +24,13 @@ class Model:
     completion_options: bool = True
     bounds: Bounds = PROVIDER
     system_prompt: str | None = None
+    profile: Profile = PLAIN
+    context_length: int | None = None
+    output_limit: int | None = None
+    files: bool = True
+    reasoning: bool = True
+    structured_output: bool = True
+    sampling: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,45 @@
 """What a request becomes before its upstream is asked: read, held against its model, and written.
 
-It is a computation alone, so that another process can do it for a large request: its event loop's
-clock does not wait for that. `encode` and `decode` are what passes between the two.
+It is a computation alone, so that another process can do it for a large request: no event loop's
+clock waits for that. `elsewhere` has what passes between the two.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from enclave_server.chat.asking import write_request
-from enclave_server.chat.conversation import AnyQuestion, Conversation, Message
+from enclave_server.chat.conversation import (
+    AnyQuestion,
+    Continuation,
+    Conversation,
+    Kind,
+    Message,
+)
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError, invalid
 from enclave_server.chat.limits import check
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.recoder import Expected
+from enclave_server.chat.states import without_foreign
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
+from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.surface import Surface
 
 SURFACES: dict[bytes, Surface] = {
     b"/v1/chat/completions": ChatCompletions(),
     b"/v1/completions": Completions(),
+    b"/v1/responses": Responses(),
 }
 
 MOST_LISTED = 20
 """Models that are named to who asks for one that there is not; `/v1/models` lists all."""
+
+KINDS: dict[str, Kind] = {"conversation": Conversation, "continuation": Continuation}
 
 AccountOf = Callable[[str], Account | None]
 """Returns who pays at the upstream of a name, or None where a key is missing."""
@@ -43,29 +54,17 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
-    """The model's name, what its upstream is asked, what a stream must have, and what is signed."""
+    """The model's name, what its upstream is asked, what a stream must have, and what is signed.
+
+    `joins` is how many choices of a stream are joined into the whole answer that is wanted.
+    """
 
     model: str
     kind: Literal["conversation", "continuation"]
     request: UpstreamRequest
     expected: Expected | None
     request_hash: bytes
-
-
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """A ChatError."""
-
-    status: int
-    message: str
-    kind: str
-    param: str | None
-    code: str | None
-    fields: tuple[tuple[bytes, bytes], ...]
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_JOBS = msgspec.msgpack.Decoder(tuple[Job, dict[str, Account | None]])
-_RESULTS = msgspec.msgpack.Decoder(Prepared | Refused)
+    joins: int | None = None
 
 
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
@@ -82,41 +81,14 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     account = account_of(model.upstream.name)
     if account is None:
         raise UpstreamError(Failure.NO_KEY)
+    joins = model.profile.streams_always and not question.stream
     return Prepared(
         model.name,
         "conversation" if isinstance(question, Conversation) else "continuation",
-        write_request(_instructed(question, model), model, account),
+        write_request(_fitted(question, model), model, account),
         Expected(question.choices, question.usage) if question.stream else None,
         hashlib.sha256(job.content).digest(),
-    )
-
-
-def prepare_encoded(models: ModelTable, job: bytes) -> bytes:
-    """Do what `prepare` does, from and to the form in which job and result pass."""
-    try:
-        wanted, accounts = _JOBS.decode(job)
-        return _ENCODER.encode(prepare(models, wanted, accounts.__getitem__))
-    except ChatError as e:
-        return _ENCODER.encode(Refused(e.status, e.message, e.kind, e.param, e.code, e.fields))
-
-
-def encode_job(job: Job, accounts: Mapping[str, Account | None]) -> bytes:
-    """Return `job`, and who pays at every upstream, in the form in which it passes."""
-    return _ENCODER.encode((job, accounts))
-
-
-def decode_result(data: bytes | bytearray) -> Prepared:
-    """Return what was prepared; raises the ChatError that it is instead."""
-    result = _RESULTS.decode(data)
-    if isinstance(result, Prepared):
-        return result
-    raise ChatError(
-        result.status,
-        result.message,
-        kind=result.kind,
-        param=result.param,
-        code=result.code,
-        fields=result.fields,
+        question.choices if joins else None,
     )
 
 
@@ -134,11 +106,21 @@ def find_model(models: ModelTable, name: str) -> Model:
     return model
 
 
-def _instructed(question: AnyQuestion, model: Model) -> AnyQuestion:
-    """Return `question` with the model's system prompt, if it has one and nobody instructs it."""
-    if model.system_prompt is None or not isinstance(question, Conversation):
+def _fitted(question: AnyQuestion, model: Model) -> AnyQuestion:
+    """Return `question` as this model may be asked it: with no other's states, and instructed."""
+    if model.profile.streams_always:
+        question = msgspec.structs.replace(question, stream=True, usage=True)
+    if model.profile.temperature == "none" and 1 in (question.temperature, question.top_p):
+        question = msgspec.structs.replace(question, temperature=None, top_p=None)
+    if not isinstance(question, Conversation):
         return question
-    if question.is_instructed:
+    own = without_foreign(question, (model.upstream.name, model.name))
+    return _instructed(own, model)
+
+
+def _instructed(question: Conversation, model: Model) -> Conversation:
+    """Return `question` with the model's system prompt, if it has one and nobody instructs it."""
+    if model.system_prompt is None or question.is_instructed:
         return question
     messages = [Message("system", model.system_prompt), *question.messages]
     return msgspec.structs.replace(question, messages=messages)

@@ -32,6 +32,7 @@ class Recoder:
 
     __slots__ = (
         "_expected",
+        "_gives_reasoning",
         "_holding",
         "_reader",
         "_sign",
@@ -48,12 +49,17 @@ class Recoder:
         expected: Expected,
         sign: Sign,
         holding: Holding,
+        *,
+        gives_reasoning: bool = True,
     ) -> None:
-        """What is kept of the answer is taken of `holding`, until `close`."""
+        """What is kept of the answer is taken of `holding`, until `close`.
+
+        It `gives_reasoning`, and states, if what it signs with covers reasoning.
+        """
         self._reader, self._writer = reader, writer
         self._expected, self._sign = expected, sign
-        self._holding = holding
-        self._transcript = Transcript(expected.choices, holding)
+        self._holding, self._gives_reasoning = holding, gives_reasoning
+        self._transcript = Transcript(expected.choices, holding, gives_reasoning=gives_reasoning)
         self.failed = self.is_ending = False
 
     def feed(self, piece: bytes) -> bytes:
@@ -63,7 +69,7 @@ class Recoder:
             for event in self._reader.feed(piece):
                 if parts := self._transcript.take(event):
                     text += self._writer.write(parts)
-                if event.states:
+                if event.states and self._gives_reasoning:
                     text += self._writer.keep(event.states)
                 if event.ends:
                     self.is_ending = True

@@ -42,6 +42,10 @@ class Signer:
     clock: Callable[[], float]
     version: int = 2
 
+    def covers_reasoning(self, algorithm: Algorithm | None) -> bool:
+        """Whether what a client gets who asks for `algorithm` signs reasoning too."""
+        return algorithm is not None or self.version != 1
+
     def sign(
         self,
         request_body: bytes | RequestHash,
@@ -51,7 +55,7 @@ class Signer:
     ) -> dict[str, str | int]:
         """Return the signature members for the choices of an answer, in order of their index."""
         keys, timestamp = self.signing_keys(), int(self.clock())
-        if algorithm is None and self.version == 1:
+        if not self.covers_reasoning(algorithm):
             output = output_of_choices([message_of(choice) for choice in choices])
             return sign_answer(keys.rsa, request_body, output, timestamp=timestamp)
         key = keys.find(algorithm or Algorithm.RSA)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from enclave_server.chat.conversation import NO_DELTA, CallDelta, ChoiceDelta, Event, Usage
+import msgspec
+
+from enclave_server.chat.conversation import CallDelta, ChoiceDelta, Delta, Event, Usage
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.memory import Holding
 
@@ -23,6 +25,23 @@ CALL_OCTETS = 512
 FRAGMENT_OCTETS = 64
 
 
+# The ends of an answer that may stop amid a call.
+CUT_OFF = frozenset({"length", "content_filter"})
+
+
+def is_readable(name: str, arguments: str) -> bool:
+    """Whether a program can read a call: it has a name, and arguments in JSON or none at all."""
+    if not name:
+        return False
+    if not arguments.strip():
+        return True
+    try:
+        msgspec.json.decode(arguments, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
+
+
 @dataclass(slots=True)
 class _Call:
     """A tool call as far as it has come."""
@@ -38,6 +57,7 @@ class _Choice:
 
     index: int
     text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
     calls: dict[int, _Call] = field(default_factory=dict)
     finish_reason: str | None = None
@@ -45,6 +65,10 @@ class _Choice:
     def add_text(self, text: str) -> int:
         """Append `text`; return its size in characters."""
         return _append(self.text, text)
+
+    def add_reasoning(self, text: str) -> int:
+        """Append `text` to what it thought; return its size in characters."""
+        return _append(self.reasoning, text)
 
     def add_refusal(self, text: str) -> int:
         """Append `text` to what it says in refusing; return its size in characters."""
@@ -62,9 +86,20 @@ class _Choice:
             part.function.arguments = arguments
         else:
             # Programs join the fragments of each member: what was sent must not come again.
-            part.id = part.type = part.function.name = None
+            part.id = part.type = None
+            if known.name or not part.function.name:
+                part.function.name = None
+            else:
+                known.name = part.function.name
         known.arguments.append(arguments)
         return taken + len(known.name) + len(known.id)
+
+    @property
+    def has_readable_calls(self) -> bool:
+        """Whether each call has a name and arguments, unless the answer was cut off."""
+        return self.finish_reason in CUT_OFF or all(
+            is_readable(call.name, "".join(call.arguments)) for call in self.calls.values()
+        )
 
     def output(self) -> dict[str, Any]:
         """Return what `protocol.signature` signs of it."""
@@ -79,6 +114,7 @@ class _Choice:
         return {
             "index": self.index,
             "content": "".join(self.text),
+            "reasoning_content": "".join(self.reasoning),
             "refusal": "".join(self.refusal),
             "tool_calls": calls,
             "finish_reason": self.finish_reason,
@@ -95,13 +131,24 @@ def _append(words: list[str], text: str) -> int:
 class Transcript:
     """Takes the events of an answer of `expected` choices, and says what of them to pass on.
 
-    What it keeps is taken of `holding`, which whoever has it gives back.
+    What it keeps is taken of `holding`, which whoever has it gives back. Reasoning is passed on
+    only if it `gives_reasoning`.
     """
 
-    __slots__ = ("_allowed", "_choices", "_expected", "_holding", "_size", "ended", "usage")
+    __slots__ = (
+        "_allowed",
+        "_choices",
+        "_expected",
+        "_gives_reasoning",
+        "_holding",
+        "_size",
+        "ended",
+        "usage",
+    )
 
-    def __init__(self, expected: int, holding: Holding) -> None:
+    def __init__(self, expected: int, holding: Holding, *, gives_reasoning: bool = True) -> None:
         self._expected = expected
+        self._gives_reasoning = gives_reasoning
         self._holding = holding
         self._allowed = 0  # characters for which memory has been taken
         self._choices: dict[int, _Choice] = {}
@@ -124,6 +171,8 @@ class Transcript:
         complete = self.ended or (len(self._choices) >= self._expected and not unfinished)
         if not complete or not self._choices:
             raise UpstreamError(Failure.BROKEN)
+        if not all(choice.has_readable_calls for choice in self._choices.values()):
+            raise UpstreamError(Failure.TOOL_USE_FAILED)
         for choice in unfinished:
             choice.finish_reason = "stop"
         return [ChoiceDelta(choice.index, finish_reason="stop") for choice in unfinished]
@@ -131,6 +180,12 @@ class Transcript:
     def outputs(self) -> Sequence[dict[str, Any]]:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""
         return [choice.output() for _, choice in sorted(self._choices.items())]
+
+    def count(self, octets: int) -> None:
+        """Count what somebody else keeps of the answer; raises UpstreamError."""
+        self._size += octets // CHARACTER_OCTETS
+        if self._size > self._allowed:
+            self._take_memory()
 
     def _take_memory(self) -> None:
         """Take memory for what has come and some more; raises UpstreamError."""
@@ -152,14 +207,34 @@ class Transcript:
             delta.role = "assistant"
         if delta.content:
             self._size += choice.add_text(delta.content)
-        if delta.refusal:
-            self._size += choice.add_refusal(delta.refusal)
-        if delta.tool_calls:
-            for call in delta.tool_calls:
-                self._size += choice.add_call(call)
+        if delta.reasoning_content or delta.refusal or delta.tool_calls:
+            self._add_rest(choice, delta)
         if self._size > self._allowed:
             self._take_memory()
         if part.finish_reason is not None:
             choice.finish_reason = part.finish_reason
             return True
-        return delta != NO_DELTA or part.logprobs is not None
+        return _says(delta) or part.logprobs is not None
+
+    def _add_rest(self, choice: _Choice, delta: Delta) -> None:
+        """Add what is no text."""
+        if delta.reasoning_content:
+            if self._gives_reasoning:
+                self._size += choice.add_reasoning(delta.reasoning_content)
+            else:
+                delta.reasoning_content = None
+        if delta.refusal:
+            self._size += choice.add_refusal(delta.refusal)
+        if delta.tool_calls:
+            for call in delta.tool_calls:
+                self._size += choice.add_call(call)
+
+
+def _says(delta: Delta) -> bool:
+    return not (
+        delta.content is None
+        and delta.role is None
+        and delta.reasoning_content is None
+        and delta.tool_calls is None
+        and delta.refusal is None
+    )

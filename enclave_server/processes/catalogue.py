@@ -1,12 +1,15 @@
 """The models that a configuration offers, as the chat service wants them."""
 
 import dataclasses
+from typing import Any
 
+from enclave_server import config as tables
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import PROVIDER
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.embedded import CONCURRENCY, EMBEDDED, embedded_model
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.profiles import Profile, find_profile, profile_of_host
 from enclave_server.chat.upstream.credentials import (
     EnvironmentKey,
     FileKey,
@@ -37,10 +40,46 @@ def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKey
             share = engine_share(config.server.workers)
             models.append(embedded_model(model.name, engine_socket, prompt, bounds, share))
         else:
-            there = model.upstream_name or model.name
-            bounds = dataclasses.replace(PROVIDER, **model.limits)
-            models.append(Model(model.name, upstreams[model.upstream], there, bounds=bounds))
+            models.append(_provided(model, upstreams[model.upstream]))
     return ModelTable(tuple(models))
+
+
+def _provided(table: tables.ModelTable, upstream: Upstream) -> Model:
+    """Return the model of a provider, which can do what the configuration does not deny it."""
+    profile = _profile(table, upstream)
+    return Model(
+        table.name,
+        upstream,
+        table.upstream_name or table.name,
+        tools=table.tools is not False,
+        images=table.images is not False,
+        files=table.files is not False,
+        reasoning=table.reasoning is not False,
+        structured_output=table.structured_output is not False,
+        bounds=dataclasses.replace(PROVIDER, **table.limits),
+        profile=profile,
+        context_length=table.context_length,
+        output_limit=table.output_limit,
+        sampling=profile.sampling if table.sampling is None else frozenset(table.sampling),
+    )
+
+
+def _profile(table: tables.ModelTable, upstream: Upstream) -> Profile:
+    """Return the profile of the upstream, with what the configuration says of this model."""
+    profile = upstream.profile
+    said: dict[str, Any] = {
+        "temperature": table.temperature,
+        "efforts": table.efforts,
+        "thinking": table.thinking,
+        "later_instructions": table.later_instructions,
+        "prefill": table.prefill,
+        "remote_images": table.remote_images,
+        "output_limit": table.output_limit,
+        "cache_salt": False if table.isolated_cache is False else None,
+        "retention": {**profile.retention, **profile.uncached} if table.isolated_cache else None,
+    }
+    changes = {name: value for name, value in said.items() if value is not None}
+    return dataclasses.replace(profile, **changes)
 
 
 def engine_share(workers: int) -> int:
@@ -55,15 +94,24 @@ def _upstream(name: str, table: UpstreamTable, provisioned: ProvisionedKeys) -> 
         host_name=table.host_name,
         path_prefix=table.path_prefix,
         dialect=table.dialect,
+        profile=_find_profile(name, table),
         key=provisioned.source(name) if table.key_provisioned else _key_source(table),
         account=provisioned.account(name) if table.key_provisioned else no_account,
         ca_file=table.ca_file,
         connect_seconds=table.connect_seconds,
         first_byte_seconds=table.first_byte_seconds,
+        idle_seconds=table.idle_seconds,
         total_seconds=table.total_seconds,
     )
     _check(upstream)
     return upstream
+
+
+def _find_profile(upstream: str, table: UpstreamTable) -> Profile:
+    try:
+        return find_profile(table.profile or profile_of_host(table.host_name, table.dialect))
+    except ValueError as error:
+        raise ValueError(f"upstream {upstream!r}: {error}") from error
 
 
 def _check(upstream: Upstream) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from enclave_server.chat import elsewhere
 from enclave_server.chat.models import ModelTable
-from enclave_server.chat.preparing import prepare_encoded
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config, StreamTable
@@ -118,7 +118,8 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
     # A terminal sends it to the whole group; the parent then says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = Log(worker=number)
-    template = readers.start(partial(prepare_encoded, inheritance.models))
+    work = partial(elsewhere.do, inheritance.models, inheritance.signing_keys)
+    template = readers.start(work)
     sys.unraisablehook = lambda failure: log.event("unraisable", kind=failure.exc_type.__name__)
     try:
         return asyncio.run(_serve(inheritance, number, log, channel, Readers(template)))

@@ -4,6 +4,7 @@ Both write what they did to standard error in the form of libFuzzer, which `coun
 """
 
 import importlib.util
+import math
 import re
 import signal
 import sys
@@ -54,13 +55,19 @@ class Counts:
 class Task:
     """A run: of which harness, where its inputs are, until which moment, from which random seed.
 
-    The moment is one of `time.monotonic`.
+    The moment is one of `time.monotonic`; where starting has taken so long that it has passed,
+    `least` seconds are left all the same.
     """
 
     name: str
     store: Store
     until: float
     seed: int
+    least: float = 1.0
+
+    def left(self, now: float) -> float:
+        """Return the seconds that are left to try inputs."""
+        return max(self.least, self.until - now)
 
 
 def is_guided() -> bool:
@@ -89,11 +96,12 @@ def _guided(task: Task) -> int:
         harness = load(task.name)
     task.store.renew_seeds(harness.beginnings())
     options = {
-        "max_total_time": max(1, round(task.until - time.monotonic())),  # 0 would be for ever
+        "max_total_time": math.ceil(task.left(time.monotonic())),  # 0 would be for ever
         "seed": task.seed,
         "max_len": harness.max_bytes,
         "timeout": INPUT_SECONDS,
         "rss_limit_mb": RESIDENT_MIB,
+        "dict": task.store.words,
         "artifact_prefix": f"{task.store.crashes}/",
         "print_final_stats": 1,
     }
@@ -108,8 +116,9 @@ def plain(harness: Harness, task: Task, clock: Callable[[], float] = time.monoto
     """Run the plain mutator; return 1 if something broke, whose input is written."""
     task.store.renew_seeds(harness.beginnings())
     inputs, executions, broken = task.store.inputs(), 0, None
+    until = (now := clock()) + task.left(now)
     for data in chain(inputs, mutations(inputs, task.seed, harness.max_bytes)):
-        if clock() >= task.until and executions >= len(inputs):
+        if clock() >= until and executions >= len(inputs):
             break
         executions += 1
         if (broken := breakage(in_time(harness.run), data)) is not None:

@@ -96,8 +96,8 @@ def main() -> int:
         parser.error(f"no harness {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = options.harnesses or known
     if options.input is not None:
-        if len(chosen) != 1:
-            parser.error("--input wants one harness")
+        if len(chosen) != 1 or not options.input.is_file():
+            parser.error("--input wants one harness, and a file that is there")
         load(chosen[0]).run(options.input.read_bytes())
         print(f"{chosen[0]} holds")
         return 0

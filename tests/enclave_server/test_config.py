@@ -13,6 +13,8 @@ from enclave_server.config import (
     parse_config,
 )
 
+# Its model's table, to which more can be added.
+FULL = "[upstreams.a]\naddress = 'unix:/a'\n[[models]]\nname = 'b'\nupstream = 'a'\n"
 PROVIDER = """
 [[models]]
 name = "large"
@@ -106,6 +108,13 @@ def test_every_table_can_be_set() -> None:
         ("[upstreams.a]\naddress = 'unix:/a'\nkey_env = 'K'\nkey_file = 'f'", "key_file"),
         ("[upstreams.a]\naddress = 'unix:/a'\nconnect_seconds = 0", "times"),
         ("[upstreams.a]\naddress = 'unix:/a'\nfirst_byte_seconds = nan", "times"),
+        ("[upstreams.a]\naddress = 'unix:/a'\nidle_seconds = 0", "times"),
+        (FULL + "context_length = 0", "counts of tokens"),
+        (FULL + "output_limit = -1", "counts of tokens"),
+        (FULL + "sampling = ['top_j']", "top_j"),
+        (FULL + "temperature = 'three'", "three"),
+        (FULL + "efforts = ['utmost']", "utmost"),
+        ("[[models]]\nname = 'a'\nupstream = 'embedded'\ntools = true", "embedded"),
         ("[upstreams.a]\naddress = 'tcp://a:1'\nhost_name = \"a\\r\\nb\"", "host_name"),
         ("[upstreams.a]\naddress = 'tcp://a:1'\nhost_name = 'a:443'", "host_name"),
         ("[upstreams.a]\naddress = 'tcp://a:1'\npath_prefix = '/v1 x'", "path_prefix"),

@@ -2,12 +2,12 @@
 
 import re
 
-from oblivious_client.answers import StreamedAnswer, choices_of, outputs_of
+from oblivious_client.answers import StreamedAnswer, choices_of, outputs_of, raise_for_error
 from oblivious_client.errors import AnswerUnreadable, ClientError
 from oblivious_client.events import EndKeeper
 from tests.fuzz.faults import replaced, returns, slips
 from tests.fuzz.fuzz_stream import seeds as streams
-from tests.fuzz.reading import Attempt, same, ways
+from tests.fuzz.reading import REFUSED, Attempt, same, ways
 
 MAX_BYTES = 1536
 ENDING = re.compile(rb'[\r\n]data: ?(?:\[DONE\]|\{"error":)')
@@ -30,13 +30,16 @@ def seeds() -> list[bytes]:
         b'{"choices":{"a":1}}',
         b'{"error":"x"}',
     ]
+    failures = [b'{"error":{"type":[],"code":{},"message":1}}', b'{"error":[],"type":"x"}']
     lines = [b"data: " + each + b"\n\ndata: [DONE]\n\n" for each in odd]
-    return [*(each[1:] for each in streams()), *lines, b"\ndata:[DONE]\n\n"]
+    return [*(each[1:] for each in streams()), *lines, *failures, b"\ndata:[DONE]\n\n"]
 
 
 def run(data: bytes) -> None:
     """Put an answer together in all ways; keep the end of the stream back in all ways."""
     same(repr(attempt(_answer, pieces)) for pieces in ways(data))
+    for status in (400, 500):
+        assert attempt(raise_for_error, status, data) is REFUSED
     for pieces in ways(data):
         keeper = EndKeeper()
         passed = b"".join(map(keeper.pass_on, pieces))

@@ -1,12 +1,15 @@
 """Key configurations and lists of them: what is read is written, and reads back."""
 
 from protocol import key_config
-from protocol.encapsulation import GatewayKey
+from protocol.encapsulation import GatewayKey, encapsulate_request
 from protocol.errors import MalformedMessage
+from protocol.kem import KEMS, find_kem
 from protocol.key_config import KeyConfig
 from tests.fuzz.faults import returns, slips
 from tests.fuzz.reading import Refused, attempt
 from tests.support.vector_files import load
+
+MAX_BYTES = 4096
 
 FAULTS = (
     slips("protocol.key_config._identifiers", MalformedMessage),
@@ -18,10 +21,10 @@ FAULTS = (
 def seeds() -> list[bytes]:
     """Return the published configurations, alone and in lists."""
     single = [bytes.fromhex(case["hex"]) for case in load("key-configs.json")["cases"]]
-    ours = GatewayKey(1, bytes(range(32))).config
+    ours = [GatewayKey(1, bytes(range(32)), kem=kem).config for kem in KEMS.values()]
     listed = [len(each).to_bytes(2, "big") + each for each in single]
     unknown = (7).to_bytes(2, "big") + b"\x01\x12\x34rest"
-    return [*single, *listed, key_config.encode_key_configs([ours, ours]), unknown + listed[0]]
+    return [*single, *listed, key_config.encode_key_configs([*ours, *ours]), unknown + listed[0]]
 
 
 def run(data: bytes) -> None:
@@ -35,6 +38,8 @@ def run(data: bytes) -> None:
     found = attempt(key_config.decode_key_configs, data)
     if isinstance(found, Refused):
         return
+    for config in found:
+        attempt(encapsulate_request, config, b"asked")
     written = key_config.encode_key_configs(found)
     assert key_config.decode_key_configs(written) == found
     assert len(written) <= len(data)
@@ -45,7 +50,7 @@ def run(data: bytes) -> None:
 def _has_unknown(data: bytes) -> bool:
     while data:
         size = 2 + int.from_bytes(data[:2], "big")
-        if data[3:5] != b"\0\x20":
+        if find_kem(int.from_bytes(data[3:5], "big")) is None:
             return True
         data = data[size:]
     return False

@@ -162,3 +162,24 @@ def test_errors_without_a_reason() -> None:
         with pytest.raises(ServiceError, match="no reason given") as caught:
             raise_for_error(500, body)
         assert caught.value.status == 500
+
+
+def test_states_and_reasoning_of_a_stream_are_kept() -> None:
+    state = {"oblivious": {"state": "AA"}}
+    function = {"name": "f", "arguments": "{}"}
+    deltas: list[dict[str, Any]] = [
+        {"reasoning_content": "H"},
+        {"reasoning_content": "m"},
+        {"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": function}]},
+        {"tool_calls": [{"index": 0, "extra_content": state}]},
+        {"extra_content": state},
+    ]
+    events = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    data = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    answer = StreamedAnswer()
+    answer.feed(data + b"data: [DONE]\n\n")
+    (choice,) = answer.finish()["choices"]
+    assert choice["message"]["reasoning_content"] == "Hm"
+    assert choice["message"]["extra_content"] == state
+    (call,) = choice["message"]["tool_calls"]
+    assert call == {"id": "c", "type": "function", "function": function, "extra_content": state}

@@ -111,7 +111,7 @@ class Filler:
         self.marks: list[str] = []
 
     def text(self) -> str:
-        mark = f"mark{next(self._numbers)}"
+        mark = f"mark{next(self._numbers):03}"  # none of them begins another
         self.marks.append(mark)
         return mark
 
@@ -223,6 +223,17 @@ def test_what_the_second_version_signs_is_not_called_unsigned() -> None:
     (only,) = report.beside(body).split("\n")
     assert only.startswith("beside, unsigned: ")
     assert '"finish_reason": "stop"' in only
+
+
+def test_the_state_of_a_call_is_called_unsigned() -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    state = {"oblivious": {"state": "AA"}}
+    message = {"tool_calls": [{**call, "extra_content": state}, call], "extra_content": state}
+    assert report.answered([message], version=2).split("\n") == [
+        f"answer tool_calls: {json.dumps([call, call])}",
+        f"answer tool_calls extra_content, unsigned: {json.dumps([state])}",
+        f"answer extra_content, unsigned: {json.dumps(state)}",
+    ]
 
 
 def test_marks_are_made_of_all_that_there_is() -> None:

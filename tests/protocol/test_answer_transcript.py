@@ -83,6 +83,14 @@ def test_no_text_says_what_an_answer_says(choices: list[dict[str, Any]]) -> None
     assert encode_choices([chat(content=repeated)]) != encode_choices(choices)
 
 
+STATE = {"oblivious": {"state": "AZ-_09az"}}
+
+
+def test_a_state_says_nothing_and_is_not_covered() -> None:
+    given = chat(tool_calls=[{**CALL, "extra_content": STATE}], extra_content=STATE)
+    assert encode_choices([given]) == encode_choices([chat(tool_calls=[CALL])])
+
+
 def set_in_call(name: str, value: object) -> dict[str, Any]:
     return chat(tool_calls=[{**CALL, name: value}])
 
@@ -105,6 +113,14 @@ REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     "another kind of call": lambda: set_in_call("type", "custom"),
     "a member of a call": lambda: set_in_call("note", "unsigned"),
     "a member of a function": lambda: set_in_call("function", {"name": "f", "strict": True}),
+    "words in the place of a state": lambda: set_in_call(
+        "extra_content", {"oblivious": {"state": "two words"}}
+    ),
+    "another member beside a state": lambda: set_in_call("extra_content", {**STATE, "note": 1}),
+    "another member within a state": lambda: set_in_call(
+        "extra_content", {"oblivious": {**STATE["oblivious"], "note": "x"}}
+    ),
+    "a state that is none": lambda: set_in_call("extra_content", None),
     "arguments that are no text": lambda: set_in_call("function", {"arguments": {}}),
 }
 

@@ -81,7 +81,7 @@ class Parley:
 def _turns(message: Message) -> Iterator[list[Any]]:
     speaker = SPEAKERS.get(message.role)
     if isinstance(message.content, str) and speaker is not None:
-        yield [speaker, message.content]
+        yield [speaker, message.content, *_mark(message.state)]
     elif isinstance(message.content, list):
         for part in message.content:
             if not isinstance(part, Text):

@@ -9,6 +9,8 @@ from enclave_server.chat.surfaces.shapes import Name, Positive, Request, Shape
 
 MAX_TOOLS = 128
 
+PDF_URL = "data:application/pdf;base64,"
+
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 
 
@@ -31,13 +33,27 @@ class ImagePart(Shape, tag_field="type", tag="image_url"):
     image_url: ImageUrl
 
 
+class FileData(Shape):
+    """A PDF inside its URL, or as base64 alone; what it is called is not passed on."""
+
+    file_data: Annotated[
+        str, Meta(pattern="^(data:application/pdf;base64,)?[A-Za-z0-9+/]+={0,2}\\Z")
+    ]
+
+
+class FilePart(Shape, tag_field="type", tag="file"):
+    """A document in a message."""
+
+    file: FileData
+
+
 class RefusalPart(Shape, tag_field="type", tag="refusal"):
     """A refusal that the assistant gave earlier."""
 
     refusal: str
 
 
-AnyPart = TextPart | ImagePart | RefusalPart
+AnyPart = TextPart | ImagePart | FilePart | RefusalPart
 TextParts = Annotated[list[TextPart], Meta(min_length=1)]
 
 
@@ -56,7 +72,7 @@ class DeveloperMessage(Shape, tag_field="role", tag="developer"):
 class UserMessage(Shape, tag_field="role", tag="user"):
     """What the person says or shows."""
 
-    content: str | Annotated[list[TextPart | ImagePart], Meta(min_length=1)]
+    content: str | Annotated[list[TextPart | ImagePart | FilePart], Meta(min_length=1)]
 
 
 class CalledFunction(Shape):
@@ -71,6 +87,7 @@ class GivenCall(Shape, tag_field="type", tag="function"):
 
     id: str
     function: CalledFunction
+    extra_content: dict[str, Any] | None = None
 
 
 class AssistantMessage(Shape, tag_field="role", tag="assistant"):
@@ -78,6 +95,8 @@ class AssistantMessage(Shape, tag_field="role", tag="assistant"):
 
     content: str | Annotated[list[TextPart | RefusalPart], Meta(min_length=1)] | None = None
     refusal: str | None = None
+    reasoning_content: str | None = None
+    extra_content: dict[str, Any] | None = None
     tool_calls: Annotated[list[GivenCall], Meta(min_length=1, max_length=MAX_TOOLS)] | None = None
 
 
@@ -118,6 +137,19 @@ class ChosenTool(Shape, tag_field="type", tag="function"):
     function: ChosenFunction
 
 
+class Allowed(Shape):
+    """The functions that the model may call of those that it is told of, or must call one of."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ChosenTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+
+
+class AllowedTools(Shape, tag_field="type", tag="allowed_tools"):
+    """The choice among some of the tools; the others are left out of the request."""
+
+    allowed_tools: Allowed
+
+
 class TextFormat(Shape, tag_field="type", tag="text"):
     """Plain text."""
 
@@ -141,7 +173,7 @@ class JsonSchemaFormat(Shape, tag_field="type", tag="json_schema"):
     json_schema: JsonSchema
 
 
-AnyToolChoice = Literal["none", "auto", "required"] | ChosenTool
+AnyToolChoice = Literal["none", "auto", "required"] | ChosenTool | AllowedTools
 AnyFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 
 

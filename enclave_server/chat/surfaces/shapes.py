@@ -9,9 +9,11 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta
 
+from enclave_server.chat import sampling
 from enclave_server.chat.bounds import MOST_LOGIT_BIAS
 from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.strict_json import printable
+from enclave_server.chat.surfaces import dropped
 
 MAX_STOPS = 16
 MAX_CHOICES = 128
@@ -94,24 +96,7 @@ def _plain_bias(bias: dict[str, float]) -> dict[str, float]:
     return dict(sorted(plain.items()))
 
 
-R = TypeVar("R", bound=Request)
-
-# Dropped without a word, since programs send them out of habit. They tell the provider who asks,
-# what belongs to the same session, or to keep the prompt. Any other unknown field is refused.
-IDENTIFYING = frozenset(
-    {
-        "user",
-        "metadata",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "store",
-        "service_tier",
-    }
-)
-
-# Padding of streams is the gateway's own task.
-IGNORED_STREAM_OPTIONS = frozenset({"include_obfuscation"})
+R = TypeVar("R", bound=msgspec.Struct)
 
 _PLACE = re.compile(r"(?: - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`)?\Z", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", re.DOTALL)
@@ -119,20 +104,29 @@ _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`\Z", re.DOTA
 
 
 def strip(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a request's members without nulls and without what identifies a person or session."""
-    kept = without(fields, IDENTIFYING)
+    """Return a request's members without those that are dropped in silence."""
+    kept = without(fields, dropped.OF_REQUEST)
     if isinstance(options := kept.get("stream_options"), dict):
-        return {**kept, "stream_options": without(options, IGNORED_STREAM_OPTIONS)}
+        return {**kept, "stream_options": without(options, dropped.OF_STREAM_OPTIONS)}
     return kept
 
 
 def without(fields: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Return `fields` but for those of these `names` and for nulls."""
-    if names.isdisjoint(fields) and None not in fields.values():
+    """Return `fields` but for those of these `names`, for nulls, and for what is empty."""
+    is_plain = names.isdisjoint(fields) and dropped.EMPTY.isdisjoint(fields)
+    if is_plain and None not in fields.values():
         return fields  # most messages
     return {
-        name: value for name, value in fields.items() if name not in names and value is not None
+        name: value
+        for name, value in fields.items()
+        if name not in names and value is not None and (value or name not in dropped.EMPTY)
     }
+
+
+def taken_sampling(fields: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return the fields of sampling among `fields`, and the others; raises ChatError 400."""
+    taken, others = sampling.taken_from(fields)
+    return (sampling.plain(convert(taken, sampling.Sampling)) if taken else None), others
 
 
 def convert(fields: dict[str, Any], kind: type[R]) -> R:
@@ -149,8 +143,10 @@ def _explain(text: str) -> ChatError:
     path = place["path"] or "" if place else ""
     reason = text[: place.start()] if place else text
     if unknown := _UNKNOWN.match(reason):
-        param = _join(path, printable(unknown["name"]))
-        return invalid(f"Unknown parameter: '{param}'.", param, "unknown_parameter")
+        name = printable(unknown["name"])
+        param, advice = _join(path, name), dropped.ADVICE.get(name)
+        sentence = f"Unknown parameter: '{param}'." + (f" {advice}" if advice else "")
+        return invalid(sentence, param, "unknown_parameter")
     if missing := _MISSING.match(reason):
         param = _join(path, missing["name"])
         return invalid(

@@ -14,11 +14,20 @@ Signature = Mapping[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the gateway says an answer is: identifier, Unix time, the requested model's name."""
+    """What the gateway says an answer is: identifier, Unix time, the requested model's name.
+
+    `upstream` is whose it is: it is told to nobody but within a state.
+    """
 
     id: str
     created: int
     model: str
+    upstream: str = ""
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """What a state of the answer names for its origin."""
+        return self.upstream, self.model
 
 
 class StreamWriter(Protocol):

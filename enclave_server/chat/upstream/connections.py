@@ -1,6 +1,7 @@
 """Requests to upstreams over HTTP/1.1, with deadlines, and connections that are kept."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ RETRY_AFTER_SECONDS = 0.25
 # An engine that has not stopped by then is stuck, and its end is somebody else's task.
 STOP_SECONDS = 60.0
 
+# For the end of a message of which all has been said.
+END_SECONDS = 0.05
+
 CLOSE = (b"Connection", b"close")
 
 
@@ -33,6 +37,18 @@ class Unanswered(UpstreamError):
         """`sent` tells whether anything of the request was handed to the operating system."""
         super().__init__(Failure.BROKEN)
         self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a response is waited for: its head, each silence of its body, and its end.
+
+    The end is a time of the event loop's clock.
+    """
+
+    head_seconds: float
+    idle_seconds: float | None
+    end: float
 
 
 @dataclass(slots=True)
@@ -54,6 +70,7 @@ class UpstreamResponse:
         "_body",
         "_closed",
         "_early",
+        "_idle_timer",
         "_is_kept",
         "_release",
         "_stream",
@@ -69,10 +86,12 @@ class UpstreamResponse:
         stream: Stream,
         end: float,
         release: Callable[[Stream, bool], None],
+        idle_seconds: float | None = None,
     ) -> None:
         """`early` are octets that came with the head; at `end` the event loop's clock gives up.
 
-        `release` takes the connection back, and whether the whole body was read.
+        So does it when nothing has arrived for `idle_seconds`. `release` takes the connection back,
+        and whether the whole body was read.
         """
         self.status, self.fields = head.status, head.fields
         self._stream, self._release = stream, release
@@ -81,8 +100,22 @@ class UpstreamResponse:
         self._closed = False
         # One timer for the whole body: one for each piece costs more than reading the piece.
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         if not self._body.is_whole:
             self._timer = asyncio.get_running_loop().call_at(end, stream.expire)
+            if idle_seconds is not None:
+                self._watch(idle_seconds, stream.arrived)
+
+    def _watch(self, seconds: float, arrived: int) -> None:
+        """Give up after so many seconds if not one octet more than the `arrived` has come."""
+
+        def look() -> None:
+            if self._stream.arrived == arrived and not self._stream.has_untaken:
+                self._stream.expire()
+            else:
+                self._watch(seconds, self._stream.arrived)
+
+        self._idle_timer = asyncio.get_running_loop().call_later(seconds, look)
 
     async def read_up_to(self, limit: int) -> bytes:
         """Return the body, or its first `limit` octets and somewhat more; raises UpstreamError."""
@@ -90,6 +123,16 @@ class UpstreamResponse:
         while len(body) < limit and (piece := await self.next_piece()) is not None:
             body += piece
         return bytes(body)
+
+    async def end(self) -> None:
+        """Read what is left, for a moment: nobody needs it, but without it the connection is lost.
+
+        After the last event of a stream only the end of the HTTP message is missing.
+        """
+        with contextlib.suppress(UpstreamError, TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while await self.next_piece() is not None:
+                    pass
 
     async def next_piece(self) -> bytes | None:
         """Return what arrives next of the body, or None at its end; raises UpstreamError."""
@@ -133,8 +176,9 @@ class UpstreamResponse:
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
         is_whole = self._body.is_whole
         if is_whole and (not self._is_kept or self._body.has_surplus):
             self._stream.close()
@@ -154,10 +198,13 @@ class UpstreamConnections:
         self._left: set[Stream] = set()  # given up, and not known to be ended at the upstream
         self.in_use = 0
 
-    async def post(self, target: bytes, fields: Fields, body: bytes) -> UpstreamResponse:
+    async def post(
+        self, target: bytes, fields: Fields, body: bytes, *, is_stream: bool = False
+    ) -> UpstreamResponse:
         """Return the response to a POST, whatever its status; raises UpstreamError.
 
-        `fields` say all but the length of the body and whether the connection is kept.
+        `fields` say all but the length of the body and whether the connection is kept. The head of
+        what is no stream comes when all has been thought of, so that it may take the whole time.
         """
         if self.in_use >= self.upstream.concurrency:
             raise UpstreamError(Failure.BUSY, retry_after=1)
@@ -166,7 +213,7 @@ class UpstreamConnections:
         request = encode_post(target, fields, body)
         self.in_use += 1
         try:
-            return await self._ask(request)
+            return await self._ask(request, self._patience(is_stream=is_stream))
         except BaseException:
             self.in_use -= 1
             raise
@@ -189,7 +236,13 @@ class UpstreamConnections:
         for stream in list(self._left):
             stream.close()
 
-    async def _ask(self, request: bytes) -> UpstreamResponse:
+    def _patience(self, *, is_stream: bool) -> Patience:
+        upstream = self.upstream
+        end = asyncio.get_running_loop().time() + upstream.total_seconds
+        idle_seconds = upstream.idle_seconds if is_stream else None
+        return Patience(upstream.head_seconds(is_stream=is_stream), idle_seconds, end)
+
+    async def _ask(self, request: bytes, patience: Patience) -> UpstreamResponse:
         """Send `request`; if a kept connection ends unanswered, once more on a fresh one.
 
         A server closes an idle connection when it sees fit, and does not know that a request is on
@@ -199,10 +252,9 @@ class UpstreamConnections:
         twice, and nobody hears what it thought first. A fresh connection was not idle; if that one
         ends unanswered, the upstream has failed at this very request, which is not repeated.
         """
-        end = asyncio.get_running_loop().time() + self.upstream.total_seconds
         kept = self._idle_stream()
         try:
-            return await self._exchange(kept or await self._connect(), request, end)
+            return await self._exchange(kept or await self._connect(), request, patience)
         except Unanswered as closed:
             if kept is None and closed.sent:
                 raise
@@ -210,26 +262,31 @@ class UpstreamConnections:
         self.counts.repeated += 1
         self._repeated()
         fresh = await (self._connect_again() if sent else self._connect())
-        return await self._exchange(fresh, request, end)
+        return await self._exchange(fresh, request, patience)
 
-    async def _exchange(self, stream: Stream, request: bytes, end: float) -> UpstreamResponse:
+    async def _exchange(
+        self, stream: Stream, request: bytes, patience: Patience
+    ) -> UpstreamResponse:
         """Send, and wait for the head of the response; on any failure the connection is closed."""
-        seconds = self.upstream.first_byte_seconds
-        timer = asyncio.get_running_loop().call_later(seconds, stream.expire)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(patience.head_seconds, stream.expire)
         try:
-            return await self._answered(stream, request, end)
+            return await self._answered(stream, request, patience)
         except BaseException:
             self._give_up(stream)
             raise
         finally:
             timer.cancel()
 
-    async def _answered(self, stream: Stream, request: bytes, end: float) -> UpstreamResponse:
+    async def _answered(
+        self, stream: Stream, request: bytes, patience: Patience
+    ) -> UpstreamResponse:
         try:
             if not await stream.send_in_turns(request):
                 raise Unanswered(sent=False)
             head, early = await _head_of_response(stream)
-            return UpstreamResponse(head, early, stream, end, self.release)
+            release, idle = self.release, patience.idle_seconds
+            return UpstreamResponse(head, early, stream, patience.end, release, idle)
         except TimeoutError:
             raise UpstreamError(Failure.SLOW) from None
         except (OSError, ResponseError):

@@ -4,12 +4,17 @@ import ipaddress
 from dataclasses import dataclass
 
 from enclave_server.addresses import Address, TcpAddress, VsockAddress
+from enclave_server.chat.profiles import PLAIN, Profile
 from enclave_server.chat.upstream.credentials import KeySource, SettingsSource, no_account
 
 CONNECT_SECONDS = 5.0
-# An answer in one piece begins when its last word has been thought of.
+# Of a stream; an answer in one piece begins when its last word has been thought of, for which it
+# has the whole time.
 FIRST_BYTE_SECONDS = 300.0
-TOTAL_SECONDS = 600.0
+# Between two words of a stream: models that think and say nothing of it take minutes.
+IDLE_SECONDS = 300.0
+# What providers ask for where their models think for long.
+TOTAL_SECONDS = 1800.0
 
 # Exchanges with one upstream at a time, by one worker process.
 CONCURRENCY = 4096
@@ -22,6 +27,8 @@ DIALECT = "openai-chat"
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A server, its dialect, how to reach it and how long to wait for it, in seconds.
+
+    Without `first_byte_seconds` streams have its default, and answers in one piece the whole time.
 
     With a `host_name` the connection is TLS and the certificate must be for that name. Without
     one it is plain, which only a Unix socket or a loopback address may be; other TCP addresses
@@ -36,11 +43,13 @@ class Upstream:
     host_name: str | None = None
     path_prefix: str = "/v1"
     dialect: str = DIALECT
+    profile: Profile = PLAIN
     key: KeySource | None = None
     account: SettingsSource = no_account
     ca_file: str | None = None
     connect_seconds: float = CONNECT_SECONDS
-    first_byte_seconds: float = FIRST_BYTE_SECONDS
+    first_byte_seconds: float | None = None
+    idle_seconds: float = IDLE_SECONDS
     total_seconds: float = TOTAL_SECONDS
     concurrency: int = CONCURRENCY
     idle_connections: int = IDLE_CONNECTIONS
@@ -58,6 +67,12 @@ class Upstream:
         if self.host_name is None and isinstance(self.address, TcpAddress):
             return None if _is_loopback(self.address.host) else self.address.host
         return self.host_name
+
+    def head_seconds(self, *, is_stream: bool) -> float:
+        """How long the head of an answer is waited for."""
+        if self.first_byte_seconds is not None:
+            return self.first_byte_seconds
+        return FIRST_BYTE_SECONDS if is_stream else self.total_seconds
 
     @property
     def authority(self) -> str:

@@ -6,6 +6,7 @@ from enclave_server.chat.conversation import (
     Choice,
     Continuation,
     Conversation,
+    File,
     Image,
     Message,
     Refusal,
@@ -38,16 +39,16 @@ def test_a_conversation_has_one_answer_unless_more_are_wanted() -> None:
     assert Conversation(model="m", messages=[], n=4).choices == 4
 
 
-def test_images_are_counted_wherever_they_are_shown() -> None:
-    shown = Image("data:image/png;base64,AA==")
+def test_images_and_files_are_found_wherever_they_are_shown() -> None:
+    images, file = [Image("a"), Image("b"), Image("a")], File("c")
     messages = [
         Message("user", "Image"),
-        Message("user", [Text("x"), shown, shown]),
+        Message("user", [Text("x"), *images[:2]]),
         Message("assistant", [Text("x"), Refusal("no")]),
         Message("assistant"),
-        Message("user", [shown]),
+        Message("user", [file, images[2]]),
     ]
-    assert Conversation(model="m", messages=messages).images == 3
+    assert Conversation(model="m", messages=messages).shown == [*images[:2], file, images[2]]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_an_error_object_has_four_members() -> None:
 @pytest.mark.parametrize("failure", Failure)
 def test_every_failure_has_a_status_a_code_and_a_sentence(failure: Failure) -> None:
     error = UpstreamError(failure, retry_after=7)
-    assert error.status in (400, 429, 502, 503, 504)
+    assert error.status in (400, 404, 429, 502, 503, 504)
     assert error.code
     assert error.message.endswith(".")
     assert (b"retry-after", b"7") in error.response().headers

@@ -7,9 +7,11 @@ import pytest
 
 from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.conversation import (
+    AnyObject,
     AnyQuestion,
     Continuation,
     Conversation,
+    File,
     Image,
     Message,
     ObjectOf,
@@ -20,16 +22,18 @@ from enclave_server.chat.embedded import embedded_model
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.limits import UNITS, check
 from enclave_server.chat.models import Model
+from enclave_server.chat.profiles import PLAIN
 from tests.support.upstream_connection import upstream_at
 
 MODEL = Model("m", upstream_at("unix:/x"), "m", tools=False, images=False, bounds=Bounds(choices=2))
 ABLE = Model("m", upstream_at("unix:/x"), "m")
 HELLO = [Message("user", "Hello")]
+SHOWN = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
 
 BEYOND: dict[str, AnyQuestion] = {
     "n": Conversation(model="m", messages=HELLO, n=3),
     "tools": Conversation(model="m", messages=HELLO, tools=[Tool("f")]),
-    "messages": Conversation(model="m", messages=[Message("user", [Image("https://x/y")])]),
+    "messages": Conversation(model="m", messages=[Message("user", [Image(SHOWN)])]),
 }
 
 
@@ -151,3 +155,60 @@ def test_what_the_engine_would_ignore_is_refused(option: dict[str, Any]) -> None
 @pytest.mark.parametrize("option", [{"echo": False}, {"best_of": 1}, {"best_of": 2, "n": 2}])
 def test_what_changes_nothing_is_not_refused(option: dict[str, Any]) -> None:
     check(continued(**option), EMBEDDED_MODEL)
+
+
+def profiled(**changes: Any) -> Model:
+    return replace(ABLE, profile=replace(PLAIN, **changes))
+
+
+DENIED: dict[str, tuple[AnyQuestion, Model, str]] = {
+    "files": (
+        Conversation(model="m", messages=[Message("user", [File("JVBERi0=")])]),
+        replace(ABLE, files=False),
+        "messages",
+    ),
+    "a schema": (described({}), replace(ABLE, structured_output=False), "response_format"),
+    "an object": (
+        hello(response_format=AnyObject()),
+        replace(ABLE, structured_output=False),
+        "response_format",
+    ),
+    "thinking": (hello(reasoning_effort="low"), replace(ABLE, reasoning=False), "reasoning_effort"),
+    "an effort": (
+        hello(reasoning_effort="max"),
+        profiled(efforts=("low", "high")),
+        "reasoning_effort",
+    ),
+    "any temperature": (hello(temperature=0.5), profiled(temperature="none"), "temperature"),
+    "any top_p": (continued(top_p=0.5), profiled(temperature="none"), "top_p"),
+    "a high temperature": (continued(temperature=1.5), profiled(temperature="one"), "temperature"),
+    "top_k": (continued(sampling={"top_k": 5}), ABLE, "top_k"),
+    "two limits": (hello(max_tokens=1, max_completion_tokens=2), ABLE, "max_completion_tokens"),
+    "an image elsewhere": (
+        Conversation(model="m", messages=[Message("user", [Text("a"), Image("https://x/y")])]),
+        ABLE,
+        "messages[0].content[1].image_url",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DENIED)
+def test_what_one_model_cannot_another_may(case: str) -> None:
+    question, model, param = DENIED[case]
+    with pytest.raises(ChatError) as caught:
+        check(question, model)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_what_is_possible_is_allowed_and_said() -> None:
+    check(hello(reasoning_effort="none"), replace(ABLE, reasoning=False))
+    check(hello(temperature=1, top_p=1), profiled(temperature="none"))
+    check(hello(temperature=1, reasoning_effort="low"), profiled(temperature="one"))
+    check(hello(sampling={"top_k": 5}), replace(ABLE, sampling=frozenset({"top_k"})))
+    check(DENIED["an image elsewhere"][0], profiled(remote_images=True))
+    with pytest.raises(ChatError) as caught:
+        check(hello(sampling={"min_p": 0.1}), replace(ABLE, sampling=frozenset({"top_k"})))
+    assert "top_k" in caught.value.message
+    with pytest.raises(ChatError) as caught:
+        check(hello(reasoning_effort="max"), profiled(efforts=("low", "high")))
+    assert "low, high" in caught.value.message

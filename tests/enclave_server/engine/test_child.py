@@ -146,6 +146,57 @@ def test_completion_continues_the_prompt(running: Running) -> None:
     assert "Paris" in json.loads(answer.content)["choices"][0]["text"]
 
 
+def test_likelihoods_of_a_prompt_s_continuation_are_in_their_own_shape(running: Running) -> None:
+    answer = running.ask(
+        b"/v1/completions", prompt="The capital of France is", max_tokens=2, logprobs=2
+    )
+    (choice,) = json.loads(answer.content)["choices"]
+    likely = choice["logprobs"]
+    assert likely.keys() == {"tokens", "token_logprobs", "top_logprobs", "text_offset"}
+    assert "".join(likely["tokens"]) == choice["text"]
+    assert likely["text_offset"] == [0, len(likely["tokens"][0])]
+    assert all(len(top) == 2 for top in likely["top_logprobs"])
+
+
+def test_two_prompts_are_continued_in_one_stream(running: Running) -> None:
+    prompts = ["The capital of France is", "One, two, three,"]
+    asked = request(b"/v1/completions", prompt=prompts, max_tokens=4, stream=True)
+
+    async def read() -> bytes:
+        answer = await settled(running.service().dispatch(asked, Delivery.CHUNKED))
+        assert isinstance(answer, StreamedResponse), answer
+        return b"".join([piece async for piece in answer.content])
+
+    *events, last = [event.data for event in EventParser().feed(asyncio.run(read()))]
+    assert last == "[DONE]"
+    texts, ends = ["", ""], ["", ""]
+    for part in (part for event in events for part in json.loads(event)["choices"]):
+        texts[part["index"]] += part["text"]
+        ends[part["index"]] = part["finish_reason"] or ends[part["index"]]
+    assert "Paris" in texts[0]
+    assert "four" in texts[1]
+    said = [
+        {"index": index, "text": text, "finish_reason": end}
+        for index, (text, end) in enumerate(zip(texts, ends, strict=True))
+    ]
+    verify_choices(KEYS.public_keys, asked.content, said, json.loads(events[-1]))
+
+
+@pytest.mark.parametrize("option", [{"echo": True}, {"suffix": "x"}, {"best_of": 2}])
+def test_options_that_the_engine_would_overlook_are_refused(
+    running: Running, option: dict[str, Any]
+) -> None:
+    answer = running.ask(b"/v1/completions", prompt="a", **option)
+    assert answer.status == 400
+    assert json.loads(answer.content)["error"]["param"] in option
+
+
+def test_fields_of_sampling_that_the_engine_knows(running: Running) -> None:
+    wishes: dict[str, Any] = {"top_k": 1, "min_p": 0.1, "repeat_penalty": 1.1, "typical_p": 1.0}
+    assert running.ask(**wishes, max_tokens=2).status == 200
+    assert running.ask(repetition_penalty=1.1).status == 400
+
+
 def test_options_that_the_engine_knows(running: Running) -> None:
     answer = running.ask(
         n=2,

@@ -8,7 +8,8 @@ import pytest
 from enclave_server.addresses import TcpAddress, UnixAddress
 from enclave_server.chat.bounds import PROVIDER
 from enclave_server.chat.embedded import EMBEDDED
-from enclave_server.chat.models import ModelTable
+from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.profiles import PROFILES
 from enclave_server.chat.upstream.credentials import EnvironmentKey, FileKey, ProvisionedKeys
 from enclave_server.config import parse_config
 from enclave_server.processes.catalogue import build_models, engine_share
@@ -48,6 +49,7 @@ def test_settings_of_an_upstream_arrive() -> None:
         'dialect = "openai-chat"',
         "connect_seconds = 1",
         "first_byte_seconds = 2",
+        "idle_seconds = 4",
         "total_seconds = 3",
     )
     (upstream,) = build(provider(*settings)).upstreams()
@@ -55,7 +57,7 @@ def test_settings_of_an_upstream_arrive() -> None:
     assert (upstream.host_name, upstream.path_prefix) == ("h.example.com", "/beta")
     assert upstream.dialect == "openai-chat"
     times = upstream.connect_seconds, upstream.first_byte_seconds, upstream.total_seconds
-    assert times == (1, 2, 3)
+    assert (*times, upstream.idle_seconds) == (1, 2, 3, 4)
 
 
 def test_keys_are_sought_where_they_are_said_to_be() -> None:
@@ -80,11 +82,70 @@ def test_keys_that_are_handed_over_are_found_afterwards() -> None:
 
 
 def test_what_would_fail_when_asked_is_named_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'u': there is no dialect 'x', only openai-chat"):
+    with pytest.raises(ValueError, match="'u': there is no dialect 'x', only "):
         build(provider('dialect = "x"'))
     absent = tmp_path / "absent.pem"
     with pytest.raises(ValueError, match="'u': no certificates in"):
         build(provider(f'ca_file = "{absent}"', 'host_name = "h.example.com"'))
+
+
+def test_a_profile_is_that_of_the_host_unless_one_is_named() -> None:
+    for settings, name in (
+        ((), "plain"),
+        (('host_name = "api.x.ai"',), "xai"),
+        (('host_name = "api.x.ai"', 'profile = "vllm"'), "vllm"),
+    ):
+        (model,) = build(provider(*settings)).models
+        assert model.profile == model.upstream.profile == PROFILES[name]
+    with pytest.raises(ValueError, match="'u': there is no profile 'x'"):
+        build(provider('profile = "x"'))
+
+
+def described(*settings: str, profile: str = "openai") -> Model:
+    (model,) = build(
+        provider(f'profile = "{profile}"').replace(
+            'name = "m"', "\n".join(['name = "m"', *settings])
+        )
+    ).models
+    return model
+
+
+def test_what_a_model_can_is_what_its_table_says() -> None:
+    able = described()
+    abilities = ("tools", "images", "files", "reasoning", "structured_output")
+    assert all(getattr(able, name) for name in abilities)
+    assert (able.context_length, able.output_limit, able.sampling) == (None, None, frozenset())
+    unable = described(*(f"{name} = false" for name in abilities), "context_length = 8")
+    assert not any(getattr(unable, name) for name in abilities)
+    assert unable.context_length == 8
+
+
+def test_a_model_may_differ_from_its_upstream_s_profile() -> None:
+    model = described('temperature = "none"', 'efforts = ["low"]', "remote_images = true")
+    profile = model.profile
+    assert (profile.temperature, profile.efforts, profile.remote_images) == ("none", ("low",), True)
+    assert profile.retention == {"store": False}
+    assert model.upstream.profile == PROFILES["openai"]
+    older = described('thinking = "budget"', "later_instructions = false", "prefill = false")
+    assert older.profile.thinking == "budget"
+    assert not older.profile.later_instructions
+    assert not older.profile.prefill
+    limited = described("output_limit = 7")
+    assert (limited.output_limit, limited.profile.output_limit) == (7, 7)
+
+
+def test_fields_that_pass_are_the_profile_s_unless_the_model_names_others() -> None:
+    assert described(profile="vllm").sampling == PROFILES["vllm"].sampling
+    assert described('sampling = ["top_k"]').sampling == {"top_k"}
+    assert described("sampling = []", profile="vllm").sampling == frozenset()
+
+
+def test_a_cache_is_kept_apart_or_not_as_the_operator_says() -> None:
+    explicit = {"store": False, "prompt_cache_options": {"mode": "explicit"}}
+    assert described("isolated_cache = true").profile.retention == explicit
+    assert described("isolated_cache = false").profile.retention == {"store": False}
+    assert described(profile="vllm").profile.cache_salt
+    assert not described("isolated_cache = false", profile="vllm").profile.cache_salt
 
 
 def test_limits_of_a_model_are_those_of_the_file_where_it_names_them() -> None:

@@ -41,7 +41,7 @@ from tests.support.enclave import (
     stand_in_config,
     verified,
 )
-from tests.support.upstream import silent
+from tests.support.upstream import answering, silent
 
 PLAIN = stand_in_config("unix:/nonexistent")
 
@@ -176,6 +176,18 @@ def test_the_first_version_is_signed_only_where_the_configuration_says_so(
         fields = json.loads(enclave.ask(request, evidence.key_configs[0]).content)
     found = verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
     assert (found.version, found.algorithm) == signed
+
+
+def test_a_large_answer_is_signed_as_a_small_one_is() -> None:
+    """A reader does it, which the worker's template forks: it has the worker's keys and models."""
+    with (
+        running_upstream(answering("word " * 50_000)) as upstream,
+        running_enclave(stand_in_config(upstream.address)) as enclave,
+    ):
+        evidence, request = enclave.evidence(), chat_request()
+        fields = json.loads(enclave.ask(request, evidence.key_configs[0]).content)
+        assert fields["choices"][0]["message"]["content"] == "word " * 50_000
+        verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
 
 
 def test_evidence_is_one_document_for_everybody() -> None:

@@ -33,6 +33,15 @@ def test_seeds_are_replaced_and_the_corpus_stays(tmp_path: Path) -> None:
     assert Store(tmp_path, "varint").inputs() == []
 
 
+def test_words_of_seeds_are_kept_as_libfuzzer_reads_them(tmp_path: Path) -> None:
+    store = Store(tmp_path, "cbor")
+    base64 = b'"TWFuIGlzIGRpc3Rpbmd1aXNoZWQsIG5vdCBvbmx5IGJ5IGhpcyByZWFzb24="'
+    store.renew_seeds([b'{"model": "m"}', b"Content-Length: 5\r\n\xff", base64])
+    comment, *words = store.words.read_text().splitlines()
+    assert comment.startswith("# ")
+    assert words == ['"Content-Length:"', '"model"']
+
+
 def test_what_broke_something_is_apart(tmp_path: Path) -> None:
     store = Store(tmp_path, "cbor")
     path = corpus.write(store.crashes, b"x", "crash-")

@@ -4,6 +4,7 @@ import itertools
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,12 @@ def harness(run: Callable[[bytes], None]) -> Harness:
 
 
 def task(tmp_path: Path, until: float) -> Task:
-    return Task("any", Store(tmp_path, "any"), until, 1)
+    return Task("any", Store(tmp_path, "any"), until, 1, least=0)
+
+
+def test_a_slow_start_leaves_some_time(tmp_path: Path) -> None:
+    late = replace(task(tmp_path, 50), least=5)
+    assert [late.left(now) for now in (40, 44, 45, 46, 100)] == [10, 6, 5, 5, 5]
 
 
 def ticking() -> Callable[[], float]:
@@ -48,8 +54,8 @@ def test_the_plain_engine_ends_in_time(tmp_path: Path, capsys: pytest.CaptureFix
     seen: list[bytes] = []
     assert plain(harness(seen.append), task(tmp_path, 50), ticking()) == 0
     assert seen[:2] == [b"abc", b"xyz"] or seen[:2] == [b"xyz", b"abc"]
-    assert counts(capsys.readouterr().err) == Counts(50, 2)
-    assert len(seen) == 50
+    assert counts(capsys.readouterr().err) == Counts(49, 2)
+    assert len(seen) == 49
 
 
 def test_the_plain_engine_tries_all_that_is_kept(tmp_path: Path) -> None:

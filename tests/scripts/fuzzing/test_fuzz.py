@@ -91,7 +91,13 @@ def test_one_input_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nothing"], ["--input", "x"], ["--hours", "1", "--seconds", "2"]]
+    "arguments",
+    [
+        ["nothing"],
+        ["--input", "x"],
+        ["varint", "--input", "absent"],
+        ["--hours", "1", "--seconds", "2"],
+    ],
 )
 def test_wrong_usage(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], capsys: pytest.CaptureFixture[str]

@@ -177,7 +177,9 @@ def test_streamed_answer_is_signed_in_the_surface_of_who_asks() -> None:
     assert last == "[DONE]"
     objects = [json.loads(event) for event in events]
     parts = [part for item in objects for part in item["choices"] if part["index"] == 0]
-    assert [part["delta"].get("content") for part in parts[:2]] == ["It ", "rains."]
+    said = [part["delta"].get("content") for part in parts]
+    assert said[:3] == ["It ", None, "rains."]
+    assert parts[1]["delta"]["extra_content"].keys() == {"oblivious"}
     assert objects[-1]["usage"]["total_tokens"] == 12
     assert {part["finish_reason"] for item in objects for part in item["choices"]} == {
         None,
@@ -186,11 +188,20 @@ def test_streamed_answer_is_signed_in_the_surface_of_who_asks() -> None:
     }
     assert MARK.encode() not in content
     call = {"id": "w1", "type": "function", "function": {"name": "f", "arguments": '{"a": 2}'}}
-    said: list[dict[str, Any]] = [
+    signed: list[dict[str, Any]] = [
         {"index": 0, "content": "It rains.", "tool_calls": [call], "finish_reason": "stop"},
         {"index": 1, "content": "Rain.", "finish_reason": "length"},
     ]
-    verify_choices(KEYS.public_keys, asked.content, said, objects[-1])
+    verify_choices(KEYS.public_keys, asked.content, signed, objects[-1])
+
+
+def test_a_state_comes_back_to_the_model_that_gave_it() -> None:
+    voices = [{"no": 0, "says": "Wet.", "why": "done", "mark": MARK}]
+    _, content, _ = exchange(whole(200, {"voices": voices, "units": [5, 7]}), request())
+    given = json.loads(content)["choices"][0]["message"]
+    asked = request(messages=[*ASKED["messages"], given, {"role": "user", "content": "And?"}])
+    _, _, upstream = exchange(whole(200, {}), asked)
+    assert upstream.requests[0].json["turns"][-2:] == [["it", "Wet.", MARK], ["you", "And?"]]
 
 
 FAILURES = {
@@ -255,5 +266,5 @@ def test_state_goes_to_the_dialect_that_made_it_and_to_no_other(
 
 def test_unknown_dialect_is_named_with_those_there_are() -> None:
     config = parse_config(CONFIGURATION.format(address="unix:/x").replace("parley", "parlando"))
-    with pytest.raises(ValueError, match="'provider': there is no dialect 'parlando', only ope"):
+    with pytest.raises(ValueError, match="'provider': there is no dialect 'parlando', only ant"):
         build_models(config, "engine.sock", ProvisionedKeys())

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from enclave_server.chat.conversation import (
@@ -25,13 +24,16 @@ from enclave_server.chat.conversation import (
     ToolCall,
     ToolNamed,
     Usage,
+    UsageDetails,
 )
 from enclave_server.chat.errors import ChatError
+from enclave_server.chat.states import read as read_state
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.surface import Identity
+from protocol.event_stream import EventParser
 
 SURFACE = ChatCompletions()
-IDENTITY = Identity("chatcmpl-1", 5, "m")
+IDENTITY = Identity("chatcmpl-1", 5, "m", "up")
 URL = "https://x/y"
 SIGNATURE = {"tee_timestamp": 1}
 
@@ -118,10 +120,26 @@ def test_nobody_can_put_a_state_into_a_part() -> None:
     assert caught.value.param == "messages[0].content[0].state"
 
 
-def test_whole_answer_is_written_without_the_states_of_its_parts() -> None:
+def test_states_are_told_in_extra_content_of_messages_and_calls() -> None:
     reply = Reply(content="Hello", tool_calls=[Call("a", Function("f", "{}"))])
-    states = (PartState(0, State("parley", b"secret")),)
-    answer = Answer([Choice(0, reply, finish_reason="stop")], Usage(1, 2, 3), states)
+    given = (PartState(0, State("d", b"v")), PartState(0, State("d", b"w"), 0))
+    answer = Answer([Choice(0, reply, finish_reason="stop")], states=given)
+    (choice,) = json.loads(SURFACE.write(answer, IDENTITY, SIGNATURE))["choices"]
+    (call,) = choice["message"]["tool_calls"]
+    told = [read_state(part["extra_content"]) for part in (choice["message"], call)]
+    assert told == [State("d", b"v", ("up", "m")), State("d", b"w", ("up", "m"))]
+    (event,) = EventParser().feed(SURFACE.stream(IDENTITY).keep(given))
+    first, second = json.loads(event.data)["choices"]
+    assert first["delta"].keys() == {"extra_content"}
+    assert second["delta"]["tool_calls"][0] == {"index": 0, "extra_content": call["extra_content"]}
+
+
+def test_whole_answer_is_written() -> None:
+    reply = Reply(
+        content="Hello", tool_calls=[Call("a", Function("f", "{}"))], reasoning_content="Hm"
+    )
+    counts = Usage(1, 2, 3, UsageDetails(1))
+    answer = Answer([Choice(0, reply, finish_reason="stop")], counts)
     assert json.loads(SURFACE.write(answer, IDENTITY, SIGNATURE)) == {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -141,11 +159,17 @@ def test_whole_answer_is_written_without_the_states_of_its_parts() -> None:
                             "type": "function",
                         }
                     ],
+                    "reasoning_content": "Hm",
                 },
                 "logprobs": None,
                 "finish_reason": "stop",
             }
         ],
-        "usage": msgspec.to_builtins(Usage(1, 2, 3)),
+        "usage": {
+            "prompt_tokens": 1,
+            "completion_tokens": 2,
+            "total_tokens": 3,
+            "completion_tokens_details": {"reasoning_tokens": 1},
+        },
         "tee_timestamp": 1,
     }

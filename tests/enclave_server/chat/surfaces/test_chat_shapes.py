@@ -11,6 +11,7 @@ from enclave_server.chat.strict_json import MAX_DEPTH
 from enclave_server.chat.surfaces.chat_shapes import ChatRequest
 from tests.support.chat_service import HELLO, ask_nowhere, chat
 
+IMAGE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
 TOOL = {"type": "function", "function": {"name": "f"}}
 
 
@@ -79,7 +80,7 @@ WRONG = {
     "logit_bias too strong": (chat(logit_bias={"5": 101}), "logit_bias[...]"),
     "logit_bias of a word": (chat(logit_bias={"word": 1}), "logit_bias"),
     "top_logprobs too many": (chat(logprobs=True, top_logprobs=21), "top_logprobs"),
-    "no tools": (chat(tools=[]), "tools"),
+    "choice among no tools": (chat(tools=[], tool_choice="required"), "tool_choice"),
     "tool of unknown type": (chat(tools=[{"type": "web_search"}]), "tools[0].type"),
     "function with a strange name": (
         chat(tools=[{"type": "function", "function": {"name": "f g"}}]),
@@ -147,7 +148,7 @@ def test_everything_that_is_allowed_reaches_the_upstream(tmp_path: Path) -> None
                 "role": "user",
                 "content": [
                     {"type": "text", "text": "What is this?"},
-                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+                    {"type": "image_url", "image_url": {"url": IMAGE}},
                 ],
             },
             {

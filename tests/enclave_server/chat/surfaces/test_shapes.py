@@ -6,11 +6,12 @@ import pytest
 
 from enclave_server.chat.bounds import MOST_LOGIT_BIAS
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.surfaces.shapes import IDENTIFYING, Request, convert, strip, without
+from enclave_server.chat.surfaces.dropped import OF_REQUEST
+from enclave_server.chat.surfaces.shapes import Request, convert, strip, without
 
 
 def test_what_identifies_a_person_or_a_session_is_dropped() -> None:
-    fields = dict.fromkeys(IDENTIFYING, "ada") | {"model": "m", "seed": None}
+    fields = dict.fromkeys(OF_REQUEST, "ada") | {"model": "m", "seed": None}
     assert strip(fields) == {"model": "m"}
 
 

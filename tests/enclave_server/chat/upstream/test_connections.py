@@ -724,6 +724,74 @@ def test_body_that_never_ends_is_slow_also_if_it_would_end_with_its_connection(
     asyncio.run(scenario())
 
 
+def dripping(seconds: float, words: int) -> Behaviour:
+    """Send so many words, so far apart, then nothing."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.head(200, "Transfer-Encoding: chunked")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(words):
+                await exchange.chunk(b"x")
+                await asyncio.sleep(seconds)
+        await exchange.wait_gone()
+
+    return behave
+
+
+async def opened(upstream: StandInUpstream, *, is_stream: bool = True) -> UpstreamResponse:
+    """Return the response of an upstream that may be silent for a moment only."""
+    connections = UpstreamConnections(upstream_at(upstream.address, idle_seconds=0.3))
+    async with asyncio.timeout(DEADLINE):
+        return await connections.post(b"/", (), b"{}", is_stream=is_stream)
+
+
+async def hear(response: UpstreamResponse, said: bytearray, *, take: bool) -> None:
+    """Add to `said` what comes, for as long as anything does."""
+    async with asyncio.timeout(DEADLINE):
+        while (piece := response.take() if take else await response.next_piece()) is not None:
+            said += piece
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("take", [False, True])
+def test_a_stream_that_falls_silent_is_slow(take: bool) -> None:
+    async def scenario() -> None:
+        async with StandInUpstream(dripping(0.05, 8)) as upstream:
+            response, said = await opened(upstream), bytearray()
+            with pytest.raises(UpstreamError) as caught:
+                await hear(response, said, take=take)
+            assert caught.value.failure is Failure.SLOW
+            assert said == b"x" * 8
+            await response.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_for_its_reader_is_no_silence() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream(dripping(0, 2)) as upstream:
+            response = await opened(upstream)
+            await asyncio.sleep(0.8)
+            assert await response.next_piece()
+            await response.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_in_one_piece_may_be_silent() -> None:
+    async def pausing(exchange: Exchange) -> None:
+        await exchange.head(200, "Content-Length: 2")
+        await exchange.send(b"a")
+        await asyncio.sleep(0.8)
+        await exchange.send(b"b")
+
+    async def scenario() -> None:
+        async with StandInUpstream(pausing) as upstream:
+            assert await body_of(await opened(upstream, is_stream=False)) == b"ab"
+
+    asyncio.run(scenario())
+
+
 async def asked(response: UpstreamResponse) -> bytes:
     """Return the body of a response that was asked for until it was whole."""
     body = b""

@@ -4,7 +4,11 @@ import pytest
 
 from enclave_server.addresses import TcpAddress, VsockAddress
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.upstream.endpoint import Upstream
+from enclave_server.chat.upstream.endpoint import (
+    FIRST_BYTE_SECONDS,
+    TOTAL_SECONDS,
+    Upstream,
+)
 from enclave_server.chat.upstream.trust import ssl_context
 from tests.support.upstream_connection import NAME, upstream_at
 
@@ -34,6 +38,22 @@ def test_everything_but_the_local_is_encrypted(
     if context is not None:
         assert context.check_hostname
         assert context.verify_mode.name == "CERT_REQUIRED"
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_stream", "of_whole"),
+    [
+        ({}, FIRST_BYTE_SECONDS, TOTAL_SECONDS),
+        ({"total_seconds": 5}, FIRST_BYTE_SECONDS, 5),
+        ({"first_byte_seconds": 7}, 7, 7),
+    ],
+)
+def test_the_head_of_a_whole_answer_may_take_the_whole_time(
+    changes: dict[str, float], of_stream: float, of_whole: float
+) -> None:
+    upstream = upstream_at("unix:/x", **changes)
+    assert upstream.head_seconds(is_stream=True) == of_stream
+    assert upstream.head_seconds(is_stream=False) == of_whole
 
 
 def test_misconfigured_upstreams_are_value_errors() -> None:

@@ -21,12 +21,10 @@ from enclave_server.chat.conversation import (
     ToolNamed,
 )
 from enclave_server.chat.dialects.dialect import Account
-from enclave_server.chat.dialects.openai_chat.requests import (
-    CHAT_MEMBERS,
-    TEXT_MEMBERS,
-    write_request,
-)
+from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
+from enclave_server.chat.dialects.openai_chat.requests import write_request
 from enclave_server.chat.models import Model
+from enclave_server.chat.profiles import find_profile
 from protocol.registry import EVENT_STREAM, JSON
 from tests.support.upstream_connection import upstream_at
 
@@ -34,7 +32,7 @@ MODEL = Model("m", upstream_at("unix:/x"), "there")
 HELLO = Message("user", "Hello")
 
 # Said by other members, or in other words.
-OF_THE_STREAM = {"stream", "usage"}
+ELSEWHERE = {"stream", "usage", "sampling"}
 
 
 def written(*messages: Message, **wishes: Any) -> dict[str, Any]:
@@ -44,8 +42,8 @@ def written(*messages: Message, **wishes: Any) -> dict[str, Any]:
 
 
 def test_no_member_of_the_neutral_form_is_forgotten() -> None:
-    assert {*Conversation.__struct_fields__} == {*CHAT_MEMBERS} | OF_THE_STREAM
-    assert {*Continuation.__struct_fields__} == {*TEXT_MEMBERS} | OF_THE_STREAM
+    assert {*Conversation.__struct_fields__} == {*CHAT_MEMBERS} | ELSEWHERE
+    assert {*Continuation.__struct_fields__} == {*TEXT_MEMBERS} | ELSEWHERE
 
 
 def test_what_is_not_said_is_left_out() -> None:
@@ -116,3 +114,64 @@ def test_tools_and_their_choice() -> None:
 )
 def test_formats_of_answers(wanted: Format, expected: dict[str, Any]) -> None:
     assert written(response_format=wanted)["response_format"] == expected
+
+
+def asked(profile: str, **wishes: Any) -> dict[str, Any]:
+    """Return what a provider of that profile is asked."""
+    model = Model("m", upstream_at("unix:/x"), "there", profile=find_profile(profile))
+    question = Conversation(model="m", messages=[HELLO], **wishes)
+    body: dict[str, Any] = json.loads(write_request(question, model, Account()).body)
+    return body
+
+
+@pytest.mark.parametrize(
+    ("profile", "members"),
+    [
+        ("openai", {"store": False}),
+        ("azure", {"store": False}),
+        ("xai", {"store": False}),
+        ("openrouter", {"provider": {"zdr": True, "data_collection": "deny"}}),
+        ("mistral", {}),
+        ("plain", {}),
+    ],
+)
+def test_what_a_provider_must_not_keep_is_said_unasked(
+    profile: str, members: dict[str, Any]
+) -> None:
+    plain = {"model": "there", "messages": [{"role": "user", "content": "Hello"}]}
+    assert asked(profile) == plain | members
+
+
+def test_each_request_has_a_cache_of_its_own() -> None:
+    for profile in ("vllm", "sglang"):
+        salts = {asked(profile)["cache_salt"] for _ in range(9)}
+        assert len(salts) == 9
+        assert all(len(salt) >= 20 for salt in salts)
+
+
+def test_members_are_said_in_the_provider_s_words() -> None:
+    assert asked("openai", max_tokens=5)["max_completion_tokens"] == 5
+    assert asked("deepseek", max_completion_tokens=5)["max_tokens"] == 5
+    said = asked("mistral", max_completion_tokens=5, seed=7)
+    assert (said["max_tokens"], said["random_seed"]) == (5, 7)
+    assert "seed" not in said
+
+
+def test_two_names_of_one_limit_leave_no_trace() -> None:
+    model = Model("m", upstream_at("unix:/x"), "there", profile=find_profile("openai"))
+    questions = (
+        Conversation(model="m", messages=[HELLO], max_tokens=5),
+        Conversation(model="m", messages=[HELLO], max_completion_tokens=5),
+    )
+    bodies = [write_request(each, model, Account()).body for each in questions]
+    assert bodies[0] == bodies[1]
+
+
+def test_a_count_is_asked_for_where_it_does_not_come_by_itself() -> None:
+    assert "stream_options" not in asked("mistral", stream=True, usage=True)
+    assert asked("openai", stream=True, usage=True)["stream_options"] == {"include_usage": True}
+
+
+def test_sampling_passes_as_it_is() -> None:
+    wishes = {"top_k": 5, "chat_template_kwargs": {"enable_thinking": False}}
+    assert asked("plain", sampling=wishes).items() >= wishes.items()

@@ -1,0 +1,96 @@
+"""What servers say of thoughts that only they can read, and want back with the next request.
+
+OpenRouter has `reasoning_details` on a message, which come in pieces; Google's compatible endpoint
+has a signature on a call, in `extra_content`. Both are kept as states.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from enclave_server.chat.conversation import PartState, State
+from enclave_server.chat.states import GOOGLE
+
+NAME = "openai-chat"
+
+# Of one answer: what a long chain of thought takes. What is longer is not kept.
+MAX_DETAILS_CHARACTERS = 1 << 20
+
+# Of a detail, what comes in pieces.
+_PIECES = ("text", "summary", "data")
+
+Json = dict[str, Any]
+
+
+class Thoughts:
+    """Collects what a stream says of thoughts; the details of a message are told at its end."""
+
+    __slots__ = ("_details", "_size")
+
+    def __init__(self) -> None:
+        self._details: dict[int, list[Json]] = {}
+        self._size = 0
+
+    def take(self, choice: int, said: Mapping[str, Any], calls: Sequence[int]) -> list[PartState]:
+        """Return the states of the calls in `said`, which have the numbers `calls`."""
+        for detail in _listed(said.get("reasoning_details")):
+            self._size += sum(len(str(value)) for value in detail.values())
+            if self._size <= MAX_DETAILS_CHARACTERS:
+                _append(self._details.setdefault(choice, []), detail)
+        return [*_of_calls(choice, said, calls)]
+
+    def rest(self) -> tuple[PartState, ...]:
+        """Return the states of the messages, once."""
+        details, self._details = self._details, {}
+        if self._size > MAX_DETAILS_CHARACTERS:  # a part of them is refused
+            return ()
+        return tuple(
+            PartState(choice, State(NAME, msgspec.json.encode(listed)))
+            for choice, listed in details.items()
+        )
+
+
+def said_again(state: State | None) -> Json:
+    """Return the member of a message that gives back its state, if it has one of ours."""
+    details = _decoded(state) if state is not None and state.dialect == NAME else None
+    return {"reasoning_details": details} if details else {}
+
+
+def signed_again(state: State | None) -> Json:
+    """Return the member of a call that gives back the signature of its thought, if it has one."""
+    if state is None or state.dialect not in (NAME, GOOGLE):
+        return {}
+    signature = state.value.decode("utf-8", "replace")
+    return {"extra_content": {"google": {"thought_signature": signature}}}
+
+
+def _decoded(state: State) -> list[Json]:
+    try:
+        return msgspec.json.decode(state.value, type=list[Json])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []  # a client's own
+
+
+def _append(details: list[Json], piece: Json) -> None:
+    """Add `piece` to the last detail if it goes on with it, else after it."""
+    last = details[-1] if details else {}
+    if not details or any(piece.get(name) != last.get(name) for name in ("type", "index")):
+        details.append(dict(piece))
+        return
+    for name, value in piece.items():
+        if name in _PIECES and isinstance(value, str) and isinstance(last.get(name), str):
+            last[name] += value
+        elif value:
+            last[name] = value
+
+
+def _of_calls(choice: int, said: Mapping[str, Any], calls: Sequence[int]) -> Iterator[PartState]:
+    for number, call in zip(calls, _listed(said.get("tool_calls")), strict=False):
+        match call:
+            case {"extra_content": {"google": {"thought_signature": str(signature)}}}:
+                yield PartState(choice, State(NAME, signature.encode()), number)
+
+
+def _listed(value: object) -> list[Json]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

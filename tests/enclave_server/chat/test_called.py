@@ -1,0 +1,63 @@
+"""Calls and their results: what is in pairs passes, and what is not is named."""
+
+import pytest
+
+from enclave_server.chat.called import arguments_of, check_calls
+from enclave_server.chat.conversation import Conversation, Message, ToolCall
+from enclave_server.chat.errors import ChatError
+
+HELLO = Message("user", "Hello")
+
+
+def calls(*numbers: int, arguments: str = "{}") -> Message:
+    asked = [ToolCall(number, "f", arguments) for number in numbers]
+    return Message("assistant", None, calls=asked)
+
+
+def result(number: int) -> Message:
+    return Message("tool", "x", result_of=number)
+
+
+def check(*messages: Message) -> None:
+    check_calls(Conversation(model="m", messages=list(messages)))
+
+
+def test_pairs_pass() -> None:
+    check(HELLO, calls(0, 1), result(1), result(0), HELLO, calls(2), result(2))
+    check(calls(0), Message("assistant", "text after a call"), result(0))
+    check(calls(0, arguments=""), result(0))
+
+
+WRONG: dict[str, tuple[list[Message], str]] = {
+    "no result before the user speaks": (
+        [calls(0, 1), result(0), HELLO, result(1)],
+        "messages[0].tool_calls[1]",
+    ),
+    "no result at the end": ([HELLO, calls(0)], "messages[1].tool_calls[0]"),
+    "two results": ([calls(0), result(0), result(0)], "messages[2].tool_call_id"),
+    "arguments that are cut": (
+        [calls(0, arguments='{"a":'), result(0)],
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    "arguments of two calls": (
+        [calls(0, arguments="{}{}"), result(0)],
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    "arguments that are a list": (
+        [HELLO, calls(0, arguments="[1]"), result(0)],
+        "messages[1].tool_calls[0].function.arguments",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_pair_is_named(case: str) -> None:
+    messages, param = WRONG[case]
+    with pytest.raises(ChatError) as caught:
+        check(*messages)
+    assert (caught.value.status, caught.value.param) == (400, param)
+    assert f"'{param}'" in caught.value.message
+
+
+def test_no_arguments_are_an_empty_object() -> None:
+    assert [arguments_of(text) for text in ("", " ", '{"a":1}')] == ["{}", "{}", '{"a":1}']

@@ -1,0 +1,210 @@
+"""Answers that providers gave, fed to the dialects: what is read of them is what they mean.
+
+The folder that OBLIVIOUS_RECORDINGS names holds JSON files, each a list of exchanges with `name`,
+`api`, `response` (`status`, `headers`, `body_utf8` or `body_base64`) and, for most of status 200,
+`expected`. Run as a program it tells for each dialect how many of them are read rightly:
+
+    OBLIVIOUS_RECORDINGS=folder python -m tests.support.recordings [dialect]
+"""
+
+import base64
+import json
+import os
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from enclave_server.chat.conversation import Answer, Continuation, Conversation, Kind
+from enclave_server.chat.dialects.table import DIALECTS
+from enclave_server.chat.errors import UpstreamError
+from enclave_server.chat.joining import Joiner
+from enclave_server.memory import Holding, Memory
+
+VARIABLE = "OBLIVIOUS_RECORDINGS"
+SPLITS = 8
+
+DIALECT_OF = {
+    "openai-chat": "openai-chat",
+    "openai-completions": "openai-chat",
+    "openai-responses": "openai-responses",
+    "anthropic-messages": "anthropic",
+    "gemini-generateContent": "gemini",
+    "gemini-streamGenerateContent": "gemini",
+    "bedrock-converse": "bedrock",
+    "bedrock-converse-stream": "bedrock",
+    "bedrock-invoke-with-response-stream": "anthropic-bedrock",
+}
+STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
+
+Meaning = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An answer of a provider, and what it means, if that is known."""
+
+    name: str
+    dialect: str
+    kind: Kind
+    status: int
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    expected: Meaning | None
+
+    @property
+    def is_stream(self) -> bool:
+        media = dict(self.fields).get(b"content-type", b"").decode().partition(";")[0]
+        return self.status == 200 and media in STREAMS
+
+
+def folder() -> Path | None:
+    """Where the recordings are, if anywhere."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else None
+
+
+def read_all(path: Path) -> Iterator[Recording]:
+    """Yield the recordings whose dialect this gateway has a name for."""
+    for file in sorted(path.glob("*.json")):
+        for item in json.loads(file.read_bytes()):
+            if item["api"] in DIALECT_OF:
+                yield _recording(item)
+
+
+def _recording(item: dict[str, Any]) -> Recording:
+    response = item["response"]
+    coded = response.get("body_base64")
+    return Recording(
+        item["name"],
+        DIALECT_OF[item["api"]],
+        Continuation if item["api"] == "openai-completions" else Conversation,
+        response["status"],
+        tuple((n.lower().encode(), v.encode()) for n, v in response["headers"].items()),
+        base64.b64decode(coded) if coded else (response.get("body_utf8") or "").encode(),
+        item.get("expected"),
+    )
+
+
+def splits(body: bytes, seed: int) -> Iterator[list[bytes]]:
+    """Yield `body` whole, octet by octet if it is short, and in pieces of any size."""
+    yield [body]
+    if len(body) < 2000:
+        yield [body[i : i + 1] for i in range(len(body))]
+    draw = random.Random(seed)
+    for _ in range(SPLITS):
+        cuts = sorted({0, len(body), *(draw.randrange(len(body) + 1) for _ in range(20))})
+        yield [body[a:b] for a, b in pairwise(cuts)]
+
+
+def read(recording: Recording, pieces: list[bytes]) -> Meaning:
+    """Return what the dialect reads of an answer that comes in these `pieces`."""
+    dialect = DIALECTS[recording.dialect]
+    try:
+        if recording.status != 200:
+            raise dialect.fault(recording.status, recording.fields, b"".join(pieces))
+        if not recording.is_stream:
+            return meaning(dialect.read(recording.kind, b"".join(pieces)))
+        reader = dialect.stream(recording.kind)
+        joiner = Joiner(1, Holding(Memory()))
+        for piece in pieces:
+            for event in reader.feed(piece):
+                joiner.add(event)
+                if event.ends:
+                    return meaning(joiner.answer())
+        return meaning(joiner.answer())
+    except UpstreamError as error:
+        return {"error": error.failure.name, "param": error.param, "fields": error.fields}
+
+
+def meaning(answer: Answer) -> Meaning:
+    """Return what an answer means, in the shape in which recordings say it."""
+    choice = answer.choices[0]
+    message = choice.message
+    said: Meaning = {"content": message.content or "", "finish_reason": choice.finish_reason}
+    said["reasoning"] = message.reasoning_content or ""
+    said["tool_calls"] = [
+        (call.function.name, _value(call.function.arguments)) for call in message.tool_calls or ()
+    ]
+    if (usage := answer.usage) is not None:
+        details = usage.completion_tokens_details
+        said["usage"] = {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+            **({"reasoning_tokens": details.reasoning_tokens} if details else {}),
+        }
+    return said
+
+
+def differences(recording: Recording) -> list[str]:
+    """Return in what the reading differs from the meaning, and from itself when it is split."""
+    whole = read(recording, [recording.body])
+    found = []
+    for pieces in splits(recording.body, seed=len(recording.body)):
+        if (other := read(recording, pieces)) != whole:
+            found.append(f"split in {len(pieces)} it means {other}")
+            break
+    return found + _against(recording.expected, whole)
+
+
+def _against(expected: Meaning | None, said: Meaning) -> list[str]:
+    if expected is None:
+        return []
+    if "error" in expected:
+        return [] if "error" in said else [f"an error ({expected['error']}) is read as {said}"]
+    if "error" in said:
+        return [f"it fails: {said}"]
+    calls = [(call["name"], _value(call["arguments"])) for call in expected.get("tool_calls", ())]
+    wanted: Meaning = {
+        "content": expected.get("content", ""),
+        "reasoning": expected.get("reasoning", ""),
+        "finish_reason": expected.get("finish_reason"),
+        "tool_calls": calls,
+    }
+    if "usage" in expected:
+        counted = said.get("usage", {})
+        wanted["usage"] = expected["usage"]
+        said = {**said, "usage": {name: counted.get(name, 0) for name in expected["usage"]}}
+    return [
+        f"{name}: {said.get(name)!r} is not {value!r}"
+        for name, value in wanted.items()
+        if said.get(name) != value
+    ]
+
+
+def _value(arguments: str) -> object:
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError:
+        return arguments
+
+
+def main() -> int:
+    """Tell how many recordings of each dialect are read rightly, and what is wrong elsewhere."""
+    path = folder()
+    if path is None:
+        print(f"{VARIABLE} names no folder")
+        return 2
+    wanted = sys.argv[1:] or sorted(DIALECTS)
+    counts: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in wanted}
+    for recording in read_all(path):
+        if recording.dialect not in counts or recording.dialect not in DIALECTS:
+            continue
+        wrong = differences(recording)
+        count = counts[recording.dialect]
+        place = 0 if recording.expected is not None else 2
+        count[place] += not wrong
+        count[place + 1] += 1
+        for line in wrong:
+            print(f"{recording.name}: {line[:600]}")
+    for name, (right, known, steady, others) in counts.items():
+        print(f"{name}: {right} of {known} mean what they say; {steady} of {others} others steady")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
