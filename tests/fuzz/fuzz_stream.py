@@ -4,8 +4,8 @@ The first octet chooses the kind, the number of choices and the count of tokens;
 the upstream sends.
 """
 
-import itertools
-from unittest.mock import patch
+from itertools import count
+from unittest import mock
 
 from enclave_server.chat.conversation import Continuation, Conversation, Kind
 from enclave_server.chat.dialects.openai_chat import calls
@@ -57,18 +57,24 @@ def seeds() -> list[bytes]:
         b'{"index":0,"delta":{"role":"assistant","content":"a"}}',
         b'{"index":1,"delta":{"refusal":"no"},"finish_reason":"stop"}',
         call % (0, 0),
+        call % (1, 5),
         b'{"index":0,"delta":{},"finish_reason":"stop","logprobs":{"content":[]}}',
         b'{"index":0,"text":"b"}',
     ]
     events = b"".join(b'data: {"choices":[' + chunk + b"]}\n\n" for chunk in chunks)
     done = events + b'data: {"choices":[],"usage":{"prompt_tokens":3}}\n\ndata: [DONE]\n\n'
-    unnamed = events + b'data: {"choices":[' + call % (1, 5) + b"]}\n\n"
     failed = events + b'data: {"error":{"message":"x","code":429}}\n\n'
+    tidy = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"a","reasoning_content":"b"}}]}\n\n'
+        b'data: {"choices":[{"index":0,"delta":{"reasoning":"c","tool_calls":[{"index":1,'
+        b'"function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}]}\n\n'
+        b"data: [DONE]\n\n"
+    )
     small = [
+        tidy,
         events,
         done,
         failed,
-        unnamed + done,
         done.replace(b"\n", b"\r\n"),
         b": x\n\n",
         b"data: [DONE]\n\n",
@@ -79,7 +85,7 @@ def seeds() -> list[bytes]:
 def run(data: bytes) -> None:
     """Recode a stream in all ways; a complete one is verified by the client."""
     number, upstream = (data[0], data[1:]) if data else (0, b"")
-    results = same([_alike(number, pieces) for pieces in ways(upstream)])
+    results = same([_recoded(number, pieces) for pieces in ways(upstream)])
     text, is_complete = results
     client = StreamedAnswer()
     try:
@@ -94,13 +100,6 @@ def run(data: bytes) -> None:
         assert len(body["choices"]) <= 3
 
 
-def _alike(number: int, pieces: list[bytes]) -> tuple[bytes, bool]:
-    """Return what `_recoded` does, where the same calls get the same identifiers from us."""
-    given = (f"call_{number}" for number in itertools.count())
-    with patch.object(calls, "new_identifier", given.__next__):
-        return _recoded(number, pieces)
-
-
 def _recoded(number: int, pieces: list[bytes]) -> tuple[bytes, bool]:
     """Return what the client gets, and whether it is a complete answer."""
     kind, surface = KINDS[number & 1]
@@ -113,6 +112,13 @@ def _recoded(number: int, pieces: list[bytes]) -> tuple[bytes, bool]:
         lambda outputs: SIGNER.sign(REQUEST, outputs, "m", Algorithm.ED25519),
         Holding(Memory()),
     )
+    # Calls without an identifier get one at random.
+    identifiers = map("call_{}".format, count())
+    with mock.patch.object(calls, "new_identifier", identifiers.__next__):
+        return _said(recoder, pieces)
+
+
+def _said(recoder: Recoder, pieces: list[bytes]) -> tuple[bytes, bool]:
     text = b""
     for piece in pieces:
         if not recoder.is_ending:
