@@ -9,9 +9,9 @@ from collections.abc import Callable
 import msgspec
 
 from enclave_server.chat import preparing
-from enclave_server.chat.conversation import AnyQuestion
+from enclave_server.chat.conversation import AnyQuestion, Conversation, Message, ToolCall
 from enclave_server.chat.dialects.dialect import Account
-from enclave_server.chat.dialects.openai_chat.requests import CHAT_MEMBERS, TEXT_MEMBERS
+from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
 from enclave_server.chat.elsewhere import decode_prepared, do, encode_job
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.preparing import SURFACES, Job
@@ -23,6 +23,7 @@ from tests.support.chat_service import KEYS, TABLE
 
 ACCOUNT = Account("key", {"project": "p"})
 MEMBERS = {*CHAT_MEMBERS, *TEXT_MEMBERS, "stream", "stream_options"}
+IMAGE = "data:image/jpg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD/"
 RICH = {
     "model": "m",
     "user": "somebody",
@@ -30,9 +31,9 @@ RICH = {
         {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
         {"role": "user", "name": "x", "content": [
             {"type": "text", "text": "See"},
-            {"type": "image_url", "image_url": {"url": "https://a/b", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": IMAGE, "detail": "low"}},
         ]},
-        {"role": "assistant", "refusal": "no", "tool_calls": [
+        {"role": "assistant", "refusal": "no", "reasoning": "so", "tool_calls": [
             {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         ]},
         {"role": "tool", "content": "7", "tool_call_id": "c"},
@@ -50,7 +51,7 @@ attempt = Attempt(ChatError)
 FAULTS = (
     fails("enclave_server.chat.surfaces.shapes._explain"),
     returns(
-        "enclave_server.chat.dialects.openai_chat.requests._part", lambda part: {**part, "x": 1}
+        "enclave_server.chat.dialects.openai_chat.messages._part", lambda part: {**part, "x": 1}
     ),
     returns("enclave_server.chat.preparing.check", lambda nothing: 1 / 0),
 )
@@ -103,4 +104,15 @@ def _outcome(prepare: Callable[[], preparing.Prepared]) -> object:
 
 
 def _sent(asked: AnyQuestion) -> AnyQuestion:
-    return msgspec.structs.replace(asked, model="there")
+    """Return what is left of a question: no thoughts, no states, and the name of another model."""
+    if not isinstance(asked, Conversation):
+        return msgspec.structs.replace(asked, model="there")
+    messages = [
+        msgspec.structs.replace(message, reasoning=None, state=None, calls=_stateless(message))
+        for message in asked.messages
+    ]
+    return msgspec.structs.replace(asked, model="there", messages=messages)
+
+
+def _stateless(message: Message) -> list[ToolCall] | None:
+    return message.calls and [msgspec.structs.replace(call, state=None) for call in message.calls]

@@ -56,6 +56,8 @@ def seeds() -> list[bytes]:
         call % (1, 5),
         b'{"index":0,"delta":{},"finish_reason":"stop","logprobs":{"content":[]}}',
         b'{"index":0,"text":"b"}',
+        b'{"delta":{"reasoning":"a","reasoning_details":[{"type":"b","text":"c"}]}}',
+        b'{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]}}',
     ]
     events = b"".join(b'data: {"choices":[' + chunk + b"]}\n\n" for chunk in chunks)
     done = events + b'data: {"choices":[],"usage":{"prompt_tokens":3}}\n\ndata: [DONE]\n\n'
@@ -88,7 +90,7 @@ def _recoded(number: int, pieces: list[bytes]) -> tuple[bytes, bool]:
     expected = Expected(1 + (number >> 2) % 3, bool(number & 2))
     identity = Identity("x-1", NOW, "m")
     recoder = Recoder(
-        ChunkReader(kind),
+        ChunkReader(kind, lambda: "c"),
         surface.stream(identity),
         expected,
         lambda outputs: SIGNER.sign(REQUEST, outputs, "m", Algorithm.ED25519),
