@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oblivious_client import items
 from oblivious_client.errors import AnswerTruncated, AnswerUnproven, AnswerUnreadable, ServiceError
 from protocol import strict_json
 from protocol.errors import MalformedMessage, SignatureInvalid
@@ -64,6 +65,8 @@ def outputs_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def choices_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return what is signed, in the order of its index; raises AnswerUnreadable."""
+    if body.get("object") == items.OBJECT:
+        return [items.choice_of(body)]
     choices = body.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise AnswerUnreadable("the answer has no choices")

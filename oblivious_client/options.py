@@ -63,6 +63,8 @@ verify, keys:
 provision (once after each start of an enclave; --pcrs is required):
   --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
                        where needed [settings.NAME] with organization = "..." or project = "..."
+                       (OpenAI), or access_key_id = "...", session_token = "..." and region = "..."
+                       (Amazon, where the API key is the secret access key)
   --admin-key FILE     PEM: the Ed25519 private key of the administrator whom the enclave's
                        measured configuration names
 

@@ -13,29 +13,41 @@ import json
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from importlib import resources
 from typing import Any
 
 import httpx
 
-from oblivious_client.answers import StreamedAnswer, check_signature, parse_object
+from oblivious_client.answers import check_signature, parse_object
+from oblivious_client.blocks import answer_in
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
 from oblivious_client.errors import ClientError
 from oblivious_client.exchange import Upload, content_type
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
+from oblivious_client.passing import PassedBlocks, PassedChat, PassedItems, Passing, error_object
 from oblivious_client.report import as_json
 from oblivious_client.transport import UPLOAD, AsyncObliviousTransport
-from protocol.event_stream import DONE, encode_event
 from protocol.registry import EVENT_STREAM, JSON
 
 # Each takes two descriptors, of the 1,024 that a program usually has.
 MAX_CONNECTIONS = 400
 # Above them: so many are told to come back, and more than that find nobody.
 MAX_REFUSALS = 32
-ASKED = ("/v1/chat/completions", "/v1/completions")
-_ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
+_PASSED: dict[str, Callable[[], Passing]] = {
+    "/v1/chat/completions": PassedChat,
+    "/v1/completions": PassedChat,
+    "/v1/responses": PassedItems,
+    "/v1/messages": PassedBlocks,
+}
+# Reads a whole answer, so that its signature can be checked.
+_READ: dict[str, Callable[[bytes], dict[str, Any]]] = {"/v1/messages": answer_in}
+ASKED = tuple(_PASSED)
+_ROUTES = {
+    **dict.fromkeys((*ASKED, "/v1/messages/count_tokens"), "POST"),
+    **dict.fromkeys(("/v1/models", "/", "/evidence"), "GET"),
+}
 _ONE_MODEL = "/v1/models/"
 _JSON: Fields = ((b"content-type", JSON), (b"cache-control", b"no-store"))
 _EVENTS: Fields = (
@@ -96,12 +108,7 @@ def _host_name(host: str) -> str:
 
 def error(status: int, message: str, kind: str, more: Fields = ()) -> LocalResponse:
     """Return OpenAI's error object."""
-    return LocalResponse(status, (*_JSON, *more), _error_object(message, kind))
-
-
-def _error_object(message: str, kind: str) -> bytes:
-    fields = {"message": message, "type": kind, "param": None, "code": None}
-    return json.dumps({"error": fields}).encode()
+    return LocalResponse(status, (*_JSON, *more), error_object(message, kind))
 
 
 def describe(failure: ClientError) -> str:
@@ -169,13 +176,15 @@ class LocalEndpoint:
             response.status_code == httpx.codes.OK
             and content_type(response) == EVENT_STREAM.decode()
         ):
-            return LocalResponse(200, _EVENTS, _checked_stream(request.body, response))
+            passing = _PASSED[request.path]()
+            return LocalResponse(200, _EVENTS, _checked_stream(request.body, response, passing))
         try:
             data = await response.aread()
         finally:
             await response.aclose()
         if response.status_code == httpx.codes.OK and request.path in ASKED:
-            check_signature(evidence_of(response), request.body, parse_object(data))
+            read = _READ.get(request.path, parse_object)
+            check_signature(evidence_of(response), request.body, read(data))
         return LocalResponse(response.status_code, _passed(response), data)
 
 
@@ -185,29 +194,25 @@ def _passed(response: httpx.Response) -> Fields:
     return _JSON if retry is None else (*_JSON, (b"retry-after", retry.encode("ascii")))
 
 
-async def _checked_stream(request: bytes, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+async def _checked_stream(
+    request: bytes, response: httpx.Response, passing: Passing
+) -> AsyncGenerator[bytes, None]:
     """Yield the events without the padding; the end only after the signature has verified.
 
     A failure becomes an error event, and then the connection breaks: no program can take
     what came before for the whole.
     """
-    streamed = StreamedAnswer()
     try:
         async for data in response.aiter_bytes():
-            chunks = streamed.feed(data)
-            if chunks:
-                yield b"".join(encode_event(_dump(chunk)) for chunk in chunks)
-        check_signature(evidence_of(response), request, streamed.finish())
-        yield encode_event(DONE.encode())
+            if events := passing.take(data):
+                yield events
+        check_signature(evidence_of(response), request, passing.finish())
+        yield passing.end()
     except ClientError as failure:
-        yield encode_event(_error_object(describe(failure), "oblivious_client_error"))
+        yield passing.fail(describe(failure))
         raise ConnectionAbortedError from failure
     finally:
         await response.aclose()
-
-
-def _dump(chunk: dict[str, Any]) -> bytes:
-    return json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def start(endpoint: LocalEndpoint, host: str, port: int) -> asyncio.Server:

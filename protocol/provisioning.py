@@ -5,7 +5,9 @@ The content of `POST /v1/provision` is a JSON object of two members, both base64
 JSON object of exactly these members:
 
     keys       the API key of each upstream, by the upstream's name
-    settings   account settings of upstreams, by name: `organization` and `project`
+    settings   account settings of upstreams, by name: `organization` and `project` of OpenAI;
+               `access_key_id`, `session_token` and `region` of Amazon, where the key is the secret
+               that belongs to that identifier
     tee_id     the enclave that they are for
     timestamp  when they were signed, in Unix seconds
 
@@ -34,7 +36,7 @@ MAX_CONTENT_BYTES = 32 * 1024
 """A hundred keys, several times as long as any provider's."""
 
 KEY_BYTES = 32
-SETTINGS = frozenset({"organization", "project"})
+SETTINGS = frozenset({"organization", "project", "access_key_id", "session_token", "region"})
 
 _Y_BITS = (1 << 255) - 1
 _FIELD = (1 << 255) - 19
@@ -60,7 +62,7 @@ class Secrets:
         for name, account in self.settings.items():
             for setting, value in account.items():
                 if setting not in SETTINGS:
-                    known = " and ".join(sorted(SETTINGS))
+                    known = ", ".join(sorted(SETTINGS))
                     raise ValueError(f"the settings of {name!r} can be {known}, not {setting!r}")
                 _require_value(f"the {setting} of {name!r}", value)
 

@@ -82,7 +82,8 @@ class Message(msgspec.Struct, frozen=True):
     """What somebody said; `result_of` is the number of the call that a tool answers.
 
     Neighbours may have the same role: text after a call is another message. `reasoning` is what the
-    assistant thought then, as the client resends it, and `state` what its dialect gave for it.
+    assistant thought then, as the client resends it, and `state` what its dialect gave for it. A
+    tool that `failed` says why in its result.
     """
 
     role: Role
@@ -92,6 +93,7 @@ class Message(msgspec.Struct, frozen=True):
     result_of: int | None = None
     reasoning: str | None = None
     state: State | None = None
+    failed: bool = False
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -368,12 +370,17 @@ class ChoiceDelta(msgspec.Struct):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What an upstream's event says; the last one of an answer `ends` it."""
+    """What an upstream's event says; the last one of an answer `ends` it.
+
+    `thought` is the state of a thought that has just ended, which that of the answer tells again:
+    for surfaces in which thoughts have places of their own.
+    """
 
     choices: list[ChoiceDelta] = []
     usage: Usage | None = None
     states: tuple[PartState, ...] = ()
     ends: bool = False
+    thought: State | None = None
 
 
 END = Event(ends=True)

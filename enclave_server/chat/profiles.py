@@ -11,6 +11,9 @@ from typing import Any, Literal
 Range = Literal["none", "one", "two"]
 """How far `temperature` goes: it cannot be set at all, or from 0 to that number."""
 
+Thinking = Literal["adaptive", "budget"]
+"""Whether a model of Anthropic's is told an effort, or how many tokens it may think with."""
+
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -32,6 +35,7 @@ class Profile:
     temperature: Range = "two"
     output_limit: int | None = None
     efforts: tuple[str, ...] | None = None
+    thinking: Thinking = "adaptive"
     sampling: frozenset[str] = frozenset()
     # Whoever fetches an image tells its server that, and when, somebody showed it.
     remote_images: bool = False
@@ -77,9 +81,14 @@ PROFILES: Mapping[str, Profile] = {
     # The same API. A deployment may be older than the newer name of the limit.
     "azure": Profile(retention={"store": False}, streams_always=True),
     "xai": Profile(retention={"store": False}, streams_always=True),
-    "bedrock": Profile(),
-    "anthropic": Profile(temperature="one", output_limit=32_000, streams_always=True),
-    "gemini": Profile(streams_always=True),
+    "bedrock": Profile(sampling=frozenset({"top_k"})),
+    "anthropic": Profile(
+        temperature="one",
+        output_limit=32_000,
+        sampling=frozenset({"top_k"}),
+        streams_always=True,
+    ),
+    "gemini": Profile(sampling=frozenset({"top_k"}), streams_always=True),
     # Google's endpoint that is compatible with OpenAI's.
     "google": Profile(signatures_return=True, renamed=LIMIT_AS_NOW),
     # Refuses what it does not know.
@@ -137,7 +146,9 @@ _BY_HOST = (
 _BY_DIALECT = {
     ("gemini", "openai-chat"): "google",
     ("gemini", "anthropic"): "anthropic",
+    ("gemini", "anthropic-vertex"): "anthropic",
     ("bedrock", "anthropic"): "anthropic",
+    ("bedrock", "anthropic-bedrock"): "anthropic",
 }
 
 

@@ -70,6 +70,9 @@ def _profile(table: tables.ModelTable, upstream: Upstream) -> Profile:
     said: dict[str, Any] = {
         "temperature": table.temperature,
         "efforts": table.efforts,
+        "thinking": table.thinking,
+        "later_instructions": table.later_instructions,
+        "prefill": table.prefill,
         "remote_images": table.remote_images,
         "output_limit": table.output_limit,
         "cache_salt": False if table.isolated_cache is False else None,

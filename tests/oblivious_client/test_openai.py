@@ -293,6 +293,25 @@ def test_the_real_server_streams() -> None:
         assert "".join(texts) == ANSWER
 
 
+def test_the_real_server_answers_the_responses_api() -> None:
+    with ExitStack() as opened:
+        sdk = sdk_before(answering("Paris."), opened)
+        answer = sdk.responses.create(model=MODEL, input="What is the capital of France?")
+        assert (answer.output_text, answer.status) == ("Paris.", "completed")
+        assert answer.model_extra is not None
+        assert "tee_signature" in answer.model_extra
+        with pytest.raises(openai.BadRequestError, match="nothing is kept here"):
+            sdk.responses.create(model=MODEL, input="And?", previous_response_id=answer.id)
+
+
+def test_the_real_server_streams_the_responses_api() -> None:
+    with ExitStack() as opened:
+        sdk = sdk_before(streaming(stream_of(WORDS)), opened)
+        with sdk.responses.stream(model=MODEL, input="What is the capital of France?") as stream:
+            texts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+            assert "".join(texts) == stream.get_final_response().output_text == ANSWER
+
+
 RECORDED = [
     sample for sample in load("llm-sse-streams.json")["samples"] if sample["api"] == "openai-chat"
 ]

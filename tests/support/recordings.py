@@ -36,6 +36,7 @@ DIALECT_OF = {
     "gemini-streamGenerateContent": "gemini",
     "bedrock-converse": "bedrock",
     "bedrock-converse-stream": "bedrock",
+    "bedrock-invoke-with-response-stream": "anthropic-bedrock",
 }
 STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 

@@ -82,7 +82,7 @@ def test_keys_that_are_handed_over_are_found_afterwards() -> None:
 
 
 def test_what_would_fail_when_asked_is_named_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'u': there is no dialect 'x', only openai-chat"):
+    with pytest.raises(ValueError, match="'u': there is no dialect 'x', only "):
         build(provider('dialect = "x"'))
     absent = tmp_path / "absent.pem"
     with pytest.raises(ValueError, match="'u': no certificates in"):
@@ -126,6 +126,10 @@ def test_a_model_may_differ_from_its_upstream_s_profile() -> None:
     assert (profile.temperature, profile.efforts, profile.remote_images) == ("none", ("low",), True)
     assert profile.retention == {"store": False}
     assert model.upstream.profile == PROFILES["openai"]
+    older = described('thinking = "budget"', "later_instructions = false", "prefill = false")
+    assert older.profile.thinking == "budget"
+    assert not older.profile.later_instructions
+    assert not older.profile.prefill
     limited = described("output_limit = 7")
     assert (limited.output_limit, limited.profile.output_limit) == (7, 7)
 

@@ -25,12 +25,7 @@ from enclave_server.chat.conversation import (
     Usage,
 )
 from enclave_server.chat.dialects.openai_chat import tolerance
-from enclave_server.chat.dialects.openai_chat.calls import (
-    Identifier,
-    Numbering,
-    identify,
-    new_identifier,
-)
+from enclave_server.chat.dialects.openai_chat.calls import Numbering, identify
 from enclave_server.chat.dialects.openai_chat.endings import meaning
 from enclave_server.chat.dialects.openai_chat.faults import (
     fault_if_flat,
@@ -116,17 +111,13 @@ Odd = dict[str, Any] | None
 Read = ChatAnswer | TextAnswer | ChatChunk | TextChunk
 
 
-def read_answer(kind: Kind, body: bytes, identifier: Identifier = new_identifier) -> Answer:
-    """Return an upstream's whole answer; raises UpstreamError.
-
-    `identifier` returns one for a call that has none.
-    """
+def read_answer(kind: Kind, body: bytes) -> Answer:
+    """Return an upstream's whole answer; raises UpstreamError."""
     answer, odd = _decode_whole(body, ChatAnswer if kind is Conversation else TextAnswer)
     choices = _choices(answer)
     if not choices:
         raise UpstreamError(Failure.BROKEN)
     for choice in choices:
-        identify(choice.message.tool_calls or (), identifier)
         _make_plain(choice)
     states = _states_of(choices, odd) if odd else ()
     return Answer(sorted(choices, key=lambda choice: choice.index), _counted(answer.usage), states)
@@ -183,6 +174,7 @@ def _choices(answer: ChatAnswer | TextAnswer) -> list[Choice]:
 def _make_plain(choice: Choice) -> None:
     """Say what every server means, where some leave it out or use another word."""
     message = choice.message
+    identify(message.tool_calls or ())
     message.tool_calls = message.tool_calls or UNSET
     message.reasoning_content = message.reasoning_content or UNSET
     message.role = "assistant"
@@ -207,17 +199,15 @@ def _counted(usage: Usage | None) -> Usage | None:
 class ChunkReader:
     """Reads the server-sent events of a streamed answer; `[DONE]` ends it."""
 
-    __slots__ = ("_calls", "_decoder", "_identifier", "_kind", "_parser", "_thoughts")
+    __slots__ = ("_calls", "_decoder", "_kind", "_parser", "_thoughts")
 
-    def __init__(self, kind: Kind, identifier: Identifier = new_identifier) -> None:
-        """`identifier` returns one for a call that has none."""
+    def __init__(self, kind: Kind) -> None:
         self._kind: Any = ChatChunk if kind is Conversation else TextChunk
         self._decoder: msgspec.json.Decoder[ChatChunk | TextChunk] = msgspec.json.Decoder(
             self._kind
         )
         self._parser = EventParser()
         self._calls: dict[int, Numbering] = {}
-        self._identifier = identifier
         self._thoughts = Thoughts()
 
     def feed(self, piece: bytes) -> Iterator[Event]:
@@ -277,7 +267,7 @@ class ChunkReader:
     def _settle(self, choice: ChoiceDelta) -> None:
         """Number the calls of a part, and say its end in OpenAI's words."""
         if choice.delta.tool_calls:
-            numbering = self._calls.setdefault(choice.index, Numbering(self._identifier))
+            numbering = self._calls.setdefault(choice.index, Numbering())
             for call in choice.delta.tool_calls:
                 numbering.take(call)
         if choice.finish_reason is not None:

@@ -5,13 +5,11 @@ What is joined wrongly would be signed so.
 """
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from enclave_server.chat.conversation import Call, CallDelta
 
 UNNUMBERED = -1
-
-Identifier = Callable[[], str]
 
 
 def new_identifier() -> str:
@@ -19,20 +17,18 @@ def new_identifier() -> str:
     return f"call_{secrets.token_hex(12)}"
 
 
-def identify(calls: Iterable[Call], identifier: Identifier = new_identifier) -> None:
+def identify(calls: Iterable[Call]) -> None:
     """Give each of the `calls` of a whole answer an identifier and its type."""
     for call in calls:
-        call.id, call.type = call.id or identifier(), "function"
+        call.id, call.type = call.id or new_identifier(), "function"
 
 
 class Numbering:
     """Numbers the calls of one choice in the order in which they begin."""
 
-    __slots__ = ("_identifier", "_identifiers", "_latest")
+    __slots__ = ("_identifiers", "_latest")
 
-    def __init__(self, identifier: Identifier = new_identifier) -> None:
-        """`identifier` returns one for a call that has none."""
-        self._identifier = identifier
+    def __init__(self) -> None:
         self._latest: dict[int, int] = {}  # the call that a server's number stands for
         self._identifiers: list[str | None] = []  # as the server gave them
 
@@ -43,7 +39,7 @@ class Numbering:
         if number is None or self._begins(part, number):
             number = len(self._identifiers)
             self._identifiers.append(part.id)
-            part.id = part.id or self._identifier()
+            part.id = part.id or new_identifier()
         self._latest[theirs] = part.index = number
 
     def _begins(self, part: CallDelta, number: int) -> bool:

@@ -4,7 +4,6 @@ Two people's identical prompts leave byte-identical bodies in byte-identical HTT
 cache is kept apart for each request, but for its salt.
 """
 
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -21,16 +20,13 @@ from enclave_server.chat.conversation import (
     ToolChoice,
     ToolNamed,
 )
+from enclave_server.chat.dialects.bearer import account_fields
+from enclave_server.chat.dialects.cache_salt import fresh_salt
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
 from enclave_server.chat.dialects.openai_chat.messages import write_messages
 from enclave_server.chat.models import Model
-from protocol.binary_http import Fields
 from protocol.registry import EVENT_STREAM, JSON
-
-ACCOUNT_FIELDS = {"organization": b"OpenAI-Organization", "project": b"OpenAI-Project"}
-
-SALT_OCTETS = 16
 
 Json = dict[str, Any]
 
@@ -53,8 +49,8 @@ def write_request(question: AnyQuestion, model: Model, account: Account) -> Upst
     body |= question.sampling or {}
     body |= profile.retention
     if profile.cache_salt:
-        body["cache_salt"] = secrets.token_urlsafe(SALT_OCTETS)
-    return UpstreamRequest(path, _fields(account), msgspec.json.encode(body), accept)
+        body["cache_salt"] = fresh_salt()
+    return UpstreamRequest(path, account_fields(account), msgspec.json.encode(body), accept)
 
 
 def _members(question: AnyQuestion, names: tuple[str, ...]) -> Json:
@@ -65,16 +61,6 @@ def _members(question: AnyQuestion, names: tuple[str, ...]) -> Json:
         if value is not None:
             members[name] = _WRITERS[name](value) if name in _WRITERS else value
     return members
-
-
-def _fields(account: Account) -> Fields:
-    settings = tuple(
-        (ACCOUNT_FIELDS[name], value.encode("ascii"))
-        for name, value in sorted(account.settings.items())
-    )
-    if account.key is None:
-        return settings
-    return ((b"Authorization", b"Bearer " + account.key.encode("ascii")), *settings)
 
 
 def _tools(tools: list[Tool]) -> list[Json]:

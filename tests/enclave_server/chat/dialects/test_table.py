@@ -266,5 +266,5 @@ def test_state_goes_to_the_dialect_that_made_it_and_to_no_other(
 
 def test_unknown_dialect_is_named_with_those_there_are() -> None:
     config = parse_config(CONFIGURATION.format(address="unix:/x").replace("parley", "parlando"))
-    with pytest.raises(ValueError, match="'provider': there is no dialect 'parlando', only ope"):
+    with pytest.raises(ValueError, match="'provider': there is no dialect 'parlando', only ant"):
         build_models(config, "engine.sock", ProvisionedKeys())

@@ -1,0 +1,1 @@
+"""What Amazon's APIs have in common: signed requests, framed events, named exceptions."""

@@ -1,0 +1,1 @@
+"""Amazon's Bedrock: Converse and ConverseStream, which are alike for all models there."""

@@ -1,0 +1,1 @@
+"""Google's generateContent, at the Gemini API and at Vertex AI."""

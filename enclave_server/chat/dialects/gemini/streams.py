@@ -1,0 +1,117 @@
+"""Streamed answers of streamGenerateContent: each event is a whole response with what is new.
+
+Nothing marks the end but that every candidate tells why it ended.
+"""
+
+from collections.abc import Iterator
+
+from enclave_server.chat.conversation import (
+    CallDelta,
+    ChoiceDelta,
+    Delta,
+    Event,
+    FunctionDelta,
+    PartState,
+)
+from enclave_server.chat.dialects.gemini.answers import call_of, decode
+from enclave_server.chat.dialects.gemini.partial_calls import Folder
+from enclave_server.chat.dialects.gemini.shapes import (
+    Candidate,
+    Part,
+    Response,
+    finish_reason,
+    logprobs_of,
+    usage_of,
+)
+from enclave_server.chat.dialects.gemini.signatures import keep
+from enclave_server.chat.errors import Failure, UpstreamError
+from protocol.event_stream import DONE, EventParser, EventTooLarge
+
+
+class Progress:
+    """A candidate as far as it has come."""
+
+    __slots__ = ("calls", "ended", "folder", "index", "signature")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.calls = 0
+        self.folder = Folder()
+        self.signature: str | None = None  # of its text
+        self.ended = False
+
+    def take(self, candidate: Candidate) -> Iterator[Event]:
+        """Yield what `candidate` adds; raises UpstreamError if it failed."""
+        delta = Delta()
+        states: list[PartState] = []
+        for part in self._whole(candidate):
+            self._add(part, delta, states)
+        logprobs = logprobs_of(candidate.logprobs_result)
+        if delta != Delta() or states or logprobs:
+            yield Event([ChoiceDelta(self.index, delta, logprobs)], states=tuple(states))
+        if candidate.finish_reason and not self.ended:
+            reason = finish_reason(candidate.finish_reason, calls=self.calls > 0)
+            yield from self._end(reason)
+
+    def _whole(self, candidate: Candidate) -> Iterator[Part]:
+        for part in candidate.parts:
+            yield from self.folder.take(part)
+        if candidate.finish_reason:
+            yield from self.folder.end()
+
+    def _add(self, part: Part, delta: Delta, states: list[PartState]) -> None:
+        if part.function_call is not None:
+            call = call_of(part.function_call)
+            function = FunctionDelta(call.function.name, call.function.arguments)
+            fragment = CallDelta(self.calls, call.id, call.type, function)
+            delta.tool_calls = [*(delta.tool_calls or ()), fragment]
+            if part.thought_signature:
+                states.append(PartState(self.index, keep(part.thought_signature), self.calls))
+            self.calls += 1
+            return
+        self.signature = part.thought_signature or self.signature
+        if part.text and part.thought:
+            delta.reasoning_content = (delta.reasoning_content or "") + part.text
+        elif part.text:
+            delta.content = (delta.content or "") + part.text
+
+    def _end(self, reason: str) -> Iterator[Event]:
+        self.ended = True
+        if self.signature is not None:
+            yield Event(states=(PartState(self.index, keep(self.signature)),))
+        yield Event([ChoiceDelta(self.index, finish_reason=reason)])
+
+
+class EventReader:
+    """Reads the server-sent events of a streamed answer."""
+
+    __slots__ = ("_candidates", "_parser")
+
+    def __init__(self) -> None:
+        self._parser = EventParser()
+        self._candidates: dict[int, Progress] = {}
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Yield the events that `piece` completes; raises UpstreamError."""
+        try:
+            events = self._parser.feed(piece)
+        except EventTooLarge:
+            raise UpstreamError(Failure.BROKEN) from None
+        for event in events:
+            if event.data != DONE:  # of those who forward it
+                yield from self._read(event.data)
+
+    def _read(self, data: str) -> Iterator[Event]:
+        for response in decode(data):
+            yield from self._take(response)
+
+    def _take(self, response: Response) -> Iterator[Event]:
+        if (usage := usage_of(response.usage_metadata)) is not None:
+            yield Event(usage=usage)
+        if response.is_blocked:
+            yield Event([ChoiceDelta(0, finish_reason="content_filter")], ends=True)
+        for candidate in response.candidates or ():
+            index = candidate.index or 0
+            if (progress := self._candidates.get(index)) is None:
+                progress = self._candidates[index] = Progress(index)
+            yield from progress.take(candidate)

@@ -1,0 +1,1 @@
+"""OpenAI's Responses API, as OpenAI and others serve it; nothing is kept there."""

@@ -1,0 +1,117 @@
+"""Streams as they are passed on to a program of this machine: the end once it has verified."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from oblivious_client.answers import StreamedAnswer
+from oblivious_client.blocks import StreamedBlocks
+from oblivious_client.items import StreamedItems
+from protocol.event_stream import DONE, Event, encode_event
+
+
+class Passing(Protocol):
+    """Passes one streamed answer on."""
+
+    def take(self, data: bytes) -> bytes:
+        """Return the events to pass on, without the padding; raises ClientError."""
+        ...
+
+    def finish(self) -> dict[str, Any]:
+        """Return the whole answer, for its signature to be checked; raises ClientError."""
+        ...
+
+    def end(self) -> bytes:
+        """Return the events to pass on once the signature has verified."""
+        ...
+
+    def fail(self, message: str) -> bytes:
+        """Return the event that says why there is no end."""
+        ...
+
+
+class PassedChat:
+    """A stream of chat completions or of completions."""
+
+    def __init__(self) -> None:
+        self._streamed = StreamedAnswer()
+
+    def take(self, data: bytes) -> bytes:
+        """Return the events to pass on."""
+        return b"".join(encode_event(_dump(chunk)) for chunk in self._streamed.feed(data))
+
+    def finish(self) -> dict[str, Any]:
+        """Return the whole answer."""
+        return self._streamed.finish()
+
+    def end(self) -> bytes:
+        """Return the mark of the end."""
+        return encode_event(DONE.encode())
+
+    def fail(self, message: str) -> bytes:
+        """Return OpenAI's error object in an event."""
+        return encode_event(error_object(message, "oblivious_client_error"))
+
+
+class PassedItems:
+    """A stream of the Responses API."""
+
+    def __init__(self) -> None:
+        self._streamed = StreamedItems()
+
+    def take(self, data: bytes) -> bytes:
+        """Return the events to pass on."""
+        return b"".join(map(_encode, self._streamed.feed(data)))
+
+    def finish(self) -> dict[str, Any]:
+        """Return the whole answer."""
+        return self._streamed.finish()
+
+    def end(self) -> bytes:
+        """Return the event that holds the whole answer."""
+        return b"" if self._streamed.last is None else _encode(self._streamed.last)
+
+    def fail(self, message: str) -> bytes:
+        """Return an event of an error."""
+        code = "oblivious_client_error"
+        error = {"type": "error", "code": code, "message": message, "param": None}
+        return _encode(Event(json.dumps({**error, "sequence_number": 0}), "error"))
+
+
+class PassedBlocks:
+    """A stream of Anthropic's Messages API."""
+
+    def __init__(self) -> None:
+        self._streamed = StreamedBlocks()
+
+    def take(self, data: bytes) -> bytes:
+        """Return the events to pass on."""
+        return b"".join(map(_encode, self._streamed.feed(data)))
+
+    def finish(self) -> dict[str, Any]:
+        """Return the whole answer."""
+        return self._streamed.finish()
+
+    def end(self) -> bytes:
+        """Return the event that ends the message."""
+        return b"" if self._streamed.last is None else _encode(self._streamed.last)
+
+    def fail(self, message: str) -> bytes:
+        """Return an event of an error."""
+        error = {"type": "api_error", "message": message}
+        return _encode(Event(json.dumps({"type": "error", "error": error}), "error"))
+
+
+def error_object(message: str, kind: str) -> bytes:
+    """Return OpenAI's error object."""
+    fields = {"message": message, "type": kind, "param": None, "code": None}
+    return json.dumps({"error": fields}).encode()
+
+
+def _encode(event: Event) -> bytes:
+    return b"event: %b\n%b" % (event.type.encode(), encode_event(event.data.encode()))
+
+
+def _dump(chunk: dict[str, Any]) -> bytes:
+    return json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()

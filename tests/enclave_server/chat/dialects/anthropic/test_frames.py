@@ -1,0 +1,48 @@
+"""Anthropic's events within Amazon's frames."""
+
+import base64
+import json
+
+import pytest
+
+from enclave_server.chat.dialects.anthropic.events import EventReader
+from enclave_server.chat.dialects.anthropic.frames import FramedEventReader
+from enclave_server.chat.errors import Failure, UpstreamError
+from tests.support.amazon_frames import event, failure, frame
+from tests.support.anthropic_messages import CONTENTS, Json, answered, read, sse
+
+
+def framed(events: list[Json]) -> bytes:
+    return b"".join(
+        event("chunk", {"bytes": base64.b64encode(json.dumps(told).encode()).decode()})
+        for told in events
+    )
+
+
+@pytest.mark.parametrize("case", CONTENTS)
+@pytest.mark.parametrize("step", [1, 1 << 20])
+def test_frames_say_what_events_say(case: str, step: int) -> None:
+    reason, content = CONTENTS[case]
+    events = answered(content, reason)
+    assert read(FramedEventReader(), framed(events), step) == read(EventReader(), sse(events))
+
+
+EVENT = {":message-type": "event", ":event-type": "chunk"}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (failure("throttlingException"), Failure.LIMITED),
+        (frame(EVENT, b"{}"), Failure.BROKEN),
+        (frame(EVENT, b'{"bytes":"!"}'), Failure.BROKEN),
+        (frame(EVENT, b"\xff"), Failure.BROKEN),
+        (frame({}, b"{}"), Failure.BROKEN),
+        (frame(EVENT, b"{}")[:-1] + b"x", Failure.BROKEN),
+        (bytes(12), Failure.BROKEN),
+    ],
+)
+def test_what_is_no_event_is_a_failure(data: bytes, expected: Failure) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        read(FramedEventReader(), data)
+    assert caught.value.failure is expected

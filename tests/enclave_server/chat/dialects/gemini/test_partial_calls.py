@@ -1,0 +1,104 @@
+"""Calls in pieces become whole ones, or a failure; parts of other kinds are passed on."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from enclave_server.chat.dialects.gemini.partial_calls import (
+    MAX_OCTETS,
+    MAX_STEPS,
+    Folder,
+)
+from enclave_server.chat.dialects.gemini.shapes import FunctionCall, Part, PartialArg
+from enclave_server.chat.errors import UpstreamError
+from tests.support.gemini_server import SIGNATURE, begun, piece
+
+
+def fold(*parts: dict[str, Any]) -> list[Part]:
+    folder = Folder()
+    read = [msgspec.json.decode(json.dumps(part), type=Part) for part in parts]
+    return [*(whole for part in read for whole in folder.take(part)), *folder.end()]
+
+
+def arguments(*pieces: dict[str, Any]) -> Any:
+    (part,) = fold(begun("f"), *pieces)
+    assert part.function_call is not None
+    return json.loads(msgspec.json.encode(part.function_call.args))
+
+
+def test_parts_that_are_whole_are_passed_on() -> None:
+    parts = [Part("a"), Part(function_call=FunctionCall("f", {}))]
+    folder = Folder()
+    assert [whole for part in parts for whole in folder.take(part)] == parts
+    assert [*folder.end()] == []
+
+
+def test_call_has_its_name_its_identifier_and_its_signature() -> None:
+    first = begun("f", thoughtSignature=SIGNATURE)
+    first["functionCall"]["id"] = "c"
+    (part,) = fold(first, piece("$.a", number=1, last=True))
+    assert part.thought_signature == SIGNATURE
+    assert part.function_call == FunctionCall("f", {"a": msgspec.Raw(b"1")}, "c")
+
+
+def test_calls_follow_one_another_with_or_without_an_end() -> None:
+    ended: dict[str, Any] = {"functionCall": {}}
+    parts = fold(begun("f"), ended, begun("g"), piece("$.a", string="b"))
+    assert [part.function_call and part.function_call.name for part in parts] == ["f", "g"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([], {}),
+        ([piece("$.a", string="b", more=True), piece("$.a", string="c")], {"a": "bc"}),
+        ([piece("$.a", string="b", more=True), piece("$.a", string="b")], {"a": "bb"}),
+        ([piece("$.a", number=1), piece("$.a", number=2)], {"a": 2}),
+        ([piece("$.a", number=1), piece("$.b", number=0.5)], {"a": 1, "b": 0.5}),
+        ([piece("$.a"), piece("$['b c']", string="d")], {"a": None, "b c": "d"}),
+        (
+            [piece("$.a[0].b", number=1), piece("$.a[0].c[0]", number=2), piece("$.a[1]")],
+            {"a": [{"b": 1, "c": [2]}, None]},
+        ),
+    ],
+)
+def test_values_go_where_their_paths_say(pieces: list[dict[str, Any]], expected: Any) -> None:
+    assert arguments(*pieces) == expected
+
+
+def test_truth_is_a_value() -> None:
+    folder = Folder()
+    call = FunctionCall("f", partial_args=[PartialArg("$.a", bool_value=True)])
+    (part,) = folder.take(Part(function_call=call))
+    assert part.function_call == FunctionCall("f", {"a": msgspec.Raw(b"true")})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "$", "a", "$[0]", "$.a[1]", "$.a.b[", "$.a..b", "$.a[x]", "$" + ".a" * (MAX_STEPS + 1)],
+)
+def test_path_that_leads_nowhere_is_a_failure(path: str) -> None:
+    with pytest.raises(UpstreamError):
+        arguments(piece(path, number=1))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [piece("$.a", number=1), piece("$.a.b", number=1)],
+        [piece("$.a.b", number=1), piece("$.a[0]", number=1)],
+        [begun("g")],
+        [piece("$.a", string="b" * MAX_OCTETS)],
+    ],
+    ids=["a number with members", "an object with places", "a call in a call", "too much"],
+)
+def test_what_fits_nowhere_is_a_failure(pieces: list[dict[str, Any]]) -> None:
+    with pytest.raises(UpstreamError):
+        arguments(*pieces)
+
+
+def test_piece_of_no_call_is_a_failure() -> None:
+    with pytest.raises(UpstreamError):
+        fold(piece("$.a", number=1))

@@ -1,0 +1,165 @@
+"""A streamed answer of Google's means what the whole one does, however it is cut."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from enclave_server.chat.dialects.gemini.answers import read_answer
+from enclave_server.chat.dialects.gemini.signatures import NAME
+from enclave_server.chat.dialects.gemini.streams import EventReader
+from enclave_server.chat.errors import Failure, UpstreamError
+from protocol.event_stream import MAX_EVENT_OCTETS
+from tests.support.gemini_server import (
+    SIGNATURE,
+    begun,
+    call,
+    candidate,
+    encode,
+    events_of,
+    piece,
+    response,
+    text,
+    thought,
+)
+from tests.support.meanings import everywhere, meaning_of, meaning_of_stream
+
+Json = dict[str, Any]
+
+LIKELY = {
+    "chosenCandidates": [{"token": "Wet", "tokenId": 1, "logProbability": -0.5}],
+    "topCandidates": [{"candidates": [{"token": "Dry", "logProbability": -1.5}]}],
+}
+
+ANSWERS = {
+    "text": response(candidate(text("Paris is wet: 雨."))),
+    "no text at all": response(candidate(text(""))),
+    "thoughts": response(candidate(thought("It rains, so wet."), text("Wet."))),
+    "signed text": response(candidate(text("Wet.", thoughtSignature=SIGNATURE))),
+    "a signature alone": response(
+        candidate(text("Wet."), text("", thoughtSignature=SIGNATURE)),
+    ),
+    "parallel calls": response(
+        candidate(call("f", {"a": 1}, thoughtSignature=SIGNATURE), call("f", {"a": 2}))
+    ),
+    "a call without arguments": response(candidate(call("f"))),
+    "text and a call": response(
+        candidate(
+            thought("Hm."), text("I look.", thoughtSignature=SIGNATURE), call("f", {"a": [1]})
+        )
+    ),
+    "two answers": response(candidate(text("Wet.")), candidate(text("Dry."), index=1)),
+    "likelihoods": response(candidate(text("Wet"), logprobsResult=LIKELY)),
+    "calls in pieces": response(
+        candidate(
+            begun("f", thoughtSignature=SIGNATURE),
+            piece("$.at", string="Par", more=True),
+            piece("$.at", string="is"),
+            piece("$.day", number=3, last=True),
+            begun("g"),
+            piece("$.a[0].b", string="c"),
+        )
+    ),
+    "a limit": response(candidate(text("Par"), why="MAX_TOKENS")),
+    "a limit amid thought": response({"finishReason": "MAX_TOKENS", "index": 0}),
+    "a filter": response(candidate(text("Par"), why="SAFETY")),
+    "a prompt that is not answered": response(
+        promptFeedback={"blockReason": "PROHIBITED_CONTENT"},
+        usageMetadata={"promptTokenCount": 5, "totalTokenCount": 5},
+    ),
+    "no usage": response(candidate(text("Wet.")), usageMetadata=None),
+}
+
+
+def streamed(data: bytes, cuts: Any = ()) -> Json:
+    return meaning_of_stream(EventReader(), data, cuts)
+
+
+def whole(answer: Any) -> Json:
+    return meaning_of(read_answer(json.dumps(answer).encode()))
+
+
+@pytest.mark.parametrize("cuts", ["whole", "octet by octet"])
+@pytest.mark.parametrize("case", ANSWERS)
+def test_stream_means_what_the_whole_answer_does(case: str, cuts: str) -> None:
+    data = encode(events_of(ANSWERS[case]))
+    expected = whole(ANSWERS[case])
+    assert streamed(data, () if cuts == "whole" else everywhere(data)) == expected
+    assert whole(events_of(ANSWERS[case])) == expected  # as without `alt=sse`
+
+
+def test_signatures_are_of_calls_or_of_the_whole_text() -> None:
+    assert whole(ANSWERS["parallel calls"])["states"] == {(0, 0): (NAME, SIGNATURE.encode())}
+    assert whole(ANSWERS["signed text"])["states"] == {(0, None): (NAME, SIGNATURE.encode())}
+
+
+def test_mark_of_an_end_is_passed_over() -> None:
+    data = encode(events_of(ANSWERS["text"])) + b"data: [DONE]\n\n"
+    assert streamed(data) == whole(ANSWERS["text"])
+
+
+def test_end_is_told_once() -> None:
+    events = [*events_of(ANSWERS["signed text"]), response(candidate(why="STOP"))]
+    assert streamed(encode(events)) == whole(ANSWERS["signed text"])
+
+
+def test_stream_that_is_cut_has_no_end() -> None:
+    data = encode(events_of(ANSWERS["text"])[:-1])
+    assert streamed(data)["choices"][0]["finish"] is None
+
+
+def test_usage_that_counts_nothing_is_none() -> None:
+    events = [response(candidate(text("W")), usageMetadata={"trafficType": "ON_DEMAND"})]
+    assert streamed(encode(events))["usage"] is None
+
+
+FAILURES = {
+    "an error": ({"error": {"code": 503, "message": "secret"}}, Failure.BUSY),
+    "an error by its word": ({"error": {"status": "RESOURCE_EXHAUSTED"}}, Failure.LIMITED),
+    "an error in a list": ([{"error": {"code": 429}}], Failure.LIMITED),
+    "a call that cannot be read": (
+        response(candidate(why="MALFORMED_FUNCTION_CALL")),
+        Failure.TOOL_USE_FAILED,
+    ),
+    "a reason that is not known": (response(candidate(why="OTHER")), Failure.BROKEN),
+    "a call without a name": (response(candidate({"functionCall": {}})), Failure.BROKEN),
+    "a piece of no call": (
+        response(candidate({"functionCall": {"partialArgs": [{"jsonPath": "$.a"}]}})),
+        Failure.BROKEN,
+    ),
+    "a signature that is none": (
+        {"candidates": [candidate(text("", thoughtSignature="!"))]},
+        Failure.BROKEN,
+    ),
+    "arguments that are no object": (
+        {"candidates": [candidate({"functionCall": {"name": "f", "args": [1]}})]},
+        Failure.BROKEN,
+    ),
+    "text": ("text", Failure.BROKEN),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_failures(case: str) -> None:
+    said, failure = FAILURES[case]
+    readings: list[Callable[[], Json]] = [
+        lambda: streamed(encode([said])),
+        lambda: whole(said),
+    ]
+    for read in readings:
+        with pytest.raises(UpstreamError) as caught:
+            read()
+        assert caught.value.failure is failure
+        assert "secret" not in str(caught.value.encode())
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 9999])
+def test_what_is_no_event_is_a_failure(data: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        streamed(b"data: " + data + b"\n\n")
+
+
+def test_no_more_of_an_event_is_kept_than_its_reader_keeps() -> None:
+    with pytest.raises(UpstreamError):
+        [*EventReader().feed(b"data:" + b" " * (MAX_EVENT_OCTETS + 1))]
