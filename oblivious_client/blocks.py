@@ -160,6 +160,8 @@ def _signed(
 
 def _call(block: Mapping[str, Any]) -> dict[str, Any]:
     function = {"name": block["name"], "arguments": block["arguments"]}
+    if function["arguments"] is None:
+        raise TypeError("a call without arguments")
     return {"id": block["id"], "type": "function", "function": function}
 
 
