@@ -97,8 +97,11 @@ class StreamedBlocks:
         return False
 
     def _enter(self, body: dict[str, Any]) -> None:
-        match body["type"]:
-            case "message_start" if self._begun is None and not body["message"]["content"]:
+        kind = body["type"]
+        if (kind == "message_start") == (self._begun is not None) and kind not in ("error", "ping"):
+            raise ValueError("an event out of turn")
+        match kind:
+            case "message_start" if not body["message"]["content"]:
                 self._begun = dict(body["message"])
             case "content_block_start" if not self._is_open:
                 self._begin(body["index"], body["content_block"])
