@@ -1,0 +1,96 @@
+"""What passes between a worker and the process that does its large work, and what is done there.
+
+A request is prepared, or an answer finished: the same computations as in the worker itself.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from enclave_server.chat.dialects.dialect import Account
+from enclave_server.chat.errors import ChatError
+from enclave_server.chat.finishing import Said, finish
+from enclave_server.chat.models import ModelTable
+from enclave_server.chat.preparing import Job, Prepared, prepare
+from protocol.signature import SigningKeys
+
+Accounts = Mapping[str, Account | None]
+
+
+class Written(msgspec.Struct, frozen=True, tag="written"):
+    """The content of an answer."""
+
+    content: bytes
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """A ChatError."""
+
+    status: int
+    message: str
+    kind: str
+    param: str | None
+    code: str | None
+    fields: tuple[tuple[bytes, bytes], ...]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_WORK = msgspec.msgpack.Decoder(Said | tuple[Job, dict[str, Account | None]])
+_RESULTS = msgspec.msgpack.Decoder(Prepared | Written | Refused)
+
+
+def do(models: ModelTable, keys: SigningKeys, work: bytes) -> bytes:
+    """Return the result of `work`, both in the form in which they pass."""
+    try:
+        return _ENCODER.encode(_done(models, keys, _WORK.decode(work)))
+    except ChatError as e:
+        return _ENCODER.encode(Refused(e.status, e.message, e.kind, e.param, e.code, e.fields))
+
+
+def _done(
+    models: ModelTable, keys: SigningKeys, work: Said | tuple[Job, Accounts]
+) -> Written | Prepared:
+    if isinstance(work, Said):
+        return Written(finish(models, keys, work))
+    job, accounts = work
+    return prepare(models, job, accounts.__getitem__)
+
+
+def encode_job(job: Job, accounts: Accounts) -> bytes:
+    """Return the work to prepare `job`, with who pays at every upstream."""
+    return _ENCODER.encode((job, accounts))
+
+
+def encode_said(said: Said) -> bytes:
+    """Return the work to finish `said`."""
+    return _ENCODER.encode(said)
+
+
+def decode_prepared(result: bytes | bytearray) -> Prepared:
+    """Return what was prepared; raises the ChatError that it is instead."""
+    prepared = _accepted(result)
+    if not isinstance(prepared, Prepared):
+        raise TypeError("not what was prepared")
+    return prepared
+
+
+def decode_written(result: bytes | bytearray) -> bytes:
+    """Return the content that was written; raises the ChatError that it is instead."""
+    written = _accepted(result)
+    if not isinstance(written, Written):
+        raise TypeError("not what was written")
+    return written.content
+
+
+def _accepted(data: bytes | bytearray) -> Prepared | Written:
+    result: Prepared | Written | Refused = _RESULTS.decode(data)
+    if not isinstance(result, Refused):
+        return result
+    raise ChatError(
+        result.status,
+        result.message,
+        kind=result.kind,
+        param=result.param,
+        code=result.code,
+        fields=result.fields,
+    )
