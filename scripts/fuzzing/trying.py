@@ -12,7 +12,7 @@ from scripts.fuzzing.engines import INPUT_SECONDS, Counts, counts
 from scripts.fuzzing.harnesses import ROOT
 from scripts.fuzzing.worker import HOLDS, MINIMISING_SECONDS, SHORTEST
 
-START_SECONDS = 60.0
+START_SECONDS = 600.0
 """To start a worker on a machine that has other things to do."""
 SHOWN_BYTES = 512
 

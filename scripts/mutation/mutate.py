@@ -41,6 +41,7 @@ KEPT = Path(".mutate")  # where pytest keeps what failed
 PYTEST = ("-x", "-q", "--tb=no", "-o", f"cache_dir={KEPT}")
 NICENESS = 10
 HANGING_SECONDS = 240.0  # after which it is measured how long the tests take without the change
+CROWD = 4  # so much longer may those take that stand beside a module's own
 SLOWER = 4.0  # than the unchanged product: so much longer they may take before they hang
 SPARE_SECONDS = 60.0
 UNCHANGED_SECONDS = 3600.0
@@ -124,21 +125,21 @@ class Copy:
         """Make the change, run the tests that should notice it, and take it back."""
         begun, noticed, unjudged = time.monotonic(), "", ""
         try:
-            for choose in (own_tests, promises, neighbours):
+            for choose, crowd in ((own_tests, 1), (promises, 1), (neighbours, CROWD)):
                 tests = choose(trial.module, self._folder)
                 if tests and not noticed:
-                    noticed = self._noticed(trial, tests)
+                    noticed = self._noticed(trial, tests, crowd * HANGING_SECONDS)
         except UnchangedFails as failing:
             unjudged = str(failing)
         return Outcome(trial, noticed, unjudged, time.monotonic() - begun)
 
-    def _noticed(self, trial: Trial, tests: Sequence[Path]) -> str:
+    def _noticed(self, trial: Trial, tests: Sequence[Path], seconds: float) -> str:
         """Return what fails with a change and not without it, or an empty text."""
-        noticed = self._changed(trial, tests, HANGING_SECONDS)
+        noticed = self._changed(trial, tests, seconds)
         if noticed == HANGS:
-            seconds = SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
-            if seconds > HANGING_SECONDS:
-                noticed = self._changed(trial, tests, seconds)
+            patient = SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
+            if patient > seconds:
+                noticed = self._changed(trial, tests, patient)
         # Whether it is the change: without it the same test has to pass.
         elif noticed and (failed := self.tested(self._failed() or tests, UNCHANGED_SECONDS)):
             raise UnchangedFails(failed)

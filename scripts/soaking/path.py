@@ -130,10 +130,10 @@ class SoakedPath(Stack):
         return next(child for child in self.children if child.name == name)
 
     def pids(self) -> dict[str, list[int]]:
-        """Return the processes of each role."""
-        roles = {child.name: [child.process.pid] for child in self.children}
+        """Return the processes of each role; one that is being started again has none."""
+        roles = {child.name: [child.process.pid] for child in list(self.children)}
         roles["relay"] = [each for pid in roles.get("relay", ()) for each in (pid, *_children(pid))]
-        below = _children(self.part("enclave server").process.pid)
+        below = [each for pid in roles.get("enclave server", ()) for each in _children(pid)]
         engines = [pid for pid in below if b"enclave_server.engine" in _command(pid)]
         roles["engine"] = engines
         roles["worker"] = [pid for pid in below if pid not in engines]

@@ -82,6 +82,8 @@ class Soak:
             asking = asyncio.create_task(load.run(self.began + self.seconds))
             await self.break_parts(load, chance)
             await asking
+            if sampling.done():  # which it never is, unless it failed
+                await sampling
             # Whoever keeps connections drops the old ones when he is asked for one.
             await asyncio.sleep(KEPT_SECONDS)
             await self.record.ask(LAST, clients)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from enclave_server.chat import preparing
-from enclave_server.chat.conversation import AnyQuestion
+from enclave_server.chat import preparing, states
+from enclave_server.chat.conversation import AnyQuestion, Conversation, Message, State
 from enclave_server.chat.dialects.dialect import Account
-from enclave_server.chat.dialects.openai_chat.requests import CHAT_MEMBERS, TEXT_MEMBERS
+from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
 from enclave_server.chat.elsewhere import decode_prepared, do, encode_job
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.preparing import SURFACES, Job
@@ -23,6 +23,8 @@ from tests.support.chat_service import KEYS, TABLE
 
 ACCOUNT = Account("key", {"project": "p"})
 MEMBERS = {*CHAT_MEMBERS, *TEXT_MEMBERS, "stream", "stream_options"}
+JPEG = "data:image/jpg;base64,/9j/4AAQSkZJRgABAQ=="
+STATE = states.write(State("openai-chat", b"x"), ("nowhere", "m"))
 RICH = {
     "model": "m",
     "user": "somebody",
@@ -30,9 +32,9 @@ RICH = {
         {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
         {"role": "user", "name": "x", "content": [
             {"type": "text", "text": "See"},
-            {"type": "image_url", "image_url": {"url": "https://a/b", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": JPEG, "detail": "low"}},
         ]},
-        {"role": "assistant", "refusal": "no", "tool_calls": [
+        {"role": "assistant", "refusal": "no", "extra_content": STATE, "tool_calls": [
             {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         ]},
         {"role": "tool", "content": "7", "tool_call_id": "c"},
@@ -50,7 +52,8 @@ attempt = Attempt(ChatError)
 FAULTS = (
     fails("enclave_server.chat.surfaces.shapes._explain"),
     returns(
-        "enclave_server.chat.dialects.openai_chat.requests._part", lambda part: {**part, "x": 1}
+        "enclave_server.chat.dialects.openai_chat.messages._part",
+        lambda part: {**part, "text": "x"},
     ),
     returns("enclave_server.chat.preparing.check", lambda nothing: 1 / 0),
 )
@@ -89,7 +92,7 @@ def run(data: bytes) -> None:
     assert sent.keys() <= MEMBERS
     assert sent["model"] == "there"
     again = SURFACES[path].read(prepared.request.body)
-    assert again == _sent(asked)
+    assert _plain(again) == msgspec.structs.replace(_plain(asked), model="there")
 
 
 def _outcome(prepare: Callable[[], preparing.Prepared]) -> object:
@@ -102,5 +105,13 @@ def _outcome(prepare: Callable[[], preparing.Prepared]) -> object:
     return refusal
 
 
-def _sent(asked: AnyQuestion) -> AnyQuestion:
-    return msgspec.structs.replace(asked, model="there")
+def _plain(asked: AnyQuestion) -> AnyQuestion:
+    """Return a question without what goes back to those alone who made it."""
+    if not isinstance(asked, Conversation):
+        return asked
+    return msgspec.structs.replace(asked, messages=[_said(each) for each in asked.messages])
+
+
+def _said(message: Message) -> Message:
+    calls = message.calls and [msgspec.structs.replace(call, state=None) for call in message.calls]
+    return msgspec.structs.replace(message, calls=calls, state=None, reasoning=None)

@@ -4,7 +4,11 @@ The first octet chooses the kind, the number of choices and the count of tokens;
 the upstream sends.
 """
 
+from itertools import count
+from unittest import mock
+
 from enclave_server.chat.conversation import Continuation, Conversation, Kind
+from enclave_server.chat.dialects.openai_chat import calls
 from enclave_server.chat.dialects.openai_chat.answers import ChunkReader
 from enclave_server.chat.errors import UpstreamError
 from enclave_server.chat.recoder import Expected, Recoder
@@ -60,7 +64,21 @@ def seeds() -> list[bytes]:
     events = b"".join(b'data: {"choices":[' + chunk + b"]}\n\n" for chunk in chunks)
     done = events + b'data: {"choices":[],"usage":{"prompt_tokens":3}}\n\ndata: [DONE]\n\n'
     failed = events + b'data: {"error":{"message":"x","code":429}}\n\n'
-    small = [events, done, failed, done.replace(b"\n", b"\r\n"), b": x\n\n", b"data: [DONE]\n\n"]
+    tidy = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"a","reasoning_content":"b"}}]}\n\n'
+        b'data: {"choices":[{"index":0,"delta":{"reasoning":"c","tool_calls":[{"index":1,'
+        b'"function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}]}\n\n'
+        b"data: [DONE]\n\n"
+    )
+    small = [
+        tidy,
+        events,
+        done,
+        failed,
+        done.replace(b"\n", b"\r\n"),
+        b": x\n\n",
+        b"data: [DONE]\n\n",
+    ]
     return [bytes([number]) + each for number in (0, 3, 6) for each in (*small, *recorded)]
 
 
@@ -94,6 +112,13 @@ def _recoded(number: int, pieces: list[bytes]) -> tuple[bytes, bool]:
         lambda outputs: SIGNER.sign(REQUEST, outputs, "m", Algorithm.ED25519),
         Holding(Memory()),
     )
+    # Calls without an identifier get one at random.
+    identifiers = map("call_{}".format, count())
+    with mock.patch.object(calls, "new_identifier", identifiers.__next__):
+        return _said(recoder, pieces)
+
+
+def _said(recoder: Recoder, pieces: list[bytes]) -> tuple[bytes, bool]:
     text = b""
     for piece in pieces:
         if not recoder.is_ending:

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 
 from protocol.errors import ProtocolError
 
+SINGLE, TOGETHER = 128, 13
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -47,7 +49,16 @@ def ways(data: bytes) -> list[list[bytes]]:
     chance = random.Random(zlib.crc32(data))
     places = sorted(chance.randint(0, len(data)) for _ in range(chance.randint(1, 6)))
     cut = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
-    return [[data], [data[at : at + 1] for at in range(len(data))], cut]
+    return [[data], _in_octets(data), cut]
+
+
+def _in_octets(data: bytes) -> list[bytes]:
+    """Return single octets; of a long input some in its middle together, which takes less time."""
+    if len(data) <= 3 * SINGLE:
+        return [data[at : at + 1] for at in range(len(data))]
+    middle = data[SINGLE:-SINGLE]
+    pieces = [middle[at : at + TOGETHER] for at in range(0, len(middle), TOGETHER)]
+    return [*_in_octets(data[:SINGLE]), *pieces, *_in_octets(data[-SINGLE:])]
 
 
 def same(results: Iterable[T]) -> T:

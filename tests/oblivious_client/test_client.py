@@ -74,6 +74,21 @@ def test_neither_stream_can_be_used_as_the_other() -> None:
     assert not {"__aiter__", "aclose"} & set(dir(ChatStream))
 
 
+def test_an_error_in_place_of_a_whole_answer_is_the_services(gateway: StandInGateway) -> None:
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        with pytest.raises(ServiceError) as caught:
+            client.chat("Hi", model="no-such-model")
+        assert caught.value.status == 404
+
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            with pytest.raises(ServiceError) as caught:
+                await client.chat("Hi", model="no-such-model")
+            assert caught.value.status == 404
+
+    asyncio.run(run())
+
+
 def test_an_error_before_a_stream_is_the_services(gateway: StandInGateway) -> None:
     with ObliviousClient(gateway.url, policy=ALLOWED) as client, pytest.raises(ServiceError):
         client.stream("Hi", model="no-such-model")

@@ -29,6 +29,9 @@ class Response:
     async def next_piece(self) -> bytes | None:
         return self.take()
 
+    async def end(self) -> None:
+        await UpstreamResponse.end(cast(UpstreamResponse, self))
+
     async def close(self) -> None:
         self.closed += 1
 

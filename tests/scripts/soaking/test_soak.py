@@ -11,7 +11,7 @@ import pytest
 from scripts.local.stack import ROOT
 
 DEADLINE_SECONDS = 300.0
-MINUTES = "0.2"
+MINUTES = "0.3"
 
 
 @pytest.fixture(scope="module")
