@@ -19,7 +19,8 @@ SOCKET_MODE = 0o660
 
 _CID_ANY = 0xFFFFFFFF  # VMADDR_CID_ANY of vm_sockets.h
 _MAX_PORT = {"tcp": 0xFFFF, "vsock": 0xFFFFFFFE}
-_NETWORK = re.compile(r"(vsock|tcp)://(\[[0-9a-fA-F:.]+\]|[^][:/@?#\s]+):([0-9]{1,10})", re.ASCII)
+_HOST = r"\[[0-9a-fA-F:.]+\]|[^][:/@?#\s\x00-\x1f\x7f]+"
+_NETWORK = re.compile(rf"(vsock|tcp)://({_HOST}):([0-9]{{1,10}})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,12 @@ from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.conversation import Effort
 from enclave_server.chat.profiles import Range, Thinking
 from enclave_server.chat.sampling import SamplingName
+from enclave_server.chat.upstream.endpoint import (
+    CONNECT_SECONDS,
+    DIALECT,
+    IDLE_SECONDS,
+    TOTAL_SECONDS,
+)
 from enclave_server.http.limits import Limits
 from protocol.chunked import CHUNK_SIZE
 from protocol.provisioning import administrator_key
@@ -139,9 +145,9 @@ class ChatTable(Table, frozen=True):
     """The dialects that are accepted, and what the embedded model is told when nobody else does."""
 
     bare_json: bool = False
-    # Of the signatures for clients that ask for no algorithm, which are those that read version 1
-    # alone; who asks for one gets version 2.
-    signature_version: Literal[1, 2] = 1
+    # Of the signatures for clients that ask for no algorithm. Those of before read version 1 alone,
+    # which signs less; who asks for an algorithm gets version 2 whatever this says.
+    signature_version: Literal[1, 2] = 2
     system_prompt: str = "You are a helpful, concise assistant."
 
 
@@ -226,19 +232,19 @@ class UpstreamTable(Table, frozen=True):
     address: str
     host_name: str | None = None
     path_prefix: str = "/v1"
-    dialect: str = "openai-chat"
+    dialect: str = DIALECT
     # By default that of the provider whose host_name it is; see docs/models.md.
     profile: str | None = None
     key_env: str | None = None
     key_file: str | None = None
     key_provisioned: bool = False
     ca_file: str | None = None
-    connect_seconds: float = 5
+    connect_seconds: float = CONNECT_SECONDS
     # Of a stream 300 by default; an answer in one piece may take the whole time to begin.
     first_byte_seconds: float | None = None
     # Between two arrivals of a stream.
-    idle_seconds: float = 300
-    total_seconds: float = 1800
+    idle_seconds: float = IDLE_SECONDS
+    total_seconds: float = TOTAL_SECONDS
 
     def __post_init__(self) -> None:
         parse_address(self.address)
@@ -329,8 +335,10 @@ def parse_config(text: str) -> Config:
         tables = tomllib.loads(text)
         _refuse_unknown_limits(tables)
         return msgspec.convert(tables, Config)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, msgspec.ValidationError) as error:  # TOMLDecodeError is a ValueError
         raise ConfigError(str(error)) from error
+    except RecursionError as error:
+        raise ConfigError("its values nest too deeply") from error
 
 
 def load_config(path: str | None) -> Config:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable
@@ -14,6 +15,11 @@ ANY_CID: Final = 0xFFFFFFFF  # VMADDR_CID_ANY
 UNIX_PATH_BYTES: Final = 107  # sun_path holds 108 with its final zero
 UNPACED: Final = b"reno"  # the congestion control that every Linux has; loopback loses nothing
 BACKLOG: Final = 4096  # AF_VSOCK resets what exceeds it, so it is generous; the kernel caps it
+
+
+# A name that can be looked up has none of these; a number of IPv6 stands in brackets.
+_HOST: Final = re.compile(r"[^][:/@?#\s\x00-\x1f\x7f]+|\[[^][/@?#\s\x00-\x1f\x7f]+\]")
+_NUMBER: Final = re.compile(r"[0-9]{1,10}")  # more digits than any has, and few enough for int()
 
 
 class AddressError(ValueError):
@@ -95,11 +101,10 @@ def parse(text: str) -> Address:
 
 def parse_host_port(text: str) -> Tcp:
     """Return the address of `HOST:PORT`, or raise AddressError."""
-    host, colon, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not colon or not bare or (":" in bare and not host.startswith("[")):
+    host, _, port = text.rpartition(":")
+    if not _HOST.fullmatch(host):
         raise AddressError(f"{text!r} is not HOST:PORT")
-    return Tcp(bare, _number(port, 0xFFFF))
+    return Tcp(host.removeprefix("[").removesuffix("]"), _number(port, 0xFFFF))
 
 
 def _parse_vsock(text: str) -> Vsock:
@@ -127,7 +132,7 @@ def _parse_activated(text: str) -> Activated:
 
 
 def _number(text: str, largest: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > largest:
+    if not _NUMBER.fullmatch(text) or int(text) > largest:
         raise AddressError(f"{text!r} is not a number from 0 to {largest}")
     return int(text)
 

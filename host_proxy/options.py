@@ -4,7 +4,6 @@ import argparse
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -35,6 +34,8 @@ addresses:
                         want it; listen: the guest's own connections, at PATH_PORT
   systemd:NAME          listen on the socket that systemd passed under this FileDescriptorName
 """
+
+MOST: Final = 10**9  # of seconds and counts: a clock that is told more overflows
 
 EPILOG: Final = """\
 An egress lets the enclave reach one host and port, and nothing else. The name is looked up every
@@ -166,8 +167,10 @@ def from_file(path: Path) -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AddressError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are
         raise AddressError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise AddressError(f"{path} has values that nest too deeply") from error
     unknown = table.keys() - {field.name for field in fields(Options)}
     if unknown:
         raise AddressError(f"{path}: unknown {', '.join(sorted(unknown))}")
@@ -218,7 +221,9 @@ def _value(name: str, value: object) -> Any:
     """Return the value of one option as Options holds it, or raise AddressError."""
     if name in _NUMBERS or name == "probe":
         kinds = (int,) if name in _COUNTS else (int, float)
-        if isinstance(value, kinds) and not isinstance(value, bool) and isfinite(value):
+        if isinstance(value, kinds) and not isinstance(value, bool):
+            if not abs(value) <= MOST:  # nor is NaN
+                raise AddressError(f"{name} is not a number up to {MOST}")
             return value
     elif name == "egress":
         if isinstance(value, Mapping):

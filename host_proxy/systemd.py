@@ -11,6 +11,7 @@ from typing import Final
 from host_proxy.addresses import AddressError
 
 FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
+MOST_DIGITS: Final = 20  # of a number of 64 bits
 
 
 class Notifier:
@@ -41,7 +42,7 @@ class Notifier:
 def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
     """Return how often the manager wants a sign of life, None for never."""
     microseconds = environment.get("WATCHDOG_USEC", "")
-    if not microseconds.isdigit() or int(microseconds) == 0:
+    if not _is_number(microseconds) or int(microseconds) == 0:
         return None
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
@@ -56,7 +57,7 @@ def passed_sockets(environment: MutableMapping[str, str]) -> dict[str, socket.so
     pid, count, names = (
         environment.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
     )
-    if pid != str(os.getpid()) or not count.isdigit():
+    if pid != str(os.getpid()) or not _is_number(count):
         return {}
     named = names.split(":") if names else []
     passed: dict[str, socket.socket] = {}
@@ -64,6 +65,11 @@ def passed_sockets(environment: MutableMapping[str, str]) -> dict[str, socket.so
         name = named[index] if index < len(named) else "unknown"
         passed[name] = _passed_socket(FIRST_FD + index)
     return passed
+
+
+def _is_number(text: str) -> bool:
+    """Whether `text` is digits that int() takes, and few enough of them."""
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
 
 
 def _passed_socket(fd: int) -> socket.socket:

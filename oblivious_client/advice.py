@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import httpx
 
-from oblivious_client.endpoint import Role
+from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client.errors import ClientError, ConnectionLost, NoAnswer, NoConnection
 from protocol.registry import PROBLEM_JSON, media_type
 
 _ADVICE = {
@@ -29,6 +34,10 @@ _SILENT = {
     503: "{near} answers, but has no way to {far} at the moment, or is full: try again shortly",
     504: "{near} answers, but {far} says nothing in time: try again later",
 }
+_DOWN = "it, or your network, is down for now: try again shortly"
+_UNTRUSTED = (
+    "the certificate there does not hold: somebody is in the way, or its operator has to renew it"
+)
 
 
 def silence(response: httpx.Response, role: Role) -> str | None:
@@ -44,5 +53,49 @@ def silence(response: httpx.Response, role: Role) -> str | None:
 
 def on_refusal(response: httpx.Response, role: Role) -> str:
     """Return what to do about an answer to a sealed request that is not sealed."""
-    otherwise = _ADVICE.get(response.status_code, "check the address of the relay or gateway")
-    return silence(response, role) or otherwise
+    otherwise = "check the address of the relay or gateway"
+    if response.is_server_error:
+        otherwise = "the relay or gateway is at fault: try again later"
+    return silence(response, role) or _ADVICE.get(response.status_code, otherwise)
+
+
+def on_silence(endpoint: Endpoint, proxy: str | None, *, is_known: bool) -> str:
+    """Return what to do about a connection that does not come about, or ends before an answer.
+
+    An address that has led to evidence which verified is right: then nobody should change it.
+    """
+    near, _ = _PARTIES[endpoint.role]
+    if is_known:
+        return f"{near} has answered before: {_DOWN}"
+    place = f"unix:{endpoint.socket_path}" if endpoint.socket_path else str(endpoint.url)
+    places = " and ".join(each for each in (proxy, place) if each)
+    return f"if {places} is right, {_DOWN}"
+
+
+@contextmanager
+def advising(endpoint: Endpoint, proxy: str | None, *, is_known: bool) -> Iterator[None]:
+    """Turn a failure of the connection into an error of ours, which is one of httpx as well."""
+    try:
+        yield
+    except ClientError:
+        raise
+    except httpx.TimeoutException as error:
+        raise NoAnswer from error
+    except httpx.ConnectError as error:
+        silent = on_silence(endpoint, proxy, is_known=is_known)
+        advice = _UNTRUSTED if _is_untrusted(error) else silent
+        raise NoConnection(_told("no connection", error), advice=advice) from error
+    except httpx.TransportError as error:
+        advice = on_silence(endpoint, proxy, is_known=is_known)
+        raise ConnectionLost(_told("the connection was lost", error), advice=advice) from error
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether a certificate that does not verify is at the bottom of an error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _told(what: str, error: Exception) -> str:
+    return f"{what}: {error}" if str(error) else what

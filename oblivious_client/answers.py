@@ -31,6 +31,10 @@ _PROBLEMS = {
     ),
     503: ("it has no room to remember one more request", "ask again in a minute"),
 }
+# Types of OpenAI's error object that are no fault of the question, and codes that time alone does
+# not mend.
+_PASSING = ("server_error", "rate_limit_error")
+_LASTING = ("key_not_provisioned", "upstream_refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,17 @@ def raise_for_error(status: int, data: bytes) -> None:
         )
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else None
-    said, advice = _PROBLEMS.get(status, ("no reason given", "")) if not message else (message, "")
+    said, advice = _PROBLEMS.get(status, ("no reason given", ""))
+    if isinstance(error, dict) and message:
+        said, advice = message, _advice_on(error)
     raise ServiceError(status, str(said), advice=advice)
+
+
+def _advice_on(error: Mapping[str, Any]) -> str:
+    """Return what to do about OpenAI's error object, if its own text does not say."""
+    if error.get("type") not in _PASSING or error.get("code") in _LASTING:
+        return ""
+    return "the way to the service works, and its model does not for now: ask again shortly"
 
 
 class StreamedAnswer:
@@ -157,8 +170,9 @@ class StreamedAnswer:
     def _merged(self, chunk: dict[str, Any]) -> dict[str, Any]:
         error = chunk.get("error")
         if error is not None:
-            message = error.get("message") if isinstance(error, dict) else error
-            raise ServiceError(500, str(message))
+            if not isinstance(error, dict):
+                raise ServiceError(500, str(error))
+            raise ServiceError(500, str(error.get("message")), advice=_advice_on(error))
         for choice in chunk.get("choices") or ():
             self._take_choice(choice)
         self._common |= {name: value for name, value in chunk.items() if name != "choices"}
@@ -179,7 +193,7 @@ class StreamedAnswer:
 def _merge(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     for name, value in delta.items():
         # Content, refusals, and whatever else comes in pieces: nothing that was said is lost.
-        if isinstance(value, str) and name != "role":
+        if isinstance(value, str) and name not in ("role", "tool_calls"):
             message[name] = (message.get(name) or "") + value
         elif name == STATE_MEMBER and value is not None:
             message[name] = value

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
 import sys
 from importlib.metadata import version
-
-import httpx
 
 from oblivious_client import options
 from oblivious_client.commands import COMMANDS
@@ -37,12 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
         return COMMANDS[chosen.command](chosen)
     except ClientError as error:
         return _fail(given, str(error), error.advice, error.code)
-    except httpx.TimeoutException:
-        advice = "the relay or gateway is down or overloaded; try again"
-        return _fail(given, "no answer in time", advice, Exit.NO_CONNECTION)
-    except httpx.TransportError as error:
-        advice = f"check {_reached_for(chosen)} and your network"
-        return _fail(given, f"no connection: {error}", advice, Exit.NO_CONNECTION)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
@@ -54,11 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(
             given, f"input or output failed: {error.strerror or error}", advice, Exit.FAILURE
         )
-
-
-def _reached_for(chosen: argparse.Namespace) -> str:
-    relay, gateway = options.addresses(chosen)
-    return " and ".join(address for address in (chosen.proxy, relay or gateway) if address)
 
 
 def _give_up_output() -> None:

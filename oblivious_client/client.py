@@ -23,13 +23,15 @@ from oblivious_client.answers import (
     text_of,
 )
 from oblivious_client.errors import UsageError
+from oblivious_client.evidence import CONNECT_SECONDS
 from oblivious_client.route import Route, RouteOptions
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
 from protocol.evidence import VerifiedEvidence
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 # A model that thinks long is silent long; the gateway has deadlines of its own.
-TIMEOUT = httpx.Timeout(300.0, connect=15.0)
+ANSWER_SECONDS = 300.0
+TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 
 # Only the path of these is sealed; there is no such host.
 _CHAT = "https://sealed.invalid/v1/chat/completions"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import secrets
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,13 +24,14 @@ from oblivious_client import archive, options, report
 from oblivious_client import provision as provisioning
 from oblivious_client.answers import Answer, outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
+from oblivious_client.descriptors import Scarcity, affordable
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
 from oblivious_client.evidence import ANEW, PLAIN, Copy, fetch_copy, fetch_keys
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Simulated
 from oblivious_client.sealing import Framing
-from oblivious_client.serve import LocalEndpoint, start
+from oblivious_client.serve import MAX_CONNECTIONS, MAX_REFUSALS, LocalEndpoint, start
 from oblivious_client.transport import AsyncObliviousTransport
 from protocol.evidence import VerifiedEvidence
 
@@ -36,6 +39,8 @@ Chosen = argparse.Namespace
 Command = Callable[[Chosen], Exit]
 
 NONCE_BYTES = 32
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def chat(chosen: Chosen) -> Exit:
@@ -290,7 +295,7 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
 def _listen_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or int(port) > 65535 or not host:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or not host:
         raise UsageError(f"not HOST:PORT: {text}")
     if not is_loopback(host):
         raise UsageError(
@@ -307,16 +312,18 @@ async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
         _warn(source.route.endpoint)
         verified: VerifiedEvidence = await transport.evidence()
         _note(report.as_line(verified, source.route.policy, now=time.time()))
-        await _serve_until_stopped(LocalEndpoint(transport), host, port)
+        most, refusals = affordable(MAX_CONNECTIONS, MAX_REFUSALS)
+        if most < MAX_CONNECTIONS:
+            _note(f"few descriptors (ulimit -n): at most {most} programs are served at once")
+        await _serve_until_stopped(LocalEndpoint(transport, most, refusals), host, port)
     finally:
         await transport.aclose()
     return Exit.OK
 
 
 async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _stop_when_signalled()
+    asyncio.get_running_loop().set_exception_handler(Scarcity(_note))
     try:
         server = await start(endpoint, host, port)
     except OSError as error:
@@ -327,5 +334,25 @@ async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) ->
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{server.sockets[0].getsockname()[1]}"
     _note(f"listening: open {url}/ or set OPENAI_BASE_URL={url}/v1 (any OPENAI_API_KEY)")
-    async with server:
+    try:
         await stop.wait()
+    finally:
+        server.close()
+
+
+def _stop_when_signalled() -> asyncio.Event:
+    """Return what SIGINT or SIGTERM sets; those that follow wait, to the very end.
+
+    asyncio's own handlers write to a pipe that is closed before they are taken away, and Python
+    reports a signal that was on its way when it was told to ignore it.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(*_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        with suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in _ENDING:
+        signal.signal(number, tell)
+    return stop

@@ -38,11 +38,10 @@ class Endpoint:
             return cls(role, httpx.URL("http://localhost/"), text.removeprefix("unix:"))
         try:
             url = httpx.URL(text)
-        except httpx.InvalidURL as error:
+            is_usable = _is_usable(url)
+        except (httpx.InvalidURL, UnicodeError) as error:  # what names are made of is not all ours
             raise _wrong_address(role, text) from error
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
-            raise _wrong_address(role, text)
-        if (url.port or 0) > MAX_PORT or not _can_be_looked_up(url):
+        if not is_usable:
             raise _wrong_address(role, text)
         return cls(role, url.copy_with(fragment=None))
 
@@ -85,6 +84,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_usable(url: httpx.URL) -> bool:
+    """Whether a relay or gateway can be at a URL; UnicodeError for a name that is none."""
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+        return False
+    return (url.port or 0) <= MAX_PORT and _can_be_looked_up(url)
 
 
 def _can_be_looked_up(url: httpx.URL) -> bool:

@@ -55,6 +55,31 @@ class ExchangeError(ClientError, httpx.RemoteProtocolError):
     """The exchange with relay or gateway failed; SDKs see an httpx error."""
 
 
+class NoConnection(ClientError, httpx.ConnectError):
+    """Nobody took the connection; nothing was sent."""
+
+    def __init__(self, message: str, *, advice: str) -> None:
+        super().__init__(message, advice=advice, code=Exit.NO_CONNECTION)
+
+
+class NoAnswer(ClientError, httpx.ReadTimeout):
+    """No answer, or no more of it, came in time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no answer in time",
+            advice="the relay or gateway is down or overloaded; try again",
+            code=Exit.NO_CONNECTION,
+        )
+
+
+class ConnectionLost(ExchangeError):
+    """The connection ended before an answer began."""
+
+    def __init__(self, message: str, *, advice: str) -> None:
+        super().__init__(message, advice=advice, code=Exit.NO_CONNECTION)
+
+
 class OuterRefusal(ExchangeError):
     """The relay or gateway answered with an error instead of a sealed answer."""
 

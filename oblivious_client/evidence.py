@@ -30,6 +30,9 @@ from protocol.registry import JSON, OHTTP_KEYS
 # Every client sends the same fields, so that they tell no two apart.
 OUTER_FIELDS = (("User-Agent", "oblivious-client"), ("Accept-Encoding", "identity"))
 
+CONNECT_SECONDS = 15.0
+"""For a connection, TLS included, whatever is asked over it."""
+
 FETCH_SECONDS = 30.0
 """For evidence or keys in all, pauses and repetitions too: they are served from memory."""
 
@@ -38,7 +41,7 @@ PAUSES = (1.0, 2.0, 4.0)
 LONGEST_PAUSE = 5
 
 REMEMBERED_KEYS = 4
-"""As many as a gateway has at a time."""
+"""As many as a gateway has of one mechanism at a time."""
 
 PLAIN: Mapping[str, str] = {}
 ANEW: Mapping[str, str] = {"Cache-Control": "no-cache"}
@@ -87,6 +90,7 @@ class EvidenceSource:
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
         self._failure: Exception | None = None  # that the last renewal ended with
+        self.has_verified = False  # any evidence: so the address is right
         self.renewals = 0  # that have ended
 
     def kept(self) -> VerifiedEvidence | None:
@@ -94,7 +98,7 @@ class EvidenceSource:
         held = self._held or self._stored()
         if held is None or self.clock() >= held.expires or self._is_refused(held.verified):
             return None
-        self._held = held
+        self._held, self.has_verified = held, True
         return held.verified
 
     def shared(self, renewals: int) -> Flow[VerifiedEvidence]:
@@ -145,13 +149,13 @@ class EvidenceSource:
     def refuse(self, verified: VerifiedEvidence) -> None:
         """Remember that the gateway did not know the key that was sealed to."""
         self._is_copy_old = True
-        key = verified.key_configs[0]
+        key = verified.sealing_config
         self._refused = (key, *(each for each in self._refused if each != key))[:REMEMBERED_KEYS]
 
     def accept(self, verified: VerifiedEvidence) -> None:
         """Forget that a key was refused: an answer to it has come."""
         if self._refused:
-            key = verified.key_configs[0]
+            key = verified.sealing_config
             self._refused = tuple(each for each in self._refused if each != key)
 
     def forget(self) -> None:
@@ -161,7 +165,7 @@ class EvidenceSource:
             self.route.cache.forget(self.route.endpoint, self.route.policy)
 
     def _is_refused(self, verified: VerifiedEvidence) -> bool:
-        return verified.key_configs[0] in self._refused
+        return verified.sealing_config in self._refused
 
     def _evidence_request(
         self, fields: Mapping[str, str], extensions: dict[str, object]
@@ -172,7 +176,9 @@ class EvidenceSource:
 
     def _verified(self, response: httpx.Response) -> VerifiedEvidence:
         served = _evidence_in(response, self.route.endpoint)
-        return self.route.policy.verify(decode(served), now=self.clock())
+        verified = self.route.policy.verify(decode(served), now=self.clock())
+        self.has_verified = True
+        return verified
 
     def _hold(self, verified: VerifiedEvidence, seconds: int) -> None:
         now = self.clock()
@@ -243,7 +249,7 @@ def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
 
 def fetching() -> dict[str, object]:
     """Return the extensions of requests that have FETCH_SECONDS from now."""
-    timeout = httpx.Timeout(FETCH_SECONDS, connect=15.0).as_dict()
+    timeout = httpx.Timeout(FETCH_SECONDS, connect=CONNECT_SECONDS).as_dict()
     return {"timeout": timeout, DEADLINE: time.monotonic() + FETCH_SECONDS}
 
 
@@ -290,7 +296,7 @@ def kept_seconds(headers: httpx.Headers, *, now: float) -> int | None:
     """
     if "age" in headers:
         return _seconds(headers["age"])
-    with suppress(KeyError, ValueError):
+    with suppress(KeyError, ValueError, OverflowError):
         return max(0, round(now - parsedate_to_datetime(headers["date"]).timestamp()))
     return None
 

@@ -91,11 +91,11 @@ def ask(
     """Send one request sealed to the keys in `evidence`; raises OuterRefusal."""
     inner = inner_request(question.method, question.path, question.body, now=now)
     try:
-        sealed = seal(evidence.key_configs[0], inner, route.framing)
+        sealed = seal(evidence.sealing_config, inner, route.framing)
     except KeyRejected as error:
         raise ExchangeError(
-            "the gateway's newest key offers no algorithm that this client has",
-            advice="update the client",
+            "the gateway's newest key is none that this client can seal to",
+            advice="update the client, and the package `cryptography` with it",
         ) from error
     response = yield outer_request(route, sealed, question)
     if is_key_rejected(response):

@@ -71,7 +71,7 @@ def read_secrets(path: Path) -> Secrets:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", advice=advice) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # TOMLDecodeError is a ValueError
         # The parser's own words could quote what is in the file.
         raise UsageError(f"{path} is not TOML", advice=advice) from None
     unknown = sorted(tables.keys() - _TABLES)

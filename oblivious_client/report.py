@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from oblivious_client.answers import STATE_MEMBER, text_of
 from oblivious_client.endpoint import Endpoint, Role
-from oblivious_client.policy import Policy
+from oblivious_client.policy import CODE_PINS, Policy
 from protocol.answer_transcript import SIGNED_BESIDE, SIGNED_OF_CHOICE, SIGNED_OF_MESSAGE
 from protocol.evidence import Platform, VerifiedEvidence
 from protocol.hpke import Aead, Kdf
@@ -18,8 +19,6 @@ from protocol.kem import find_kem
 from protocol.key_config import KeyConfig
 from protocol.signature import algorithm_of, key_identifier
 
-# Registers that name the code; the rest name the parent machine and its roles.
-CODE_PCRS = (0, 1, 2)
 # A copy of a few seconds was fetched for somebody who asked just before, or clocks differ by this.
 FETCHED_SECONDS = 5
 # What `protocol.signature` signs of a message; a chat has `content`, a completion `text`.
@@ -30,6 +29,7 @@ _APART = ("choices", "message", "text")
 _SHOWN = ("content", "text", "tool_calls")
 _INDENT = 10
 _LEAST_ROOM = 20
+_LONGEST_KEY = 64  # bytes of a public key that are shown
 SIMULATED_WARNING = "SIMULATED: no hardware vouches for this enclave; for trials only"
 
 
@@ -59,9 +59,10 @@ def as_json(
         "pcrs": {
             f"PCR{index}": {"value": value.hex(), "pinned": index in pins}
             for index, value in sorted(attestation.pcrs.items())
-            if any(value) or index in pins or index in CODE_PCRS
+            if any(value) or index in pins or index in CODE_PINS
         },
         "keys": [describe_key(config) for config in verified.key_configs],
+        "seal_to": verified.sealing_config.key_id,
         "tee_id": key_identifier(verified.signing_key),
         "tee_ids": dict(_identifiers(verified)),
     }
@@ -91,7 +92,7 @@ def as_line(verified: VerifiedEvidence, policy: Policy, *, now: float) -> str:
     code = f"{len(pins)} pinned measurements match" if pins else "not pinned"
     line = (
         f"verified: {verified.evidence.platform.value} document, {_ago(age)}; code: {code}; "
-        f"sealing to attested key {verified.key_configs[0].key_id}"
+        f"sealing to attested key {verified.sealing_config.key_id}"
     )
     if verified.evidence.platform is Platform.SIMULATED:
         return f"{line}\n{SIMULATED_WARNING}"
@@ -172,9 +173,16 @@ def key_lines(config: KeyConfig) -> str:
     described = describe_key(config)
     suites = "; ".join(described["suites"])
     return (
-        f"key {described['key_id']}: {described['kem']} {described['public_key']}\n"
+        f"key {described['key_id']}: {described['kem']} {_abridged(config.public_key)}\n"
         f"  suites: {suites}"
     )
+
+
+def _abridged(public_key: bytes) -> str:
+    """Return a public key, or of one that fills a screen what can be compared."""
+    if len(public_key) <= _LONGEST_KEY:
+        return public_key.hex()
+    return f"SHA-256 {hashlib.sha256(public_key).hexdigest()}, {len(public_key)} bytes"
 
 
 def moment(seconds: int) -> str:
@@ -212,7 +220,7 @@ def _facts(
     yield "keys", "the SHA-256 in the document matches the key configurations"
     for algorithm, _ in _identifiers(verified):
         yield "signing key", f"{algorithm}: the SHA-256 in the document matches"
-    newest = describe_key(verified.key_configs[0])
+    newest = describe_key(verified.sealing_config)
     yield "seal to", f"key {newest['key_id']}, {newest['kem']}, {newest['suites'][0]}"
     for algorithm, identifier in _identifiers(verified):
         yield "tee_id", f"{identifier} ({algorithm})"
@@ -229,7 +237,7 @@ def _measurements(verified: VerifiedEvidence, policy: Policy) -> Iterator[tuple[
     for index, value in sorted(verified.attestation.pcrs.items()):
         if index in pins:
             yield f"PCR{index}", f"{value.hex()} as pinned"
-        elif index in CODE_PCRS:
+        elif index in CODE_PINS:
             yield f"PCR{index}", f"{value.hex()} NOT PINNED"
 
 

@@ -10,7 +10,9 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import re
+import socket
 from collections.abc import AsyncGenerator, Callable
 from importlib import resources
 from typing import Any
@@ -31,6 +33,8 @@ from protocol.registry import EVENT_STREAM, JSON
 
 # Each takes two descriptors, of the 1,024 that a program usually has.
 MAX_CONNECTIONS = 400
+# Above them: so many are told to come back, and more than that find nobody.
+MAX_REFUSALS = 32
 _PASSED: dict[str, Callable[[], Passing]] = {
     "/v1/chat/completions": PassedChat,
     "/v1/completions": PassedChat,
@@ -107,24 +111,28 @@ def error(status: int, message: str, kind: str, more: Fields = ()) -> LocalRespo
     return LocalResponse(status, (*_JSON, *more), error_object(message, kind))
 
 
-def describe(failure: Exception) -> str:
+def describe(failure: ClientError) -> str:
     """Return what happened and what to do; the reader is the user of this machine."""
-    if isinstance(failure, ClientError):
-        return ": ".join(part for part in (str(failure), failure.advice) if part)
-    return f"no connection to the relay: {failure}" if str(failure) else "no answer in time"
+    return ": ".join(part for part in (str(failure).removesuffix("."), failure.advice) if part)
 
 
 class LocalEndpoint:
     """Seals what local programs ask and opens what comes back."""
 
-    def __init__(self, transport: AsyncObliviousTransport) -> None:
+    def __init__(
+        self,
+        transport: AsyncObliviousTransport,
+        most: int = MAX_CONNECTIONS,
+        refusals: int = MAX_REFUSALS,
+    ) -> None:
         self._transport = transport
+        self.most, self.refusals = most, refusals
         self.connections = 0
         """How many programs are connected."""
 
     async def handle(self, request: LocalRequest) -> LocalResponse:
         """Answer one request of a local program."""
-        if self.connections > MAX_CONNECTIONS:
+        if self.connections > self.most:
             return error(503, "too many programs at once", "oblivious_client_error", _COME_BACK)
         reason = refused_origin(request)
         if reason is not None:
@@ -137,7 +145,7 @@ class LocalEndpoint:
         upload = Upload()
         try:
             return await self._routed(request, upload)
-        except (ClientError, httpx.HTTPError) as failure:
+        except ClientError as failure:
             # Asked again by itself, an SDK would have the question answered, and paid for, twice.
             said = _ONCE if upload.begun and request.path in ASKED else ()
             return error(502, describe(failure), "oblivious_client_error", said)
@@ -200,7 +208,7 @@ async def _checked_stream(
                 yield events
         check_signature(evidence_of(response), request, passing.finish())
         yield passing.end()
-    except (ClientError, httpx.HTTPError) as failure:
+    except ClientError as failure:
         yield passing.fail(describe(failure))
         raise ConnectionAbortedError from failure
     finally:
@@ -211,6 +219,9 @@ async def start(endpoint: LocalEndpoint, host: str, port: int) -> asyncio.Server
     """Listen; raises OSError if the address is taken."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if endpoint.connections >= endpoint.most + endpoint.refusals:
+            writer.transport.abort()
+            return
         endpoint.connections += 1
         try:
             await serve_connection(endpoint.handle, reader, writer)
@@ -219,4 +230,9 @@ async def start(endpoint: LocalEndpoint, host: str, port: int) -> asyncio.Server
         finally:
             endpoint.connections -= 1
 
-    return await asyncio.start_server(serve, host, port, backlog=MAX_CONNECTIONS)
+    # So many are accepted at once before any of them is counted.
+    server = await asyncio.start_server(serve, host, port, backlog=endpoint.refusals)
+    for bound in server.sockets:
+        with socket.socket(fileno=os.dup(bound.fileno())) as listener:
+            listener.listen(MAX_CONNECTIONS)  # more may wait: those sent away try again in a second
+    return server

@@ -11,13 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from typing import Unpack
 
 import anyio
 import httpx
 
-from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ExchangeError
+from oblivious_client.advice import advising
+from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ClientError, NoAnswer
 from oblivious_client.events import EndKeeper
 from oblivious_client.evidence import EvidenceSource, Flow, Pause, T, too_large
 from oblivious_client.exchange import (
@@ -50,7 +51,6 @@ CLEAR_BODY_LIMIT = 65536
 ANSWER_LIMIT = 256 * 1024 * 1024
 # Fields of the inner answer that mean something to an SDK.
 _PASSED = (b"content-type", b"retry-after", b"date")
-_BROKEN_OFF = (httpx.RemoteProtocolError, httpx.ReadError)
 
 
 class ArrivingAnswer:
@@ -198,7 +198,7 @@ class ObliviousTransport(httpx.BaseTransport):
         self._outer.close()
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        with watching(request):
+        with watching(request), _advising(self.route, self.source):
             response = self._outer.handle_request(request)
             response.request = request
             if is_sealed(response):
@@ -273,7 +273,7 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         await self._outer.aclose()
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        with watching(request):
+        with watching(request), _advising(self.route, self.source):
             response = await self._outer.handle_async_request(request)
             response.request = request
             if is_sealed(response):
@@ -299,6 +299,10 @@ def _question(route: Route, request: httpx.Request, body: bytes) -> Question:
     return Question(request.method, path, body, {"timeout": timeout}, upload)
 
 
+def _advising(route: Route, source: EvidenceSource) -> AbstractContextManager[None]:
+    return advising(route.endpoint, route.proxy, is_known=source.has_verified)
+
+
 def _loaded(response: httpx.Response, body: bytes) -> httpx.Response:
     return httpx.Response(
         response.status_code, headers=response.headers, content=body, request=response.request
@@ -322,9 +326,11 @@ def _contents(outer: httpx.Response, answer: ArrivingAnswer) -> Iterator[bytes]:
     try:
         for data in outer.iter_raw():
             yield answer.feed(data)
-    except ExchangeError:
+    except ClientError:
         raise
-    except _BROKEN_OFF as error:
+    except httpx.TimeoutException as error:
+        raise NoAnswer from error
+    except httpx.TransportError as error:
         raise AnswerTruncated from error
     yield answer.finish()
 
@@ -342,8 +348,10 @@ async def _acontents(outer: httpx.Response, answer: ArrivingAnswer) -> AsyncIter
     try:
         async for data in outer.aiter_raw():
             yield answer.feed(data)
-    except ExchangeError:
+    except ClientError:
         raise
-    except _BROKEN_OFF as error:
+    except httpx.TimeoutException as error:
+        raise NoAnswer from error
+    except httpx.TransportError as error:
         raise AnswerTruncated from error
     yield answer.finish()

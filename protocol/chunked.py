@@ -279,8 +279,8 @@ def encapsulate_request(
 ) -> tuple[RequestSealer, ClientContext]:
     """Return the sealer of a request and the context that opens its answer.
 
-    `ephemeral` fixes the client's private key, for test vectors alone. KeyRejected when
-    the configuration offers nothing that is implemented here.
+    `ephemeral` fixes the client's X25519 key, for test vectors alone. KeyRejected when
+    the configuration offers nothing that is implemented here, or a key that is none.
     """
     prefix, sender = setup_client(config, _REQUEST_LABEL, ephemeral)
     return RequestSealer(prefix, sender.seal), ClientContext(sender)

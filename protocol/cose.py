@@ -18,8 +18,8 @@ COORDINATE_BYTES = 48
 MAX_PAYLOAD_BYTES = 16384
 """`bstr .size (1..16384)` in AWS's description of the attestation process, Section 3.1."""
 
-MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES + 128
-"""The payload, a 96-byte signature, and room for the heads and headers around them."""
+MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES + 112
+"""The payload, a 96-byte signature, and the longest heads and headers that are accepted."""
 
 
 @dataclass(frozen=True, slots=True)

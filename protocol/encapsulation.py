@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from protocol import hkdf, hpke
 from protocol.errors import KeyRejected, MalformedMessage
 from protocol.hpke import Aead, Cipher, Kdf
-from protocol.kem import DEFAULT_KEM, Kem, PrivateKey, find_kem
+from protocol.kem import DEFAULT_KEM, KEMS, Kem, PrivateKey, find_kem
 from protocol.key_config import KeyConfig, SymmetricAlgorithm
 
 HEADER_SIZE = 7
@@ -96,13 +96,24 @@ class GatewayContext:
         return response_nonce + cipher.encrypt(nonce, data, b"")
 
 
+def preferred_config(configs: Sequence[KeyConfig]) -> KeyConfig:
+    """Return the one of `configs` to seal to: of the KEM that comes first in KEMS the first.
+
+    One that offers no suite that is implemented here is returned only where no other is better.
+    ValueError for none, or for a KEM that is not known.
+    """
+    usable = [config for config in configs if _suites(config)] or configs
+    ranks = list(KEMS)
+    return min(usable, key=lambda config: ranks.index(config.kem_id))
+
+
 def encapsulate_request(
     config: KeyConfig, request: bytes, *, ephemeral: bytes | None = None
 ) -> tuple[bytes, ClientContext]:
     """Return an encapsulated request and the context that opens its answer.
 
-    `ephemeral` fixes the client's private key, for test vectors alone. KeyRejected when
-    the configuration offers nothing that is implemented here.
+    `ephemeral` fixes the client's X25519 key, for test vectors alone. KeyRejected when
+    the configuration offers nothing that is implemented here, or a key that is none.
     """
     prefix, sender = setup_client(config, _REQUEST_LABEL, ephemeral)
     return prefix + sender.seal(request), ClientContext(sender)
@@ -178,8 +189,12 @@ def _new_acceptor(key: GatewayKey, header: bytes, info: bytes) -> hpke.Acceptor:
 
 def _choose(config: KeyConfig) -> tuple[Kem, Kdf, Aead]:
     kem = find_kem(config.kem_id)
-    if kem is not None:
-        for kdf_id, aead_id in config.symmetric_algorithms:
-            if (kdf_id, aead_id) in SUITES:
-                return kem, Kdf(kdf_id), Aead(aead_id)
-    raise KeyRejected("the configuration offers no suite that is implemented")
+    suites = _suites(config)
+    if kem is None or not suites:
+        raise KeyRejected("the configuration offers no suite that is implemented")
+    kdf_id, aead_id = suites[0]
+    return kem, Kdf(kdf_id), Aead(aead_id)
+
+
+def _suites(config: KeyConfig) -> list[tuple[int, int]]:
+    return [pair for pair in config.symmetric_algorithms if pair in SUITES]

@@ -30,6 +30,7 @@ from protocol.attestation import (
     verify_attestation,
 )
 from protocol.certificates import AWS_ROOT_G1, load_certificate, load_root
+from protocol.encapsulation import preferred_config
 from protocol.errors import (
     AttestationError,
     AttestationReason,
@@ -103,6 +104,11 @@ class VerifiedEvidence:
     signing_key: RSAPublicKey
     evidence: Evidence
     ed25519_key: Ed25519PublicKey | None = None
+
+    @property
+    def sealing_config(self) -> KeyConfig:
+        """The key configuration that clients seal to."""
+        return preferred_config(self.key_configs)
 
     @property
     def signing_keys(self) -> tuple[PublicKey, ...]:

@@ -5,7 +5,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import Any, Never
 
 from protocol.errors import MalformedMessage
@@ -14,6 +14,9 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 MAX_DIGITS = 19
 """Of an integer: what 64 bits hold. The cost of one grows with the square of its digits."""
+
+MAX_DEPTH = 128
+"""Of an object: twice what a request may nest. What is read deeper cannot always be written."""
 
 
 class DuplicateMember(MalformedMessage):
@@ -51,6 +54,7 @@ def decode_object(data: bytes | str) -> dict[str, Any]:
         raise MalformedMessage("not UTF-8") from None
     if not isinstance(value, dict):
         raise MalformedMessage("not a JSON object")
+    _refuse_deep(value, data)
     return value
 
 
@@ -114,6 +118,29 @@ def _refuse_lone_surrogates(value: object) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise LoneSurrogate from None
+    except RecursionError:
+        raise MalformedMessage("nested too deeply") from None
+
+
+def _refuse_deep(value: object, text: bytes | str) -> None:
+    """Raise MalformedMessage for what nests too deeply, without recursion."""
+    if _openings(text) <= MAX_DEPTH:
+        return  # nearly all
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if any(isinstance(inner, dict | list) for inner in level):
+        raise MalformedMessage("nested too deeply")
+
+
+def _openings(text: bytes | str) -> int:
+    if isinstance(text, str):
+        return text.count("[") + text.count("{")
+    return text.count(b"[") + text.count(b"{")
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 _DECODER = json.JSONDecoder(

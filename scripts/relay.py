@@ -10,8 +10,10 @@ with scripts/deploy/relay-nginx.conf.
 
 import argparse
 import asyncio
+import errno
 import json
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -21,6 +23,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 try:
     import h11
@@ -38,7 +41,10 @@ ANSWER_SECONDS = 300.0  # without a byte from the gateway; a long answer in one 
 CONNECT_SECONDS = 10.0
 FULL_QUEUE_SECONDS = 0.01  # between attempts; no event tells that a Unix listener has room
 LINGER_SECONDS = 5.0  # for an upload that is refused, so that its sender can read why
-CONNECTIONS = 1000
+CONNECTIONS = 1000  # each takes a descriptor, and another to the gateway
+REFUSALS = 100  # above them, that are told 503; and as many may wait to be accepted
+SPARE_DESCRIPTORS = 16
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 RENEW_SECONDS = 1.0  # at most this often is a copy renewed before its time
 
 Headers = list[tuple[bytes, bytes]]
@@ -168,16 +174,33 @@ class Gateway:
         return event
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many connections are served, and how many more are told that there is no room."""
+
+    connections: int = CONNECTIONS
+    refusals: int = REFUSALS
+
+    @property
+    def descriptors(self) -> int:
+        """How many it needs."""
+        return 2 * self.connections + 2 * self.refusals + SPARE_DESCRIPTORS
+
+
 class Relay:
     """Answers clients out of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, room: Room = Room()) -> None:
         self.gateway = gateway
+        self.room = room
         self.copies = {path: Copy() for path, methods in METHODS.items() if methods is FETCHED}
         self.connections = 0
 
     async def serve(self, *streams: *Streams) -> None:
         """Serve one client's connection; whatever ends it ends it silently."""
+        if self.connections >= self.room.connections + self.room.refusals:
+            streams[1].transport.abort()
+            return
         wire = Wire(h11.Connection(h11.SERVER, HEAD_BYTES), streams, IDLE_SECONDS)
         self.connections += 1
         with suppress(*LOST, h11.LocalProtocolError, asyncio.CancelledError):
@@ -195,7 +218,7 @@ class Relay:
     async def answer(self, wire: Wire, request: h11.Request) -> None:
         """Answer one request or raise RefusalError."""
         path = request.target.partition(b"?")[0]  # a query could tell clients apart: not handed on
-        if self.connections > CONNECTIONS:
+        if self.connections > self.room.connections:
             raise RefusalError(503, (b"retry-after", b"5"))
         if path not in METHODS:
             raise RefusalError(404)
@@ -366,26 +389,66 @@ def parse_gateway(text: str) -> Gateway:
     return Gateway((url.hostname, port), url.netloc.rpartition("@")[2].encode("ascii"), tls)
 
 
+def make_room() -> Room:
+    """Return the room for which there are descriptors; say so if it is less than it should be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = Room().descriptors
+    have = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < have:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (have, hard))
+    if have == wanted:
+        return Room()
+    refusals = max(1, min(REFUSALS, have // 8))
+    room = Room(max(1, (have - 2 * refusals - SPARE_DESCRIPTORS) // 2), refusals)
+    say("few_descriptors", have=have, wanted=wanted, connections=room.connections)
+    return room
+
+
+def say(event: str, **more: str | int) -> None:
+    """Write a line to standard error."""
+    print(json.dumps({"event": event, **more}), file=sys.stderr, flush=True)
+
+
+class Seldom:
+    """Takes what asyncio reports: want of descriptors, of which a second's first is told."""
+
+    def __init__(self) -> None:
+        self.told = float("-inf")
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tell of `context` unless the like was told within the last second."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in SCARCE:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self.told + 1:
+            self.told = loop.time()
+            say("accept_failed", code=errno.errorcode[error.errno])
+
+
 async def listen(relay: Relay, address: str) -> tuple[asyncio.Server, str]:
     """Return the listening server and where it listens."""
+    # So many are accepted at once before any of them is counted.
+    queue = relay.room.refusals
     if address.startswith("unix:"):
-        return await asyncio.start_unix_server(relay.serve, address.removeprefix("unix:")), address
+        path = address.removeprefix("unix:")
+        return await asyncio.start_unix_server(relay.serve, path, backlog=queue), address
     url = urllib.parse.urlsplit(address)
     if url.scheme != "tcp" or url.port is None:
         raise ValueError("not an address to listen at")
-    server = await asyncio.start_server(relay.serve, url.hostname, url.port)
+    server = await asyncio.start_server(relay.serve, url.hostname, url.port, backlog=queue)
     host, port = server.sockets[0].getsockname()[:2]
     return server, f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 async def run(address: str, gateway: Gateway) -> None:
     """Serve until SIGTERM or SIGINT."""
-    server, bound = await listen(Relay(gateway), address)
-    stop = asyncio.Event()
+    server, bound = await listen(Relay(gateway, make_room()), address)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_exception_handler(Seldom())
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    for event in ({"event": "listening", "address": bound}, {"event": "ready"}):
-        print(json.dumps(event), file=sys.stderr, flush=True)
+        loop.add_signal_handler(number, stop.set)
+    say("listening", address=bound)
+    say("ready")
     await stop.wait()
     server.close()
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from enclave_server.chat.conversation import Answer, AnyQuestion, Kind
+from enclave_server.chat.conversation import AnyQuestion, Kind
 from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.joining import Joiner
+from enclave_server.chat.joining import Joiner, encode_joined
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.transcript import CUT_OFF, MAX_ANSWER_BYTES, is_readable
+from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
 from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.memory import Holding
@@ -45,8 +45,10 @@ class Asking(msgspec.Struct, frozen=True):
     request: UpstreamRequest
     joins: int | None = None
 
-    async def whole(self, holding: Holding) -> Answer:
-        """Return the whole answer, and take it of `holding` with its copies.
+    async def whole(self, holding: Holding) -> bytes:
+        """Return the whole answer as it is said, and take it of `holding` with its copies.
+
+        One that is joined of a stream is in the form of `joining.encode_joined`.
 
         Raises UpstreamError, also when it has no end, or when there is no room for it.
         """
@@ -54,21 +56,19 @@ class Asking(msgspec.Struct, frozen=True):
         try:
             if self.joins is not None:
                 return await self._joined(response, self.joins, holding)
-            body = await _read_whole(response, holding)
+            return await _read_whole(response, holding)
         finally:
             await response.close()
-        answer = self.dialect.read(self.kind, body)
-        _require_readable_calls(answer)
-        return answer
 
-    async def _joined(self, response: UpstreamResponse, choices: int, holding: Holding) -> Answer:
+    async def _joined(self, response: UpstreamResponse, choices: int, holding: Holding) -> bytes:
         reader, joiner = self.dialect.stream(self.kind), Joiner(choices, holding)
         while (piece := await response.next_piece()) is not None:
             for event in reader.feed(piece):
                 joiner.add(event)
                 if event.ends:
-                    return joiner.answer()
-        return joiner.answer()
+                    await response.end()
+                    return encode_joined(joiner.answer())
+        return encode_joined(joiner.answer())
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
         """Return the response that streams the answer, and its reader; raises UpstreamError."""
@@ -135,15 +135,6 @@ async def _read_whole(response: UpstreamResponse, holding: Holding) -> bytes:
         if not holding.takes(ANSWER_COPIES * len(body)):
             raise UpstreamError(Failure.BUSY, retry_after=RETRY_AFTER_SECONDS)
     return bytes(body)
-
-
-def _require_readable_calls(answer: Answer) -> None:
-    for choice in answer.choices:
-        functions = [call.function for call in choice.message.tool_calls or ()]
-        if choice.finish_reason not in CUT_OFF and not all(
-            is_readable(function.name, function.arguments) for function in functions
-        ):
-            raise UpstreamError(Failure.TOOL_USE_FAILED)
 
 
 def write_request(question: AnyQuestion, model: Model, account: Account) -> UpstreamRequest:

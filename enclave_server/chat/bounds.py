@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 KIB = 1024
 MIB = 1024 * KIB
 
+MOST_LOGIT_BIAS = 4_096
+"""Of which more are refused before any is looked at, whatever the model: each costs 2 µs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -37,6 +40,8 @@ class Bounds:
         for field in fields(self):
             if getattr(self, field.name) < 0:
                 raise ValueError(f"limit {field.name} must not be negative")
+        if self.logit_bias > MOST_LOGIT_BIAS:
+            raise ValueError(f"limit logit_bias must be at most {MOST_LOGIT_BIAS}")
 
 
 PROVIDER = Bounds()

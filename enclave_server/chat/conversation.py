@@ -175,27 +175,20 @@ class Conversation(Question, frozen=True, kw_only=True):
         return self.n or 1
 
     @property
-    def images(self) -> int:
-        """How many images are shown."""
-        return self._parts_of(Image)
-
-    @property
-    def files(self) -> int:
-        """How many documents are shown."""
-        return self._parts_of(File)
+    def shown(self) -> list[Image | File]:
+        """The images and documents that are shown."""
+        return [
+            part
+            for message in self.messages
+            if isinstance(message.content, list)
+            for part in message.content
+            if isinstance(part, Image | File)
+        ]
 
     @property
     def is_instructed(self) -> bool:
         """Whether anybody tells the model how to behave."""
         return any(message.role in ("system", "developer") for message in self.messages)
-
-    def _parts_of(self, kind: type[Part]) -> int:
-        return sum(
-            isinstance(part, kind)
-            for message in self.messages
-            if isinstance(message.content, list)
-            for part in message.content
-        )
 
 
 class Continuation(Question, frozen=True, kw_only=True):

@@ -77,7 +77,7 @@ def _prompt_octets(prompt: str | list[str | int | list[int]]) -> int:
 def _of_conversation(question: Conversation, most_nodes: int) -> Iterator[Amount]:
     yield Amount("choices", "n", question.choices)
     yield Amount("messages", "messages", _entries(question.messages))
-    yield Amount("images", "messages", question.images + question.files)
+    yield Amount("images", "messages", len(question.shown))
     text = sum(map(octets, _texts(question.messages)))
     yield Amount("text_bytes", "messages", text)
     nodes = 0

@@ -3,7 +3,7 @@
 Programs use the count to tell how full a context is. It is rather too high than too low.
 """
 
-from enclave_server.chat.conversation import Conversation, File, Message
+from enclave_server.chat.conversation import Conversation, File, Image
 from enclave_server.chat.cost import amounts
 
 # Of text and schemas; a token of English has four octets, one of code or of other scripts fewer.
@@ -23,15 +23,11 @@ def count_tokens(question: Conversation) -> int:
     octets = max(
         amount.count for amount in amounts(question, MANY_NODES) if amount.bound == "text_bytes"
     )
-    documents = sum(map(_document_octets, question.messages))
+    images = sum(isinstance(part, Image) for part in question.shown)
+    documents = sum(len(part.data) for part in question.shown if isinstance(part, File))
     return (
         int(octets / OCTETS_PER_TOKEN)
         + TOKENS_PER_MESSAGE * len(question.messages)
-        + TOKENS_PER_IMAGE * question.images
+        + TOKENS_PER_IMAGE * images
         + documents // DOCUMENT_OCTETS_PER_TOKEN
     )
-
-
-def _document_octets(message: Message) -> int:
-    parts = message.content if isinstance(message.content, list) else ()
-    return sum(len(part.data) for part in parts if isinstance(part, File))

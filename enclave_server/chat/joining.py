@@ -7,6 +7,7 @@ for long.
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from enclave_server.chat.conversation import (
@@ -27,6 +28,19 @@ _LISTS = ("content", "refusal", "tokens", "token_logprobs", "top_logprobs", "tex
 
 # What the likelihood of a token takes, with the likely ones in its place.
 TOKEN_OCTETS = 1024
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Answer)
+
+
+def encode_joined(answer: Answer) -> bytes:
+    """Return `answer` in the form in which it waits to be finished."""
+    return _ENCODER.encode(answer)
+
+
+def decode_joined(data: bytes) -> Answer:
+    """Return the answer that was encoded."""
+    return _DECODER.decode(data)
 
 
 class Joiner:

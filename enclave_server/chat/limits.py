@@ -50,16 +50,18 @@ def check(question: AnyQuestion, model: Model) -> None:
 
 
 def _check_conversation(question: Conversation, model: Model) -> None:
+    shown = question.shown
+    images = [part for part in shown if isinstance(part, Image)]
     for wanted, ability, param, sentence in (
         (question.tools is not None, model.tools, "tools", "This model cannot call tools."),
-        (question.images, model.images, "messages", IMAGE_SHOWN),
-        (question.files, model.files, "messages", FILE_SHOWN),
+        (images, model.images, "messages", IMAGE_SHOWN),
+        (len(shown) > len(images), model.files, "messages", FILE_SHOWN),
         (_is_structured(question), model.structured_output, "response_format", FORMAT_WANTED),
         (_is_to_think(question), model.reasoning, "reasoning_effort", "This model does not think."),
     ):
         if wanted and not ability:
             raise invalid(sentence, param, "unsupported_parameter")
-    if question.images and not model.profile.remote_images:
+    if images and not model.profile.remote_images:
         _refuse_remote_images(question)
     _check_effort(question, model.profile.efforts)
     _check_limits(question)

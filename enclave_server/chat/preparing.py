@@ -1,19 +1,26 @@
 """What a request becomes before its upstream is asked: read, held against its model, and written.
 
-It is a computation alone, so that another process can do it for a large request: its event loop's
-clock does not wait for that. `encode` and `decode` are what passes between the two.
+It is a computation alone, so that another process can do it for a large request: no event loop's
+clock waits for that. `elsewhere` has what passes between the two.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from enclave_server.chat.asking import write_request
-from enclave_server.chat.conversation import AnyQuestion, Conversation, Message
+from enclave_server.chat.conversation import (
+    AnyQuestion,
+    Continuation,
+    Conversation,
+    Kind,
+    Message,
+)
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError, invalid
+from enclave_server.chat.estimate import count_tokens
 from enclave_server.chat.limits import check
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.recoder import Expected
@@ -25,12 +32,19 @@ from enclave_server.chat.surfaces.messages import Messages
 from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.surface import Surface
 
+MESSAGES = Messages()
+
 SURFACES: dict[bytes, Surface] = {
     b"/v1/chat/completions": ChatCompletions(),
     b"/v1/completions": Completions(),
-    b"/v1/messages": Messages(),
+    b"/v1/messages": MESSAGES,
     b"/v1/responses": Responses(),
 }
+
+MOST_LISTED = 20
+"""Models that are named to who asks for one that there is not; `/v1/models` lists all."""
+
+KINDS: dict[str, Kind] = {"conversation": Conversation, "continuation": Continuation}
 
 AccountOf = Callable[[str], Account | None]
 """Returns who pays at the upstream of a name, or None where a key is missing."""
@@ -58,22 +72,6 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     joins: int | None = None
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """A ChatError."""
-
-    status: int
-    message: str
-    kind: str
-    param: str | None
-    code: str | None
-    fields: tuple[tuple[bytes, bytes], ...]
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_JOBS = msgspec.msgpack.Decoder(tuple[Job, dict[str, Account | None]])
-_RESULTS = msgspec.msgpack.Decoder(Prepared | Refused)
-
-
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     """Return what becomes of a request; raises ChatError. Of what is parsed nothing is kept."""
     question = SURFACES[job.path].read(job.content)
@@ -99,42 +97,21 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     )
 
 
-def prepare_encoded(models: ModelTable, job: bytes) -> bytes:
-    """Do what `prepare` does, from and to the form in which job and result pass."""
-    try:
-        wanted, accounts = _JOBS.decode(job)
-        return _ENCODER.encode(prepare(models, wanted, accounts.__getitem__))
-    except ChatError as e:
-        return _ENCODER.encode(Refused(e.status, e.message, e.kind, e.param, e.code, e.fields))
-
-
-def encode_job(job: Job, accounts: Mapping[str, Account | None]) -> bytes:
-    """Return `job`, and who pays at every upstream, in the form in which it passes."""
-    return _ENCODER.encode((job, accounts))
-
-
-def decode_result(data: bytes | bytearray) -> Prepared:
-    """Return what was prepared; raises the ChatError that it is instead."""
-    result = _RESULTS.decode(data)
-    if isinstance(result, Prepared):
-        return result
-    raise ChatError(
-        result.status,
-        result.message,
-        kind=result.kind,
-        param=result.param,
-        code=result.code,
-        fields=result.fields,
-    )
+def count(models: ModelTable, content: bytes) -> int:
+    """Return about how many tokens a request to count them has; raises ChatError."""
+    question = MESSAGES.read_to_count(content)
+    find_model(models, question.model)
+    return count_tokens(question)
 
 
 def find_model(models: ModelTable, name: str) -> Model:
     """Return the model of that name; raises ChatError 404."""
     model = models.find(name)
     if model is None:
+        listed = ", ".join(model.name for model in models.models[:MOST_LISTED])
         raise ChatError(
             404,
-            f"The model '{printable(name)}' does not exist here.",
+            f"The model '{printable(name)}' does not exist here. There are: {listed}.",
             param="model",
             code="model_not_found",
         )

@@ -4,34 +4,37 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 
 from enclave_server.chat.asking import Asking, Upstreams
-from enclave_server.chat.conversation import (
-    Continuation,
-    Conversation,
-    Kind,
-    without_reasoning,
+from enclave_server.chat.elsewhere import (
+    decode_counted,
+    decode_prepared,
+    decode_written,
+    encode_job,
+    encode_said,
+    encode_uncounted,
 )
 from enclave_server.chat.errors import JSON_FIELD, ChatError
-from enclave_server.chat.estimate import count_tokens
+from enclave_server.chat.finishing import Said, finish
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import (
+    KINDS,
+    MESSAGES,
     SURFACES,
     Job,
     Prepared,
-    decode_result,
-    encode_job,
+    count,
     find_model,
     prepare,
 )
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
 from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.chat.streaming import EventStream
-from enclave_server.chat.surfaces.messages import Messages
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from enclave_server.chat.turns import Turns
 from enclave_server.memory import Holding, Memory
@@ -42,17 +45,16 @@ from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 MODELS_PATH = b"/v1/models"
 COUNT_PATH = b"/v1/messages/count_tokens"
-MESSAGES = Messages()
 EVENT_STREAM_FIELD = (b"content-type", EVENT_STREAM)
 OWNER = "oblivious-inference"
 
-# Above this a request is read elsewhere. To read the worst of this size takes 5 milliseconds.
+# Above this a request or an answer is read elsewhere. The worst of this size takes 5 milliseconds.
 ELSEWHERE_BYTES = 64 * 1024
 
 Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
-"""Does in another process what `prepare_encoded` does; raises ChatError."""
+"""Does in another process what `elsewhere.do` does; raises ChatError."""
 
-KINDS: dict[str, Kind] = {"conversation": Conversation, "continuation": Continuation}
+Result = TypeVar("Result")
 
 
 class Signing(NamedTuple):
@@ -80,11 +82,12 @@ class ChatService:
 
         `repeated` is called for every request that an upstream was asked a second time. Answers
         under way take of `memory`, by default one of its own. Without `elsewhere` large requests
-        are read here, and all others wait meanwhile.
+        and answers are read here, and all others wait meanwhile.
         """
         self._elsewhere = elsewhere
         self._memory = memory or Memory()
         self._models = models
+        self._signing_keys, self._version = signing_keys, version
         self._signer = Signer(signing_keys, clock, version)
         self._clock = clock
         self._upstreams = Upstreams(models, repeated)
@@ -121,9 +124,9 @@ class ChatService:
             may_stream = delivery is Delivery.CHUNKED
             prepared = await self._prepare(Job(path, request.content, may_stream))
             model, asking = self._asking(prepared)
-            signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
             if prepared.expected is None:
-                return await self._whole(surface, model, asking, signing)
+                return await self._whole(path, prepared, model, asking, algorithm)
+            signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
             return await self._streamed(surface, model, asking, prepared.expected, signing)
         except ChatError as error:
             return surface.refuse(error)
@@ -134,22 +137,27 @@ class ChatService:
             _require_method(request, b"POST")
             _require_json(request)
             await self._turns.wait(len(request.content))
-            question = MESSAGES.read_to_count(request.content)
-            find_model(self._models, question.model)
+            tokens = await self._counted(request.content)
         except ChatError as error:
             return MESSAGES.refuse(error)
-        body = msgspec.json.encode({"input_tokens": count_tokens(question)})
+        body = msgspec.json.encode({"input_tokens": tokens})
         return Response(200, (JSON_FIELD,), body)
+
+    async def _counted(self, content: bytes) -> int:
+        if self._elsewhere is None or len(content) <= ELSEWHERE_BYTES:
+            return count(self._models, content)
+        return await _done(self._elsewhere, partial(encode_uncounted, content), decode_counted)
 
     async def _prepare(self, job: Job) -> Prepared:
         if self._elsewhere is None or len(job.content) <= ELSEWHERE_BYTES:
             return prepare(self._models, job, self._upstreams.account)
-        # Each copy of 20 MiB takes some five milliseconds: no two of them in one turn of the loop.
-        await asyncio.sleep(0)
-        encoded = encode_job(job, self._upstreams.accounts())
-        prepared = decode_result(await self._elsewhere(encoded))
-        await asyncio.sleep(0)
-        return prepared
+        encode = partial(encode_job, job, self._upstreams.accounts())
+        return await _done(self._elsewhere, encode, decode_prepared)
+
+    async def _finish(self, said: Said) -> bytes:
+        if self._elsewhere is None or len(said.body) <= ELSEWHERE_BYTES:
+            return finish(self._models, self._signing_keys(), said)
+        return await _done(self._elsewhere, partial(encode_said, said), decode_written)
 
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
@@ -165,14 +173,26 @@ class ChatService:
         return Signing(sign, self._signer.covers_reasoning(algorithm))
 
     async def _whole(
-        self, surface: Surface, model: Model, asking: Asking, signing: Signing
+        self,
+        path: bytes,
+        prepared: Prepared,
+        model: Model,
+        asking: Asking,
+        algorithm: Algorithm | None,
     ) -> Response:
         with Holding(self._memory) as holding:
-            answer = await asking.whole(holding)
-            if not signing.covers_reasoning:
-                answer = without_reasoning(answer)
-            signature = signing.sign([choice.output for choice in answer.choices])
-            content = surface.write(answer, self._name(surface, model), signature)
+            body = await asking.whole(holding)
+            said = Said(
+                path,
+                prepared.kind,
+                self._name(SURFACES[path], model),
+                self._version,
+                algorithm,
+                prepared.request_hash,
+                body,
+                is_joined=prepared.joins is not None,
+            )
+            content = await self._finish(said)
         # From here on it is held by whoever sends it, without a turn of the loop in between.
         return Response(200, (JSON_FIELD,), content)
 
@@ -212,6 +232,22 @@ class ChatService:
         else:
             raise ChatError(404, "There is nothing at this path.", code="unknown_url")
         return Response(200, (JSON_FIELD,), body)
+
+
+async def _done(
+    elsewhere: Elsewhere, encode: Callable[[], bytes], decode: Callable[[bytes | bytearray], Result]
+) -> Result:
+    """Return what becomes of some work elsewhere, in as many turns of the loop as it has copies.
+
+    Each of 20 MiB takes five to twenty milliseconds, most of which is for memory to be had.
+    """
+    await asyncio.sleep(0)
+    data = await elsewhere(encode())
+    await asyncio.sleep(0)
+    result = decode(data)
+    del data
+    await asyncio.sleep(0)
+    return result
 
 
 def _describe(model: Model) -> dict[str, object]:

@@ -69,14 +69,16 @@ def _open(text: str) -> State:
 
 def without_foreign(question: Conversation, origin: Origin) -> Conversation:
     """Return `question` without the states that another upstream or model made."""
-    if not any(_has_state(message) for message in question.messages):
+    if not any(map(_has_state, question.messages)):
         return question
     messages = [_own(message, origin) for message in question.messages]
     return msgspec.structs.replace(question, messages=messages)
 
 
 def _has_state(message: Message) -> bool:
-    return message.state is not None or any(call.state for call in message.calls or ())
+    if message.state is not None:
+        return True
+    return message.calls is not None and any(call.state for call in message.calls)
 
 
 def _own(message: Message, origin: Origin) -> Message:

@@ -1,15 +1,10 @@
 """Drives one streamed answer: as fast as its reader takes it, and no faster."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from enclave_server.chat.errors import UpstreamError
 from enclave_server.chat.recoder import Recoder
 from enclave_server.chat.upstream.connections import UpstreamResponse
-
-# After the last event only the end of the HTTP message is missing, without which the connection
-# is lost.
-END_SECONDS = 0.05
 
 
 class EventStream(AsyncIterator[bytes]):
@@ -80,11 +75,8 @@ class EventStream(AsyncIterator[bytes]):
 
     async def _end(self) -> None:
         try:
-            async with asyncio.timeout(END_SECONDS):
-                while self._complete and await self._response.next_piece() is not None:
-                    pass
-        except (UpstreamError, TimeoutError):
-            pass  # the answer is complete; only its connection cannot be used again
+            if self._complete:
+                await self._response.end()
         finally:
             self._complete = False
             self._recoder.close()

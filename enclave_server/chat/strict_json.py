@@ -16,7 +16,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 1 << 18
 
 # Each value is a string at most, and has at most one for a name; each string has two quotes.
-MAX_QUOTES = 4 * (MAX_VALUES + 1)
+MAX_QUOTES = 4 * MAX_VALUES
 
 _LONG_INTEGER = re.compile(rb'"([^"\\]{1,64})"\s*:\s*-?[0-9]{20}')
 _BRACKET = re.compile(rb"[][{}]")

@@ -49,6 +49,15 @@ class Budget:
         """Octets that are kept for peers."""
         return self.memory.held
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more connection, or its request, would be refused."""
+        limits = self._limits
+        return (
+            self.connections - self.refusing >= limits.connections
+            or len(self.tasks) >= limits.requests
+        )
+
     def admit(self) -> "Share":
         """Count a new connection; return its part of the budget."""
         limits = self._limits

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from http import HTTPStatus
 
 from enclave_server.http import problems
+from enclave_server.http.accepting import Acceptor
 from enclave_server.http.answering import AT_ONCE_BYTES, CLOSE, Exchange, Outlet
 from enclave_server.http.budget import Admission, Budget, Share
 from enclave_server.http.dates import CurrentDate
@@ -37,11 +38,17 @@ class Shared:
         self.budget = Budget(limits, memory)
         self.date = CurrentDate()
         self.loop: asyncio.AbstractEventLoop  # given when the server starts
+        self.acceptor: Acceptor | None = None
         # Every read goes here first and is taken out before the next one.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[Connection] = set()
         self.draining = False
         self.emptied = asyncio.Event()  # set when a connection has ended and none is left
+
+    def relieve(self) -> None:
+        """Accept again at once, if this was full and something has ended."""
+        if self.acceptor is not None and not self.acceptor.has_room:
+            self.acceptor.look()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -61,10 +68,11 @@ class Connection(asyncio.BufferedProtocol):
 
     _transport: asyncio.Transport
     _outlet: Outlet
-    _share: Share
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, share: Share) -> None:
+        """`share` is given back when the connection is lost."""
         self._shared = shared
+        self._share = share
         self._reader = RequestReader(shared.limits)
         self._progress = Progress(shared.limits, shared.loop.time)
         self._exchange: Exchange | None = None  # the request being read or answered
@@ -74,17 +82,14 @@ class Connection(asyncio.BufferedProtocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or answer 503 at once if there are too many."""
+        """Take the connection; answer 503 at once if there are too many."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a stream transport is needed")
         shared = self._shared
         self._transport = transport
         self._outlet = Outlet(transport, shared.date)
-        self._share = shared.budget.admit()
         shared.connections.add(self)
-        if self._share.admission is Admission.DROPPED:
-            transport.abort()
-        elif self._share.admission is Admission.REFUSED:
+        if self._share.admission is Admission.REFUSED:
             self._refuse(problems.unavailable(shared.limits.retry_after_seconds))
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -132,6 +137,7 @@ class Connection(asyncio.BufferedProtocol):
         self._progress.enter(Phase.CLOSED)
         if self._task is not None:
             self._task.cancel()
+        shared.relieve()
         if not shared.connections:
             shared.emptied.set()
 
@@ -270,6 +276,7 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             if self._task is not None:
                 shared.budget.tasks.discard(self._task)
+                shared.relieve()
             self._task = None
             if not finished:
                 self._give_up()

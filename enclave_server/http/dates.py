@@ -43,7 +43,7 @@ def _parse(value: bytes) -> int:
     if not 1 <= int(day) <= 31 or int(year) < 1970:
         raise ValueError
     moment = (int(year), number, int(day), int(hour), int(minute), int(second))
-    return calendar.timegm((*moment, 0, 0, 0))
+    return calendar.timegm(moment)
 
 
 def format_date(seconds: float) -> bytes:

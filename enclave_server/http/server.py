@@ -1,15 +1,16 @@
 """Connections of outer HTTP, on asyncio, over an injected listening socket."""
 
 import asyncio
-import resource
 import socket
 from dataclasses import dataclass
 from typing import Any
 
-from enclave_server.addresses import BACKLOG
+from enclave_server.http.accepting import Acceptor
+from enclave_server.http.budget import Admission, Share
 from enclave_server.http.connection import Connection, Shared
 from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse, Router
+from enclave_server.http.rooms import Room, alone
 from enclave_server.log import Log
 from enclave_server.memory import Memory
 
@@ -17,9 +18,6 @@ __all__ = ["Counters", "OuterRequest", "OuterResponse", "Router", "Server"]
 
 # How often the log tells what happened, in seconds.
 REPORT_SECONDS = 10.0
-
-# Standard streams, event loop, listener, security module, files that are open for a moment.
-SPARE_DESCRIPTORS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,15 @@ class Server:
         limits: Limits,
         log: Log,
         memory: Memory | None = None,
+        room: Room | None = None,
     ) -> None:
-        """Take over `listener`; nothing is accepted before `start`."""
+        """Take over `listener`; nothing is accepted before `start`.
+
+        `room` is what this worker and its siblings tell each other, if it has any.
+        """
         self._listener = listener
         self._log = log
+        self._room = room or alone()
         self._shared = Shared(router, limits, log, memory)
         # Deadlines are looked at together: one timer a server, not one or more a request.
         self._sweep_seconds = min(
@@ -59,7 +62,7 @@ class Server:
             limits.linger_seconds / 4,
             limits.stall_seconds / 4,
         )
-        self._acceptor: asyncio.Server | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._next_report = 0.0
 
@@ -79,13 +82,11 @@ class Server:
 
     async def start(self) -> None:
         """Begin to accept connections."""
-        _allow_descriptors(self._shared.limits)
-        loop = asyncio.get_running_loop()
-        self._shared.loop = loop
+        loop, shared = asyncio.get_running_loop(), self._shared
+        shared.loop = loop
         loop.set_exception_handler(self._report_failure)
-        self._acceptor = await loop.create_server(
-            lambda: Connection(self._shared), sock=self._listener, backlog=BACKLOG
-        )
+        shared.acceptor = Acceptor(self._listener, self._take, shared.budget, self._room, self._log)
+        shared.acceptor.start()
         self._next_report = loop.time() + REPORT_SECONDS
         self._sweep(loop)
 
@@ -93,8 +94,9 @@ class Server:
         """Stop accepting, finish what is running within the time, end everything else."""
         shared = self._shared
         shared.draining = True
-        if self._acceptor is not None:
-            self._acceptor.close()
+        if shared.acceptor is not None:
+            shared.acceptor.close()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
         for connection in list(shared.connections):
             connection.close_if_idle()
         if shared.connections:
@@ -106,6 +108,24 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._log.report()
+
+    def _take(self, accepted: socket.socket) -> None:
+        share = self._shared.budget.admit()
+        if share.admission is Admission.DROPPED:
+            share.give_back()
+            accepted.close()
+            return
+        task = self._shared.loop.create_task(self._connect(accepted, share))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, accepted: socket.socket, share: Share) -> None:
+        shared = self._shared
+        try:
+            await shared.loop.connect_accepted_socket(lambda: Connection(shared, share), accepted)
+        except OSError:  # it is gone before it has begun
+            share.give_back()
+            accepted.close()
 
     async def _abort(self) -> None:
         """End every connection now, and wait for the handlers that this cancels."""
@@ -126,13 +146,3 @@ class Server:
     def _report_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log a failure that nobody awaits, without asyncio's text: it can quote what arrived."""
         self._log.event("loop_failed", kind=type(context.get("exception")).__name__)
-
-
-def _allow_descriptors(limits: Limits) -> None:
-    """Let the process open what the limits promise: each request may need an upstream as well."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.connections + limits.refusals + limits.requests + SPARE_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -6,10 +6,10 @@ of in a list that its evidence binds. Publications and keys change only together
 
 from enclave_server.keys.attester import Attester, certificate_end, document_time
 from enclave_server.keys.ring import (
+    Generation,
     KeyRing,
     KeySet,
     Schedule,
-    TimedKey,
     advance,
     encode_listed,
     first_ring,
@@ -51,7 +51,7 @@ class KeyKeeper:
         self._ring = first_ring(schedule, now)
         self._retry_at = now
         self.failure: NsmError | None = None
-        self._publish(self._ring.keys, now)
+        self._publish(self._ring.generations, now)
 
     @property
     def keys(self) -> KeySet:
@@ -75,12 +75,12 @@ class KeyKeeper:
         self._ring = KeyRing()
 
     def _republish(self, now: float, *, settled: bool) -> bool:
-        keys = self._listable(now, settled=settled)
-        is_due = now >= self._refresh_at or not self._publication.lists(keys)
+        generations = self._listable(now, settled=settled)
+        is_due = now >= self._refresh_at or not self._publication.lists(generations)
         if not is_due or now < self._retry_at:
             return False
         try:
-            self._publish(keys, now)
+            self._publish(generations, now)
         except NsmError as error:
             self.failure = error
             self._retry_at = now + RETRY_SECONDS
@@ -88,17 +88,18 @@ class KeyKeeper:
         self.failure = None
         return True
 
-    def _listable(self, now: float, *, settled: bool) -> tuple[TimedKey, ...]:
-        keys = self._ring.listed(now)
-        is_announced = settled or keys[0].key.config == self._announced
-        return keys if is_announced or len(keys) == 1 else keys[1:]
+    def _listable(self, now: float, *, settled: bool) -> tuple[Generation, ...]:
+        listed = self._ring.listed(now)
+        is_announced = settled or listed[0].first.config == self._announced
+        return listed if is_announced or len(listed) == 1 else listed[1:]
 
-    def _publish(self, keys: tuple[TimedKey, ...], now: float) -> None:
-        evidence = self._attester.attest(encode_listed(keys))
+    def _publish(self, generations: tuple[Generation, ...], now: float) -> None:
+        evidence = self._attester.attest(encode_listed(generations))
         made = document_time(evidence.document)
         check_clock(now, {"security module": made})
         end = certificate_end(evidence.document)
-        self._publication = publish(keys, evidence, min(end, made + KEPT_REFRESHES * self._refresh))
-        self._announced = keys[0].key.config
+        ends = min(end, made + KEPT_REFRESHES * self._refresh)
+        self._publication = publish(generations, evidence, ends)
+        self._announced = generations[0].first.config
         soonest = now + min(RETRY_SECONDS, self._refresh)
         self._refresh_at = max(soonest, min(now + self._refresh, end - RENEWAL_SECONDS))

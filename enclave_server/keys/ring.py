@@ -1,17 +1,19 @@
 """The life of the gateway's HPKE keys, and the set of keys and evidence that workers serve with.
 
-The times of one key whose use begins at t, with a lifetime L, an announcement A, a grace G:
+Keys come in generations: one of each mechanism of MECHANISMS, made, announced, retired and dropped
+as one. The times of a generation whose use begins at t, with a lifetime L, an announcement A, a
+grace G:
 
     t - A        made, and given to every worker, all of which open requests with it at once;
                  when all have it, it is announced: listed first, and attested
-    t            its predecessor retires: this key is the only one that is listed
+    t            its predecessor retires: this generation is the only one that is listed
     t + L - A    its successor is announced
     t + L        it retires: no longer listed, it still opens what was sealed to a cached list
     t + L + G    it ends: dropped by every process
 
-A client that takes the first configuration of a list so uses a key from its announcement on, one
-that keeps to an older list until the old key retires, and both are answered by every worker.
-The first key of a start is announced when its use begins.
+A client that takes the first configuration of a list that it knows so uses a key from its
+announcement on, one that keeps to an older list until the old key retires, and both are answered by
+every worker. The first generation of a start is announced when its use begins.
 
 What "dropped" means: no process keeps a reference, so the memory is freed. Python cannot overwrite
 a bytes object, nor the copies that the cryptographic libraries made, so that traces may stay in the
@@ -27,12 +29,16 @@ from dataclasses import dataclass
 
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
+from protocol.kem import X25519_HKDF_SHA256, X_WING, Kem
 from protocol.key_config import encode_key_configs
 from protocol.signature import SigningKeys, key_identifier
 
 KEY_IDS = 256
 
-MakeKey = Callable[[int], GatewayKey]
+MECHANISMS = (X_WING, X25519_HKDF_SHA256)
+"""Of each generation, in the order of the list: clients that have not the first take the next."""
+
+MakeKey = Callable[[int, Kem], GatewayKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Schedule:
     """How long keys live, how long before their use they are announced, and how long they linger.
 
     All in seconds; `announce` is less than `lifetime` and `grace` at most as long, so that no
-    more than four keys are alive at a time.
+    more than four generations are alive at a time.
     """
 
     lifetime: float
@@ -49,23 +55,28 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class TimedKey:
-    """A key with the times at which it retires and ends."""
+class Generation:
+    """A key of each mechanism, and the times at which all of them retire and end."""
 
-    key: GatewayKey
+    keys: tuple[GatewayKey, ...]
     retires: float
     ends: float
+
+    @property
+    def first(self) -> GatewayKey:
+        """The key that is listed first; the identifiers count up from its."""
+        return self.keys[0]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
     """All keys that open requests, newest first."""
 
-    keys: tuple[TimedKey, ...] = ()
+    generations: tuple[Generation, ...] = ()
 
-    def listed(self, now: float) -> tuple[TimedKey, ...]:
-        """Return the keys that clients are told of, newest first."""
-        return tuple(timed for timed in self.keys if now < timed.retires)
+    def listed(self, now: float) -> tuple[Generation, ...]:
+        """Return the generations that clients are told of, newest first."""
+        return tuple(each for each in self.generations if now < each.retires)
 
 
 def first_ring(
@@ -74,34 +85,36 @@ def first_ring(
     make: MakeKey = GatewayKey.generate,
     choose: Callable[[int], int] = secrets.randbelow,
 ) -> KeyRing:
-    """Return a ring of one new key, whose identifier is random: a count would tell of restarts."""
-    return KeyRing((_timed(make(choose(KEY_IDS)), schedule, now),))
+    """Return a ring of one generation; its identifiers are random, as a count tells of restarts."""
+    return KeyRing((_generation(choose(KEY_IDS), schedule, now, make),))
 
 
 def advance(
     ring: KeyRing, schedule: Schedule, now: float, make: MakeKey = GatewayKey.generate
 ) -> KeyRing:
     """Return the ring as it is at `now`: without keys that ended, with a successor that is due."""
-    keys = tuple(timed for timed in ring.keys if now < timed.ends)
-    newest = ring.keys[0]
+    alive = tuple(each for each in ring.generations if now < each.ends)
+    newest = ring.generations[0]
     if now >= newest.retires - schedule.announce:
         # A clock that was stopped may have skipped the whole announcement.
         begins = max(newest.retires, now)
-        successor = make((newest.key.key_id + 1) % KEY_IDS)
-        keys = (_timed(successor, schedule, begins), *keys)
-    return ring if keys == ring.keys else KeyRing(keys)
+        key_id = newest.first.key_id + len(newest.keys)
+        alive = (_generation(key_id, schedule, begins, make), *alive)
+    return ring if alive == ring.generations else KeyRing(alive)
 
 
 def next_change(ring: KeyRing, schedule: Schedule, now: float) -> float:
     """Return the next time after `now` at which `advance` or `listed` gives something else."""
-    times = [time for timed in ring.keys for time in (timed.retires, timed.ends)]
-    times.append(ring.keys[0].retires - schedule.announce)
+    times = [time for each in ring.generations for time in (each.retires, each.ends)]
+    times.append(ring.generations[0].retires - schedule.announce)
     return min((time for time in times if time > now), default=now)
 
 
-def _timed(key: GatewayKey, schedule: Schedule, begins: float) -> TimedKey:
+def _generation(key_id: int, schedule: Schedule, begins: float, make: MakeKey) -> Generation:
+    # Each key has an identifier of its own, by which a gateway finds it before anything else.
+    keys = tuple(make((key_id + place) % KEY_IDS, kem) for place, kem in enumerate(MECHANISMS))
     retires = begins + schedule.lifetime
-    return TimedKey(key, retires, retires + schedule.grace)
+    return Generation(keys, retires, retires + schedule.grace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +129,24 @@ class Publication:
     evidence: Evidence
     expires: float
 
-    def lists(self, keys: tuple[TimedKey, ...]) -> bool:
-        """Whether exactly `keys` are published."""
-        return self.ohttp_keys == encode_listed(keys)
+    def lists(self, generations: tuple[Generation, ...]) -> bool:
+        """Whether exactly `generations` are published."""
+        return self.ohttp_keys == encode_listed(generations)
 
 
-def encode_listed(keys: tuple[TimedKey, ...]) -> bytes:
-    """Return the application/ohttp-keys bytes for `keys`."""
-    return encode_key_configs([timed.key.config for timed in keys])
+def encode_listed(generations: tuple[Generation, ...]) -> bytes:
+    """Return the application/ohttp-keys bytes for `generations`."""
+    return encode_key_configs([key.config for each in generations for key in each.keys])
 
 
-def publish(keys: tuple[TimedKey, ...], evidence: Evidence, evidence_ends: float) -> Publication:
-    """Return the publication of `keys`; ValueError unless `evidence` is about exactly them."""
-    ohttp_keys = encode_listed(keys)
+def publish(
+    generations: tuple[Generation, ...], evidence: Evidence, evidence_ends: float
+) -> Publication:
+    """Return the publication of `generations`; ValueError unless `evidence` is about just them."""
+    ohttp_keys = encode_listed(generations)
     if evidence.ohttp_keys != ohttp_keys:
         raise ValueError("evidence for other keys")
-    expires = min(evidence_ends, *(timed.retires for timed in keys))
+    expires = min(evidence_ends, *(each.retires for each in generations))
     return Publication(ohttp_keys, evidence, expires)
 
 
@@ -164,9 +179,10 @@ class KeySet:
 
 def key_set(ring: KeyRing, publication: Publication, signing_keys: SigningKeys) -> KeySet:
     """Return what workers serve with while `ring` opens requests and `publication` is told."""
+    pairs = [(key, each.ends) for each in ring.generations for key in each.keys]
     return KeySet(
-        tuple(timed.key for timed in ring.keys),
-        tuple(timed.ends for timed in ring.keys),
+        tuple(key for key, _ in pairs),
+        tuple(ends for _, ends in pairs),
         publication.ohttp_keys,
         publication.evidence,
         signing_keys,

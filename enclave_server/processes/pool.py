@@ -33,8 +33,11 @@ SILENT_SECONDS = 10.0
 """Without a beat the worker hangs: the longest request that is read at once takes less, even on a
 machine that is several times busier than it should be. No two are: see `chat.turns`."""
 
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
-"""Before a worker is replaced that ended soon after its start; doubled each time."""
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 4.0
+"""Before a worker is replaced that ended soon after its start; doubled each time.
+
+With the silence before it, less than the patience of the probe that ends an enclave and its keys.
+"""
 
 HEALTHY_SECONDS = 30.0
 """A worker that lived this long is replaced at once."""

@@ -1,7 +1,7 @@
-"""Processes that read large requests, one for each, so that no stream's clock waits for it.
+"""Processes that read large requests and answers, one for each: no stream's clock waits for it.
 
 A worker has a template of them: a process that was forked before the worker served anybody, and so
-has nobody's secrets to leave to a reader. For each request the worker sends it one end of a socket
+has nobody's secrets to leave to a reader. For each of them the worker sends it one end of a socket
 pair; the template forks a reader, which reads the job from there to its end, does it, writes the
 result and ends, with all the memory that it took. What it can take is bounded; if it takes more, it
 alone ends. A reader ends with its template, and that with its worker.
@@ -58,7 +58,9 @@ class Readers:
             except OSError:  # TimeoutError is one
                 result = bytearray()
         if not result:
-            raise ChatError(503, "This request could not be read.", kind="server_error")
+            raise ChatError(
+                503, "This request, or its answer, could not be read.", kind="server_error"
+            )
         return result
 
     async def _exchange(self, job: bytes) -> bytearray:

@@ -12,7 +12,7 @@ from protocol.kem import KEMS
 from protocol.signature import SigningKeys, key_identifier
 
 MAX_SNAPSHOT_BYTES = 128 * 1024
-"""Four keys, evidence, whose document has at most 16 KiB, and a proposal that was accepted."""
+"""Four generations of keys, evidence, whose document has at most 16 KiB, an accepted proposal."""
 
 
 @dataclass(frozen=True, slots=True)

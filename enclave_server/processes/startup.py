@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from enclave_server.addresses import UnixAddress, bound_address, listen_socket, parse_address
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
@@ -20,6 +22,8 @@ from enclave_server.engine.child import Engine, Problem, Weights, installed_weig
 from enclave_server.engine.folder import SOCKET_NAME, socket_folder
 from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.hardening import give_back_memory, protect_memory
+from enclave_server.http import descriptors
+from enclave_server.http.rooms import Rooms
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.keys.ring import Schedule
@@ -74,6 +78,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         log.event("simulated_evidence", proves="nothing")
     if config.stream.padding == "off":
         log.event("padding_off", shown="sizes-and-times-of-answers")
+    config = _within_descriptors(config, log)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_as_start_errors())
         signals = stack.enter_context(StopSignals())
@@ -88,7 +93,15 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         attester = Attester(module, signing_keys)
         readiness = Readiness()
         inheritance = Inheritance(
-            config, listener, signing_keys, attester, replays, models, provisioned, readiness
+            config,
+            listener,
+            signing_keys,
+            attester,
+            replays,
+            models,
+            provisioned,
+            readiness,
+            Rooms(config.server.workers),
         )
         supervisor = Supervisor(
             signals,
@@ -116,6 +129,15 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         pool = Pool(config.server.workers, work, log)
         gc.freeze()  # collections in workers would otherwise copy the pages that they share
         supervisor.serve(pool, announce, lambda: _stop_listening(listener))
+
+
+def _within_descriptors(config: Config, log: Log) -> Config:
+    """Return `config` with limits for which there are descriptors; tell if those are smaller."""
+    have, wanted = descriptors.allow(config.limits), descriptors.needed(config.limits)
+    limits = descriptors.fitted(config.limits, have)
+    if have < wanted:
+        log.event("few_descriptors", have=have, wanted=wanted, connections=limits.connections)
+    return msgspec.structs.replace(config, limits=limits)
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from enclave_server.chat import elsewhere
 from enclave_server.chat.models import ModelTable
-from enclave_server.chat.preparing import prepare_encoded
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.config import Config, StreamTable
@@ -23,6 +23,8 @@ from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.gateway.routes import Pacer as AnyPacer
 from enclave_server.gateway.routes import TooOften, make_router
 from enclave_server.gateway.token_bucket import TokenBucket
+from enclave_server.http.messages import Router
+from enclave_server.http.rooms import Rooms
 from enclave_server.http.server import Server
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import KeySet
@@ -61,6 +63,7 @@ class Inheritance:
     models: ModelTable
     provisioned: ProvisionedKeys
     readiness: Readiness
+    rooms: Rooms
 
 
 class State:
@@ -115,17 +118,20 @@ def run_worker(inheritance: Inheritance, number: int, channel: socket.socket) ->
     # A terminal sends it to the whole group; the parent then says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = Log(worker=number)
-    template = readers.start(partial(prepare_encoded, inheritance.models))
+    work = partial(elsewhere.do, inheritance.models, inheritance.signing_keys)
+    template = readers.start(work)
     sys.unraisablehook = lambda failure: log.event("unraisable", kind=failure.exc_type.__name__)
     try:
-        return asyncio.run(_serve(inheritance, log, channel, Readers(template)))
+        return asyncio.run(_serve(inheritance, number, log, channel, Readers(template)))
     except Exception as failure:
         # The text could quote a peer, so that only the place is told.
         log.event("worker_failed", kind=type(failure).__name__, at=_place(failure))
         return EXIT_FAILED
 
 
-async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket, large: Readers) -> int:
+async def _serve(
+    inheritance: Inheritance, number: int, log: Log, channel: socket.socket, large: Readers
+) -> int:
     snapshot = decode_snapshot(channel.recv(MAX_SNAPSHOT_BYTES), inheritance.signing_keys)
     desk = Desk(channel, inheritance.provisioned)
     state = State(inheritance, snapshot, desk)
@@ -145,7 +151,9 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket, lar
         chat.dispatch,
         lambda status: log.request("provision", status, 0, 0, 0.0),
     )
-    server = _make_server(inheritance, state, dispatch, log, memory)
+    router = _make_router(inheritance, state, dispatch, log, memory)
+    room = inheritance.rooms.of(number)
+    server = Server(inheritance.listener, router, limits, log, memory, room)
     ending = _listen_to_parent(state, inheritance.signing_keys, channel)
     large.when_gone(partial(_end_without_readers, ending, log))
     # What is there by now stays. The garbage collector need not walk through it again and again:
@@ -162,9 +170,9 @@ async def _serve(inheritance: Inheritance, log: Log, channel: socket.socket, lar
     return 0
 
 
-def _make_server(
+def _make_router(
     inheritance: Inheritance, state: State, dispatch: Dispatch, log: Log, memory: Memory
-) -> Server:
+) -> Router:
     config = inheritance.config
     admission = partial(
         Admission, inheritance.replays, state.keyset, window=config.replay.window_seconds
@@ -181,8 +189,7 @@ def _make_server(
         admit_bare=admission(require_date=False) if config.chat.bare_json else None,
         report=report,
     )
-    router = make_router(state, gateway, _make_pacer(config.stream, report, memory))
-    return Server(inheritance.listener, router, config.limits, log, memory)
+    return make_router(state, gateway, _make_pacer(config.stream, report, memory))
 
 
 def _make_pacer(stream: StreamTable, report: Report, memory: Memory) -> AnyPacer:

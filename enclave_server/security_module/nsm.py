@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def _open(device: str) -> int:
     if not device.startswith(INHERITED):
         return os.open(device, os.O_RDWR | os.O_CLOEXEC)
     number = device.removeprefix(INHERITED)
-    if not number.isdecimal():
+    if not re.fullmatch(r"[0-9]{1,9}", number):
         raise NsmError("no descriptor", f"{device} names no open descriptor: write fd:NUMBER")
     # No program started later inherits it, least of all the embedded engine.
     os.set_inheritable(int(number), False)

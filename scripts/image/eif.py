@@ -23,6 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from protocol import cbor
+from protocol.errors import MalformedMessage
+
 _HEADER = struct.Struct(">4sHHQQHH32Q32QII")
 _SECTION = struct.Struct(">HHQ")
 _CRC = struct.Struct(">I")
@@ -177,10 +180,18 @@ def metadata_section(name: str, version: str, kernel: str) -> Section:
 
 def _signing_certificate(content: bytes) -> bytes:
     try:
-        pem = bytes(cbor2.loads(content)[0]["signing_certificate"])
-        return ssl.PEM_cert_to_DER_cert(pem.decode())
-    except (ValueError, KeyError, IndexError, TypeError, EOFError) as error:
+        match cbor.decode(content):
+            case [{"signing_certificate": list(octets)}, *_]:
+                return ssl.PEM_cert_to_DER_cert(bytes(map(_octet, octets)).decode())
+    except (MalformedMessage, ValueError) as error:
         raise EifError("the signature section holds no certificate") from error
+    raise EifError("the signature section holds no certificate")
+
+
+def _octet(value: cbor.Value) -> int:
+    if not isinstance(value, int):
+        raise MalformedMessage("not an octet")
+    return value
 
 
 def _extended(parts: Iterable[bytes]) -> str:

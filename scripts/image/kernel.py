@@ -10,9 +10,10 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ LOCK = DEPLOY / "kernel.lock"
 RECORD = DEPLOY / "kernel.sha256"
 # As AWS's own images have it, but that a panic ends the enclave after one second.
 CMDLINE = "reboot=k panic=1 console=ttyS0 pci=off random.trust_cpu=on quiet"
+
+_BUILDING = "kernel-build-"  # begins the names of directories to build in
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,32 @@ def build(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:
     files = pool.fetch_all(lock)
     work.mkdir(parents=True, exist_ok=True)
     say("building the kernel (three to eight minutes on two processors of its own, once)")
-    with tempfile.TemporaryDirectory(prefix="kernel-", dir=work) as name:
+    _remove_abandoned(work)
+    with (
+        tempfile.TemporaryDirectory(prefix=_BUILDING, dir=work) as name,
+        _held(Path(name)),
+    ):
         place = Path(name).resolve()
         jobs = os.cpu_count() or 1
         return kernel_build.build(files, CONFIGURATION, place, jobs, say).read_bytes()
+
+
+def _remove_abandoned(work: Path) -> None:
+    """Remove what builds have left that were killed: those that go on hold theirs."""
+    for left in work.glob(f"{_BUILDING}*"):
+        with suppress(OSError), _held(left):
+            shutil.rmtree(left)
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold a lock on `directory`, which ends with this process; BlockingIOError if another does."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _kept_or_built(lock: Lock, pool: Pool, work: Path, say: Say) -> bytes:

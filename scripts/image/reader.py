@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,11 +57,18 @@ def build(work: Path) -> Path:
 
 def describe(program: Path, image: Path) -> dict[str, Any]:
     """Return what the reader finds in `image`, or raise Refused."""
-    done = _run([str(program), str(image)], READ_SECONDS)
+    done = _run([str(program), str(image)], READ_SECONDS, {**os.environ, "RUST_BACKTRACE": "0"})
     if done.returncode:
-        raise Refused(done.stderr.strip()[-500:])
+        raise Refused(_reason(done.stderr))
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _reason(said: str) -> str:
+    """Return why a program of Rust's ended, without its place in the source and its traces."""
+    before = re.split(r"(?im)^\s*(?:stack )?backtrace:|^note: ", said, maxsplit=1)[0].strip()
+    panicked = re.match(r"thread .* panicked at [^\n]*:\n(.*)", before, re.DOTALL)
+    return (panicked[1] if panicked else before).strip()[-500:]
 
 
 def _run(

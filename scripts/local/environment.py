@@ -25,7 +25,7 @@ from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("runtime", "dev")  # dev.txt holds all of runtime.txt at the same versions
-ADDITION = "bench"  # goes on top of any of them, and brings nothing that they hold
+ADDITIONS = ("bench", "fuzz")  # go on top of any of them, and bring nothing that they hold
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 FREE_BYTES = 1_500_000_000  # the environment of the tests and its downloads take about 1.2 GB
 TTY_SECONDS = 0.2  # how often a moving line moves on a terminal
@@ -254,7 +254,8 @@ def read_stamp(root: Path = ROOT) -> dict[str, str]:
 def write_stamp(lock: str, root: Path = ROOT) -> None:
     """Record that `lock` is installed, all in one step."""
     path = root / ".venv" / "installed.json"
-    stamp = {name: known for name, known in read_stamp(root).items() if name in (*LOCKS, ADDITION)}
+    names = (*LOCKS, *ADDITIONS)
+    stamp = {name: known for name, known in read_stamp(root).items() if name in names}
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(stamp | {lock: digest(lock, root)}))
     draft.replace(path)
@@ -385,7 +386,7 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "lock", choices=(*LOCKS, ADDITION), help="which locked set of packages to install"
+        "lock", choices=(*LOCKS, *ADDITIONS), help="which locked set of packages to install"
     )
     parser.add_argument(
         "--system-packages", action="store_true", help="also install the programs that tests start"

@@ -41,3 +41,8 @@ def neighbours(module: Path, root: Path) -> list[Path]:
     folder = root / mirrored(module).parent
     there = {each.relative_to(root) for each in folder.glob("test_*.py")}
     return sorted(there.difference(own_tests(module, root)))
+
+
+def promises(_: Path, root: Path) -> list[Path]:
+    """Return the test files that hold any module's numbers against what the documents promise."""
+    return [each for each in (Path("tests/test_limits.py"),) if (root / each).is_file()]

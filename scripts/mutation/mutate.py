@@ -1,26 +1,27 @@
 """Change the product at one place after another, and tell which changes no test notices.
 
-    scripts/mutate [--sample N] [--seed N] [--at-least PERCENT] [MODULES ...]
+    scripts/mutate [--sample N] [--seed N] [--at-least PERCENT] [--at-once N] [MODULES ...]
 
 MODULES are paths that modules begin with, such as protocol/hpke (default: all of the product).
---sample is how many changes to try (60), --seed which ones (1). Fails if fewer than --at-least
-(95) in a hundred are noticed.
+--sample is how many changes to try (60), --seed which ones (1), --at-once how many at a time (2).
+Fails if fewer than --at-least (95) in a hundred are noticed.
 
 Each change is tried in a copy of the checkout against the tests of its module, and, if those
-notice nothing, against those that stand beside them (`scripts/mutation/mirror.py`). Nothing of the
-checkout itself is changed. A test that fails now and then makes this say that it noticed.
+notice nothing, against those that hold what the documents promise, and those that stand beside its
+own (`scripts/mutation/mirror.py`). Not tried is what makes no difference to anybody
+(`scripts/mutation/equivalent.toml`). Nothing of the checkout itself is changed. A test that
+fails has to pass without the change; one that fails now and then makes this say that it noticed.
 """
 
 import argparse
 import compileall
-import contextlib
 import difflib
+import json
 import os
 import py_compile
 import queue
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,15 +31,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.mutation.mirror import PACKAGES, neighbours, own_tests
+from scripts.mutation.equivalent import Equivalents
+from scripts.mutation.mirror import PACKAGES, neighbours, own_tests, promises
 from scripts.mutation.mutants import Mutant, mutants
+from scripts.mutation.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[2]
-AT_ONCE = 2
+KEPT = Path(".mutate")  # where pytest keeps what failed
+PYTEST = ("-x", "-q", "--tb=no", "-o", f"cache_dir={KEPT}")
 NICENESS = 10
-SLOWER = 4.0  # than the unchanged product: so much longer a test may take before it hangs
+HANGING_SECONDS = 240.0  # after which it is measured how long the tests take without the change
+CROWD = 4  # so much longer may those take that stand beside a module's own
+SLOWER = 4.0  # than the unchanged product: so much longer they may take before they hang
 SPARE_SECONDS = 60.0
 UNCHANGED_SECONDS = 3600.0
+HANGS = "nothing came to an end in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,48 +107,56 @@ class Copy:
         for package in PACKAGES:
             compileall.compile_dir(folder / package, quiet=2, invalidation_mode=checked)
 
-    def tested(self, tests: Sequence[Path], seconds: float) -> str:
-        """Run test files; return what failed, or an empty text."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
-        with subprocess.Popen(
-            [*command, *map(str, tests)],
-            cwd=self._folder,
-            env=os.environ | {"PYTHONPATH": str(self._folder), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        ) as process:
-            try:
-                said, _ = process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired:
-                return "nothing came to an end in time"
-            finally:
-                _end_all_of(process)
-        return failure(said) if process.returncode else ""
+        self._warm = Warm(folder)
+
+    def close(self) -> None:
+        """End the process in which tests run."""
+        self._warm.close()
+
+    def tested(self, tests: Sequence[Path | str], seconds: float) -> str:
+        """Run test files, or single tests; return what failed, or an empty text."""
+        shutil.rmtree(self._folder / KEPT, ignore_errors=True)
+        code, said = self._warm.run([*PYTEST, *map(str, tests)], seconds)
+        if code is None:
+            return HANGS
+        return failure(said) if code else ""
 
     def tried(self, trial: Trial) -> Outcome:
         """Make the change, run the tests that should notice it, and take it back."""
         begun, noticed, unjudged = time.monotonic(), "", ""
         try:
-            for choose in (own_tests, neighbours):
+            for choose, crowd in ((own_tests, 1), (promises, 1), (neighbours, CROWD)):
                 tests = choose(trial.module, self._folder)
                 if tests and not noticed:
-                    noticed = self._noticed(trial, tests)
+                    noticed = self._noticed(trial, tests, crowd * HANGING_SECONDS)
         except UnchangedFails as failing:
             unjudged = str(failing)
         return Outcome(trial, noticed, unjudged, time.monotonic() - begun)
 
-    def _noticed(self, trial: Trial, tests: Sequence[Path]) -> str:
-        seconds = SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
+    def _noticed(self, trial: Trial, tests: Sequence[Path], seconds: float) -> str:
+        """Return what fails with a change and not without it, or an empty text."""
+        noticed = self._changed(trial, tests, seconds)
+        if noticed == HANGS:
+            patient = SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
+            if patient > seconds:
+                noticed = self._changed(trial, tests, patient)
+        # Whether it is the change: without it the same test has to pass.
+        elif noticed and (failed := self.tested(self._failed() or tests, UNCHANGED_SECONDS)):
+            raise UnchangedFails(failed)
+        return noticed
+
+    def _changed(self, trial: Trial, tests: Sequence[Path], seconds: float) -> str:
         path = self._folder / trial.module
         path.write_bytes(trial.mutant.applied(trial.source))
         try:
             return self.tested(tests, seconds)
         finally:
             path.write_bytes(trial.source)
+
+    def _failed(self) -> list[str]:
+        """Return the names of the tests that failed in the last run, as pytest takes them."""
+        kept = self._folder / KEPT / "v/cache/lastfailed"
+        return list(json.loads(kept.read_text())) if kept.is_file() else []
 
     def _usual_seconds(self, tests: Sequence[Path]) -> float:
         """Run test files unchanged if nobody has; raise UnchangedFails if one fails."""
@@ -152,12 +167,6 @@ class Copy:
                 raise UnchangedFails(failed)
             self._usual[key] = time.monotonic() - begun
         return self._usual[key]
-
-
-def _end_all_of(process: "subprocess.Popen[str]") -> None:
-    """End what a run of tests has left behind: all that it started is of its session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def failure(said: str) -> str:
@@ -188,24 +197,26 @@ def sample(wanted: Sequence[str], size: int, seed: int) -> list[Trial]:
     Drawn are places, each as likely as any other, and then one of the changes that fit it.
     """
     chance = random.Random(seed)  # noqa: S311 (nothing secret)
+    equivalents = Equivalents.of(ROOT)
     places: dict[tuple[str, int, int], list[Trial]] = {}
     for name in sorted(tracked()):
         if name.endswith(".py") and name.startswith(tuple(wanted)):
             source = (ROOT / name).read_bytes()
-            for each in mutants(source):
+            for each in equivalents.without(name, source, mutants(source)):
                 place = places.setdefault((name, each.start, each.end), [])
                 place.append(Trial(Path(name), source, each))
     drawn = chance.sample(sorted(places), min(size, len(places)))
     return [chance.choice(places[place]) for place in drawn]
 
 
-def outcomes(trials: Sequence[Trial]) -> Iterator[Outcome]:
+def outcomes(trials: Sequence[Trial], at_once: int) -> Iterator[Outcome]:
     """Yield what becomes of each trial, in their order."""
     with tempfile.TemporaryDirectory(prefix="oblivious-mutate-") as name:
-        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         usual: dict[tuple[Path, ...], float] = {}
-        for number in range(AT_ONCE):
-            copies.put(Copy(Path(name) / str(number), usual))
+        made = [Copy(Path(name) / str(number), usual) for number in range(at_once)]
+        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for copy in made:
+            copies.put(copy)
 
         def attempt(trial: Trial) -> Outcome:
             copy = copies.get()
@@ -214,8 +225,12 @@ def outcomes(trials: Sequence[Trial]) -> Iterator[Outcome]:
             finally:
                 copies.put(copy)
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            yield from pool.map(attempt, trials)
+        try:
+            with ThreadPoolExecutor(at_once) as pool:
+                yield from pool.map(attempt, trials)
+        finally:
+            for copy in made:
+                copy.close()
 
 
 def main() -> int:
@@ -225,11 +240,12 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=60, help="how many changes (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="which ones (%(default)s)")
     parser.add_argument("--at-least", type=float, default=95.0, metavar="PERCENT")
+    parser.add_argument("--at-once", type=int, default=2, help="how many at a time (%(default)s)")
     options = parser.parse_args()
     os.nice(NICENESS)
     trials = sample(options.wanted, options.sample, options.seed)
     noticed = judged = 0
-    for number, outcome in enumerate(outcomes(trials), 1):
+    for number, outcome in enumerate(outcomes(trials, options.at_once), 1):
         noticed += bool(outcome.noticed)
         judged += not outcome.unjudged
         trial = outcome.trial

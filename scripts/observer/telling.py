@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from scripts.observer.watching import Trace
 FOLDS = 5
 FEWEST = 2 * FOLDS  # traces of each kind, below which a duration class says nothing
 BURST_SECONDS = 0.02  # what comes closer together belongs to one tick, or to one token
+ALL = 0  # the one class of traces that share no duration
 LISTED = 30  # arrivals whose sizes and times are features one by one
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 Z = 1.96  # of a confidence of 95 %
@@ -112,18 +113,33 @@ def duration_class(trace: Trace, tick: float, series: GeometricSeries) -> int:
 def balanced(
     traces: Sequence[Trace], tick: float, series: GeometricSeries, chance: random.Random
 ) -> dict[int, list[Trace]]:
-    """Return the duration classes, each with equally many traces of every kind."""
+    """Return the duration classes, each with equally many traces of every kind.
+
+    Where kinds are so unlike that no class has enough of each, all are one class: their duration
+    may tell them apart, and the verdict says so.
+    """
     classes: dict[int, dict[str, list[Trace]]] = defaultdict(lambda: defaultdict(list))
     for trace in traces:
         classes[duration_class(trace, tick, series)][trace.kind].append(trace)
-    kinds = {trace.kind for trace in traces}
+    kinds = sorted({trace.kind for trace in traces})
     chosen = {}
     for ticks, by_kind in sorted(classes.items()):
         fewest = min(len(by_kind[kind]) for kind in kinds)
         if fewest >= FEWEST:
-            samples = (chance.sample(by_kind[kind], fewest) for kind in sorted(kinds))
-            chosen[ticks] = [trace for sample in samples for trace in sample]
-    return chosen
+            chosen[ticks] = _sampled(by_kind, kinds, fewest, chance)
+    if chosen:
+        return chosen
+    whole = {kind: [trace for trace in traces if trace.kind == kind] for kind in kinds}
+    fewest = min(map(len, whole.values()))
+    if fewest < FEWEST:
+        raise ValueError(f"there are {fewest} traces of one kind, and {FEWEST} are needed")
+    return {ALL: _sampled(whole, kinds, fewest, chance)}
+
+
+def _sampled(
+    by_kind: Mapping[str, Sequence[Trace]], kinds: Sequence[str], count: int, chance: random.Random
+) -> list[Trace]:
+    return [trace for kind in kinds for trace in chance.sample(by_kind[kind], count)]
 
 
 def judge(classes: dict[int, list[Trace]], tick: float) -> list[Verdict]:

@@ -3,7 +3,9 @@
 import contextlib
 import socket
 import stat
+import types
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -48,6 +50,7 @@ def test_parse_and_write(text: str, address: Address) -> None:
             "http://a:1",
             "127.0.0.1:80",
         ),
+        *("tcp://a\0:1", "tcp://a\x7f:1", "tcp://a\x1b:1"),
         *("vsock://a:1", "vsock://-1:1", "vsock://4294967296:1", "vsock://3:4294967295"),
     ],
 )
@@ -113,3 +116,9 @@ def test_a_living_server_with_a_full_queue_keeps_its_socket(tmp_path: Path) -> N
         with pytest.raises(FileExistsError, match="another server listens"):
             listen_socket(UnixAddress(path))
     assert Path(path).is_socket()
+
+
+def test_where_a_vsock_listens_is_its_cid_and_port() -> None:
+    """No machine here need have one: what its socket would say is enough."""
+    listener = types.SimpleNamespace(family=socket.AF_VSOCK, getsockname=lambda: (16, 5000))
+    assert bound_address(cast(socket.socket, listener)) == VsockAddress(16, 5000)

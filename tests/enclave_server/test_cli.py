@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from enclave_server import cli
 from enclave_server.processes.startup import ExitCode
+from protocol.evidence import Platform
 from tests.support.enclave import DEADLINE, models_request, private_directory, running_enclave
 
 
@@ -161,3 +163,28 @@ def test_the_embedded_model_is_served_without_any_settings() -> None:
         answer = enclave.ask(models_request())
         assert b"smollm2-135m-instruct" in answer.content
         assert enclave.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], ExitCode.ENDED),
+        (["--check-config"], ExitCode.ENDED),
+        (["--check-config", "--config", "/nonexistent"], ExitCode.USAGE),
+        (["--what"], ExitCode.USAGE),
+    ],
+)
+def test_whoever_calls_it_gets_the_status(
+    arguments: list[str], status: ExitCode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == status
+    captured = capsys.readouterr()
+    assert bool(captured.err) is (status is ExitCode.USAGE)
+    assert bool(captured.out) is (arguments == ["--help"])
+
+
+def test_a_server_that_was_told_to_end_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[object] = []
+    monkeypatch.setattr(cli, "serve", lambda config, module, log: served.append(module.platform))
+    assert cli.main(["--simulated-nsm", "--workers", "2"]) == ExitCode.ENDED
+    assert served == [Platform.SIMULATED]

@@ -58,7 +58,7 @@ def test_every_table_can_be_set() -> None:
         "[replay]\nwindow_seconds=30\ncapacity=64\nrequire_date=false\n"
         "[evidence]\nrefresh_seconds=9\nnonce_per_second=0.5\n"
         "[stream]\npadding='off'\n"
-        "[chat]\nbare_json=true\nsystem_prompt='Be brief.'\nsignature_version=2\n"
+        "[chat]\nbare_json=true\nsystem_prompt='Be brief.'\nsignature_version=1\n"
         f"[provision]\nadministrator_key='{key}'\n"
     )
     assert config.server.workers == 4
@@ -68,7 +68,7 @@ def test_every_table_can_be_set() -> None:
     assert config.evidence.nonce_per_second == 0.5
     assert config.stream.padding == "off"
     assert config.chat.bare_json
-    assert config.chat.signature_version == 2
+    assert config.chat.signature_version == 1
     assert config.provision.administrator_key == key
 
 
@@ -122,6 +122,8 @@ def test_every_table_can_be_set() -> None:
         ("[provision]\nadministrator_key = '!'", "base64"),
         ("[provision]\nadministrator_key = 'AAAA'", "32 bytes"),
         ("[server", "table declaration"),
+        ("x = " + "[" * 900, "nest too deeply"),
+        ("x = " + "9" * 5000, "digits"),
         (PROVIDER + "[[models]]\nname = 'large'\nupstream = 'embedded'", "same name"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 
+from enclave_server.http.limits import Limits
 from enclave_server.memory import Holding, Memory
 
 
@@ -35,3 +36,14 @@ def test_leaving_gives_back_whatever_happened() -> None:
         holding.hold(500)
         raise RuntimeError
     assert memory.held == 0
+
+
+def test_who_is_told_no_limits_keeps_to_those_of_the_settings() -> None:
+    limits, memory = Limits(), Memory()
+    first, second = Holding(memory), Holding(memory)
+    share = limits.buffered_bytes // limits.requests
+    first.hold(limits.buffered_bytes - share - 1)
+    assert second.has_room(share + 1)
+    first.hold(limits.buffered_bytes)
+    assert second.has_room(share)
+    assert not second.has_room(share + 1)

@@ -18,6 +18,7 @@ from tests.protocol import (
     test_encapsulation,
     test_event_stream,
     test_hpke,
+    test_kem_xwing,
     test_key_config,
     test_varint,
 )
@@ -100,6 +101,10 @@ def counted() -> dict[str, Counts]:
         "rfc9458-appendix-a.json": counts_of([test_encapsulation.RFC]),
         "chunked-ohttp-08.json": counts_of([test_chunked.DRAFT]),
         "hpke-rfc9180.json": counts_of(test_hpke.VECTORS),
+        "xwing.json, the mechanism": counts_of(
+            [*test_kem_xwing.KEM_VECTORS, *test_kem_xwing.HPKE_VECTORS]
+        ),
+        "xwing.json, in HPKE": counts_of(test_kem_xwing.WHOLE_VECTORS),
         "key-configs.json": counts_of(test_key_config.VALID, test_key_config.INVALID),
         "binary-http.json": counts_of(test_binary_http.VALID, test_binary_http.INVALID),
         "binary-http.json, integers": counts_of(*integers),

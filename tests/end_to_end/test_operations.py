@@ -61,6 +61,7 @@ UNITS_RUNNING = "tests/scripts/deploy/test_units_running.py"
 # The beginning of a command, and where it is run.
 RUN_ELSEWHERE = {
     "scripts/enclave-test": ".ci/run",
+    "scripts/soak ": "tests/scripts/soaking/test_soak.py",
     "scripts/build-eif ": "scripts/emulation/image_trial.py",
     "scripts/describe-eif ": "scripts/emulation/image_trial.py",
     "sudo nginx -t ": "tests/scripts/deploy/test_units.py",

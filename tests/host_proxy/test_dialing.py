@@ -517,3 +517,40 @@ def test_new_attempts_come_soon_at_first_and_seldom_later(
     dialled = Dialled(Unix(str(tmp_path / "absent")), Patience(DEADLINE, DEADLINE))
     assert dialled.sock is None
     assert pauses == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("given_up", ["in time", "by whoever asked"])
+def test_an_answer_that_comes_too_late_leads_nowhere(
+    given_up: str, upstream: socket.socket
+) -> None:
+    release = threading.Event()
+
+    def slow(*_: Any, **__: Any) -> Any:
+        release.wait(DEADLINE)
+        return found(upstream.getsockname())()
+
+    loop, ends, failures = Loop(), list[socket.socket | None](), list[Failure]()
+    patience = Patience(connect=0.05 if given_up == "in time" else DEADLINE, retry=0)
+    resolver = Resolver(loop, slow)
+    address = Tcp("slow.example", 443)
+    dial = Dial(loop, resolver, address, patience, ends.append, failures.append)
+    dial.start()
+    if given_up == "in time":
+        loop.later(0.2, loop.stop)
+        loop.run()
+    else:
+        dial.cancel()
+    before = len(ends)
+    release.set()
+    loop.later(DEADLINE, loop.stop)
+    assert resolver.look_up("slow.example", 443, lambda _: loop.stop()) is not None
+    loop.run()  # until the answer is there
+    loop.later(0.1, loop.stop)
+    loop.run()
+    loop.shut_down()
+    assert ends == ([None] if given_up == "in time" else [])
+    assert len(ends) == before
+    assert failures == [Failure.UNRESOLVED] * before
+    upstream.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        upstream.accept()  # nobody has connected

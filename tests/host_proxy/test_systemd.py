@@ -113,6 +113,9 @@ def test_the_watchdog_is_kept_only_by_the_process_it_is_meant_for() -> None:
     assert watchdog_seconds({"WATCHDOG_USEC": "0"}) is None
     assert watchdog_seconds({"WATCHDOG_USEC": "3000000"}) == 3.0
     assert watchdog_seconds({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}) is None
+    for text in ("²", "x", "-1", "9" * 5000):
+        assert watchdog_seconds({"WATCHDOG_USEC": text}) is None
+        assert passed_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": text}) == {}
 
 
 def test_a_manager_that_has_gone_is_no_error(tmp_path: Path) -> None:

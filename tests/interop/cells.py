@@ -5,6 +5,7 @@ import itertools
 from dataclasses import dataclass
 
 from protocol.hpke import Aead
+from protocol.kem import X25519_HKDF_SHA256, X_WING, Kem
 from tests.interop.peers import PEERS
 
 SIZES = (0, 1, 16_383, 16_384, 5_000_000)
@@ -43,17 +44,18 @@ SUITES = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One peer in one role with one suite and one form."""
+    """One peer in one role with one suite, one form and one mechanism."""
 
     peer: str
     role: Role
     framing: Framing
     form: Form
     suite: Aead
+    kem: Kem = X25519_HKDF_SHA256
 
     def __str__(self) -> str:
         names = (self.peer, self.framing.value, self.form.value, SUITES[self.suite])
-        return "-".join(names)
+        return "-".join(names if self.kem is X25519_HKDF_SHA256 else (*names, self.kem.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,18 @@ class Fails:
     complaint: str
 
 
+X_WING_FORMS = {Framing.WHOLE: Form.KNOWN, Framing.CHUNKED: Form.INDETERMINATE}
+"""What every peer writes in its framing: forms and mechanisms know nothing of each other."""
+
+
 def cells(role: Role) -> list[Cell]:
-    """Return the cells of a role."""
+    """Return the cells of a role: with X25519 in all forms, with X-Wing in one of each framing."""
     combined = itertools.product(PEERS, Framing, Form, SUITES)
-    return [Cell(peer.name, role, framing, form, suite) for peer, framing, form, suite in combined]
+    found = [Cell(peer.name, role, framing, form, suite) for peer, framing, form, suite in combined]
+    return found + [
+        Cell(peer.name, role, framing, form, suite, X_WING)
+        for peer, (framing, form), suite in itertools.product(PEERS, X_WING_FORMS.items(), SUITES)
+    ]
 
 
 def limit(cell: Cell) -> NotOffered | Fails | None:

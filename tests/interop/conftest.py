@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from protocol.kem import X25519_HKDF_SHA256, Kem
 from scripts.local.stack import Child, Stack
-from tests.interop.peers import PEERS, Command, DriverClient, Peer, driver_gateway
+from tests.interop.peers import HPKE_PEER, PEERS, Command, DriverClient, Peer, driver_gateway
 from tests.interop.report import Report
 from tests.interop.sealing import fetched
 
@@ -25,7 +26,7 @@ padding = "off"  # five million octets would take minutes by the clock
 
 REPORT = pytest.StashKey[Report]()
 
-_BY_NAME = {peer.name: peer for peer in PEERS}
+_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER)}
 
 
 class Drivers:
@@ -35,7 +36,7 @@ class Drivers:
         self._ends = ends
         self._commands: dict[str, Command] = {}
         self._clients: dict[str, DriverClient] = {}
-        self._gateways: dict[str, str] = {}
+        self._gateways: dict[tuple[str, int], str] = {}
 
     def command(self, name: str) -> tuple[Peer, Command]:
         """Return the command of a driver; skips where it cannot be built."""
@@ -53,12 +54,14 @@ class Drivers:
             self._clients[name] = self._ends.enter_context(DriverClient(command))
         return self._clients[name]
 
-    def gateway(self, name: str) -> str:
-        """Return the URL of a driver that runs as gateway."""
+    def gateway(self, name: str, kem: Kem = X25519_HKDF_SHA256) -> str:
+        """Return the URL of a driver that runs as gateway, with a key of one mechanism."""
         peer, command = self.command(name)
-        if name not in self._gateways:
-            self._gateways[name] = self._ends.enter_context(driver_gateway(peer, command))
-        return self._gateways[name]
+        started = (name, kem.code)
+        if started not in self._gateways:
+            running = driver_gateway(peer, command, kem)
+            self._gateways[started] = self._ends.enter_context(running)
+        return self._gateways[started]
 
 
 @pytest.fixture(scope="session")

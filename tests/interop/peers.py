@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from protocol.kem import Kem
 from scripts.local.stack import ROOT, Child, silent
 
 SOURCES = Path(__file__).resolve().parent
@@ -49,6 +50,13 @@ def build_go() -> Command:
     """Return the command of the Go driver."""
     program = BUILT / "go" / "interop-driver"
     build(["go", "build", "-mod=readonly", "-trimpath", "-o", program, "."], "go")
+    return (str(program),)
+
+
+def build_go_hpke() -> Command:
+    """Return the command of the driver on Go's standard library."""
+    program = BUILT / "go_hpke" / "hpke-driver"
+    build(["go", "build", "-trimpath", "-o", program, "."], "go_hpke")
     return (str(program),)
 
 
@@ -97,6 +105,9 @@ PEERS = (
     ),
 )
 
+HPKE_PEER = Peer("go-hpke", "`crypto/hpke` of Go 1.26's standard library", ("go",), build_go_hpke)
+"""Has HPKE and no Oblivious HTTP."""
+
 
 class DriverClient:
     """A driver as client: one case in, one answer out."""
@@ -134,9 +145,9 @@ class DriverClient:
 
 
 @contextlib.contextmanager
-def driver_gateway(peer: Peer, command: Command) -> Iterator[str]:
-    """Run a driver as a gateway that echoes; give its URL."""
-    options = ["--listen", "127.0.0.1:0", "--key", SEED.hex()]
+def driver_gateway(peer: Peer, command: Command, kem: Kem) -> Iterator[str]:
+    """Run a driver as a gateway that echoes, with a key of one mechanism; give its URL."""
+    options = ["--listen", "127.0.0.1:0", "--key", SEED.hex(), "--kem", kem.name]
     child = Child(
         f"{peer.name} gateway",
         [shutil.which(command[0]) or command[0], *command[1:], "gateway", *options],

@@ -10,6 +10,7 @@ from oblivious_client.sealing import CHUNK, ChunkedAnswer, Sealed, WholeAnswer
 from protocol import chunked, encapsulation, varint
 from protocol.binary_http import Event, Request, Response, encode_request
 from protocol.hpke import Aead, Kdf
+from protocol.kem import X25519_HKDF_SHA256, Kem
 from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
 from tests.interop.cells import Form, Framing
 
@@ -26,9 +27,10 @@ def fetched(url: str) -> bytes:
     return answer.content
 
 
-def restricted(keys: bytes, suite: Aead) -> bytes:
-    """Return a list of key configurations whose first is left, with one suite."""
-    return encode_key_configs([with_suite(decode_key_configs(keys)[0], suite)])
+def restricted(keys: bytes, suite: Aead, kem: Kem = X25519_HKDF_SHA256) -> bytes:
+    """Return a list of key configurations whose first of `kem` is left, with one suite."""
+    found = next(config for config in decode_key_configs(keys) if config.kem_id == kem.code)
+    return encode_key_configs([with_suite(found, suite)])
 
 
 def with_suite(config: KeyConfig, suite: Aead) -> KeyConfig:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.hpke import Aead
+from protocol.kem import KEMS, X25519_HKDF_SHA256, Kem
 from scripts.local.stack import Stack
 from tests.interop.cases import case
 from tests.interop.cells import SUITES, Cell, Form, Framing, Role, limit
@@ -75,7 +76,7 @@ def asked(cell: Cell, drivers: Drivers, served: Served, model: str) -> tuple[str
         "temperature": 0,
         "stream": streamed,
     }
-    keys = restricted(served.keys, cell.suite)
+    keys = restricted(served.keys, cell.suite, cell.kem)
     content = json.dumps(question).encode()
     answer = client.ask(case(cell, served.relay, keys, "/v1/chat/completions", content))
     assert answer.get("status") == 200, answer
@@ -104,10 +105,10 @@ def said_in_events(body: bytes) -> str:
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-def cell_for(peer: str, framing: Framing, suite: Aead) -> Cell:
+def cell_for(peer: str, framing: Framing, suite: Aead, kem: Kem = X25519_HKDF_SHA256) -> Cell:
     """Return the cell in which a peer asks."""
     form = FORMS.get(peer, {}).get(framing, Form.KNOWN)
-    return Cell(peer, Role.CLIENT, framing, form, suite)
+    return Cell(peer, Role.CLIENT, framing, form, suite, kem)
 
 
 NAMES = [peer.name for peer in PEERS]
@@ -129,13 +130,14 @@ def test_question_to_a_stand_in(
     report.chats[peer, what] = PASSED
 
 
+@pytest.mark.parametrize("kem", KEMS.values(), ids=lambda kem: kem.name)
 @pytest.mark.parametrize("framing", Framing, ids=lambda framing: framing.value)
 @pytest.mark.parametrize("peer", NAMES)
 def test_question_to_the_embedded_model(
-    peer: str, framing: Framing, drivers: Drivers, served: Served, report: Report
+    peer: str, framing: Framing, kem: Kem, drivers: Drivers, served: Served, report: Report
 ) -> None:
-    cell = cell_for(peer, framing, Aead.AES_128_GCM)
-    what = f"embedded model, {framing.value}, AES-128-GCM"
+    cell = cell_for(peer, framing, Aead.AES_128_GCM, kem)
+    what = f"embedded model, {framing.value}, AES-128-GCM, {kem.name}"
     skip_limited(cell, what, report)
     text, _ = asked(cell, drivers, served, "smollm2-135m-instruct")
     assert "Paris" in text

@@ -9,6 +9,7 @@ from oblivious_client.exchange import is_key_rejected
 from protocol.binary_http import Request, Response
 from protocol.encapsulation import encapsulate_request
 from protocol.hpke import Aead
+from protocol.kem import X25519_HKDF_SHA256, X_WING, Kem
 from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
 from protocol.registry import KEY_PROBLEM
 from tests.interop.cases import case
@@ -26,9 +27,9 @@ def cell_of(peer: str) -> Cell:
     return Cell(peer, Role.CLIENT, Framing.WHOLE, Form.KNOWN, Aead.AES_128_GCM)
 
 
-def renamed(keys: bytes, key_id: int) -> KeyConfig:
-    """Return the first key configuration under another identifier."""
-    config = decode_key_configs(keys)[0]
+def renamed(config: KeyConfig) -> KeyConfig:
+    """Return a key configuration under an identifier that nobody knows."""
+    key_id = config.key_id ^ 0x80
     return KeyConfig(key_id, config.kem_id, config.public_key, config.symmetric_algorithms)
 
 
@@ -36,7 +37,7 @@ def renamed(keys: bytes, key_id: int) -> KeyConfig:
 def test_peer_learns_that_its_key_is_unknown(
     peer: str, drivers: Drivers, relay: str, keys: bytes
 ) -> None:
-    unknown = encode_key_configs([renamed(keys, decode_key_configs(keys)[0].key_id ^ 0x80)])
+    unknown = encode_key_configs([renamed(decode_key_configs(keys)[0])])
     answer = drivers.client(peer).ask(case(cell_of(peer), relay, unknown, PATH, b"x"))
     assert answer == {"outer": 422}
 
@@ -49,17 +50,18 @@ def test_peer_uses_the_list_as_it_is_served(
     assert answer["status"] == 200
 
 
-def test_rust_takes_the_last_configuration(drivers: Drivers, relay: str, keys: bytes) -> None:
-    known = decode_key_configs(keys)[0]
-    unknown = renamed(keys, known.key_id ^ 0x80)
-    client = drivers.client("rust")
-    for configs, outcome in (
-        ([known, unknown], ("outer", 422)),
-        ([unknown, known], ("status", 200)),
-    ):
-        listed = encode_key_configs(configs)
-        answer = client.ask(case(cell_of("rust"), relay, listed, PATH, b"x"))
-        assert answer[outcome[0]] == outcome[1]
+@pytest.mark.parametrize(("peer", "kem"), [("rust", X25519_HKDF_SHA256), ("go", X_WING)])
+def test_which_key_of_our_list_a_peer_takes(
+    peer: str, kem: Kem, drivers: Drivers, relay: str, keys: bytes
+) -> None:
+    """The rust one takes the last, the go one's driver the first."""
+    listed = decode_key_configs(keys)
+    assert [config.kem_id for config in listed] == [X_WING.code, X25519_HKDF_SHA256.code]
+    for chosen in listed:
+        spoiled = [renamed(config) if config == chosen else config for config in listed]
+        asked = case(cell_of(peer), relay, encode_key_configs(spoiled), PATH, b"x")
+        answer = drivers.client(peer).ask(asked)
+        assert answer.get("outer", 200) == (422 if chosen.kem_id == kem.code else 200)
 
 
 def test_rust_panics_when_no_suite_is_known_to_it(

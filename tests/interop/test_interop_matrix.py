@@ -1,4 +1,4 @@
-"""Every peer in both roles: every suite, framing, form and size (RFC 9458, RFC 9292)."""
+"""Every peer in both roles: every suite, framing, form, mechanism and size (RFC 9458, RFC 9292)."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def content_of(size: int) -> bytes:
 
 def case_for(cell: Cell, url: str, keys: bytes, content: bytes) -> dict[str, object]:
     """Return a case for a driver."""
-    return case(cell, url, restricted(keys, cell.suite), PATH, content)
+    return case(cell, url, restricted(keys, cell.suite, cell.kem), PATH, content)
 
 
 @pytest.mark.parametrize("cell", cells(Role.CLIENT), ids=str)
@@ -50,13 +50,14 @@ def test_peer_asks_our_gateway(
 
 @pytest.mark.parametrize("cell", cells(Role.GATEWAY), ids=str)
 def test_our_client_asks_a_peer(cell: Cell, drivers: Drivers, report: Report) -> None:
-    url = drivers.gateway(cell.peer)
+    url = drivers.gateway(cell.peer, cell.kem)
     match limit(cell):
         case NotOffered(reason) | Fails(reason, _):
             report.outcomes[cell] = reason
             pytest.skip(f"interop: {cell.peer} as gateway {reason}")
     report.outcomes[cell] = "failed"
     config = with_suite(decode_key_configs(fetched(url))[0], cell.suite)
+    assert config.kem_id == cell.kem.code
     for size in SIZES:
         content = content_of(size)
         request = asking(content, cell.form)

@@ -1,11 +1,27 @@
 """Advice about answers that are not sealed."""
 
+import contextlib
+import socket
+import ssl
+import threading
+
 import httpx
 import pytest
+import trustme
 
-from oblivious_client.advice import on_refusal, silence
-from oblivious_client.endpoint import Role
+from oblivious_client.advice import advising, on_refusal, on_silence, silence
+from oblivious_client.client import ObliviousClient
+from oblivious_client.endpoint import Endpoint, Role
+from oblivious_client.errors import (
+    AnswerTruncated,
+    ClientError,
+    ConnectionLost,
+    NoAnswer,
+    NoConnection,
+)
+from oblivious_client.exits import Exit
 
+RELAY = Endpoint.parse(Role.RELAY, "https://relay.example")
 PROBLEM = "application/problem+json; charset=utf-8"
 
 
@@ -39,3 +55,62 @@ def test_a_problem_document_is_the_gateways_own() -> None:
 def test_what_else_can_be_done() -> None:
     assert "too large" in on_refusal(answered(413), Role.RELAY)
     assert "check the address" in on_refusal(answered(418), Role.GATEWAY)
+    assert "try again later" in on_refusal(answered(500), Role.RELAY)
+
+
+def test_an_address_that_was_right_is_not_doubted() -> None:
+    known = on_silence(RELAY, None, is_known=True)
+    assert known.startswith("the relay has answered before")
+    assert "try again" in known
+    unknown = on_silence(RELAY, "http://proxy.example:8080", is_known=False)
+    assert "http://proxy.example:8080 and https://relay.example" in unknown
+    local = Endpoint.parse(Role.GATEWAY, "unix:/run/gateway")
+    assert "unix:/run/gateway" in on_silence(local, None, is_known=False)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "advice"),
+    [
+        (httpx.ConnectError("refused"), NoConnection, "answered before"),
+        (httpx.ConnectTimeout("late"), NoAnswer, "down or overloaded"),
+        (httpx.ReadTimeout("late"), NoAnswer, "down or overloaded"),
+        (httpx.ReadError(""), ConnectionLost, "answered before"),
+        (httpx.WriteError("reset"), ConnectionLost, "answered before"),
+        (httpx.RemoteProtocolError("no HTTP"), ConnectionLost, "answered before"),
+    ],
+)
+def test_every_failure_of_a_connection_has_advice(
+    failure: httpx.TransportError, kind: type[ClientError], advice: str
+) -> None:
+    with pytest.raises(kind) as caught, advising(RELAY, None, is_known=True):
+        raise failure
+    assert caught.value.code is Exit.NO_CONNECTION
+    assert advice in caught.value.advice
+    assert caught.value.__cause__ is failure
+    assert not str(caught.value).endswith(": ")
+
+
+def test_a_certificate_that_does_not_hold_is_no_outage() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+        def answer() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as plain:
+                context.wrap_socket(plain, server_side=True)
+
+        server = threading.Thread(target=answer)
+        server.start()
+        with ObliviousClient(f"https://127.0.0.1:{listener.getsockname()[1]}") as client:
+            client.transport.source.has_verified = True
+            with pytest.raises(NoConnection) as caught:
+                client.evidence()
+        server.join()
+    assert "certificate there does not hold" in caught.value.advice
+
+
+def test_what_has_advice_already_keeps_it() -> None:
+    truncated = AnswerTruncated()
+    with pytest.raises(AnswerTruncated) as caught, advising(RELAY, None, is_known=True):
+        raise truncated
+    assert caught.value is truncated

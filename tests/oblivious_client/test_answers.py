@@ -70,6 +70,13 @@ def test_several_choices_are_kept_apart() -> None:
     assert [text_of(message) for message in outputs_of(streamed.finish())] == ["a", "bB"]
 
 
+def test_an_empty_text_is_no_tool_call() -> None:
+    streamed = StreamedAnswer()
+    streamed.feed(stream({"choices": [{"index": 0, "delta": {"content": "a", "tool_calls": ""}}]}))
+    streamed.feed(b"data: [DONE]\n\n")
+    assert outputs_of(streamed.finish()) == [{"role": "assistant", "content": "a"}]
+
+
 def test_an_error_event_is_the_services() -> None:
     with pytest.raises(ServiceError, match="too slow"):
         StreamedAnswer().feed(stream({"error": {"message": "too slow"}}))
@@ -84,6 +91,7 @@ def test_an_error_event_is_the_services() -> None:
         {"choices": [{"index": "x"}]},
         {"choices": [{"index": 0, "delta": 1}]},
         {"choices": [{"index": 0, "delta": {"tool_calls": [1]}}]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": "a call"}}]},
         {"choices": [{"index": 0, "delta": {"tool_calls": [{"function": {"arguments": 1}}]}}]},
     ],
 )
@@ -124,6 +132,29 @@ def test_a_problem_is_put_into_words(status: int, words: str) -> None:
     assert caught.value.advice
     with pytest.raises(ServiceError, match="its own"):
         raise_for_error(status, b'{"error": {"message": "its own"}}')
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "advice"),
+    [
+        ("server_error", "upstream_failed", "ask again shortly"),
+        ("server_error", None, "ask again shortly"),
+        ("rate_limit_error", "rate_limit_exceeded", "ask again shortly"),
+        ("server_error", "key_not_provisioned", ""),  # the text says who has to act
+        ("server_error", "upstream_refused", ""),
+        ("invalid_request_error", None, ""),
+    ],
+)
+def test_what_passes_is_told_from_what_does_not(kind: str, code: str | None, advice: str) -> None:
+    error = {"message": "The model's own.", "type": kind, "code": code}
+    with pytest.raises(ServiceError, match=r"The model's own\.$") as caught:
+        raise_for_error(502, json.dumps({"error": error}).encode())
+    streamed = StreamedAnswer()
+    with pytest.raises(ServiceError, match=r"The model's own\.$") as in_stream:
+        streamed.feed(stream({"error": error}))
+    for failure in (caught.value, in_stream.value):
+        assert failure.advice.endswith(advice)
+        assert bool(failure.advice) == bool(advice)
 
 
 def test_errors_without_a_reason() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -149,7 +150,7 @@ def test_the_environment_is_asked_second(
     assert "sees your address" in outcome.err
     outcome = run("chat", "--relay", "http://127.0.0.1:1", "Hi")
     assert outcome.code == Exit.NO_CONNECTION
-    assert "check http://127.0.0.1:1 and your network" in outcome.err
+    assert "if http://127.0.0.1:1 is right" in outcome.err
     monkeypatch.setenv("OBLIVIOUS_PCRS", "/nowhere")
     assert run("chat", "Hi").code == Exit.USAGE
     monkeypatch.delenv("OBLIVIOUS_RELAY")
@@ -397,10 +398,14 @@ def test_verify_as_json(run: Run, gateway: StandInGateway) -> None:
 def test_keys(run: Run, gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = run("keys", "--relay", gateway.url, "--allow-simulated")
     assert outcome.code == Exit.OK
-    assert gateway.key.config.public_key.hex() in outcome.out
+    x_wing, x25519 = (key.config.public_key for key in gateway.keys)
+    assert f"X-Wing SHA-256 {hashlib.sha256(x_wing).hexdigest()}, 1216 bytes" in outcome.out
+    assert f"X25519-HKDF-SHA256 {x25519.hex()}" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) < 120
     assert "CHACHA20-POLY1305" in outcome.out
     described = json.loads(run("keys", "--relay", gateway.url, "--allow-simulated", "--json").out)
-    assert described["keys"][0]["key_id"] == 1
+    assert [key["key_id"] for key in described["keys"]] == [1, 2]
+    assert described["keys"][0]["public_key"] == x_wing.hex()
     other = Plain(200, "application/ohttp-keys", b"another list")
     served = Plain(200, "application/json", gateway.evidence().encode())
     gateway.faults.evidence_answers = [served, other]

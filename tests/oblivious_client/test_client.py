@@ -18,7 +18,8 @@ from oblivious_client import (
     ServiceError,
     Simulated,
 )
-from oblivious_client.client import chat_body, evidence_of
+from oblivious_client.client import ANSWER_SECONDS, TIMEOUT, chat_body, evidence_of
+from oblivious_client.evidence import CONNECT_SECONDS
 from tests.support.gateway import MODEL, WORDS, StandInGateway
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
@@ -73,6 +74,21 @@ def test_neither_stream_can_be_used_as_the_other() -> None:
     assert not {"__aiter__", "aclose"} & set(dir(ChatStream))
 
 
+def test_an_error_in_place_of_a_whole_answer_is_the_services(gateway: StandInGateway) -> None:
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        with pytest.raises(ServiceError) as caught:
+            client.chat("Hi", model="no-such-model")
+        assert caught.value.status == 404
+
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            with pytest.raises(ServiceError) as caught:
+                await client.chat("Hi", model="no-such-model")
+            assert caught.value.status == 404
+
+    asyncio.run(run())
+
+
 def test_an_error_before_a_stream_is_the_services(gateway: StandInGateway) -> None:
     with ObliviousClient(gateway.url, policy=ALLOWED) as client, pytest.raises(ServiceError):
         client.stream("Hi", model="no-such-model")
@@ -95,3 +111,27 @@ def test_the_body_is_compact_and_utf8() -> None:
 def test_only_answers_of_the_transports_have_evidence() -> None:
     with pytest.raises(TypeError):
         evidence_of(httpx.Response(200, extensions={"oblivious_evidence": 1}))
+
+
+def test_a_list_of_models_that_is_refused_is_an_error() -> None:
+    refusing = httpx.MockTransport(
+        lambda _: httpx.Response(503, json={"error": {"message": "not just now"}})
+    )
+    with ObliviousClient("https://relay.example", policy=ALLOWED) as client:
+        client._http = httpx.Client(transport=refusing)
+        with pytest.raises(ServiceError, match="not just now"):
+            client.models()
+
+    async def run() -> None:
+        async with AsyncObliviousClient("https://relay.example", policy=ALLOWED) as client:
+            client._http = httpx.AsyncClient(transport=refusing)
+            with pytest.raises(ServiceError, match="not just now"):
+                await client.models()
+
+    asyncio.run(run())
+
+
+def test_a_model_that_thinks_long_is_waited_for_longer_than_a_connection() -> None:
+    timeout = TIMEOUT.as_dict()
+    assert (timeout["connect"], timeout["read"]) == (CONNECT_SECONDS, ANSWER_SECONDS)
+    assert CONNECT_SECONDS < ANSWER_SECONDS

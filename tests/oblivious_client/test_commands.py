@@ -50,6 +50,8 @@ def test_it_listens_on_this_machine(text: str, address: tuple[str, int]) -> None
     [
         ("", "not HOST:PORT"),
         ("80", "not HOST:PORT"),
+        ("127.0.0.1:" + "9" * 5000, "not HOST:PORT"),
+        ("127.0.0.1:٣", "not HOST:PORT"),
         (":80", "not HOST:PORT"),
         ("localhost:", "not HOST:PORT"),
         ("localhost:-1", "not HOST:PORT"),

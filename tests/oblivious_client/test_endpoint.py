@@ -21,6 +21,8 @@ from oblivious_client.errors import UsageError
         "https://relay.example:port/",
         f"https://{'a' * 64}.example/",
         "https://relay..example/",
+        "https://xn--a/",
+        "https://relay.example/\udcff",
         "unix:",
     ],
 )

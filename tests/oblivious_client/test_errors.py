@@ -8,8 +8,11 @@ from oblivious_client.errors import (
     AnswerUnproven,
     AnswerUnreadable,
     ClientError,
+    ConnectionLost,
     EvidenceRefused,
     ExchangeError,
+    NoAnswer,
+    NoConnection,
     OuterRefusal,
     ServiceError,
     UsageError,
@@ -27,6 +30,9 @@ from oblivious_client.exits import Exit
         (ServiceError(503, "m"), Exit.SERVICE_ERROR),
         (ExchangeError("m"), Exit.FAILURE),
         (OuterRefusal("m", status=502, advice=""), Exit.OUTER_REFUSAL),
+        (NoConnection("m", advice="a"), Exit.NO_CONNECTION),
+        (NoAnswer(), Exit.NO_CONNECTION),
+        (ConnectionLost("m", advice="a"), Exit.NO_CONNECTION),
         (AnswerTruncated(), Exit.TRUNCATED),
         (AnswerUnreadable("m"), Exit.UNREADABLE),
     ],
@@ -50,8 +56,10 @@ def test_a_bad_answer_is_not_left_without_advice(error: ClientError) -> None:
 
 
 def test_sdks_see_an_httpx_error_only_of_the_exchange() -> None:
-    for kind in (ExchangeError, OuterRefusal, AnswerTruncated, AnswerUnreadable):
+    for kind in (ExchangeError, OuterRefusal, AnswerTruncated, AnswerUnreadable, ConnectionLost):
         assert issubclass(kind, httpx.TransportError)
+    assert issubclass(NoConnection, httpx.ConnectError)
+    assert issubclass(NoAnswer, httpx.TimeoutException)
     # A refusal that an SDK took for an outage would be tried again instead of seen.
     for other in (UsageError, EvidenceRefused, AnswerUnproven, ServiceError):
         assert not issubclass(other, httpx.HTTPError)

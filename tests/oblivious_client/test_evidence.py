@@ -385,6 +385,8 @@ NOON = 1_800_000_000.0
         ({"date": formatdate(NOON + 60, usegmt=True)}, 0),  # by a clock that is ahead
         ({"date": "yesterday"}, None),
         ({}, None),
+        ({"date": "Mon, 01 Jan 99999999999999 00:00:00 GMT"}, None),
+        ({"date": "Mon, 01 Jan 2024 00:00:00 +9999999999999999"}, None),
     ],
 )
 def test_for_how_long_a_copy_was_kept(fields: dict[str, str], seconds: int | None) -> None:

@@ -11,8 +11,8 @@ from oblivious_client.route import Route
 
 
 def verified(*keys: str) -> Any:
-    """Return evidence of these keys, the newest first, as far as it matters here."""
-    return types.SimpleNamespace(key_configs=keys)
+    """Return evidence of these keys, the one to seal to first, as far as it matters here."""
+    return types.SimpleNamespace(key_configs=keys, sealing_config=keys[0])
 
 
 @pytest.fixture
@@ -80,3 +80,38 @@ def test_who_holds_what_should_hold_asks_for_another_copy(source: EvidenceSource
     assert is_kept(source, "key")
     anew = first_request(source)
     assert {name: anew[name] for name in ANEW} == dict(ANEW)
+
+
+def test_what_was_kept_on_disk_is_read_from_there_once(
+    source: EvidenceSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = [Held(verified("key"), expires=source.clock() + 60)]
+    monkeypatch.setattr(EvidenceSource, "_stored", lambda _: stored.pop())
+    assert source.kept() is source.kept() is not None
+    assert stored == []
+
+
+def waited_for(source: EvidenceSource) -> Any:
+    """Return what one gets who has waited while another fetched."""
+    flow = source.shared(renewals=source.renewals - 1)
+    with pytest.raises(StopIteration) as done:
+        next(flow)
+    return done.value.value
+
+
+def test_who_has_waited_gets_what_came_of_it(source: EvidenceSource) -> None:
+    source.renewals = 1
+    source._held = Held(verified("key"), expires=source.clock() + 60)
+    assert waited_for(source) is source._held.verified
+    source.refuse(verified("key"))  # what was refused was not, when it was fetched
+    assert waited_for(source) is source._held.verified
+    source._held = None
+    source._failure = OSError("no connection")
+    with pytest.raises(OSError, match="no connection"):
+        next(source.shared(renewals=0))
+
+
+def test_who_comes_later_fetches_anew(source: EvidenceSource) -> None:
+    source.renewals = 1
+    source._failure = OSError("no connection")
+    assert isinstance(next(source.shared(renewals=1)), httpx.Request)

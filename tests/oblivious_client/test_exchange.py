@@ -74,12 +74,14 @@ def test_outside_all_requests_look_alike(framing: Framing) -> None:
 
 
 def test_a_sealed_body_is_read_by_either_kind_of_transport() -> None:
-    assert list(SealedBody(iter([b"a", b"b"]), Upload())) == [b"a", b"b"]
+    uploads = [Upload(), Upload()]
+    assert list(SealedBody(iter([b"a", b"b"]), uploads[0])) == [b"a", b"b"]
 
     async def collected() -> list[bytes]:
-        return [piece async for piece in SealedBody(iter([b"a", b"b"]), Upload())]
+        return [piece async for piece in SealedBody(iter([b"a", b"b"]), uploads[1])]
 
     assert asyncio.run(collected()) == [b"a", b"b"]
+    assert [upload.begun for upload in uploads] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,18 @@ def test_an_upload_has_begun_with_its_first_piece() -> None:
     assert upload == Upload(begun=False)
 
 
+@pytest.mark.parametrize("framing", Framing)
+def test_a_request_has_not_begun_before_its_first_octet(framing: Framing) -> None:
+    question = Question("GET", b"/v1/models", b"a secret", {})
+    sealed = seal(KEY.config, inner_request("GET", b"/", b"", now=NOW), framing)
+    outer = outer_request(route(framing), sealed, question)
+    before = question.upload.begun
+    assert isinstance(outer.stream, SealedBody)
+    assert next(iter(outer.stream))
+    assert (before, question.upload.begun) == (False, True)
+    assert "secret" not in repr(question)
+
+
 def asking(config: KeyConfig = KEY.config) -> Flow[Opened | KeyUnknown]:
     evidence = VerifiedEvidence(None, (config,), None, None)  # type: ignore[arg-type]
     return ask(route(Framing.CHUNKED), QUESTION, evidence, now=NOW)
@@ -189,5 +203,5 @@ def test_what_is_no_answer_to_a_question(response: httpx.Response, error: type[E
 
 def test_a_key_without_a_known_algorithm() -> None:
     config = KeyConfig(1, KEY.config.kem_id, KEY.config.public_key, [(2, 9)])
-    with pytest.raises(ExchangeError, match="no algorithm"):
+    with pytest.raises(ExchangeError, match="none that this client can seal to"):
         next(asking(config))

@@ -89,3 +89,82 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(UsageError):
         options.parse(arguments, tuple(COMMANDS))
+
+
+PLACES = ["--relay", "r", "--gateway", "g", "--proxy", "http://p", "--pcrs", "f", "--root", "c"]
+SHARED = [*PLACES, "--max-age", "5", "--allow-simulated", "--no-cache"]
+READ: dict[str, object] = {
+    "relay": "r",
+    "gateway": "g",
+    "proxy": "http://p",
+    "pcrs": "f",
+    "root": Path("c"),
+    "max_age": 5,
+    "allow_simulated": True,
+    "no_cache": True,
+}
+LEFT_OUT: dict[str, object] = {
+    **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root")),
+    "max_age": 3600,
+    "allow_simulated": False,
+    "no_cache": False,
+}
+OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
+    "chat": (
+        [
+            *("--model", "m", "--system", "s", "--max-tokens", "7"),
+            *("--save", "a", "--framing", "whole", "Hi", "you"),
+        ],
+        {
+            "model": "m",
+            "system": "s",
+            "max_tokens": 7,
+            "save": Path("a"),
+            "framing": Framing.WHOLE,
+            "question": ["Hi", "you"],
+        },
+        {
+            **dict.fromkeys(("model", "system", "max_tokens", "save")),
+            "framing": Framing.CHUNKED,
+            "question": [],
+        },
+    ),
+    "serve": (
+        ["--listen", "127.0.0.1:1"],
+        {"listen": "127.0.0.1:1"},
+        {"listen": "127.0.0.1:11435"},
+    ),
+    "verify": (
+        ["--json", "--fresh", "--fresh-through-relay", "file"],
+        {"json": True, "fresh": True, "fresh_through_relay": True, "file": Path("file")},
+        {"json": False, "fresh": False, "fresh_through_relay": False, "file": None},
+    ),
+    "keys": (["--json"], {"json": True}, {"json": False}),
+    "provision": (
+        ["--secrets", "s", "--admin-key", "k"],
+        {"secrets": Path("s"), "admin_key": Path("k")},
+        {"secrets": Path("s"), "admin_key": Path("k")},
+    ),
+}
+
+
+@pytest.mark.parametrize("command", OWN)
+def test_each_option_of_a_command_is_read_and_has_its_default(command: str) -> None:
+    given, read, left_out = OWN[command]
+    found = vars(options.parse([command, *SHARED, *given], tuple(COMMANDS)))
+    assert found == {"command": command, **READ, **read}
+    bare = given if command == "provision" else []  # both of whose options are required
+    found = vars(options.parse([command, *bare], tuple(COMMANDS)))
+    assert found == {"command": command, **LEFT_OUT, **left_out}
+
+
+@pytest.mark.parametrize(
+    ("text", "good"), [("1", True), (str(2**31 - 1), True), (str(2**31), False)]
+)
+def test_a_number_has_ends(text: str, good: bool) -> None:
+    arguments = ["keys", "--max-age", text]
+    if good:
+        assert options.parse(arguments, tuple(COMMANDS)).max_age == int(text)
+        return
+    with pytest.raises(UsageError):
+        options.parse(arguments, tuple(COMMANDS))

@@ -6,8 +6,17 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from oblivious_client.errors import UsageError
-from oblivious_client.policy import CODE_PINS, MAX_AGE_SECONDS, Policy, read_releases, read_root
+from oblivious_client.exits import Exit
+from oblivious_client.policy import (
+    CODE_PINS,
+    MAX_AGE_SECONDS,
+    Policy,
+    Simulated,
+    read_releases,
+    read_root,
+)
 from protocol.attestation import AWS_ROOT_G1
+from protocol.errors import AttestationError, AttestationReason, AttestationStep
 
 PCR = b"\1" * 48
 
@@ -54,3 +63,30 @@ def test_measurements_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read") as caught:
         read_releases(tmp_path / "absent")
     assert "nitro-cli" in caught.value.advice
+
+
+@pytest.mark.parametrize("reason", AttestationReason)
+@pytest.mark.parametrize("simulated", Simulated)
+def test_each_reason_has_its_code_and_only_measurements_show_their_detail(
+    reason: AttestationReason, simulated: Simulated
+) -> None:
+    error = AttestationError(AttestationStep.CHAIN, reason, "PCR0 is aa, not bb")
+    refused = Policy(simulated=simulated)._refusal(error)
+    assert ("PCR0 is aa" in str(refused)) is (reason is AttestationReason.PCR_MISMATCH)
+    assert refused.advice
+    codes = {
+        AttestationReason.MALFORMED: Exit.EVIDENCE_MALFORMED,
+        AttestationReason.SIGNATURE: Exit.CHAIN,
+        AttestationReason.CHAIN: Exit.CHAIN,
+        AttestationReason.EXPIRED: Exit.STALE,
+        AttestationReason.PCR_MISMATCH: Exit.PCRS,
+        AttestationReason.DEBUG_MODE: Exit.DEBUG_MODE,
+        AttestationReason.NONCE_MISMATCH: Exit.STALE,
+        AttestationReason.STALE: Exit.STALE,
+        AttestationReason.UNBOUND_KEYS: Exit.KEYS_UNBOUND,
+        # Who allows simulated ones was shown one that is none.
+        AttestationReason.SIMULATED: (
+            Exit.CHAIN if simulated is Simulated.ALLOWED else Exit.SIMULATED
+        ),
+    }
+    assert refused.code is codes[reason]

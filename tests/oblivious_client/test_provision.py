@@ -19,7 +19,8 @@ from protocol.encapsulation import GatewayKey
 from protocol.errors import SignatureInvalid
 from protocol.evidence import Evidence, Platform
 from protocol.gateway import Delivery, Gateway, problem
-from protocol.key_config import encode_key_configs
+from protocol.kem import X25519_HKDF_SHA256, X_WING
+from protocol.key_config import decode_key_configs, encode_key_configs
 from protocol.provisioning import Secrets, open_secrets
 from protocol.signature import key_identifier
 from tests.support.enclave import chat_request, running_enclave, running_upstream
@@ -155,6 +156,7 @@ def test_matching_measurements_pass(
     pinned = pins(tmp_path / "pcrs.json", simulated_pcrs()[0])
     assert run("--relay", gateway.url, "--allow-simulated", "--pcrs", pinned).code == Exit.OK
     assert taker.taken == [SECRETS]
+    assert [each.kem for each in gateway.posts()] == [X_WING]
 
 
 def test_nothing_is_asked_without_measurements(run: Run, gateway: StandInGateway) -> None:
@@ -183,6 +185,13 @@ def other_keys(evidence: Evidence) -> Evidence:
     """Be a host that puts a key of its own beside a genuine document."""
     keys = encode_key_configs([GatewayKey.generate(9).config])
     return dataclasses.replace(evidence, ohttp_keys=keys)
+
+
+def without_x_wing(evidence: Evidence) -> Evidence:
+    """Be a relay that leaves the key that a quantum computer can break."""
+    last = decode_key_configs(evidence.ohttp_keys)[-1]
+    assert last.kem_id == X25519_HKDF_SHA256.code
+    return dataclasses.replace(evidence, ohttp_keys=encode_key_configs([last]))
 
 
 def other_signing_key(evidence: Evidence) -> Evidence:
@@ -215,6 +224,7 @@ def altered_document(evidence: Evidence) -> Evidence:
     ("swap", "code"),
     [
         (other_keys, Exit.KEYS_UNBOUND),
+        (without_x_wing, Exit.KEYS_UNBOUND),
         (other_signing_key, Exit.KEYS_UNBOUND),
         (other_document, Exit.KEYS_UNBOUND),
         (other_platform, Exit.CHAIN),
@@ -287,6 +297,8 @@ def test_an_answer_that_was_cut_is_none(run: Run, gateway: StandInGateway, taker
     "text",
     [
         f'[keys\nprovider = "{KEY}"',
+        f'[keys]\nprovider = "{KEY}"\nx = {"9" * 5000}',
+        f'[keys]\nprovider = "{KEY}"\nx = {"[" * 900}',
         f'[keys]\nprovider = "{KEY}',
         f'provider = "{KEY}"',
         f'keys = "{KEY}"',

@@ -19,7 +19,7 @@ import httpx
 import openai
 import pytest
 
-from oblivious_client import local_http, serve
+from oblivious_client import local_http
 from oblivious_client.exits import Exit
 from oblivious_client.local_http import LocalRequest, LocalResponse, serve_connection
 from oblivious_client.policy import Policy, Simulated
@@ -43,7 +43,9 @@ def gateway() -> Iterator[StandInGateway]:
 
 
 @contextlib.contextmanager
-def serving(gateway: StandInGateway, policy: Policy = ALLOWED) -> Iterator[str]:
+def serving(
+    gateway: StandInGateway, policy: Policy = ALLOWED, most: int = 400, refusals: int = 32
+) -> Iterator[str]:
     """Run the endpoint in a thread; give its URL."""
     ready = threading.Event()
     urls: list[str] = []
@@ -51,7 +53,7 @@ def serving(gateway: StandInGateway, policy: Policy = ALLOWED) -> Iterator[str]:
 
     async def run() -> None:
         transport = AsyncObliviousTransport(gateway.url, policy=policy)
-        server = await start(LocalEndpoint(transport), "127.0.0.1", 0)
+        server = await start(LocalEndpoint(transport, most, refusals), "127.0.0.1", 0)
         stop = asyncio.Event()
         stops.append((asyncio.get_running_loop(), stop))
         urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
@@ -239,18 +241,25 @@ def test_what_costs_nothing_may_be_asked_again(url: str, gateway: StandInGateway
     assert "x-should-retry" not in response.headers
 
 
-def test_one_too_many_is_told_to_come_back(
-    url: str, monkeypatch: pytest.MonkeyPatch, gateway: StandInGateway
-) -> None:
-    monkeypatch.setattr(serve, "MAX_CONNECTIONS", 1)
-    with httpx.Client() as first:
-        assert first.get(f"{url}/v1/models").status_code == 200
-        second = httpx.get(f"{url}/v1/models")
-        assert (second.status_code, second.headers["retry-after"]) == (503, "1")
-        assert second.headers["connection"] == "close"
-    deadline = time.monotonic() + DEADLINE
-    while httpx.get(f"{url}/v1/models").status_code != 200:
-        assert time.monotonic() < deadline
+def test_one_too_many_is_told_to_come_back(gateway: StandInGateway) -> None:
+    with serving(gateway, most=1) as url:
+        with httpx.Client() as first:
+            assert first.get(f"{url}/v1/models").status_code == 200
+            second = httpx.get(f"{url}/v1/models")
+            assert (second.status_code, second.headers["retry-after"]) == (503, "1")
+            assert second.headers["connection"] == "close"
+        deadline = time.monotonic() + DEADLINE
+        while httpx.get(f"{url}/v1/models").status_code != 200:
+            assert time.monotonic() < deadline
+
+
+def test_more_than_that_find_nobody(gateway: StandInGateway) -> None:
+    with serving(gateway, most=1, refusals=1) as url, contextlib.ExitStack() as stack:
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(2):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{url}/v1/models")
 
 
 def test_refused_evidence_is_told(gateway: StandInGateway) -> None:
@@ -270,7 +279,9 @@ def test_nobody_there() -> None:
     with serving(gateway) as url:
         response = httpx.post(f"{url}/v1/chat/completions", content=BODY)
     assert response.status_code == 502
-    assert "no connection" in response.json()["error"]["message"]
+    message = response.json()["error"]["message"]
+    assert "no connection" in message
+    assert "try again shortly" in message
 
 
 def test_an_unsigned_answer_is_not_passed_on(url: str, gateway: StandInGateway) -> None:
@@ -413,7 +424,64 @@ def test_the_command(gateway: StandInGateway, tmp_path: Path) -> None:
         assert b"cannot listen" in second.stderr
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == Exit.OK
-        assert process.stderr.read() == b""
+        left = process.stderr.read()
+        assert left == b"", left.decode()
+
+
+@contextlib.contextmanager
+def running_command(
+    gateway: StandInGateway, folder: Path, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[bytes], int, list[bytes]]]:
+    """Run `serve`; give the process, its port, and the lines that it has said."""
+    command = [*prefix, sys.executable, "-m", "oblivious_client", "serve"]
+    command += ["--relay", gateway.url, "--allow-simulated", "--listen", "127.0.0.1:0"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        said: list[bytes] = []
+        while not said or b"listening" not in said[-1]:
+            said.append(process.stderr.readline())
+        found = re.search(rb"OPENAI_BASE_URL=http://127.0.0.1:([0-9]+)", said[-1])
+        assert found is not None
+        try:
+            yield process, int(found[1]), said
+        finally:
+            process.kill()
+
+
+def test_signals_that_come_while_it_ends_change_nothing(
+    gateway: StandInGateway, tmp_path: Path
+) -> None:
+    with running_command(gateway, tmp_path) as (process, _, _):
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+        assert process.returncode == Exit.OK
+        assert process.stderr is not None
+        left = process.stderr.read()
+        assert left == b"", left.decode()
+
+
+def test_without_descriptors_it_serves_fewer_and_says_little(
+    gateway: StandInGateway, tmp_path: Path
+) -> None:
+    prefix = ("prlimit", "--nofile=100:100")
+    with running_command(gateway, tmp_path, prefix) as (process, port, said):
+        assert b"few descriptors (ulimit -n): at most 22 programs" in b"".join(said)
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        deadline = time.monotonic() + DEADLINE
+        while True:  # those that were accepted have to be seen to have gone
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200:
+                    break
+            assert time.monotonic() < deadline
+        process.terminate()
+        assert process.wait(DEADLINE) == Exit.OK
+        assert process.stderr is not None
+        left = process.stderr.read()
+        assert left == b"", left.decode()
 
 
 def test_the_command_refuses_before_it_listens(gateway: StandInGateway, tmp_path: Path) -> None:
@@ -510,7 +578,7 @@ def test_the_page_shows_the_evidence_and_the_answer(
     text = browser.text
     assert "Verified, but SIMULATED" in text
     assert gateway.module.module_id in text
-    assert gateway.key.config.public_key.hex() in text
+    assert f"X-Wing {gateway.keys[0].config.public_key[:32].hex()}…" in text
     assert browser.picture().startswith(b"\x89PNG")
 
 

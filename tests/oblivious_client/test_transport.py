@@ -3,7 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,7 +18,9 @@ from oblivious_client.errors import (
     AnswerUnproven,
     AnswerUnreadable,
     ClientError,
+    EvidenceRefused,
     ExchangeError,
+    NoAnswer,
     OuterRefusal,
     ServiceError,
 )
@@ -24,6 +28,9 @@ from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
+from protocol.evidence import Evidence
+from protocol.kem import X25519_HKDF_SHA256, X_WING
+from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
 from protocol.padding import bucket
 from protocol.registry import KEY_PROBLEM
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
@@ -58,6 +65,58 @@ def test_a_whole_answer(gateway: StandInGateway, framing: Framing) -> None:
         assert answer.request == gateway.chat.inner[0].content
         assert client.models() == [MODEL]
         assert ANSWER not in repr(answer)
+
+
+@FRAMINGS
+def test_x_wing_is_used_whenever_it_is_attested(gateway: StandInGateway, framing: Framing) -> None:
+    x_wing, x25519 = gateway.keys
+    for keys, chosen in (
+        ((x_wing, x25519), X_WING),
+        ((x25519, x_wing), X_WING),
+        ((x25519,), X25519_HKDF_SHA256),
+    ):
+        gateway.keys = keys
+        with client_of(gateway, framing) as client:
+            assert client.chat("hello", model=MODEL).text == ANSWER
+            assert gateway.posts()[-1].kem is chosen
+
+
+@FRAMINGS
+def test_what_the_mechanism_adds_to_a_question_is_the_same_for_all(
+    gateway: StandInGateway, framing: Framing
+) -> None:
+    sizes = []
+    for keys in (gateway.keys, gateway.keys[1:]):
+        gateway.keys = keys
+        with client_of(gateway, framing) as client:
+            for question in ("hello", "x" * 3000, "x" * 100_000):
+                client.chat(question, model=MODEL)
+                sizes.append(len(gateway.posts()[-1].body))
+    with_it, without = sizes[:3], sizes[3:]
+    assert [a - b for a, b in zip(with_it, without, strict=True)] == 3 * [1088]
+
+
+def test_a_relay_that_strips_x_wing_is_sent_nothing(gateway: StandInGateway) -> None:
+    def stripped(evidence: Evidence) -> Evidence:
+        keys = encode_key_configs(decode_key_configs(evidence.ohttp_keys)[1:])
+        return replace(evidence, ohttp_keys=keys)
+
+    gateway.faults.evidence = stripped
+    with client_of(gateway) as client, pytest.raises(EvidenceRefused) as caught:
+        client.chat("hello", model=MODEL)
+    assert caught.value.code == Exit.KEYS_UNBOUND
+    assert gateway.posts() == []
+
+
+def test_an_attested_key_that_is_none_is_not_sealed_to(gateway: StandInGateway) -> None:
+    config = gateway.keys[0].config
+    broken = KeyConfig(1, X_WING.code, b"\xff" * 1216, config.symmetric_algorithms)
+    attested: Any = SimpleNamespace(config=broken)
+    gateway.keys = (attested, gateway.keys[1])
+    with client_of(gateway) as client, pytest.raises(ExchangeError, match="none") as caught:
+        client.chat("hello", model=MODEL)
+    assert "update" in str(caught.value.advice)
+    assert gateway.posts() == []
 
 
 def test_a_streamed_answer(gateway: StandInGateway) -> None:
@@ -111,7 +170,7 @@ def test_a_question_of_many_chunks(gateway: StandInGateway, framing: Framing) ->
         assert client.chat(question, model=MODEL).text == ANSWER
     (post,) = gateway.posts()
     assert json.loads(gateway.chat.inner[0].content)["messages"][0]["content"] == question
-    assert all(size <= 16384 + 64 for size in post.chunk_sizes)
+    assert all(size <= 16384 + X_WING.enc_size + 64 for size in post.chunk_sizes)
     assert len(post.body) >= bucket(len(question))
 
 
@@ -204,9 +263,64 @@ def test_an_endless_answer_is_cut(gateway: StandInGateway, monkeypatch: pytest.M
 def test_nobody_there() -> None:
     with (
         ObliviousClient("http://127.0.0.1:1", policy=ALLOWED) as client,
-        pytest.raises(httpx.ConnectError),
+        pytest.raises(httpx.ConnectError) as caught,
     ):
         client.chat("hello")
+    assert isinstance(caught.value, ClientError)
+    assert "if http://127.0.0.1:1 is right" in caught.value.advice
+
+
+def test_a_relay_that_goes_away_was_right_before() -> None:
+    with StandInGateway() as gateway:
+        client = client_of(gateway)
+        assert client.chat("hello", model=MODEL).text == ANSWER
+    with client, pytest.raises(httpx.TransportError) as caught:
+        client.chat("hello", model=MODEL)
+    assert isinstance(caught.value, ClientError)
+    assert caught.value.advice.startswith("the relay has answered before")
+
+
+class Failing(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that begins and then fails."""
+
+    def __init__(self, failure: Exception) -> None:
+        self.failure = failure
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"begun"
+        raise self.failure
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (httpx.ReadTimeout("late"), NoAnswer),
+        (httpx.ReadError("reset"), AnswerTruncated),
+        (httpx.RemoteProtocolError("cut"), AnswerTruncated),
+        (AnswerUnreadable("altered"), AnswerUnreadable),
+    ],
+)
+def test_a_body_that_fails_is_an_error_of_ours(failure: Exception, kind: type[ClientError]) -> None:
+    class Arriving:
+        def feed(self, data: bytes) -> bytes:
+            return data
+
+    answer: Any = Arriving()
+    outer = httpx.Response(200, stream=Failing(failure))
+    with pytest.raises(kind):
+        list(transport_module._contents(outer, answer))
+
+    async def read() -> None:
+        outer = httpx.Response(200, stream=Failing(failure))
+        async for _ in transport_module._acontents(outer, answer):
+            pass
+
+    with pytest.raises(kind):
+        asyncio.run(read())
 
 
 # Keys that expire.

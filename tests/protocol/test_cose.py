@@ -67,6 +67,16 @@ def test_the_largest_payload() -> None:
         CoseSign1.decode(bytes(cose.MAX_MESSAGE_BYTES + 1))
 
 
+def test_no_message_that_is_read_is_larger_than_the_largest() -> None:
+    """Tagged, with the largest payload, and with an array and maps that tell no length."""
+    payload, ends = bytes(cose.MAX_PAYLOAD_BYTES), b"\xff"
+    protected = cbor2.dumps(b"\xbf" + ES384[1:] + ends)
+    parts = protected + b"\xbf" + ends + cbor2.dumps(payload) + cbor2.dumps(GOOD)
+    largest = cose.TAG_COSE_SIGN1 + b"\x9f" + parts + ends
+    assert CoseSign1.decode(largest).payload == payload
+    assert len(largest) == cose.MAX_MESSAGE_BYTES
+
+
 @given(st.binary(max_size=60))
 def test_any_octets_raise_nothing_else(data: bytes) -> None:
     with pytest.raises(MalformedMessage):

@@ -2,8 +2,20 @@
 
 import inspect
 
+import pytest
+
 from protocol import errors, event_stream, strict_json
-from protocol.errors import AttestationError, AttestationReason, AttestationStep, ProtocolError
+from protocol.errors import (
+    AttestationError,
+    AttestationReason,
+    AttestationStep,
+    IncompleteMessage,
+    KeyRejected,
+    MalformedMessage,
+    ProtocolError,
+    SignatureInvalid,
+    TruncatedMessage,
+)
 
 
 def test_every_error_has_the_one_root() -> None:
@@ -11,6 +23,17 @@ def test_every_error_has_the_one_root() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if issubclass(kind, BaseException):
                 assert issubclass(kind, ProtocolError)
+    assert not issubclass(ProtocolError, ValueError)  # which is for our own mistakes
+
+
+@pytest.mark.parametrize("kind", [IncompleteMessage, TruncatedMessage])
+def test_what_is_cut_is_malformed(kind: type[ProtocolError]) -> None:
+    assert issubclass(kind, MalformedMessage)
+
+
+@pytest.mark.parametrize("kind", [KeyRejected, SignatureInvalid, AttestationError])
+def test_what_is_refused_is_not_malformed(kind: type[ProtocolError]) -> None:
+    assert not issubclass(kind, MalformedMessage)
 
 
 def test_steps_are_in_their_order() -> None:

@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enclave_server.keys.attester import Attester
 from enclave_server.security_module.simulated import SimulatedSecurityModule
+from protocol.encapsulation import GatewayKey, decapsulate_request, encapsulate_request
 from protocol.errors import (
     AttestationError,
     AttestationReason,
@@ -30,6 +32,7 @@ from protocol.evidence import (
     simulated_root,
     verify_evidence,
 )
+from protocol.kem import X25519_HKDF_SHA256, X_WING
 from protocol.key_config import encode_key_configs
 from protocol.signature import encode_pem, encode_spki, key_identifier
 from tests.support.attestation_samples import (
@@ -47,6 +50,9 @@ from tests.support.attestation_samples import (
     signing_keys,
     spki,
 )
+from tests.support.x_wing import without_x_wing
+
+__all__ = ["without_x_wing"]
 
 BINDING = AttestationStep.BINDING
 UNBOUND = BINDING, AttestationReason.UNBOUND_KEYS
@@ -436,3 +442,75 @@ def test_a_simulated_root_vouches_for_no_real_module() -> None:
     made = replace(good, document=module.attest(user_data, gateway_key(2).config.encode(), NONCE))
     assert made.platform is Platform.AWS_NITRO
     assert refusal(made, root=module.root) == PLATFORM
+
+
+# Keys of two mechanisms: the document has room for the shorter, its hash binds both.
+
+NEWEST = [GatewayKey.generate(3, X_WING), GatewayKey.generate(4)]
+OLDER = [GatewayKey.generate(1, X_WING), GatewayKey.generate(2)]
+
+
+def attested(*keys: GatewayKey) -> Evidence:
+    """Return evidence of these keys as an enclave makes it."""
+    attester = Attester(SimulatedSecurityModule(now=NOW.timestamp), signing_keys("signing"))
+    return attester.attest(encode_key_configs([key.config for key in keys]))
+
+
+def with_keys(made: Evidence, *keys: GatewayKey) -> Evidence:
+    return replace(made, ohttp_keys=encode_key_configs([key.config for key in keys]))
+
+
+def test_clients_seal_to_the_newest_x_wing_key_that_is_attested() -> None:
+    for keys, chosen in (
+        ([*NEWEST, *OLDER], NEWEST[0]),
+        ([*reversed(NEWEST), *reversed(OLDER)], NEWEST[0]),
+        ([NEWEST[1], *OLDER], OLDER[0]),
+        ([NEWEST[1]], NEWEST[1]),
+    ):
+        made = attested(*keys)
+        verified = accepted(made, root=simulated_root(made.document))
+        assert verified.sealing_config == chosen.config
+
+
+def test_nobody_on_the_way_can_take_a_mechanism_out_of_the_list() -> None:
+    made = attested(*NEWEST, *OLDER)
+    trusted = simulated_root(made.document)
+    stripped = [
+        [NEWEST[1], *OLDER],
+        [NEWEST[1], OLDER[1]],
+        [NEWEST[1]],
+        [NEWEST[0]],
+        [NEWEST[1], NEWEST[0], *OLDER],
+        [GatewayKey.generate(3, X_WING), NEWEST[1], *OLDER],
+    ]
+    for keys in stripped:
+        assert refusal(with_keys(made, *keys), root=trusted) == UNBOUND
+    assert accepted(with_keys(made, *NEWEST, *OLDER), root=trusted)
+
+
+def test_a_client_of_before_verifies_the_same_evidence(
+    request: pytest.FixtureRequest,
+) -> None:
+    """One that does not know X-Wing skips it, and finds its key in the document."""
+    made = attested(*NEWEST, *OLDER)
+    request.getfixturevalue("without_x_wing")
+    verified = accepted(made, root=simulated_root(made.document))
+    assert verified.key_configs == (NEWEST[1].config, OLDER[1].config)
+    assert verified.attestation.public_key == verified.key_configs[0].encode()
+    sealed, _ = encapsulate_request(verified.key_configs[0], b"request")
+    assert sealed[1:3] == X25519_HKDF_SHA256.code.to_bytes(2)
+    assert decapsulate_request([*NEWEST, *OLDER], sealed)[0] == b"request"
+
+
+def test_a_list_of_x_wing_alone_is_bound_by_no_document() -> None:
+    with pytest.raises(ValueError, match="fits"):
+        attested(NEWEST[0])
+    made = attested(*NEWEST)
+    keys = encode_key_configs([NEWEST[0].config])
+    spkis = [encode_spki(key) for key in signing_keys("signing").public_keys]
+    module = SimulatedSecurityModule(now=NOW.timestamp)
+    for public_key in (None, NEWEST[1].config.encode()):
+        user_data = encode_user_data(keys, *spkis)
+        document = module.attest(user_data, public_key, None)
+        forged = replace(made, document=document, ohttp_keys=keys)
+        assert refusal(forged, root=simulated_root(document)) == UNBOUND

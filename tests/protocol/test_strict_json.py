@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from protocol import strict_json
 from protocol.errors import MalformedMessage
-from protocol.strict_json import MAX_DIGITS, DuplicateMember, LoneSurrogate, LongInteger
+from protocol.strict_json import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    DuplicateMember,
+    LoneSurrogate,
+    LongInteger,
+)
 
 INTEGERS = st.integers(1 - 10**MAX_DIGITS, 10**MAX_DIGITS - 1)
 VALUES = st.recursive(
@@ -38,6 +44,39 @@ def test_long_integer_is_refused(digits: int, form: str) -> None:
 @pytest.mark.parametrize("number", [10**MAX_DIGITS - 1, 1 - 10**MAX_DIGITS, 2**63 - 1, -(2**63)])
 def test_integer_of_64_bits_is_taken(number: int) -> None:
     assert strict_json.decode(str(number)) == number
+
+
+def nested(depth: int, inner: str = "") -> str:
+    return "[" * depth + inner + "]" * depth
+
+
+@pytest.mark.parametrize("depth", [1, MAX_DEPTH - 1])
+def test_what_nests_can_be_written_again(depth: int) -> None:
+    many = "{}, " * 999
+    value = strict_json.decode_object(f'{{"a": {nested(depth)}, "b": [{many}1]}}')
+    assert json.loads(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1, 900, 100_000])
+def test_what_nests_deeper_is_refused(depth: int) -> None:
+    for text in (f'{{"a": {nested(depth)}}}', '{"a": ' * depth + "{}" + "}" * depth):
+        for data in (text, text.encode()):
+            with pytest.raises(MalformedMessage):
+                strict_json.decode_object(data)
+
+
+def test_brackets_in_texts_are_no_depth() -> None:
+    text = "[{" * MAX_DEPTH
+    assert strict_json.decode_object(json.dumps({"a": [text]})) == {"a": [text]}
+
+
+def test_a_text_with_a_pair_of_surrogates_may_stand_at_any_depth() -> None:
+    """What is just not too deep to be read must not be too deep to be looked through."""
+    for depth in range(900, 1000):
+        try:
+            strict_json.decode(nested(depth, r'"\ud83d\ude00"'))
+        except MalformedMessage:
+            continue
 
 
 WRONG = {

@@ -1,10 +1,15 @@
 """The reference relay, beyond what the relay check asks of any relay."""
 
 import asyncio
+import errno
+import json
+import resource
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +24,7 @@ from scripts.relay_kit.http1 import Stream
 from scripts.relay_kit.recording import Exchange, Gateway
 
 DEADLINE_SECONDS = 120
+RELAY = Path(relay.__file__)
 
 
 KIND = b"Content-Type: message/ohttp-req\r\n"
@@ -211,10 +217,9 @@ def test_a_gateway_that_says_nothing_is_a_504(
     run(tmp_path, test)
 
 
-def test_too_many_connections_get_a_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "CONNECTIONS", 1)
-
+def test_too_many_connections_get_a_503(tmp_path: Path) -> None:
     async def test(path: Trial) -> None:
+        path.relay.room = relay.Room(connections=1)
         _, first = await asyncio.open_unix_connection(tmp_path / "relay")
         first.write(post(b"", length=3))
         while not path.gateway.arrivals:
@@ -371,3 +376,88 @@ def test_addresses_of_gateways() -> None:
     for wrong in ("g.example", "ftp://g.example", "http://", "http://g.example/v1/ohttp"):
         with pytest.raises(ValueError, match="not a gateway"):
             relay.parse_gateway(wrong)
+
+
+@pytest.mark.parametrize("hard", [64, 100, 1024, relay.Room().descriptors - 1])
+def test_room_is_made_for_which_there_are_descriptors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hard: int
+) -> None:
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (60, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: calls.append(limits))
+    room = relay.make_room()
+    assert calls == [(hard, hard)]
+    assert room.descriptors <= hard
+    assert 1 <= room.connections < relay.CONNECTIONS
+    assert 1 <= room.refusals <= relay.REFUSALS
+    assert json.loads(capsys.readouterr().err) == {
+        "event": "few_descriptors",
+        "have": hard,
+        "wanted": relay.Room().descriptors,
+        "connections": room.connections,
+    }
+
+
+@pytest.mark.parametrize("limits", [(1024, 4096), (1024, -1), (-1, -1), (4096, 4096)])
+def test_where_there_are_enough_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limits: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    assert relay.make_room() == relay.Room()
+    assert capsys.readouterr().err == ""
+
+
+def test_more_than_those_that_it_refuses_find_nobody(tmp_path: Path) -> None:
+    async def test(path: Trial) -> None:
+        path.relay.room = relay.Room(connections=1, refusals=1)
+        peers = [await asyncio.open_unix_connection(tmp_path / "relay") for _ in range(3)]
+        assert await peers[2][0].read() == b""
+        assert path.relay.connections == 2
+        for _, writer in peers:
+            writer.close()
+
+    run(tmp_path, test)
+
+
+def test_without_descriptors_its_log_stays_short(tmp_path: Path) -> None:
+    command = ["prlimit", "--nofile=40:40", sys.executable, str(RELAY)]
+    command += ["--listen", f"unix:{tmp_path / 'relay'}", "--gateway", f"unix:{tmp_path / 'g'}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = [json.loads(process.stderr.readline()) for _ in range(3)]
+        assert [line["event"] for line in said] == ["few_descriptors", "listening", "ready"]
+        with ExitStack() as stack:
+            for _ in range(100):
+                sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                sock.connect(str(tmp_path / "relay"))
+            sock.settimeout(DEADLINE_SECONDS)
+            with suppress(ConnectionResetError):
+                assert sock.recv(1) == b""  # all have been accepted, and this one sent away
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("code", relay.SCARCE)
+def test_want_of_descriptors_is_told_once_a_second(
+    capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    async def test() -> None:
+        loop, seldom = asyncio.get_running_loop(), relay.Seldom()
+        for _ in range(100):
+            seldom(loop, {"exception": OSError(code, "none left")})
+        seldom.told -= 1
+        seldom(loop, {"exception": OSError(code, "none left")})
+
+    asyncio.run(test())
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines == 2 * [{"event": "accept_failed", "code": errno.errorcode[code]}]
+
+
+def test_other_failures_are_told_as_ever(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        relay.Seldom()(asyncio.get_running_loop(), {"message": "something", "exception": None})
+
+    asyncio.run(test())
+    assert "something" in caplog.text

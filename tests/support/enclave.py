@@ -20,7 +20,7 @@ from typing import Any
 
 from enclave_server.http.dates import format_date
 from protocol.binary_http import Request, Response, decode_response, encode_request
-from protocol.encapsulation import encapsulate_request
+from protocol.encapsulation import ClientContext, encapsulate_request
 from protocol.evidence import Evidence, VerifiedEvidence, simulated_root, verify_evidence
 from protocol.key_config import KeyConfig, decode_key_configs
 from tests.support.upstream import Behaviour, StandInUpstream
@@ -133,6 +133,13 @@ class Enclave:
         return self.process.wait(DEADLINE)
 
 
+def opened_again(context: ClientContext, answer: bytes) -> Response:
+    """Return the inner answer to a request that may be sent again, whose context stays whole."""
+    if context._sender is None:
+        raise ValueError("an answer was opened before")
+    return decode_response(ClientContext(context._sender).open_response(answer))
+
+
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
@@ -239,14 +246,20 @@ def running_enclave(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     ready: Callable[[Enclave], object] = lambda enclave: enclave.wait_for("ready"),
+    descriptors: int | None = None,
 ) -> Iterator[Enclave]:
-    """Yield a server with this configuration (TOML), ready; it is ended afterwards."""
+    """Yield a server with this configuration (TOML), ready; it is ended afterwards.
+
+    Each of its processes may have so many `descriptors`, by default as many as the tests.
+    """
     with private_directory() as directory:
         path = directory / "server.sock"
         settings = directory / "config.toml"
         settings.write_text(config)
         command = [sys.executable, "-m", "enclave_server", "--listen", f"unix:{path}"]
         command += ["--config", str(settings), "--workers", str(workers), "--simulated-nsm"]
+        if descriptors is not None:
+            command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
         with subprocess.Popen(
             [*command, *arguments],
             stderr=subprocess.PIPE,

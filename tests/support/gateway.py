@@ -19,12 +19,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from enclave_server.chat.signing import Signer, asked_algorithm
+from enclave_server.keys.ring import MECHANISMS
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.binary_http import Request, Response, ResponseEncoder
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, ProtocolError
-from protocol.evidence import Evidence, Platform, encode_user_data
+from protocol.evidence import Evidence, Platform, attested_config, encode_user_data
 from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse
+from protocol.kem import Kem, find_kem
 from protocol.key_config import encode_key_configs
 from protocol.registry import KEY_PROBLEM
 from protocol.signature import SigningKeys, encode_pem, encode_spki
@@ -58,6 +60,11 @@ class Arrived:
     fields: tuple[tuple[str, str], ...]
     body: bytes
     chunk_sizes: tuple[int, ...]
+
+    @property
+    def kem(self) -> Kem | None:
+        """The mechanism that a sealed request names, for whoever is on the way."""
+        return find_kem(int.from_bytes(self.body[1:3], "big"))
 
     def field(self, name: str) -> str | None:
         """Return the value of a field."""
@@ -223,13 +230,18 @@ def _error(status: int, message: str) -> Response:
     return Response(status, JSON, json.dumps({"error": error}).encode())
 
 
+def new_keys(first_id: int) -> tuple[GatewayKey, ...]:
+    """Return a new key of each mechanism."""
+    return tuple(GatewayKey.generate(first_id + place, kem) for place, kem in enumerate(MECHANISMS))
+
+
 class StandInGateway:
     """Serves on a loopback port while the `with` block runs."""
 
     def __init__(self, *, name: str = "first", uds: str | None = None) -> None:
         self.faults = Faults()
-        self.key = GatewayKey.generate(1)
-        self.accepted = [self.key]
+        self.keys = new_keys(1)
+        self.accepted = [*self.keys]
         self.module = security_module(name)
         self.signing_keys = signing_keys(name)
         self.chat = Chat(self.signing_keys, self.faults)
@@ -240,17 +252,18 @@ class StandInGateway:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def rotate(self) -> None:
-        """Replace the key: requests to the old one get 422."""
-        self.key = GatewayKey.generate(self.key.key_id + 1)
-        self.accepted[:] = [self.key]
+        """Replace the keys: requests to the old ones get 422."""
+        self.keys = new_keys(self.keys[-1].key_id + 1)
+        self.accepted[:] = self.keys
 
     def evidence(self, nonce: bytes | None = None) -> Evidence:
         """Return evidence for the keys of the moment."""
-        keys = encode_key_configs([self.key.config])
+        configs = [key.config for key in self.keys]
+        keys, held = encode_key_configs(configs), attested_config(configs)
         # One of before there was a second key has one.
         public = self.signing_keys.public_keys[: 1 if self.faults.is_old else 2]
         user_data = encode_user_data(keys, *map(encode_spki, public))
-        document = self.module.attest(user_data, self.key.config.encode(), nonce)
+        document = self.module.attest(user_data, None if held is None else held.encode(), nonce)
         pem, *more = map(encode_pem, public)
         return Evidence(document, keys, pem, Platform.SIMULATED, *more)
 

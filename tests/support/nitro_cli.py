@@ -133,6 +133,15 @@ def running() -> dict[str, object] | None:
     return None if state == "Z" else enclave
 
 
+def other_enclaves() -> list[dict[str, object]]:
+    """Return what is listed beside the one enclave, which a test has written down."""
+    try:
+        listed: list[dict[str, object]] = json.loads((STATE / "others").read_text())
+    except FileNotFoundError:
+        return []
+    return listed
+
+
 def end(enclave: dict[str, object]) -> None:
     os.kill(int(str(enclave["ProcessID"])), signal.SIGKILL)
     enclave_file().unlink(missing_ok=True)
@@ -162,9 +171,9 @@ def run_enclave(options: argparse.Namespace) -> None:
 
 
 def describe_enclaves() -> None:
-    enclave = running()
+    enclave, others = running(), other_enclaves()
     if enclave is None:
-        print("[]")
+        print(json.dumps(others, indent=2))
         return
     try:
         measured = read(Path(str(enclave.pop("Path"))))
@@ -175,7 +184,8 @@ def describe_enclaves() -> None:
         print("[]")
         fail(39)
     listed = enclave | {"State": "RUNNING", "Flags": "NONE"}
-    print(json.dumps([listed | {"Measurements": measured["Measurements"]}], indent=2))
+    listed |= {"Measurements": measured["Measurements"]}
+    print(json.dumps([listed, *others], indent=2))
 
 
 def terminate_enclave(options: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """A mechanism of other sizes than X25519's, so that a test shows who knows them by heart.
 
-It hides nothing: whoever has the public key can tell the secret. Its sizes are those of X-Wing
-except for the private key and the secret, of which no other mechanism has as much.
+It hides nothing: whoever has the public key can tell the secret. Its public key and what it sends
+have the sizes of X-Wing's; of private key and secret no other mechanism has as much.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ def _encapsulate(public_key: bytes, ephemeral: bytes | None) -> tuple[bytes, byt
 
 
 TOY = Kem(
-    0x647A,
+    0xFFFE,
     "TOY",
     private_key_size=PRIVATE_KEY_SIZE,
     public_key_size=PUBLIC_KEY_SIZE,

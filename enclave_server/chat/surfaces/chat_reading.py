@@ -87,7 +87,13 @@ class _Calls:
         self._numbers: dict[str, int] = {}
 
     def add_all(self, calls: list[GivenCall], place: str) -> list[ToolCall]:
-        """Return the calls that come next, which stand at `place`."""
+        """Return the calls that come next, which stand at `place`.
+
+        Some servers give the identifiers of an earlier message again; then the latest is meant. Two
+        calls of one message that have the same one cannot be told apart: ChatError 400.
+        """
+        if len({call.id for call in calls}) < len(calls):
+            raise invalid(f"Two calls in '{place}' have the same id.", place, "invalid_value")
         return [self._add(call, f"{place}[{index}]") for index, call in enumerate(calls)]
 
     def _add(self, call: GivenCall, place: str) -> ToolCall:

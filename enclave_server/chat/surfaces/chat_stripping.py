@@ -10,6 +10,9 @@ Json = dict[str, Any]
 # What servers call it, of which a client may echo either; what is no text says how to think.
 REASONING_NAMES = frozenset({"reasoning_content", "reasoning"})
 
+# What most messages have, and nothing else.
+USUAL = frozenset({"role", "content"})
+
 
 def plain_fields(fields: Json) -> Json:
     """Return the members of a request but for those that are dropped, at any place."""
@@ -33,8 +36,10 @@ def _without_choice(fields: Json) -> Json:
 def _message(message: object) -> object:
     if not isinstance(message, dict):
         return message
+    if message.keys() == USUAL and isinstance(message["content"], str):
+        return message  # most messages
     kept = without(message, dropped.OF_MESSAGE)
-    if REASONING_NAMES & kept.keys():
+    if not REASONING_NAMES.isdisjoint(kept):
         kept = _with_one_reasoning(kept)
     if isinstance(calls := kept.get("tool_calls"), list):
         kept = {**kept, "tool_calls": [_call(call) for call in calls]}

@@ -55,7 +55,7 @@ class Responses:
         Items are no messages: of what stands in them no place is told.
         """
         found = _BEGIN.match(error.param or "")
-        if found is None:
+        if found is None or error.code == "unknown_parameter":
             return error.response()
         told = ChatError(
             error.status,

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from enclave_server.chat import sampling
+from enclave_server.chat.bounds import MOST_LOGIT_BIAS
 from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces import dropped
@@ -29,8 +30,9 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Stops = Annotated[list[str], Meta(min_length=1, max_length=MAX_STOPS)]
-LogitBias = dict[
-    Annotated[str, Meta(pattern=r"^[0-9]{1,10}\Z")], Annotated[float, Meta(ge=-100, le=100)]
+LogitBias = Annotated[
+    dict[Annotated[str, Meta(pattern=r"^[0-9]{1,10}\Z")], Annotated[float, Meta(ge=-100, le=100)]],
+    Meta(max_length=MOST_LOGIT_BIAS),
 ]
 
 

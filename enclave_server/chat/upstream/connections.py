@@ -1,6 +1,7 @@
 """Requests to upstreams over HTTP/1.1, with deadlines, and connections that are kept."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ RETRY_AFTER_SECONDS = 0.25
 
 # An engine that has not stopped by then is stuck, and its end is somebody else's task.
 STOP_SECONDS = 60.0
+
+# For the end of a message of which all has been said.
+END_SECONDS = 0.05
 
 CLOSE = (b"Connection", b"close")
 
@@ -119,6 +123,16 @@ class UpstreamResponse:
         while len(body) < limit and (piece := await self.next_piece()) is not None:
             body += piece
         return bytes(body)
+
+    async def end(self) -> None:
+        """Read what is left, for a moment: nobody needs it, but without it the connection is lost.
+
+        After the last event of a stream only the end of the HTTP message is missing.
+        """
+        with contextlib.suppress(UpstreamError, TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while await self.next_piece() is not None:
+                    pass
 
     async def next_piece(self) -> bytes | None:
         """Return what arrives next of the body, or None at its end; raises UpstreamError."""

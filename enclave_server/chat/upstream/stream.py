@@ -38,6 +38,7 @@ class Stream(asyncio.BufferedProtocol):
         "_buffer",
         "_ended",
         "_failure",
+        "_full",
         "_left",
         "_poll",
         "_silent",
@@ -58,6 +59,7 @@ class Stream(asyncio.BufferedProtocol):
         self._buffer = b""
         self.arrived = 0  # octets, as they came
         self._ended = False
+        self._full = False  # so much waits to be sent that no more should
         self._failure: type[OSError] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._spoiled: Callable[[Stream], None] | None = None
@@ -83,6 +85,15 @@ class Stream(asyncio.BufferedProtocol):
         self._keep(nbytes)
         if len(self._buffer) >= READ_AHEAD:
             self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Note that the peer takes nothing at the moment."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Note that it does again."""
+        self._full = False
+        self._wake_waiter()
 
     def eof_received(self) -> bool:
         """Note the end; returning False closes the other direction too."""
@@ -128,10 +139,13 @@ class Stream(asyncio.BufferedProtocol):
             self._wake()
         self._tell_end()
 
-    def _wake(self) -> None:
+    def _wake_waiter(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _wake(self) -> None:
+        self._wake_waiter()
         if self._spoiled is not None:
             self._spoiled(self)
 
@@ -219,13 +233,23 @@ class Stream(asyncio.BufferedProtocol):
         return True
 
     async def send_in_turns(self, data: bytes) -> bool:
-        """Do what `send` does; between pieces of what is long the event loop goes round."""
+        """Do what `send` does; between pieces of what is long the event loop goes round.
+
+        A peer that does not take what it is sent is waited for, unless it says something.
+        """
         sent = self.send(data[:PIECE_BYTES])
         for start in range(PIECE_BYTES, len(data), PIECE_BYTES):
             await asyncio.sleep(0)
+            await self._until_room()
             if not self.send(data[start : start + PIECE_BYTES]):
                 break  # what it has said before its end is still to be read
         return sent
+
+    async def _until_room(self) -> None:
+        """Wait while the peer takes nothing: what waits for it is moved with each piece more."""
+        while self._full and not self._buffer and not self._ended:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
 
     async def secure(self, tls: Tls) -> None:
         """Do TLS's handshake, and all from then on in TLS; raises OSError (as ssl.SSLError is)."""

@@ -11,11 +11,16 @@ from collections.abc import Iterator
 # never shrink, so that more at once would be kept as long as the connection is.
 RECORD_BYTES = 1 << 14
 
+# What may arrive that says nothing. A record of one octet has 22 more, tickets have some thousand;
+# without a bound, keys could be updated for ever (RFC 8446, Section 4.6.3).
+IDLE_BYTES = 4 * RECORD_BYTES
+IDLE_BYTES_PER_OCTET = 32
+
 
 class Tls:
     """The client's side of one connection: octets in, octets out; what arrives is decrypted."""
 
-    __slots__ = ("_arrived", "_object", "_to_send", "is_closed")
+    __slots__ = ("_arrived", "_idle", "_object", "_to_send", "is_closed")
 
     def __init__(self, context: ssl.SSLContext, name: str | None) -> None:
         """The peer's certificate must be for `name`; raises ValueError without one."""
@@ -24,6 +29,7 @@ class Tls:
             raise ValueError("no name to compare the peer's certificate with")
         self._arrived, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._arrived, self._to_send, server_hostname=name)
+        self._idle = 0  # octets that arrived, less what those allow that were decrypted
         self.is_closed = False
 
     def shake_hands(self) -> bool:
@@ -52,7 +58,7 @@ class Tls:
             yield self.pending()
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return what `data` completes; raises ssl.SSLError.
+        """Return what `data` completes; raises ssl.SSLError, also where too much says nothing.
 
         `is_closed` tells that the peer has closed its side.
         """
@@ -65,4 +71,8 @@ class Tls:
                 pieces.append(piece)
         except ssl.SSLWantReadError:
             pass  # the rest of a record is yet to come
-        return b"".join(pieces)
+        said = b"".join(pieces)
+        self._idle = max(0, self._idle + len(data) - IDLE_BYTES_PER_OCTET * len(said))
+        if self._idle > IDLE_BYTES:
+            raise ssl.SSLError("too many records that say nothing")
+        return said

@@ -29,8 +29,8 @@ variable "repository" {
   type        = string
 
   validation {
-    condition     = startswith(var.repository, "https://")
-    error_message = "The repository's address begins with https://."
+    condition     = can(regex("^https://[0-9A-Za-z._~:/@%+=-]+$", var.repository))
+    error_message = "The repository's address begins with https://, and has no character that a shell would read."
   }
 }
 
@@ -49,8 +49,8 @@ variable "image_url" {
   type        = string
 
   validation {
-    condition     = startswith(var.image_url, "https://")
-    error_message = "The image's address begins with https://."
+    condition     = can(regex("^https://[0-9A-Za-z._~:/?&@%+=,-]+$", var.image_url))
+    error_message = "The image's address begins with https://, and has no character that a shell would read."
   }
 }
 

@@ -9,6 +9,7 @@ import pytest
 from enclave_server.chat.asking import ANSWER_COPIES, Upstreams, write_request
 from enclave_server.chat.conversation import Answer, Conversation, Message
 from enclave_server.chat.dialects.dialect import Account
+from enclave_server.chat.dialects.openai_chat.answers import read_answer
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import Job, prepare
@@ -33,7 +34,8 @@ def ask(
                 taken = holding or Holding(Memory())
                 account = upstreams.account(model.upstream.name)
                 request = write_request(QUESTION, model, account or Account())
-                return await upstreams.ask(model, Conversation, request).whole(taken), upstream
+                said = await upstreams.ask(model, Conversation, request).whole(taken)
+                return read_answer(Conversation, said), upstream
             finally:
                 upstreams.close()
 

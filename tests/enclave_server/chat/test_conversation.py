@@ -3,11 +3,14 @@
 import pytest
 
 from enclave_server.chat.conversation import (
+    Choice,
     Continuation,
     Conversation,
+    File,
     Image,
     Message,
     Refusal,
+    Reply,
     Role,
     Text,
 )
@@ -36,16 +39,16 @@ def test_a_conversation_has_one_answer_unless_more_are_wanted() -> None:
     assert Conversation(model="m", messages=[], n=4).choices == 4
 
 
-def test_images_are_counted_wherever_they_are_shown() -> None:
-    shown = Image("data:image/png;base64,AA==")
+def test_images_and_files_are_found_wherever_they_are_shown() -> None:
+    images, file = [Image("a"), Image("b"), Image("a")], File("c")
     messages = [
         Message("user", "Image"),
-        Message("user", [Text("x"), shown, shown]),
+        Message("user", [Text("x"), *images[:2]]),
         Message("assistant", [Text("x"), Refusal("no")]),
         Message("assistant"),
-        Message("user", [shown]),
+        Message("user", [file, images[2]]),
     ]
-    assert Conversation(model="m", messages=messages).images == 3
+    assert Conversation(model="m", messages=messages).shown == [*images[:2], file, images[2]]
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,11 @@ def test_images_are_counted_wherever_they_are_shown() -> None:
 def test_system_and_developer_instruct(role: Role, instructed: bool) -> None:
     messages = [Message("user", "x"), Message(role, "x")]
     assert Conversation(model="m", messages=messages).is_instructed is instructed
+
+
+def test_what_is_signed_of_a_choice_is_its_reply_number_and_end() -> None:
+    choice = Choice(2, Reply(content="Paris"), finish_reason="stop")
+    assert choice.output["index"] == 2
+    assert choice.output["message"]["content"] == "Paris"
+    assert choice.output["finish_reason"] == "stop"
+    assert "tool_calls" not in choice.output["message"]

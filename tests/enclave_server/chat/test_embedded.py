@@ -15,3 +15,5 @@ def test_what_would_harm_the_engine_is_not_offered() -> None:
     model = embedded_model("small", "/run/engine.sock", None)
     assert (model.tools, model.images, model.bounds.choices) == (False, False, 2)
     assert (model.upstream.concurrency, model.upstream.idle_connections) == (CONCURRENCY, 0)
+    assert model.upstream.tells_its_end  # a slot counts until the engine has stopped
+    assert not model.completion_options

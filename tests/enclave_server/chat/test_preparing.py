@@ -1,6 +1,5 @@
-"""A request becomes the same wherever it is read; and what is wrong with it is the same error."""
+"""What becomes of a request before its upstream is asked."""
 
-import hashlib
 import json
 from typing import Any
 
@@ -9,13 +8,7 @@ import pytest
 from enclave_server.chat.dialects.dialect import Account
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.preparing import (
-    Job,
-    decode_result,
-    encode_job,
-    prepare,
-    prepare_encoded,
-)
+from enclave_server.chat.preparing import Job, find_model, prepare
 from tests.support.chat_service import HELLO, NOWHERE, TABLE, chat
 
 ACCOUNT = Account("key", {"project": "p"})
@@ -30,39 +23,22 @@ TAKEN: dict[str, tuple[bytes, dict[str, Any]]] = {
     ),
     "prompts": (b"/v1/completions", {"model": "m", "prompt": [[1, 2], [3]]}),
 }
-REFUSED: dict[str, dict[str, Any]] = {
-    "no such model": chat(model="other"),
-    "no such field": chat(other=1),
-    "tools": chat(model="plain", tools=[{"type": "function", "function": {"name": "f"}}]),
-    "too many answers": chat(model="plain", n=3),
-    "a key is missing": chat(model="keyless"),
-}
-KEYLESS = ModelTable((*TABLE.models, Model("keyless", NOWHERE, "there")))
 
 
 def job(path: bytes, body: dict[str, Any], *, may_stream: bool = True) -> Job:
     return Job(path, json.dumps(body).encode(), may_stream)
 
 
-@pytest.mark.parametrize("case", TAKEN)
-def test_elsewhere_it_becomes_the_same(case: str) -> None:
-    wanted = job(*TAKEN[case])
-    here = prepare(TABLE, wanted, lambda name: ACCOUNT)
-    there = prepare_encoded(TABLE, encode_job(wanted, {"nowhere": ACCOUNT}))
-    assert decode_result(there) == here
-    assert here.request_hash == hashlib.sha256(wanted.content).digest()
-    assert (b"Authorization", b"Bearer key") in here.request.fields
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_elsewhere_it_is_refused_alike(case: str) -> None:
-    wanted = job(b"/v1/chat/completions", REFUSED[case])
-    account = None if case == "a key is missing" else ACCOUNT
-    with pytest.raises(ChatError) as here:
-        prepare(KEYLESS, wanted, lambda name: account)
-    with pytest.raises(ChatError) as there:
-        decode_result(prepare_encoded(KEYLESS, encode_job(wanted, {"nowhere": account})))
-    assert there.value.response() == here.value.response()
+def test_who_asks_for_a_model_that_there_is_not_is_told_which_there_are() -> None:
+    with pytest.raises(ChatError) as caught:
+        find_model(TABLE, "other")
+    assert caught.value.status == 404
+    assert "'other' does not exist here. There are: m, plain." in caught.value.message
+    many = ModelTable(tuple(Model(f"m{number}", NOWHERE, "there") for number in range(1000)))
+    with pytest.raises(ChatError) as caught:
+        find_model(many, "other")
+    assert "m19." in caught.value.message
+    assert "m20" not in caught.value.message
 
 
 def test_stream_needs_the_chunked_media_type() -> None:

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from enclave_server.addresses import parse_address
+from enclave_server.chat import service as chat_service
+from enclave_server.chat.elsewhere import do
+from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.preparing import prepare_encoded
 from enclave_server.chat.service import ELSEWHERE_BYTES, ChatService
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.turns import LARGE_BYTES
 from enclave_server.chat.upstream.endpoint import Upstream
+from enclave_server.memory import Memory
 from protocol.binary_http import Request, Response
 from protocol.gateway import Delivery, settled
 from protocol.signature import ASKED_FIELD, Algorithm, SigningKeys, verify_answer, verify_choices
@@ -601,7 +604,7 @@ class Elsewhere:
 
     async def __call__(self, job: bytes) -> bytes:
         self.jobs.append(job)
-        return prepare_encoded(self.models, job)
+        return do(self.models, KEYS, job)
 
 
 def test_large_requests_alone_are_read_elsewhere_and_answered_alike() -> None:
@@ -626,3 +629,64 @@ def test_large_requests_alone_are_read_elsewhere_and_answered_alike() -> None:
             service.close()
 
     asyncio.run(scenario())
+
+
+def test_large_answers_alone_are_finished_elsewhere_and_signed_alike() -> None:
+    async def scenario() -> None:
+        for size, jobs in ((100, 0), (ELSEWHERE_BYTES, 1)):
+            async with StandInUpstream(answering("x" * size)) as upstream:
+                models = table(upstream)
+                elsewhere = Elsewhere(models)
+                service = ChatService(models, lambda: KEYS, clock=lambda: NOW, elsewhere=elsewhere)
+                asked = request(HELLO)
+                answer, said = await ask(service, asked)
+                assert (answer.status, len(elsewhere.jobs)) == (200, jobs)
+                assert said["choices"][0]["message"]["content"] == "x" * size
+                assert said["tee_timestamp"] == said["created"] == NOW
+                verify_choices(KEYS.public_keys, asked.content, said["choices"], said)
+                service.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_large_answer_that_cannot_be_finished_is_an_error() -> None:
+    async def fail(job: bytes) -> bytes:
+        raise ChatError(503, "This could not be read.", kind="server_error")
+
+    async def scenario() -> None:
+        async with StandInUpstream(answering("x" * ELSEWHERE_BYTES)) as upstream:
+            memory = Memory()
+            service = ChatService(table(upstream), lambda: KEYS, memory=memory, elsewhere=fail)
+            answer, said = await ask(service, request(HELLO))
+            assert (answer.status, said["error"]["type"]) == (503, "server_error")
+            assert memory.held == 0
+            service.close()
+
+    asyncio.run(scenario())
+
+
+def test_no_two_copies_of_a_large_request_are_made_in_one_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> list[int]:
+        turn, found, elsewhere = counting_turns(), [], Elsewhere(TABLE)
+        service = ChatService(TABLE, lambda: KEYS, elsewhere=elsewhere)
+
+        def noting(what: Any) -> Any:
+            def noted(*arguments: Any) -> Any:
+                found.append(turn())
+                return what(*arguments)
+
+            return noted
+
+        for name in ("encode_job", "decode_prepared"):
+            monkeypatch.setattr(chat_service, name, noting(getattr(chat_service, name)))
+        monkeypatch.setattr(service, "_prepare", noting(service._prepare))
+        monkeypatch.setattr(service, "_asking", noting(service._asking))
+        long = {"model": "m", "messages": [{"role": "user", "content": "x" * ELSEWHERE_BYTES}]}
+        await ask(service, request(long))
+        return found
+
+    found = asyncio.run(scenario())
+    assert len(found) == 4
+    assert found == sorted(set(found))

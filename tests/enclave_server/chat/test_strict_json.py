@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.strict_json import MAX_VALUES, _outside_strings, parse_object
+from enclave_server.chat.strict_json import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    _outside_strings,
+    parse_object,
+    printable,
+)
 from enclave_server.http.limits import Limits
 from tests.support.chat_service import HELLO, ask_nowhere, chat
 
@@ -117,3 +123,39 @@ def test_long_integers_are_refused_and_their_field_is_named(digits: int) -> None
         answer, error = ask_nowhere(body)
         assert (answer.status, error["param"]) == (400, param)
         assert "more than 19 digits" in error["message"]
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(ChatError) as caught:
+        parse_object(data)
+    return caught.value.message
+
+
+def test_as_many_values_as_are_allowed_and_no_more() -> None:
+    numbers = b",".join([b"1"] * (MAX_VALUES - 1))
+    values = parse_object(b'{"a":[%b]}' % numbers)["a"]
+    assert len(values) == MAX_VALUES - 1  # the list is a value too
+    assert refusal(b'{"a":[1,%b]}' % numbers) == "The body has too many values."
+
+
+def test_as_many_strings_as_there_may_be_values_and_names() -> None:
+    members = b",".join(b'"%x":""' % number for number in range(MAX_VALUES))
+    assert len(parse_object(b"{%b}" % members)) == MAX_VALUES
+    quotes = 4 * MAX_VALUES
+    assert refusal(b'"' * quotes) == "The body is not valid JSON."
+    assert refusal(b'"' * (quotes + 1)) == "The body has too many values."
+
+
+def test_as_deep_as_is_allowed_and_no_deeper() -> None:
+    deepest = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
+    value = parse_object(b'{"a":%b}' % deepest)["a"]
+    for _ in range(MAX_DEPTH - 2):
+        (value,) = value
+    assert value == []
+    assert "more than 64 deep" in refusal(b'{"a":[%b]}' % deepest)
+
+
+def test_what_is_shown_of_a_text_is_its_beginning() -> None:
+    assert printable("x" * 64) == "x" * 64
+    assert printable("x" * 65) == "x" * 64
+    assert printable("abc\ud800def", 5) == "abc?d"

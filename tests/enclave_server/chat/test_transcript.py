@@ -14,7 +14,7 @@ from enclave_server.chat.conversation import (
     Usage,
 )
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.transcript import LOOSE_WORDS, Transcript
+from enclave_server.chat.transcript import LOOSE_WORDS, STEP_CHARACTERS, Transcript
 from enclave_server.memory import Holding, Memory
 
 
@@ -130,3 +130,23 @@ def test_refusals_and_ends_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch)
     assert (second["index"], second["finish_reason"], second["refusal"]) == (1, "stop", "I can't.")
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 3)
     fails(Transcript(1, Holding(Memory())), Event([ChoiceDelta(0, Delta(refusal="long"))]))
+
+
+def test_memory_is_taken_for_characters_of_any_size() -> None:
+    """A character has up to four octets; some more are taken than have come, and no more."""
+    memory = Memory()
+    holding = Holding(memory)
+    transcript = Transcript(1, holding)
+    for size in (200_000, 400_000):
+        transcript.take(word("x" * 200_000))
+        assert 4 * size <= memory.held <= 4 * (size + STEP_CHARACTERS)
+    holding.give_back()
+    assert memory.held == 0
+
+
+def test_a_stream_for_which_there_is_no_room_is_one_too_many() -> None:
+    memory = Memory(1 << 20, 10)
+    Holding(memory).hold(1 << 20)
+    with pytest.raises(UpstreamError) as caught:
+        Transcript(1, Holding(memory)).take(word("x" * 200_000))
+    assert caught.value.failure is Failure.BUSY

@@ -1,7 +1,9 @@
 """The engine's process by itself: its settings, what it refuses, its pipe, socket and signals."""
 
 import contextlib
+import errno
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -178,6 +180,28 @@ def test_its_end_is_that_of_the_process_that_started_it(monkeypatch: pytest.Monk
     assert calls == [(1, signal.SIGKILL, 0, 0, 0)] * 2
     with pytest.raises(OSError, match="prctl"):
         engine._die_with(os.getppid())
+
+
+def test_what_the_kernel_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PR_SET_PDEATHSIG", -1)
+    with pytest.raises(OSError, match="prctl") as caught:
+        engine._die_with(os.getppid())
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_its_address_space_is_bounded_and_no_thread_takes_much_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[object, ...]] = []
+    library = types.SimpleNamespace(mallopt=lambda *rule: told.append(rule))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: library)
+    monkeypatch.setattr("resource.setrlimit", lambda *limit: told.append(limit))
+    engine._limit_memory(5 << 20)
+    del library.mallopt  # musl has none
+    engine._limit_memory(6 << 20)
+    space = resource.RLIMIT_AS
+    arenas = (-8, 2)  # M_ARENA_MAX of malloc.h
+    assert told == [arenas, (space, (5 << 20, 5 << 20)), (space, (6 << 20, 6 << 20))]
 
 
 def test_each_option_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

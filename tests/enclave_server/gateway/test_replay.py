@@ -169,3 +169,18 @@ def test_a_process_that_is_killed_leaves_no_lock() -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert replays.insert(b"a" * 32, NOW + 300, NOW) is Verdict.NEW
+
+
+def test_an_entry_takes_thirty_two_octets() -> None:
+    """As operators are told; and beside all entries one bucket for the table's time."""
+    for capacity in (1 << 10, 1 << 20):
+        assert ReplayFilter(capacity).size == 32 * capacity + 512
+    assert ReplayFilter(1).size == 3 * 512  # two buckets at the least
+
+
+def test_what_is_to_be_remembered_for_ever_is_remembered_as_long_as_there_is_room_for() -> None:
+    end = 2.0**32 - 1
+    replays = ReplayFilter(100)
+    for enc, until in ((b"a", end), (b"b", end + 1), (b"c", 1e300)):
+        assert replays.insert(enc * 32, until, NOW) is Verdict.NEW
+        assert replays.insert(enc * 32, until, end) is Verdict.REPEATED

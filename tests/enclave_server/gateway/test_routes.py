@@ -26,10 +26,13 @@ from protocol.binary_http import (
     encode_request,
     encode_response,
 )
-from protocol.encapsulation import ClientContext, GatewayKey, encapsulate_request
+from protocol.encapsulation import HEADER_SIZE, ClientContext, GatewayKey, encapsulate_request
 from protocol.evidence import Evidence, Platform
 from protocol.gateway import Answer, ChunkedExchange, Delivery, Gateway
+from protocol.hpke import TAG_SIZE
+from protocol.kem import KEMS, X_WING
 from protocol.key_config import decode_key_configs, encode_key_configs
+from protocol.padding import bucket
 from protocol.signature import SigningKeys, encode_pem, key_identifier
 from tests.support.sockets import Received, Serving, run, serving_routes
 
@@ -52,7 +55,7 @@ class State:
     """Keys and evidence that stand still; `failure` is raised for the next nonce."""
 
     def __init__(self) -> None:
-        self.keys = (GatewayKey.generate(7), GatewayKey.generate(6))
+        self.keys = (GatewayKey.generate(7, X_WING), GatewayKey.generate(6))
         pem = encode_pem(signing_keys().rsa.public_key())
         ohttp_keys = encode_key_configs([key.config for key in self.keys])
         self.evidence = Evidence(b"document", ohttp_keys, pem, Platform.SIMULATED)
@@ -296,21 +299,34 @@ def test_a_large_answer_begins_when_the_size_says_and_a_small_one_at_once() -> N
     assert begun[0] == 0.0
 
 
+def test_no_mechanism_changes_the_time_of_a_large_request() -> None:
+    plain = bucket(routes.LARGE_BYTES)
+    while plain < Limits().body_bytes:
+        sealed = {plain + HEADER_SIZE + kem.enc_size + TAG_SIZE for kem in KEMS.values()}
+        assert len({routes.reading_seconds(size) for size in sealed}) == 1, plain
+        assert all(size > routes.LARGE_BYTES for size in sealed)
+        plain = bucket(plain + 1)
+
+
 @pytest.mark.parametrize("media_type", ["message/ohttp-req", "message/ohttp-chunked-req"])
-def test_requests_that_no_key_opens_all_look_the_same(media_type: str) -> None:
+@pytest.mark.parametrize("place", [0, 1], ids=["X-Wing", "X25519"])
+def test_requests_that_no_key_opens_all_look_the_same(media_type: str, place: int) -> None:
     async def test(client: Client) -> None:
+        key = client.state.keys[place]
         if media_type == "message/ohttp-req":
-            sealed, _ = client.seal()
+            sealed, _ = encapsulate_request(key.config, INNER)
         else:
-            sealer, _ = chunked.encapsulate_request(client.state.keys[0].config)
+            sealer, _ = chunked.encapsulate_request(key.config)
             sealed = sealer.seal(INNER[:20]) + sealer.finish(INNER[20:])
+        share = 7 + key.kem.enc_size - 32  # of X25519, which is all of it or its end
         altered = (
             b"\xff" + sealed[1:],  # key identifier
             sealed[:1] + b"\x00\x10" + sealed[3:],  # KEM
             sealed[:3] + b"\x00\x02" + sealed[5:],  # KDF
             sealed[:5] + b"\xff\xff" + sealed[7:],  # AEAD
-            sealed[:7] + bytes(32) + sealed[39:],  # a share that gives an all-zero secret
-            sealed[:7] + sealed[38:39] + sealed[8:],  # another share
+            sealed[:share] + bytes(32) + sealed[share + 32 :],  # gives an all-zero secret
+            sealed[:share] + bytes([sealed[share] ^ 1]) + sealed[share + 1 :],  # another share
+            sealed[:7] + bytes([sealed[7] ^ 1]) + sealed[8:],  # the beginning of what was sent
             sealed[:-1] + bytes([sealed[-1] ^ 1]),  # ciphertext
         )
         answers = [await client.post(body, media_type) for body in altered]
@@ -324,7 +340,7 @@ def test_requests_that_no_key_opens_all_look_the_same(media_type: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", ["message/ohttp-req", "message/ohttp-chunked-req"])
-@pytest.mark.parametrize("size", [0, 1, 6, 38])
+@pytest.mark.parametrize("size", [0, 1, 6, 38, 39, 55, 1126, 1142])
 def test_a_message_cut_short_is_a_400(media_type: str, size: int) -> None:
     async def test(client: Client) -> None:
         body = client.seal()[0][:size]

@@ -454,7 +454,7 @@ class Wire(asyncio.Transport):
 def connection() -> Connection:
     shared = Shared(lambda _: OuterResponse(200), Limits(), Log())
     shared.loop = asyncio.get_running_loop()
-    return Connection(shared)
+    return Connection(shared, shared.budget.admit())
 
 
 def test_a_peer_that_went_before_its_refusal_is_forgotten() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import resource
 import socket
 
 import pytest
@@ -117,34 +116,5 @@ def test_requests_are_reported_while_the_server_runs(monkeypatch: pytest.MonkeyP
             await peer.answer()
             await server.until(lambda: bool(server.events()))
             assert [line["count"] for line in server.events()] == [1]
-
-    run(main)
-
-
-NEEDED = 1000 + 100 + 1000 + http_server.SPARE_DESCRIPTORS
-UNLIMITED = resource.RLIM_INFINITY
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "allowed"),
-    [
-        (1024, 4096, (NEEDED, 4096)),
-        (1024, 2000, (2000, 2000)),
-        (1024, UNLIMITED, (NEEDED, UNLIMITED)),
-        (NEEDED, UNLIMITED, None),
-        (2000, 2000, None),
-        (UNLIMITED, UNLIMITED, None),
-    ],
-)
-def test_as_many_files_are_allowed_as_the_limits_promise(
-    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, allowed: tuple[int, int] | None
-) -> None:
-    calls: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: calls.append(limits))
-
-    async def main() -> None:
-        async with serving(Recorder(), limits=Limits()):
-            assert calls == ([] if allowed is None else [allowed])
 
     run(main)

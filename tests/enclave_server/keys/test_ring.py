@@ -1,5 +1,6 @@
 """Tests of the life of keys, by a clock that the tests set."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import (
+    MECHANISMS,
     KeyRing,
     KeySet,
     Schedule,
@@ -20,6 +22,9 @@ from enclave_server.keys.ring import (
 )
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.encapsulation import GatewayKey
+from protocol.evidence import attested_config
+from protocol.kem import X25519_HKDF_SHA256, X_WING, Kem
+from protocol.key_config import decode_key_configs
 from protocol.signature import SigningKeys
 
 DAY = Schedule(lifetime=24 * 3600, announce=3600, grace=600)
@@ -29,11 +34,11 @@ ATTESTER = Attester(SimulatedSecurityModule(), SIGNING_KEYS)
 
 
 def ids(ring: KeyRing) -> list[int]:
-    return [timed.key.key_id for timed in ring.keys]
+    return [key.key_id for each in ring.generations for key in each.keys]
 
 
 def listed_ids(ring: KeyRing, now: float) -> list[int]:
-    return [timed.key.key_id for timed in ring.listed(now)]
+    return [key.key_id for each in ring.listed(now) for key in each.keys]
 
 
 def choose(key_id: int) -> Callable[[int], int]:
@@ -43,16 +48,16 @@ def choose(key_id: int) -> Callable[[int], int]:
 def test_the_times_of_a_day() -> None:
     ring = first_ring(DAY, START, choose=choose(7))
     for hour, alive, listed in [
-        (0, [7], [7]),
-        (22.99, [7], [7]),
-        (23, [8, 7], [8, 7]),
-        (23.99, [8, 7], [8, 7]),
-        (24, [8, 7], [8]),
-        (24 + 599 / 3600, [8, 7], [8]),
-        (24 + 600 / 3600, [8], [8]),
-        (47, [9, 8], [9, 8]),
-        (48, [9, 8], [9]),
-        (48.5, [9], [9]),
+        (0, [7, 8], [7, 8]),
+        (22.99, [7, 8], [7, 8]),
+        (23, [9, 10, 7, 8], [9, 10, 7, 8]),
+        (23.99, [9, 10, 7, 8], [9, 10, 7, 8]),
+        (24, [9, 10, 7, 8], [9, 10]),
+        (24 + 599 / 3600, [9, 10, 7, 8], [9, 10]),
+        (24 + 600 / 3600, [9, 10], [9, 10]),
+        (47, [11, 12, 9, 10], [11, 12, 9, 10]),
+        (48, [11, 12, 9, 10], [11, 12]),
+        (48.5, [11, 12], [11, 12]),
     ]:
         now = START + hour * 3600
         ring = advance(ring, DAY, now)
@@ -65,8 +70,19 @@ def test_nothing_due_is_the_same_ring() -> None:
 
 
 def test_identifiers_wrap_around() -> None:
-    ring = first_ring(DAY, START, choose=choose(255))
-    assert ids(advance(ring, DAY, START + 23 * 3600)) == [0, 255]
+    for first, all_ids in ((255, [1, 2, 255, 0]), (254, [0, 1, 254, 255])):
+        ring = first_ring(DAY, START, choose=choose(first))
+        assert ids(advance(ring, DAY, START + 23 * 3600)) == all_ids
+
+
+def test_a_generation_has_a_key_of_each_mechanism_x_wing_first() -> None:
+    ring = advance(first_ring(DAY, START), DAY, START + 23 * 3600)
+    listed = decode_key_configs(encode_listed(ring.listed(START + 23 * 3600)))
+    assert [config.kem_id for config in listed] == 2 * [X_WING.code, X25519_HKDF_SHA256.code]
+    assert len({config.public_key for config in listed}) == 4
+    # No key is part of another: the X25519 key by itself is not the one inside of X-Wing's.
+    assert not listed[0].public_key.endswith(listed[1].public_key)
+    assert attested_config(listed) == listed[1]  # the newest for which a document has room
 
 
 def test_first_identifiers_are_random() -> None:
@@ -77,8 +93,8 @@ def test_a_clock_that_jumped_leaves_one_new_key() -> None:
     ring = first_ring(DAY, START, choose=choose(1))
     later = START + 30 * 24 * 3600
     ring = advance(ring, DAY, later)
-    assert ids(ring) == [2]
-    assert ring.keys[0].retires == later + DAY.lifetime
+    assert ids(ring) == [3, 4]
+    assert ring.generations[0].retires == later + DAY.lifetime
 
 
 @given(
@@ -90,21 +106,21 @@ def test_a_clock_that_jumped_leaves_one_new_key() -> None:
 def test_at_all_times(lifetime: float, announce: float, grace: float, steps: list[float]) -> None:
     schedule = Schedule(lifetime, lifetime * announce, lifetime * grace)
     now = START
-    secret = GatewayKey(0, bytes(32)).private_key
+    secrets = {kem.code: GatewayKey(0, bytes(32), kem=kem) for kem in MECHANISMS}
 
-    def make(key_id: int) -> GatewayKey:
-        return GatewayKey(key_id, secret)
+    def make(key_id: int, kem: Kem) -> GatewayKey:
+        return dataclasses.replace(secrets[kem.code], key_id=key_id)
 
     ring = first_ring(schedule, now, make)
     for step in steps:
         now += step * lifetime
         ring = advance(ring, schedule, now, make)
         assert 1 <= len(ring.listed(now)) <= 2
-        assert len(ring.keys) <= 4
-        assert len(set(ids(ring))) == len(ring.keys)
-        assert all(now < timed.ends for timed in ring.keys)
+        assert len(ring.generations) <= 4
+        assert len(set(ids(ring))) == len(MECHANISMS) * len(ring.generations)
+        assert all(now < each.ends for each in ring.generations)
         assert next_change(ring, schedule, now) > now
-        assert ring.keys[0] == ring.listed(now)[0]
+        assert ring.generations[0] == ring.listed(now)[0]
 
 
 def test_next_change_is_when_something_changes() -> None:
@@ -142,11 +158,12 @@ def test_evidence_for_other_keys_is_not_published() -> None:
 
 def test_keys_that_ended_do_not_open() -> None:
     keys = made_key_set(START + 23 * 3600)
-    new, old = keys.gateway_keys
-    assert keys.opening(START + 24 * 3600) == (new, old)
-    assert keys.opening(keys.ends[1]) == (new,)
+    new, old = keys.gateway_keys[:2], keys.gateway_keys[2:]
+    assert keys.opening(START + 24 * 3600) == (*new, *old)
+    assert keys.opening(keys.ends[-1]) == new
     assert keys.opening(keys.ends[0]) == ()
-    assert keys.end_of(old.key_id) == START + 24 * 3600 + 600
+    assert {keys.end_of(key.key_id) for key in old} == {START + 24 * 3600 + 600}
+    assert {keys.end_of(key.key_id) for key in new} == {START + 48 * 3600 + 600}
     assert keys.end_of(99) == 0
 
 

@@ -3,11 +3,13 @@
 import contextlib
 import io
 import os
+import re
 import select
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
@@ -15,15 +17,20 @@ from enclave_server.processes.pool import (
     ACKNOWLEDGE_SECONDS,
     BEAT_SECONDS,
     FIRST_BACKOFF_SECONDS,
+    LONGEST_BACKOFF_SECONDS,
     SERIAL,
     SILENT_SECONDS,
     Pool,
     Run,
 )
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, decode_snapshot
+from enclave_server.processes.supervisor import TICK_SECONDS as SUPERVISOR_TICK_SECONDS
+from host_proxy.addresses import Vsock
+from host_proxy.options import Options
 from tests.enclave_server.keys.test_ring import SIGNING_KEYS, made_key_set
 
 DEADLINE = 120.0
+DEPLOY = Path(__file__).parents[3] / "scripts" / "deploy"
 
 
 def acknowledge(number: int, channel: socket.socket) -> int:
@@ -190,3 +197,15 @@ def test_workers_end_with_their_parent() -> None:
     assert readable
     assert os.read(read, 1) == b""  # the workers held the other end
     os.close(read)
+
+
+def test_a_worker_that_hangs_is_replaced_before_the_probe_ends_the_enclave() -> None:
+    """Else the keys would be lost, and what was provisioned, for the sake of one worker."""
+    found = re.search(r"--probe (\d+) ", (DEPLOY / "run-enclave").read_text())
+    assert found is not None
+    asked = Options(connect=Vsock(16, 5000), probe=float(found[1])).questions
+    assert asked is not None
+    noticed = SILENT_SECONDS + SUPERVISOR_TICK_SECONDS
+    start = 1.0  # of a worker, on a machine that has much else to do
+    patience = asked.misses * asked.patience + (asked.misses - 1) * asked.pause
+    assert noticed + LONGEST_BACKOFF_SECONDS + start < patience

@@ -1,6 +1,7 @@
 """Readers: each does one job, in a process that is bounded and whose end hurts nobody."""
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -136,3 +137,23 @@ def test_without_its_template_nothing_is_read_and_the_worker_knows() -> None:
 
     with template(lambda job: str(os.getppid()).encode()) as channel:
         asyncio.run(main(channel))
+
+
+def test_a_reader_shares_the_memory_of_its_template_and_looks_for_no_garbage() -> None:
+    def look(job: bytes) -> bytes:
+        ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+        return json.dumps([gc.isenabled(), gc.get_freeze_count() > 0, ignored]).encode()
+
+    (found,) = do(look, b"job")
+    assert isinstance(found, bytes)
+    assert json.loads(found) == [False, True, True]
+
+
+def test_a_reader_may_take_what_it_is_promised_beyond_what_there_is() -> None:
+    def limits(job: bytes) -> bytes:
+        there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        return b"%d" % (resource.getrlimit(resource.RLIMIT_AS)[0] - there)
+
+    (found,) = do(limits, b"job")
+    assert isinstance(found, bytes)
+    assert abs(int(found) - readers.MEMORY_BYTES) < 64 << 20  # what it has taken meanwhile

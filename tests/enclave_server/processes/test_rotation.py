@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from protocol.binary_http import decode_response, encode_request
+from enclave_server.keys.ring import MECHANISMS
+from protocol.binary_http import encode_request
 from protocol.encapsulation import encapsulate_request
 from protocol.key_config import KeyConfig, decode_key_configs
 from tests.support.at_once import Outcome, at_once
@@ -18,6 +19,7 @@ from tests.support.enclave import (
     DEADLINE,
     Enclave,
     models_request,
+    opened_again,
     running_enclave,
     stand_in_config,
     verified,
@@ -114,39 +116,40 @@ def under_traffic_documents_always_match_keys_and_nobody_is_refused() -> None:
             assert client.wrong == []
             assert client.has_seen_enough
             steps = {(b - a) % 256 for a, b in zip(client.seen, client.seen[1:], strict=False)}
-            assert steps == {1}
+            assert steps == {len(MECHANISMS)}
         assert not enclave.events("worker_ended")
 
 
 def one_key_from_announcement_to_its_end() -> None:
     with running_enclave(CONFIG, workers=2) as enclave:
-        (old,) = enclave.key_configs()
-        new, also_listed = wait_for_new_key(enclave, old)
-        assert also_listed == old
-        assert new.key_id == (old.key_id + 1) % 256
+        old = enclave.key_configs()
+        listed = wait_for_new_key(enclave, old[0])
+        assert listed[len(old) :] == old
+        assert [config.kem_id for config in listed] == 2 * [kem.code for kem in MECHANISMS]
+        assert listed[0].key_id == (old[0].key_id + len(old)) % 256
         deadline = time.monotonic() + DEADLINE
-        while old in enclave.key_configs():
+        while any(config in old for config in enclave.key_configs()):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        # It has retired, and opens what was sealed to cached lists.
-        assert enclave.ask(models_request(), old).status == 200
-        wait_for_refusal(enclave, old)
-        for _ in range(10):  # whatever the worker
-            sealed, _ = encapsulate_request(old, encode_request(models_request()))
+        # They have retired, and open what was sealed to cached lists.
+        assert [enclave.ask(models_request(), config).status for config in old] == [200, 200]
+        for config in old:
+            wait_for_refusal(enclave, config)
+        for config in 5 * old:  # whatever the worker
+            sealed, _ = encapsulate_request(config, encode_request(models_request()))
             assert enclave.send(sealed).status == 422
 
 
 def a_replay_is_refused_across_a_rotation() -> None:
     with running_enclave(CONFIG, workers=2) as enclave:
-        (old,) = enclave.key_configs()
-        ephemeral, request = secrets.token_bytes(32), encode_request(models_request())
+        old = enclave.key_configs()[0]
+        sealed, context = encapsulate_request(old, encode_request(models_request()))
 
         def send() -> int:
-            sealed, context = encapsulate_request(old, request, ephemeral=ephemeral)
             answer = enclave.send(sealed)
             if answer.status != 200:
                 return answer.status
-            return decode_response(context.open_response(answer.body)).status
+            return opened_again(context, answer.body).status
 
         assert send() == 200
         assert send() == 409
@@ -172,8 +175,7 @@ def test_nothing_may_be_cached_for_longer_than_it_is_true() -> None:
 
 def a_new_worker_serves_with_the_keys_of_the_moment() -> None:
     with running_enclave(CONFIG, workers=1) as enclave:
-        (old,) = enclave.key_configs()
-        wait_for_new_key(enclave, old)
+        wait_for_new_key(enclave, enclave.key_configs()[0])
         (pid,) = enclave.worker_pids
 
         os.kill(pid, signal.SIGKILL)

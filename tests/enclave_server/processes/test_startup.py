@@ -1,5 +1,6 @@
 """From a configuration to a server: what is done before it serves, and what is undone after."""
 
+import contextlib
 import io
 import json
 import socket
@@ -23,7 +24,7 @@ from enclave_server.security_module.nsm import NsmError
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.evidence import Platform
 from protocol.signature import SigningKeys
-from tests.support.enclave import private_directory
+from tests.support.enclave import exchange, private_directory, running_enclave
 
 ALONE = "models = []\n"
 EMBEDDED = ""
@@ -275,3 +276,20 @@ def test_exit_statuses_stay_what_they_are() -> None:
         "CLOCK": 5,
         "MODEL": 6,
     }
+
+
+def test_without_descriptors_the_limits_are_smaller_and_the_log_says_so() -> None:
+    with running_enclave(descriptors=100, workers=1) as enclave, contextlib.ExitStack() as stack:
+        (told,) = enclave.events("few_descriptors")
+        assert (told["have"], told["wanted"]) == (100, 2164)
+        statuses = []
+        for _ in range(told["connections"] + 1):
+            connection = stack.enter_context(contextlib.closing(enclave.connect()))
+            statuses.append(exchange(connection, "GET", "/health").status)
+        assert statuses == told["connections"] * [200] + [503]
+        assert enclave.events("accept_failed") == []
+
+
+def test_with_descriptors_enough_nothing_is_said_of_them() -> None:
+    with running_enclave() as enclave:
+        assert enclave.events("few_descriptors") == []

@@ -16,11 +16,11 @@ from enclave_server.http.dates import format_date
 from enclave_server.http.limits import Limits
 from protocol import chunked
 from protocol.binary_http import (
+    Fields,
     Request,
     Response,
     ResponseDecoder,
     ResponseHead,
-    decode_response,
     encode_request,
 )
 from protocol.encapsulation import GatewayKey, encapsulate_request
@@ -28,48 +28,51 @@ from protocol.errors import TruncatedMessage
 from protocol.gateway import Answer, Delivery, Gateway, StreamedResponse
 from protocol.key_config import KeyConfig
 from protocol.registry import DATE_PROBLEM
-from protocol.signature import verify_choices
+from protocol.signature import ASKED_FIELD, Algorithm, verify_choices
 from tests.support.enclave import (
     DEADLINE,
     Enclave,
     chat_request,
     exchange,
     models_request,
+    opened_again,
     running_enclave,
     running_upstream,
     stand_in_config,
     verified,
 )
-from tests.support.upstream import silent
+from tests.support.upstream import answering, silent
 
 PLAIN = stand_in_config("unix:/nonexistent")
 
 
-def send_twice(enclave: Enclave, request: Request) -> tuple[Response, Response]:
+def send_twice(
+    enclave: Enclave, request: Request, config: KeyConfig | None = None
+) -> tuple[Response, Response]:
     """Return the inner answers to the same sealed bytes, sent twice on new connections."""
-    config, ephemeral = enclave.key_configs()[0], secrets.token_bytes(32)
+    sealed, context = encapsulate_request(
+        config or enclave.key_configs()[0], encode_request(request)
+    )
     answers = []
     for _ in range(2):
-        # The same private key gives the same bytes, and another context to open the answer.
-        sealed, context = encapsulate_request(config, encode_request(request), ephemeral=ephemeral)
         outer = enclave.send(sealed)
         assert outer.status == 200
-        answers.append(decode_response(context.open_response(outer.body)))
+        answers.append(opened_again(context, outer.body))
     return answers[0], answers[1]
 
 
 def test_a_request_is_answered_once_whatever_worker_it_reaches() -> None:
     with running_enclave(PLAIN, workers=3) as enclave:
-        for _ in range(10):
-            first, second = send_twice(enclave, models_request())
+        for config in 5 * enclave.key_configs():  # of either mechanism
+            first, second = send_twice(enclave, models_request(), config)
             assert (first.status, second.status) == (200, 409)
             assert json.loads(second.content)["status"] == 409
 
 
 def test_a_replay_through_every_worker_is_refused() -> None:
     with running_enclave(PLAIN, workers=4) as enclave:
-        config, ephemeral = enclave.key_configs()[0], secrets.token_bytes(32)
         request = encode_request(models_request())
+        sealed, context = encapsulate_request(enclave.key_configs()[0], request)
         statuses = []
         with contextlib.ExitStack() as stack:
             # Connections that stay open are spread over the workers.
@@ -77,11 +80,20 @@ def test_a_replay_through_every_worker_is_refused() -> None:
                 stack.enter_context(contextlib.closing(enclave.connect())) for _ in range(16)
             ]
             for connection in connections:
-                sealed, context = encapsulate_request(config, request, ephemeral=ephemeral)
                 headers = {"content-type": "message/ohttp-req"}
                 answer = exchange(connection, "POST", "/v1/ohttp", sealed, headers)
-                statuses.append(decode_response(context.open_response(answer.body)).status)
+                statuses.append(opened_again(context, answer.body).status)
         assert sorted(statuses) == [200] + 15 * [409]
+
+
+def test_a_full_worker_refuses_nobody_while_its_sibling_has_room() -> None:
+    settings = PLAIN + "[limits]\nconnections = 3\n"
+    with running_enclave(settings, workers=2) as enclave, contextlib.ExitStack() as stack:
+        statuses = []
+        for _ in range(8):
+            connection = stack.enter_context(contextlib.closing(enclave.connect()))
+            statuses.append(exchange(connection, "GET", "/health").status)
+        assert statuses == 6 * [200] + 2 * [503]
 
 
 @pytest.mark.parametrize("offset", [-301, 302])
@@ -137,6 +149,45 @@ def test_answers_are_signed_with_the_attested_key() -> None:
             answer = enclave.ask(request, evidence.key_configs[0])
             fields = json.loads(answer.content)
             verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
+
+
+ASKED_NOTHING: Fields = ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "signed"),
+    [
+        ("", ASKED_NOTHING, (2, Algorithm.RSA)),
+        ("", (ASKED_FIELD,), (2, Algorithm.ED25519)),
+        ("[chat]\nsignature_version = 1\n", ASKED_NOTHING, (1, Algorithm.RSA)),
+        ("[chat]\nsignature_version = 1\n", (ASKED_FIELD,), (2, Algorithm.ED25519)),
+    ],
+)
+def test_the_first_version_is_signed_only_where_the_configuration_says_so(
+    settings: str, asked: Fields, signed: tuple[int, Algorithm]
+) -> None:
+    with (
+        running_upstream() as upstream,
+        running_enclave(stand_in_config(upstream.address) + settings) as enclave,
+    ):
+        evidence = enclave.evidence()
+        plain = chat_request()
+        request = dataclasses.replace(plain, headers=plain.headers + asked)
+        fields = json.loads(enclave.ask(request, evidence.key_configs[0]).content)
+    found = verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
+    assert (found.version, found.algorithm) == signed
+
+
+def test_a_large_answer_is_signed_as_a_small_one_is() -> None:
+    """A reader does it, which the worker's template forks: it has the worker's keys and models."""
+    with (
+        running_upstream(answering("word " * 50_000)) as upstream,
+        running_enclave(stand_in_config(upstream.address)) as enclave,
+    ):
+        evidence, request = enclave.evidence(), chat_request()
+        fields = json.loads(enclave.ask(request, evidence.key_configs[0]).content)
+        assert fields["choices"][0]["message"]["content"] == "word " * 50_000
+        verify_choices(evidence.signing_keys, request.content, fields["choices"], fields)
 
 
 def test_evidence_is_one_document_for_everybody() -> None:

@@ -76,7 +76,7 @@ def test_signals_of_the_parent_are_not_the_workers(monkeypatch: pytest.MonkeyPat
         raise InterruptedError
 
     monkeypatch.setattr(worker.readers, "start", stop)  # type: ignore[attr-defined]
-    inheritance: Any = types.SimpleNamespace(models=None)
+    inheritance: Any = types.SimpleNamespace(models=None, signing_keys=None)
     with socket.socket() as channel, pytest.raises(InterruptedError):
         worker.run_worker(inheritance, 0, channel)
     assert done == [-1, (signal.SIGCHLD, signal.SIG_DFL), (signal.SIGINT, signal.SIG_IGN)]

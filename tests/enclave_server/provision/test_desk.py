@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
 import signal
 import socket
 import threading
@@ -21,10 +20,17 @@ from enclave_server.config import ConfigError, parse_config
 from enclave_server.provision import desk as provision_module
 from enclave_server.provision.desk import Acceptance, Desk
 from enclave_server.provision.proposal import Proposal, decode_proposal
-from protocol.binary_http import Response, decode_response, encode_request
+from protocol.binary_http import Response, encode_request
 from protocol.encapsulation import encapsulate_request
 from protocol.provisioning import MAX_CONTENT_BYTES, Secrets
-from tests.support.enclave import DEADLINE, Enclave, chat_request, running_enclave, running_upstream
+from tests.support.enclave import (
+    DEADLINE,
+    Enclave,
+    chat_request,
+    opened_again,
+    running_enclave,
+    running_upstream,
+)
 from tests.support.provisioning import (
     KEY,
     SECRETS,
@@ -193,12 +199,10 @@ def test_a_replay_is_refused_by_the_same_enclave_and_by_the_next_boot() -> None:
     with running_enclave(WAITING) as enclave:
         content = statement(tee_id_of(enclave))
         request = encode_request(provision_request(content))
-        config, ephemeral = enclave.key_configs()[0], secrets.token_bytes(32)
+        sealed, context = encapsulate_request(enclave.key_configs()[0], request)
         for status in (204, 409):
             # The same bytes, as the host or the relay can send them again.
-            sealed, context = encapsulate_request(config, request, ephemeral=ephemeral)
-            answer = enclave.send(sealed)
-            assert decode_response(context.open_response(answer.body)).status == status
+            assert opened_again(context, enclave.send(sealed).body).status == status
     with running_enclave(WAITING) as rebooted:
         assert rebooted.send(sealed).status == 422
         # The same statement, had it ever been known: for the boot before.

@@ -131,3 +131,8 @@ def test_a_pool_that_does_not_become_ready_is_refused() -> None:
 def test_this_machines_pool() -> None:
     wait_for_pool()
     assert mix_entropy(SimulatedSecurityModule()) is Mixing.UNCREDITED
+
+
+def test_the_number_of_the_request_is_that_of_the_kernel() -> None:
+    """_IOW('R', 0x03, int[2]) of linux/random.h."""
+    assert 1 << 30 | struct.calcsize("@ii") << 16 | ord("R") << 8 | 3 == RNDADDENTROPY

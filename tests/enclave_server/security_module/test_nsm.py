@@ -219,7 +219,37 @@ def test_a_descriptor_that_a_parent_opened(device: str) -> None:
         assert not os.get_inheritable(descriptor)  # the engine is started later
 
 
-@pytest.mark.parametrize("name", ["fd:", "fd:-1", "fd:x", "fd:9999"])
+@pytest.mark.parametrize(
+    "name", ["fd:", "fd:-1", "fd:x", "fd:9999", "fd:²", f"fd:{2**32}", "fd:" + "9" * 5000]
+)
 def test_a_descriptor_that_is_not_open(name: str) -> None:
     with pytest.raises(NsmError):
         NitroSecurityModule(name)
+
+
+def test_the_number_of_the_request_is_that_of_the_driver() -> None:
+    """_IOWR(0x0A, 0, struct nsm_raw): read and write, its size, its letter, its number."""
+    assert 3 << 30 | struct.calcsize("@QQQQ") << 16 | 0x0A << 8 | 0 == IOCTL_RAW
+
+
+@pytest.mark.parametrize(("more", "good"), [(0, True), (1, False)])
+def test_an_answer_has_the_room_that_the_driver_gives(device: str, more: int, good: bool) -> None:
+    room = 0x3000  # NSM_RESPONSE_MAX_SIZE
+    least = len(cbor2.dumps({"Attestation": {"document": bytes(0x2F00)}})) - 0x2F00
+    document = b"x" * (room - least + more)
+    answer = cbor2.dumps({"Attestation": {"document": document}})
+    assert len(answer) == room + more
+
+    def ioctl(descriptor: int, number: int, argument: bytearray, mutate: bool) -> int:
+        _, _, received, given = struct.unpack("=QQQQ", argument)
+        assert given == room
+        ctypes.memmove(received, answer, room)
+        argument[24:32] = struct.pack("=Q", len(answer))
+        return 0
+
+    with NitroSecurityModule(device, ioctl=ioctl) as module:
+        if good:
+            assert module.attest(None, None, None) == document
+            return
+        with pytest.raises(NsmError):
+            module.attest(None, None, None)

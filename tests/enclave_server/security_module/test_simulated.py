@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from enclave_server.security_module.nsm import SecurityModule
+from enclave_server.security_module.nsm import Description, SecurityModule
 from enclave_server.security_module.simulated import (
     LEAF_LIFETIME,
     LEAF_RENEWAL,
@@ -115,3 +115,57 @@ def test_random_and_description() -> None:
 def test_sizes_are_those_of_a_real_module() -> None:
     with pytest.raises(ValueError, match="nonce"):
         SimulatedSecurityModule().attest(None, None, bytes(513))
+
+
+def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x509.ExtensionType:
+    return certificate.extensions.get_extension_for_class(kind).value
+
+
+def test_certificates_are_those_of_a_real_path() -> None:
+    """Who may issue, how many below it, for what a key is, and from when to when."""
+    clock = Clock()
+    attestation = decode_attestation(SimulatedSecurityModule(now=clock).attest(None, None, None))
+    path = [*attestation.cabundle, attestation.certificate]
+    found = [x509.load_der_x509_certificate(der) for der in path]
+    constraints = [extension(each, x509.BasicConstraints) for each in found]
+    assert constraints == [
+        x509.BasicConstraints(ca=True, path_length=1),
+        x509.BasicConstraints(ca=True, path_length=0),
+        x509.BasicConstraints(ca=False, path_length=None),
+    ]
+    off = dict.fromkeys(
+        (
+            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+            *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+        ),
+        False,
+    )
+    issues = x509.KeyUsage(**{**off, "key_cert_sign": True})
+    signs = x509.KeyUsage(**{**off, "digital_signature": True})
+    assert [extension(each, x509.KeyUsage) for each in found] == [issues, issues, signs]
+    critical = [
+        [each.extensions.get_extension_for_class(kind).critical for each in found]
+        for kind in (x509.BasicConstraints, x509.KeyUsage)
+    ]
+    assert critical == [[True, True, True], [True, True, False]]
+    lives = [each.not_valid_after_utc - each.not_valid_before_utc for each in found]
+    assert lives == [timedelta(days=3650), timedelta(days=3650), timedelta(hours=3)]
+    assert {NOW - each.not_valid_before_utc for each in found} == {timedelta(minutes=1)}
+
+
+def test_it_describes_itself_as_a_real_one_does() -> None:
+    module = SimulatedSecurityModule()
+    locked = frozenset(range(16))
+    assert module.describe() == Description((1, 0, 0), module.module_id, 32, locked, "SHA384")
+    assert [index for index, value in simulated_pcrs().items() if any(value)] == [0, 1, 2, 3, 4]
+    assert len(module.module_id) == len("simulated-") + 16
+
+
+def test_a_leaf_is_used_for_half_its_life_and_not_longer() -> None:
+    clock = Clock()
+    module = SimulatedSecurityModule(now=clock)
+    first = verified(module, clock).certificate
+    clock.seconds += 5400 - 60  # it began a minute before it was made
+    assert verified(module, clock).certificate == first
+    clock.seconds += 1
+    assert verified(module, clock).certificate != first

@@ -29,9 +29,9 @@ const (
 // How a request came, for the handler inside: so its answer goes back.
 type delivery struct{}
 
-func runGateway(listen string, seed []byte, instant bool) error {
+func runGateway(listen string, kem hpke.KEM, seed []byte, instant bool) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the package logs every request
-	handler, err := handlerFor(seed, instant)
+	handler, err := handlerFor(kem, seed, instant)
 	if err != nil {
 		return err
 	}
@@ -66,8 +66,8 @@ func listenAt(address string) (net.Listener, error) {
 	return net.Listen("tcp", strings.TrimPrefix(address, "tcp://"))
 }
 
-func handlerFor(seed []byte, instant bool) (http.Handler, error) {
-	pair := pairFrom(seed)
+func handlerFor(kem hpke.KEM, seed []byte, instant bool) (http.Handler, error) {
+	pair := pairFrom(kem, seed)
 	keys, err := ohttp.KeyConfigs{pair.KeyConfig}.MarshalBinary()
 	if err != nil {
 		return nil, err
@@ -98,13 +98,13 @@ func handlerFor(seed []byte, instant bool) (http.Handler, error) {
 	}), nil
 }
 
-func pairFrom(seed []byte) ohttp.KeyPair {
-	public, secret := hpke.KEM_X25519_HKDF_SHA256.Scheme().DeriveKeyPair(seed)
+func pairFrom(kem hpke.KEM, seed []byte) ohttp.KeyPair {
+	public, secret := kem.Scheme().DeriveKeyPair(seed)
 	return ohttp.KeyPair{
 		SecretKey: secret,
 		KeyConfig: ohttp.KeyConfig{
 			KeyID:     keyID,
-			KemID:     hpke.KEM_X25519_HKDF_SHA256,
+			KemID:     kem,
 			PublicKey: public,
 			SymmetricAlgorithms: []ohttp.SymmetricAlgorithm{
 				{KDFID: hpke.KDF_HKDF_SHA256, AEADID: hpke.AEAD_ChaCha20Poly1305},

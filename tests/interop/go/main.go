@@ -8,10 +8,18 @@ import (
 	"flag"
 	"fmt"
 	"os"
+
+	"github.com/cloudflare/circl/hpke"
 )
 
 const usage = `usage: interop-driver client
-       interop-driver gateway --listen HOST:PORT|unix:PATH --key HEX [--answer echo|instant]`
+       interop-driver gateway --listen HOST:PORT|unix:PATH --key HEX
+                      [--kem X25519-HKDF-SHA256|X-Wing] [--answer echo|instant]`
+
+var kems = map[string]hpke.KEM{
+	"X25519-HKDF-SHA256": hpke.KEM_X25519_HKDF_SHA256,
+	"X-Wing":             hpke.KEM_XWING,
+}
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -34,13 +42,15 @@ func runWithFlags(arguments []string) error {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	listen := flags.String("listen", "", "HOST:PORT or unix:PATH")
 	key := flags.String("key", "", "32 octets that the key pair is derived from, in hexadecimal")
+	name := flags.String("kem", "X25519-HKDF-SHA256", "X25519-HKDF-SHA256 or X-Wing")
 	answer := flags.String("answer", "echo", "echo or instant")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 	seed, err := hex.DecodeString(*key)
-	if err != nil || len(seed) != 32 || *listen == "" {
+	kem, known := kems[*name]
+	if err != nil || len(seed) != 32 || *listen == "" || !known {
 		return fmt.Errorf("%s", usage)
 	}
-	return runGateway(*listen, seed, *answer == "instant")
+	return runGateway(*listen, kem, seed, *answer == "instant")
 }

@@ -6,7 +6,7 @@ import { BHttpDecoder, BHttpEncoder } from "bhttp-js";
 import { firstConfig, GatewayKey, sealRequest } from "./oblivious.js";
 
 const PADDING = 300; // octets; the package has no call for it
-const USAGE = "usage: driver.js client | gateway --listen HOST:PORT --key HEX";
+const USAGE = "usage: driver.js client | gateway --listen HOST:PORT --key HEX [--kem X25519-HKDF-SHA256|X-Wing]";
 
 /** Pads a known-length message, or omits the empty sections at its end (RFC 9292, Section 3.8). */
 function shaped(data, form, contentSize) {
@@ -73,7 +73,7 @@ async function serve(key, request, response) {
 }
 
 async function runGateway(options) {
-  const key = await GatewayKey.derive(Buffer.from(options.key, "hex"));
+  const key = await GatewayKey.derive(Buffer.from(options.key, "hex"), options.kem || "X25519-HKDF-SHA256");
   const [, host, port] = options.listen.match(/^(?:tcp:\/\/)?(.*):(\d+)$/);
   const server = createServer((request, response) => serve(key, request, response));
   server.listen(Number(port), host, () => {

@@ -206,6 +206,18 @@ def test_an_image_with_a_wrong_checksum_is_not_installed(host: Host) -> None:
     assert not (host.root / BASE).exists()
 
 
+def test_an_image_that_changes_while_it_is_looked_at_is_not_the_one_installed(host: Host) -> None:
+    """What is installed has been looked at: whoever writes to the given file comes too late."""
+    reader = (host.bin / "nitro-cli").resolve()
+    (host.bin / "nitro-cli").unlink()
+    (host.bin / "nitro-cli").write_text(f'#!/bin/sh\n{reader} "$@" && echo other >{host.image}\n')
+    (host.bin / "nitro-cli").chmod(0o755)
+    looked_at = host.image.read_bytes()
+    host.run("--image", str(host.image))
+    assert host.image.read_text() == "other\n"
+    assert (host.root / BASE / "oblivious-inference.eif").read_bytes() == looked_at
+
+
 def test_a_reader_that_cannot_be_asked_is_told_from_one_that_refuses(host: Host) -> None:
     (host.bin / "nitro-cli").unlink()
     (host.bin / "nitro-cli").write_text("#!/bin/sh\nexit 57\n")

@@ -1,5 +1,6 @@
 """run-enclave: what ends an enclave is told apart, by sentence and by exit code."""
 
+import json
 import os
 import signal
 import subprocess
@@ -82,6 +83,20 @@ def test_an_enclave_that_ended_is_told(host: EnclaveHost) -> None:
     host.end_enclave()
     assert running.ended() == (1, "run-enclave: the enclave has ended")
     assert (host.run / "failures").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_another_enclave_that_runs_is_not_taken_for_it(host: EnclaveHost, order: int) -> None:
+    name = host.settings()["ENCLAVE_NAME"]
+    others = [
+        {"EnclaveName": named, "EnclaveID": "i-0-enc0", "State": state, "Measurements": {}}
+        for named, state in ((f"{name}-2", "RUNNING"), (name, "TERMINATING"), ("x", "RUNNING"))
+    ]
+    (host.state / "others").write_text(json.dumps(others[::order]))
+    running = Running(host)
+    await_answer(host)
+    host.end_enclave()
+    assert running.ended() == (1, "run-enclave: the enclave has ended")
 
 
 def test_an_enclave_that_hangs_is_told(host: EnclaveHost) -> None:

@@ -171,6 +171,30 @@ def test_the_script_is_given_what_it_asks_for() -> None:
     assert passed == asked == VALUES.keys()
 
 
+def allowed(name: str) -> re.Pattern[str]:
+    """Return the expression that the values of a variable have to match."""
+    (validation,) = VARIABLES[name]["validation"]
+    found = re.search(r'regex\("(.*)", var', validation["condition"])
+    assert found is not None
+    return re.compile(found[1])
+
+
+@pytest.mark.parametrize("name", ["repository", "image_url"])
+def test_an_address_has_nothing_that_a_shell_would_read(name: str) -> None:
+    pattern = allowed(name)
+    assert pattern.fullmatch(VALUES[name])
+    for character in "\"'`$\\;|<>(){}*!#\n \t":
+        assert not pattern.fullmatch(VALUES[name] + character)
+        assert not pattern.fullmatch(f"{VALUES[name]}{character}x")
+    assert not pattern.fullmatch("http://git.example.com/x")
+    assert not pattern.fullmatch(f"--upload-pack=x {VALUES[name]}")
+
+
+def test_an_image_may_be_had_from_a_signed_address() -> None:
+    query = "?X-Amz-Credential=AKIA%2F20261129%2Fs3&X-Amz-Date=20261129T000000Z&X-Amz-Signature=0a"
+    assert allowed("image_url").fullmatch(VALUES["image_url"] + query)
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing_in_the_script(tmp_path: Path) -> None:
     script = tmp_path / "script"

@@ -55,6 +55,32 @@ def test_each_register_measures_its_own_sections() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x81" * 2000,
+        *map(
+            cbor2.dumps,
+            [
+                [],
+                [{}],
+                {0: {"signing_certificate": [1]}},
+                [{"signing_certificate": 10**12}],
+                [{"signing_certificate": b"text"}],
+                [{"signing_certificate": [256]}],
+                [{"signing_certificate": [None]}],
+                [{"signing_certificate": [0xFF]}],
+                [{"signing_certificate": list(b"no certificate")}],
+            ],
+        ),
+    ],
+)
+def test_a_signature_section_without_a_certificate_is_refused(content: bytes) -> None:
+    with pytest.raises(EifError, match="holds no certificate"):
+        eif.measure([*SECTIONS, Section(Kind.SIGNATURE, content)])
+
+
 def test_metadata_is_not_measured() -> None:
     other = [s if s.kind != Kind.METADATA else Section(Kind.METADATA, b"other") for s in SECTIONS]
     assert eif.measure(other) == eif.measure(SECTIONS)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.image import kernel
+from scripts.image import kernel, kernel_build
 from scripts.image.kernel_build import KernelError, Say
-from scripts.image.locks import Lock
+from scripts.image.locks import Lock, read_lock
 from scripts.image.pool import Pool, Sources
 
 IMAGE = b"a kernel"
@@ -80,3 +80,25 @@ def test_a_new_kernel_is_recorded_as_sha256sum_would(record: Path) -> None:
     kernel.record(b"another")
     assert record.read_text() == f"{kernel.digest(b'another')}  bzImage\n"
     assert kernel.checked(b"another", "this") == b"another"
+
+
+def test_what_a_killed_build_left_is_removed_and_what_goes_on_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, other = tmp_path / "kernel-build-left", tmp_path / "kernel-build-other"
+    (left / "tools").mkdir(parents=True)
+    other.mkdir()
+
+    def build(files: object, configuration: Path, place: Path, *_: object) -> Path:
+        assert sorted(each.name for each in tmp_path.glob("kernel-*")) == sorted(
+            [place.name, other.name]
+        )
+        (place / "bzImage").write_bytes(IMAGE)
+        return place / "bzImage"
+
+    monkeypatch.setattr(kernel_build, "build", build)
+    pool = Pool(tmp_path / "apt", Sources(snapshot=None))
+    monkeypatch.setattr(pool, "fetch_all", lambda lock: {})
+    with kernel._held(other):
+        assert kernel.build(read_lock(kernel.LOCK), pool, tmp_path, lambda _: None) == IMAGE
+    assert [each.name for each in tmp_path.glob("kernel-*")] == [other.name]

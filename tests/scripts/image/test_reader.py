@@ -26,6 +26,28 @@ def test_a_refusal_keeps_the_readers_reason(tmp_path: Path) -> None:
         reader.describe(says, Path("x.eif"))
 
 
+PANIC = """
+thread 'main' (4711) panicked at src/utils/eif_reader.rs:12:9:
+slice index starts at 9 but ends at 3
+{}note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+"""
+TRACE = "stack backtrace:\n   0: rust_begin_unwind\n   1: core::panicking::panic_fmt\n"
+
+
+@pytest.mark.parametrize("said", [PANIC.format(""), PANIC.format(TRACE)])
+def test_a_panic_is_told_without_its_trace(tmp_path: Path, said: str) -> None:
+    (tmp_path / "said").write_text(said)
+    says = program(tmp_path / "reader", f"cat {tmp_path / 'said'} >&2; exit 101")
+    with pytest.raises(Refused, match=r"^slice index starts at 9 but ends at 3$"):
+        reader.describe(says, Path("x.eif"))
+
+
+def test_an_error_is_told_without_its_trace(tmp_path: Path) -> None:
+    says = program(tmp_path / "reader", "printf 'no header\\nBacktrace:\\n 0: x\\n' >&2; exit 1")
+    with pytest.raises(Refused, match=r"^no header$"):
+        reader.describe(says, Path("x.eif"))
+
+
 def test_a_machine_without_rust_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

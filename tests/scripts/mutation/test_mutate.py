@@ -77,6 +77,7 @@ def test_survivors_are_shown_and_counted(
 def test_what_does_not_end_is_noticed(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(mutate, "HANGING_SECONDS", 3.0)
     monkeypatch.setattr(mutate, "SLOWER", 1.5)
     monkeypatch.setattr(mutate, "SPARE_SECONDS", 0.5)
     write(checkout, HANGING, HANGING_TESTS)

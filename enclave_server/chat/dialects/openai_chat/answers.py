@@ -182,6 +182,13 @@ def _make_plain(choice: Choice) -> None:
     choice.finish_reason = end or "stop"
 
 
+def _usage_of(chunk: ChatChunk | TextChunk) -> Usage | None:
+    usage = chunk.usage
+    if usage is None and chunk.x_groq is not None:
+        usage = chunk.x_groq.usage
+    return usage if usage is None else _counted(usage)
+
+
 def _counted(usage: Usage | None) -> Usage | None:
     """Return the count without the details that some servers name and leave empty."""
     if usage is not None:
@@ -223,15 +230,13 @@ class ChunkReader:
         chunk, odd = self._decode(data)
         if chunk.error is not NO_ERROR:
             _raise_error(chunk)
-        if not chunk.choices:
+        if not chunk.choices or not isinstance(chunk, ChatChunk):
             return self._read_rest(chunk, data)
-        if not isinstance(chunk, ChatChunk):
-            return Event([_delta(part) for part in chunk.choices], _counted(chunk.usage))
         for choice in chunk.choices:
-            if choice.delta.tool_calls or choice.finish_reason is not None:
+            if choice.finish_reason is not None or choice.delta.tool_calls:
                 self._settle(choice)
         states = self._states_of(chunk.choices, odd) if odd else ()
-        return Event(chunk.choices, _counted(chunk.usage or _apart(chunk)), states)
+        return Event(chunk.choices, _usage_of(chunk), states)
 
     def _decode(self, data: str) -> tuple[ChatChunk | TextChunk, Odd]:
         """Return an event, and the object that it was read from if that is not the usual one."""
@@ -251,11 +256,13 @@ class ChunkReader:
         return tuple(states)
 
     def _read_rest(self, chunk: ChatChunk | TextChunk, data: str) -> Event:
-        """Return an event without choices: a count, nothing, or a fault in a shape of its own."""
-        usage = chunk.usage or _apart(chunk)
+        """Return an event of a completion, or one without choices: a count, or a fault."""
+        usage = _usage_of(chunk)
+        if isinstance(chunk, TextChunk) and chunk.choices:
+            return Event([_delta(part) for part in chunk.choices], usage)
         if usage is None and FLAT in data and (fault := fault_if_flat(data)):
             raise fault
-        return Event(usage=_counted(usage))
+        return Event(usage=usage)
 
     def _settle(self, choice: ChoiceDelta) -> None:
         """Number the calls of a part, and say its end in OpenAI's words."""
@@ -266,10 +273,6 @@ class ChunkReader:
         if choice.finish_reason is not None:
             has_calls = choice.index in self._calls
             choice.finish_reason = meaning(choice.finish_reason, has_calls=has_calls)
-
-
-def _apart(chunk: ChatChunk | TextChunk) -> Usage | None:
-    return None if chunk.x_groq is None else chunk.x_groq.usage
 
 
 def _delta(part: TextDelta) -> ChoiceDelta:

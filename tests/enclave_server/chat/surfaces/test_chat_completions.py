@@ -82,6 +82,12 @@ def test_calls_are_known_by_their_number_and_results_by_the_latest_of_a_name() -
     assert question.messages[2].calls == [ToolCall(2, "f", "{}")]
 
 
+def test_two_calls_of_one_message_cannot_have_the_same_name() -> None:
+    with pytest.raises(ChatError) as caught:
+        read({"role": "assistant", "tool_calls": [called("x"), called("y"), called("x")]})
+    assert (caught.value.status, caught.value.param) == (400, "messages[0].tool_calls")
+
+
 def test_wishes_are_read() -> None:
     question = read(
         temperature=1,

@@ -85,7 +85,7 @@ def test_a_state_that_is_none_is_named_at_its_place() -> None:
     wrong = {"oblivious": {"state": "nothing"}}
     said = {"role": "assistant", "content": "a"}
     assert refused({**said, "extra_content": wrong}).param == "messages[0].extra_content"
-    error = refused({**said, "tool_calls": [call(), call(extra_content=wrong)]})
+    error = refused({**said, "tool_calls": [call(), call(id="y", extra_content=wrong)]})
     assert error.param == "messages[0].tool_calls[1].extra_content"
 
 

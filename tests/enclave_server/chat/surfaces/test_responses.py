@@ -140,6 +140,7 @@ def test_failures_have_the_same_shape() -> None:
         (invalid("No.", "reasoning_effort"), "No.", "reasoning.effort"),
         (invalid("'tools' are too many.", "tools"), "'tools' are too many.", "tools"),
         (invalid("No.", "messages_of_mine"), "No.", "messages_of_mine"),
+        (invalid("No 'messages'.", "messages", "unknown_parameter"), "No 'messages'.", "messages"),
         (invalid("No."), "No.", None),
     ],
     ids=str,

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from enclave_server.chat.bounds import MOST_LOGIT_BIAS
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.surfaces.dropped import OF_REQUEST
 from enclave_server.chat.surfaces.shapes import Request, convert, strip, without
@@ -63,3 +64,12 @@ def test_a_token_that_is_biased_twice_is_refused() -> None:
     with pytest.raises(ChatError) as caught:
         request.question()
     assert (caught.value.status, caught.value.param) == (400, "logit_bias")
+
+
+def test_biases_are_counted_before_any_is_looked_at() -> None:
+    most = {str(token): 1 for token in range(MOST_LOGIT_BIAS)}
+    assert convert({"model": "m", "logit_bias": most}, Request).question()["logit_bias"]
+    with pytest.raises(ChatError) as caught:
+        convert({"model": "m", "logit_bias": {"no token": 1, **most}}, Request)
+    assert caught.value.param == "logit_bias"
+    assert f"length <= {MOST_LOGIT_BIAS}" in caught.value.message

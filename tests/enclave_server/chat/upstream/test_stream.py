@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from enclave_server.chat.upstream.dialing import connect
-from enclave_server.chat.upstream.stream import KERNEL_BYTES, READ_AHEAD, Stream
+from enclave_server.chat.upstream.stream import KERNEL_BYTES, PIECE_BYTES, READ_AHEAD, Stream
 from tests.support.upstream_connection import DEADLINE, pair, read, upstream_at
 
 RESET = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
@@ -47,6 +47,50 @@ def test_nothing_is_sent_once_the_stream_has_ended() -> None:
         theirs.close()
         assert await read_to_end(stream) == b""
         assert not stream.send(b"second")
+
+    asyncio.run(pair(task))
+
+
+LARGE = bytes(range(256)) * (64 * PIECE_BYTES // 256)
+
+
+def test_no_more_is_handed_over_than_the_peer_takes() -> None:
+    async def task(stream: Stream, theirs: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        sending = asyncio.ensure_future(stream.send_in_turns(LARGE))
+        most, received = 0, bytearray()
+        while len(received) < len(LARGE):
+            received += await loop.sock_recv(theirs, PIECE_BYTES)
+            most = max(most, stream._transport.get_write_buffer_size())
+        assert await sending
+        assert bytes(received) == LARGE
+        assert 0 < most <= 2 * PIECE_BYTES
+
+    asyncio.run(pair(task))
+
+
+def test_a_peer_that_answers_before_it_has_taken_all_is_heard() -> None:
+    async def task(stream: Stream, theirs: socket.socket) -> None:
+        sending = asyncio.ensure_future(stream.send_in_turns(LARGE))
+        await asyncio.sleep(0.05)
+        assert not sending.done()
+        theirs.send(b"early")
+        assert await sending
+        assert await read(stream) == b"early"
+
+    asyncio.run(pair(task))
+
+
+@pytest.mark.parametrize("how", ["close", "expire"])
+def test_a_peer_that_takes_nothing_is_waited_for_until_the_end(how: str) -> None:
+    async def task(stream: Stream, theirs: socket.socket) -> None:
+        sending = asyncio.ensure_future(stream.send_in_turns(LARGE))
+        await asyncio.sleep(0.05)
+        assert not sending.done()
+        theirs.close() if how == "close" else stream.expire()
+        assert await sending
+        with pytest.raises(ConnectionError if how == "close" else TimeoutError):
+            await read(stream)
 
     asyncio.run(pair(task))
 

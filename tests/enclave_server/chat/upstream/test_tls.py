@@ -1,16 +1,20 @@
 """TLS between buffers in memory, against the standard library's server side."""
 
 import asyncio
+import re
 import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from enclave_server.chat.errors import Failure
 from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.chat.upstream.dialing import connect
 from enclave_server.chat.upstream.stream import READ_AHEAD
-from enclave_server.chat.upstream.tls import RECORD_BYTES, Tls
+from enclave_server.chat.upstream.tls import IDLE_BYTES, RECORD_BYTES, Tls
 from enclave_server.chat.upstream.trust import ssl_context
 from tests.support.upstream import Behaviour, Exchange, StandInUpstream
 from tests.support.upstream_connection import (
@@ -40,9 +44,11 @@ class Server:
         return self.to_send.read()
 
 
-def shaken(authority: Authority, **server: ssl.TLSVersion) -> tuple[Tls, Server]:
+def shaken(
+    authority: Authority, context: ssl.SSLContext | None = None, **server: ssl.TLSVersion
+) -> tuple[Tls, Server]:
     """Return both sides after their handshake."""
-    context = authority.server()
+    context = context or authority.server()
     for name, value in server.items():
         setattr(context, name, value)
     ours, theirs = Tls(authority.client(), NAME), Server(context)
@@ -121,6 +127,86 @@ def test_without_a_name_nothing_is_compared_so_that_it_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="no name"):
         Tls(Authority(tmp_path).client(), name)
+
+
+# Records that say nothing.
+
+
+def expanded(secret: bytes, label: bytes, size: int) -> bytes:
+    """HKDF-Expand-Label (RFC 8446, Section 7.1) without a context."""
+    name = b"tls13 " + label
+    info = size.to_bytes(2, "big") + bytes([len(name)]) + name + b"\0"
+    return HKDFExpand(SHA384(), size, info).derive(secret)
+
+
+class Records:
+    """The server's records after its handshake, made by hand: it says what no library lets us."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret, self._sequence = secret, 0
+
+    def write(self, content: bytes, kind: int) -> bytes:
+        inner = content + bytes([kind])
+        header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+        nonce = int.from_bytes(expanded(self._secret, b"iv", 12)) ^ self._sequence
+        self._sequence += 1
+        cipher = AESGCM(expanded(self._secret, b"key", 32))
+        return header + cipher.encrypt(nonce.to_bytes(12, "big"), inner, header)
+
+    def update(self) -> bytes:
+        """A KeyUpdate that asks for one in return (RFC 8446, Section 4.6.3)."""
+        record = self.write(b"\x18\0\0\1\1", 22)
+        self._secret, self._sequence = expanded(self._secret, b"traffic upd", 48), 0
+        return record
+
+    def say(self, text: bytes) -> bytes:
+        return self.write(text, 23)
+
+
+def by_hand(folder: Path) -> tuple[Tls, Records]:
+    authority = Authority(folder)
+    context, keys = authority.server(), folder / "keys"
+    context.num_tickets = 0
+    context.keylog_filename = str(keys)
+    ours, _ = shaken(authority, context)
+    found = re.search(r"^SERVER_TRAFFIC_SECRET_0 \w+ (\w+)$", keys.read_text(), re.MULTILINE)
+    assert found is not None
+    return ours, Records(bytes.fromhex(found[1]))
+
+
+def test_keys_may_be_updated_now_and_then(tmp_path: Path) -> None:
+    ours, theirs = by_hand(tmp_path)
+    for number in range(3000):
+        assert ours.decrypt(theirs.update()) == b""
+        assert len(ours.pending()) < 64
+        assert ours.decrypt(theirs.say(b"%d" % number)) == b"%d" % number
+
+
+@pytest.mark.parametrize("kind", ["update", "empty"])
+def test_records_that_say_nothing_have_an_end(tmp_path: Path, kind: str) -> None:
+    ours, theirs = by_hand(tmp_path)
+    records = iter(theirs.update if kind == "update" else lambda: theirs.say(b""), None)
+    taken = 0
+
+    def take_all() -> None:
+        nonlocal taken
+        while taken <= 2 * IDLE_BYTES:
+            record = next(records)
+            assert ours.decrypt(record) == b""
+            taken += len(record)
+
+    with pytest.raises(ssl.SSLError):
+        take_all()
+    assert 0 < taken <= IDLE_BYTES
+
+
+def test_a_record_that_comes_in_pieces_says_something_in_the_end(tmp_path: Path) -> None:
+    ours, theirs = by_hand(tmp_path)
+    said = bytes(RECORD_BYTES)
+    for _ in range(20):
+        record = theirs.say(said)
+        apart = [record[at : at + 1000] for at in range(0, len(record), 1000)]
+        assert b"".join(map(ours.decrypt, apart)) == said
 
 
 # In a stream.

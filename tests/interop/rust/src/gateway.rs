@@ -43,6 +43,7 @@ enum Answer {
 pub struct Options {
     listen: String,
     key: Vec<u8>,
+    kem: Kem,
     answer: Answer,
 }
 
@@ -51,12 +52,15 @@ impl Options {
         let mut options = Self {
             listen: String::new(),
             key: Vec::new(),
+            kem: Kem::X25519Sha256,
             answer: Answer::Echo,
         };
         for pair in arguments.chunks(2) {
             match (pair[0].as_str(), pair.get(1)?.as_str()) {
                 ("--listen", value) => options.listen = value.into(),
                 ("--key", value) => options.key = hex::decode(value).ok()?,
+                ("--kem", "X25519-HKDF-SHA256") => options.kem = Kem::X25519Sha256,
+                ("--kem", "X-Wing") => options.kem = Kem::XWing,
                 ("--answer", "echo") => options.answer = Answer::Echo,
                 ("--answer", "instant") => options.answer = Answer::Instant,
                 _ => return None,
@@ -74,10 +78,10 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new(key: &[u8], answer: Answer) -> Outcome<Self> {
+    fn new(key: &[u8], kem: Kem, answer: Answer) -> Outcome<Self> {
         let suites = [Aead::ChaCha20Poly1305, Aead::Aes128Gcm, Aead::Aes256Gcm]
             .map(|aead| SymmetricSuite::new(Kdf::HkdfSha256, aead));
-        let config = KeyConfig::derive(KEY_ID, Kem::X25519Sha256, suites.into(), key)?;
+        let config = KeyConfig::derive(KEY_ID, kem, suites.into(), key)?;
         let server = Server::new(config)?;
         let keys = KeyConfig::encode_list(&[Reference(server.config())])?.into();
         Ok(Self {
@@ -166,7 +170,7 @@ impl AsRef<KeyConfig> for Reference<'_> {
 }
 
 pub async fn run(options: Options) -> Outcome<()> {
-    let gateway = Gateway::new(&options.key, options.answer)?;
+    let gateway = Gateway::new(&options.key, options.kem, options.answer)?;
     let mut end = signal(SignalKind::terminate())?;
     let accepting = pin!(accept(&options.listen, gateway));
     match select(pin!(end.recv()), accepting).await {

@@ -12,7 +12,8 @@ use std::{error::Error, process::ExitCode};
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "usage: interop-driver client
-       interop-driver gateway --listen HOST:PORT|unix:PATH --key HEX [--answer echo|instant]";
+       interop-driver gateway --listen HOST:PORT|unix:PATH --key HEX
+                      [--kem X25519-HKDF-SHA256|X-Wing] [--answer echo|instant]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,0 +1,64 @@
+"""An upstream's whole answer becomes the client's, signed in the way that is asked for."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import pytest
+
+from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.finishing import Said, finish
+from enclave_server.chat.surfaces.surface import Identity
+from protocol.signature import Algorithm, verify_choices
+from tests.support.chat_service import KEYS, TABLE
+from tests.support.upstream import completion
+
+REQUEST = b"the request"
+Case = tuple[bytes, Literal["conversation", "continuation"], dict[str, Any]]
+TEXTS = [{"index": 0, "text": " Paris", "finish_reason": "length"}]
+CASES: dict[str, Case] = {
+    "chat": (b"/v1/chat/completions", "conversation", completion("Paris.")),
+    "any character": (
+        b"/v1/chat/completions",
+        "conversation",
+        completion("\0\N{GRINNING FACE}\\"),
+    ),
+    "prompts": (b"/v1/completions", "continuation", {"choices": TEXTS}),
+}
+
+
+def said(
+    path: bytes,
+    kind: Literal["conversation", "continuation"],
+    body: dict[str, Any],
+    version: int = 2,
+    algorithm: Algorithm | None = None,
+) -> Said:
+    digest = hashlib.sha256(REQUEST).digest()
+    identity = Identity("x-1", 1_700_000_000, "m")
+    return Said(path, kind, identity, version, algorithm, digest, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("version", "asked", "signed"),
+    [
+        (2, None, (2, Algorithm.RSA)),
+        (1, None, (1, Algorithm.RSA)),
+        (1, Algorithm.ED25519, (2, Algorithm.ED25519)),
+    ],
+)
+def test_it_is_written_and_signed(
+    case: str, version: int, asked: Algorithm | None, signed: tuple[int, Algorithm]
+) -> None:
+    body = json.loads(finish(TABLE, KEYS, said(*CASES[case], version, asked)))
+    assert (body["id"], body["created"], body["model"]) == ("x-1", 1_700_000_000, "m")
+    assert body["tee_timestamp"] == body["created"]
+    found = verify_choices(KEYS.public_keys, REQUEST, body["choices"], body)
+    assert (found.version, found.algorithm) == signed
+
+
+def test_what_is_no_answer_is_a_failure() -> None:
+    with pytest.raises(UpstreamError) as caught:
+        finish(TABLE, KEYS, said(b"/v1/chat/completions", "conversation", {"choices": "x"}))
+    assert caught.value.failure is Failure.BROKEN

@@ -1,0 +1,3 @@
+module hpke-driver
+
+go 1.26
