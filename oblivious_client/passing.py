@@ -6,6 +6,7 @@ import json
 from typing import Any, Protocol
 
 from oblivious_client.answers import StreamedAnswer
+from oblivious_client.blocks import StreamedBlocks
 from oblivious_client.items import StreamedItems
 from protocol.event_stream import DONE, Event, encode_event
 
@@ -76,6 +77,30 @@ class PassedItems:
         code = "oblivious_client_error"
         error = {"type": "error", "code": code, "message": message, "param": None}
         return _encode(Event(json.dumps({**error, "sequence_number": 0}), "error"))
+
+
+class PassedBlocks:
+    """A stream of Anthropic's Messages API."""
+
+    def __init__(self) -> None:
+        self._streamed = StreamedBlocks()
+
+    def take(self, data: bytes) -> bytes:
+        """Return the events to pass on."""
+        return b"".join(map(_encode, self._streamed.feed(data)))
+
+    def finish(self) -> dict[str, Any]:
+        """Return the whole answer."""
+        return self._streamed.finish()
+
+    def end(self) -> bytes:
+        """Return the event that ends the message."""
+        return b"" if self._streamed.last is None else _encode(self._streamed.last)
+
+    def fail(self, message: str) -> bytes:
+        """Return an event of an error."""
+        error = {"type": "api_error", "message": message}
+        return _encode(Event(json.dumps({"type": "error", "error": error}), "error"))
 
 
 def error_object(message: str, kind: str) -> bytes:

@@ -15,16 +15,18 @@ import re
 import socket
 from collections.abc import AsyncGenerator, Callable
 from importlib import resources
+from typing import Any
 
 import httpx
 
 from oblivious_client.answers import check_signature, parse_object
+from oblivious_client.blocks import answer_in
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
 from oblivious_client.errors import ClientError
 from oblivious_client.exchange import Upload, content_type
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
-from oblivious_client.passing import PassedChat, PassedItems, Passing, error_object
+from oblivious_client.passing import PassedBlocks, PassedChat, PassedItems, Passing, error_object
 from oblivious_client.report import as_json
 from oblivious_client.transport import UPLOAD, AsyncObliviousTransport
 from protocol.registry import EVENT_STREAM, JSON
@@ -37,9 +39,15 @@ _PASSED: dict[str, Callable[[], Passing]] = {
     "/v1/chat/completions": PassedChat,
     "/v1/completions": PassedChat,
     "/v1/responses": PassedItems,
+    "/v1/messages": PassedBlocks,
 }
+# Reads a whole answer, so that its signature can be checked.
+_READ: dict[str, Callable[[bytes], dict[str, Any]]] = {"/v1/messages": answer_in}
 ASKED = tuple(_PASSED)
-_ROUTES = {**dict.fromkeys(ASKED, "POST"), "/v1/models": "GET", "/": "GET", "/evidence": "GET"}
+_ROUTES = {
+    **dict.fromkeys((*ASKED, "/v1/messages/count_tokens"), "POST"),
+    **dict.fromkeys(("/v1/models", "/", "/evidence"), "GET"),
+}
 _ONE_MODEL = "/v1/models/"
 _JSON: Fields = ((b"content-type", JSON), (b"cache-control", b"no-store"))
 _EVENTS: Fields = (
@@ -175,7 +183,8 @@ class LocalEndpoint:
         finally:
             await response.aclose()
         if response.status_code == httpx.codes.OK and request.path in ASKED:
-            check_signature(evidence_of(response), request.body, parse_object(data))
+            read = _READ.get(request.path, parse_object)
+            check_signature(evidence_of(response), request.body, read(data))
         return LocalResponse(response.status_code, _passed(response), data)
 
 

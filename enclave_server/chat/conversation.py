@@ -370,12 +370,17 @@ class ChoiceDelta(msgspec.Struct):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What an upstream's event says; the last one of an answer `ends` it."""
+    """What an upstream's event says; the last one of an answer `ends` it.
+
+    `thought` is the state of a thought that has just ended, which that of the answer tells again:
+    for surfaces in which thoughts have places of their own.
+    """
 
     choices: list[ChoiceDelta] = []
     usage: Usage | None = None
     states: tuple[PartState, ...] = ()
     ends: bool = False
+    thought: State | None = None
 
 
 END = Event(ends=True)

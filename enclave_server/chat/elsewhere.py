@@ -1,6 +1,7 @@
 """What passes between a worker and the process that does its large work, and what is done there.
 
-A request is prepared, or an answer finished: the same computations as in the worker itself.
+A request is prepared, its tokens are counted, or an answer is finished: the same computations as in
+the worker itself.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,22 @@ from enclave_server.chat.dialects.dialect import Account
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.finishing import Said, finish
 from enclave_server.chat.models import ModelTable
-from enclave_server.chat.preparing import Job, Prepared, prepare
+from enclave_server.chat.preparing import Job, Prepared, count, prepare
 from protocol.signature import SigningKeys
 
 Accounts = Mapping[str, Account | None]
+
+
+class Uncounted(msgspec.Struct, frozen=True, tag="uncounted"):
+    """The content of a request whose tokens are to be counted."""
+
+    content: bytes
+
+
+class Counted(msgspec.Struct, frozen=True, tag="counted"):
+    """How many tokens there are, about."""
+
+    tokens: int
 
 
 class Written(msgspec.Struct, frozen=True, tag="written"):
@@ -35,8 +48,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_WORK = msgspec.msgpack.Decoder(Said | tuple[Job, dict[str, Account | None]])
-_RESULTS = msgspec.msgpack.Decoder(Prepared | Written | Refused)
+_WORK = msgspec.msgpack.Decoder(Said | Uncounted | tuple[Job, dict[str, Account | None]])
+_RESULTS = msgspec.msgpack.Decoder(Prepared | Counted | Written | Refused)
 
 
 def do(models: ModelTable, keys: SigningKeys, work: bytes) -> bytes:
@@ -48,10 +61,12 @@ def do(models: ModelTable, keys: SigningKeys, work: bytes) -> bytes:
 
 
 def _done(
-    models: ModelTable, keys: SigningKeys, work: Said | tuple[Job, Accounts]
-) -> Written | Prepared:
+    models: ModelTable, keys: SigningKeys, work: Said | Uncounted | tuple[Job, Accounts]
+) -> Written | Counted | Prepared:
     if isinstance(work, Said):
         return Written(finish(models, keys, work))
+    if isinstance(work, Uncounted):
+        return Counted(count(models, work.content))
     job, accounts = work
     return prepare(models, job, accounts.__getitem__)
 
@@ -59,6 +74,11 @@ def _done(
 def encode_job(job: Job, accounts: Accounts) -> bytes:
     """Return the work to prepare `job`, with who pays at every upstream."""
     return _ENCODER.encode((job, accounts))
+
+
+def encode_uncounted(content: bytes) -> bytes:
+    """Return the work to count the tokens of a request's `content`."""
+    return _ENCODER.encode(Uncounted(content))
 
 
 def encode_said(said: Said) -> bytes:
@@ -74,6 +94,14 @@ def decode_prepared(result: bytes | bytearray) -> Prepared:
     return prepared
 
 
+def decode_counted(result: bytes | bytearray) -> int:
+    """Return how many tokens were counted; raises the ChatError that it is instead."""
+    counted = _accepted(result)
+    if not isinstance(counted, Counted):
+        raise TypeError("not what was counted")
+    return counted.tokens
+
+
 def decode_written(result: bytes | bytearray) -> bytes:
     """Return the content that was written; raises the ChatError that it is instead."""
     written = _accepted(result)
@@ -82,8 +110,8 @@ def decode_written(result: bytes | bytearray) -> bytes:
     return written.content
 
 
-def _accepted(data: bytes | bytearray) -> Prepared | Written:
-    result: Prepared | Written | Refused = _RESULTS.decode(data)
+def _accepted(data: bytes | bytearray) -> Prepared | Counted | Written:
+    result: Prepared | Counted | Written | Refused = _RESULTS.decode(data)
     if not isinstance(result, Refused):
         return result
     raise ChatError(

@@ -19,7 +19,7 @@ from enclave_server.chat.transcript import CUT_OFF, is_readable
 from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 
-class Said(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True, tag="said"):
     """A whole answer as its upstream said it, or joined of a stream, and what makes it one of ours.
 
     `path` is that of the request, `version` that of signatures for who asks for no `algorithm`.
@@ -31,15 +31,18 @@ class Said(msgspec.Struct, frozen=True):
     version: int
     algorithm: Algorithm | None
     request_hash: bytes
-    body: bytes
+    body: bytes = b""
     is_joined: bool = False
 
 
 def finish(models: ModelTable, keys: SigningKeys, said: Said) -> bytes:
     """Return the content of the answer; raises UpstreamError. Of what is parsed nothing is kept."""
+    return write(keys, _read(said, find_model(models, said.identity.model)), said)
+
+
+def write(keys: SigningKeys, answer: Answer, said: Said) -> bytes:
+    """Return the content of `answer`, signed; what its signature does not cover is not given."""
     identity = said.identity
-    model = find_model(models, identity.model)
-    answer = _read(said, model)
     signer = Signer(lambda: keys, lambda: identity.created, said.version)
     if not signer.covers_reasoning(said.algorithm):
         answer = without_reasoning(answer)

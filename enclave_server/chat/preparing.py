@@ -20,6 +20,7 @@ from enclave_server.chat.conversation import (
 )
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError, invalid
+from enclave_server.chat.estimate import count_tokens
 from enclave_server.chat.limits import check
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.recoder import Expected
@@ -27,12 +28,16 @@ from enclave_server.chat.states import without_foreign
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
+from enclave_server.chat.surfaces.messages import Messages
 from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.surface import Surface
+
+MESSAGES = Messages()
 
 SURFACES: dict[bytes, Surface] = {
     b"/v1/chat/completions": ChatCompletions(),
     b"/v1/completions": Completions(),
+    b"/v1/messages": MESSAGES,
     b"/v1/responses": Responses(),
 }
 
@@ -90,6 +95,13 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
         hashlib.sha256(job.content).digest(),
         question.choices if joins else None,
     )
+
+
+def count(models: ModelTable, content: bytes) -> int:
+    """Return about how many tokens a request to count them has; raises ChatError."""
+    question = MESSAGES.read_to_count(content)
+    find_model(models, question.model)
+    return count_tokens(question)
 
 
 def find_model(models: ModelTable, name: str) -> Model:

@@ -69,6 +69,8 @@ class Recoder:
             for event in self._reader.feed(piece):
                 if parts := self._transcript.take(event):
                     text += self._writer.write(parts)
+                if event.thought is not None and self._gives_reasoning:
+                    text += self._writer.end_thought(event.thought)
                 if event.states and self._gives_reasoning:
                     text += self._writer.keep(event.states)
                 if event.ends:

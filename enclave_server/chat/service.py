@@ -12,15 +12,26 @@ import msgspec
 
 from enclave_server.chat.asking import Asking, Upstreams
 from enclave_server.chat.elsewhere import (
+    decode_counted,
     decode_prepared,
     decode_written,
     encode_job,
     encode_said,
+    encode_uncounted,
 )
 from enclave_server.chat.errors import JSON_FIELD, ChatError
 from enclave_server.chat.finishing import Said, finish
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.preparing import KINDS, SURFACES, Job, Prepared, find_model, prepare
+from enclave_server.chat.preparing import (
+    KINDS,
+    MESSAGES,
+    SURFACES,
+    Job,
+    Prepared,
+    count,
+    find_model,
+    prepare,
+)
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
 from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.chat.streaming import EventStream
@@ -33,6 +44,7 @@ from protocol.registry import EVENT_STREAM, JSON, media_type
 from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 MODELS_PATH = b"/v1/models"
+COUNT_PATH = b"/v1/messages/count_tokens"
 EVENT_STREAM_FIELD = (b"content-type", EVENT_STREAM)
 OWNER = "oblivious-inference"
 
@@ -86,8 +98,12 @@ class ChatService:
 
         It is there at once if no upstream has to be asked.
         """
-        if (surface := SURFACES.get(request.path)) is not None:
-            return self._ask(surface, request, delivery)
+        # Anthropic's SDKs ask at the same path with it when they ask for what is new.
+        path = request.path.removesuffix(b"?beta=true")
+        if (surface := SURFACES.get(path)) is not None:
+            return self._ask(surface, path, request, delivery)
+        if path == COUNT_PATH:
+            return self._count(request)
         try:
             return self._list(request)
         except ChatError as error:
@@ -97,21 +113,40 @@ class ChatService:
         """Close idle connections to upstreams."""
         self._upstreams.close()
 
-    async def _ask(self, surface: Surface, request: Request, delivery: Delivery) -> Answer:
+    async def _ask(
+        self, surface: Surface, path: bytes, request: Request, delivery: Delivery
+    ) -> Answer:
         try:
             _require_method(request, b"POST")
             _require_json(request)
             algorithm = asked_algorithm(request)
             await self._turns.wait(len(request.content))
             may_stream = delivery is Delivery.CHUNKED
-            prepared = await self._prepare(Job(request.path, request.content, may_stream))
+            prepared = await self._prepare(Job(path, request.content, may_stream))
             model, asking = self._asking(prepared)
             if prepared.expected is None:
-                return await self._whole(request.path, prepared, model, asking, algorithm)
+                return await self._whole(path, prepared, model, asking, algorithm)
             signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
             return await self._streamed(surface, model, asking, prepared.expected, signing)
         except ChatError as error:
             return surface.refuse(error)
+
+    async def _count(self, request: Request) -> Response:
+        """Return about how many tokens there are to read; no upstream is asked."""
+        try:
+            _require_method(request, b"POST")
+            _require_json(request)
+            await self._turns.wait(len(request.content))
+            tokens = await self._counted(request.content)
+        except ChatError as error:
+            return MESSAGES.refuse(error)
+        body = msgspec.json.encode({"input_tokens": tokens})
+        return Response(200, (JSON_FIELD,), body)
+
+    async def _counted(self, content: bytes) -> int:
+        if self._elsewhere is None or len(content) <= ELSEWHERE_BYTES:
+            return count(self._models, content)
+        return await _done(self._elsewhere, partial(encode_uncounted, content), decode_counted)
 
     async def _prepare(self, job: Job) -> Prepared:
         if self._elsewhere is None or len(job.content) <= ELSEWHERE_BYTES:

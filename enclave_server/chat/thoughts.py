@@ -15,6 +15,9 @@ from enclave_server.chat.conversation import Message, Refusal, Text, ToolCall
 
 CALL = 0
 
+DIALECTS = frozenset({"anthropic", "bedrock"})
+"""Those whose states are of this form."""
+
 
 class Thought(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="s"):
     """A thought that its provider signed."""
@@ -50,23 +53,24 @@ def decode_pieces(value: bytes) -> list[Piece]:
 
 
 def said(message: Message, pieces: Sequence[Piece]) -> list[Said]:
+    """Return what `in_order` does, but for thoughts at the end: no provider goes on from one."""
+    all_said = in_order(message, pieces)
+    while all_said and isinstance(all_said[-1], Thought | Hidden):
+        del all_said[-1]
+    return all_said
+
+
+def in_order(message: Message, pieces: Sequence[Piece]) -> list[Said]:
     """Return what the assistant said in `message`, with its thoughts in their places.
 
-    If text or calls are no longer what `pieces` speak of, thoughts come first, as most do. None
-    comes last: no provider goes on from a thought.
+    If text or calls are no longer what `pieces` speak of, thoughts come first, as most do.
     """
     texts, calls = list(_texts(message)), message.calls or []
     whole = "".join(texts)
     lengths = [piece for piece in pieces if isinstance(piece, int)]
-    all_said: list[Said]
     if _fits(lengths, whole, calls):
-        all_said = list(_in_place(pieces, whole, calls))
-    else:
-        all_said = [piece for piece in pieces if not isinstance(piece, int)]
-        all_said += [*texts, *calls]
-    while all_said and isinstance(all_said[-1], Thought | Hidden):
-        del all_said[-1]
-    return all_said
+        return list(_in_place(pieces, whole, calls))
+    return [*(piece for piece in pieces if not isinstance(piece, int)), *texts, *calls]
 
 
 def _fits(lengths: Sequence[int], text: str, calls: Sequence[ToolCall]) -> bool:

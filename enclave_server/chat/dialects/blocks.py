@@ -87,10 +87,10 @@ class Blocks:
             self._keep(signature)
             self._signature.append(signature)
 
-    def hide(self, data: str) -> None:
+    def hide(self, data: str) -> Iterator[Event]:
         """Add a thought that is not shown."""
         self._keep(data)
-        self._place(Hidden(data))
+        yield self._end_thought(Hidden(data))
 
     def call(self, identifier: str, name: str, given: str) -> None:
         """Begin a call, with the arguments that it has if no more come."""
@@ -109,7 +109,8 @@ class Blocks:
     def end(self) -> Iterator[Event]:
         """End the block; a call whose arguments are cut waits for the reason."""
         if self._signature:
-            self._place(Thought("".join(self._thought), "".join(self._signature)))
+            text, signature = "".join(self._thought), "".join(self._signature)
+            yield self._end_thought(Thought(text, signature))
         self._thought.clear()
         self._signature.clear()
         if self._open is not None and _is_object(self._open.arguments):
@@ -134,6 +135,10 @@ class Blocks:
         if reason in ("stop", "tool_calls"):
             reason = "tool_calls" if self._calls else "stop"
         yield Event([ChoiceDelta(0, finish_reason=reason)])
+
+    def _end_thought(self, thought: Thought | Hidden) -> Event:
+        self._place(thought)
+        return Event(thought=State(self._dialect, encode_pieces([thought])))
 
     def _pass_on(self, call: _OpenCall) -> Event:
         function = FunctionDelta(call.name, call.arguments)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from enclave_server.chat.conversation import Answer, ChoiceDelta, PartState, Usage
+from enclave_server.chat.conversation import Answer, ChoiceDelta, PartState, State, Usage
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.surfaces.surface import Identity, Signature
 
@@ -72,6 +72,10 @@ class OpenAIStream:
                 return text
         self._held = ()
         return text + self._head + self._encode_parts(parts) + EVENT_END
+
+    def end_thought(self, state: State) -> bytes:
+        """Return nothing: the state of the answer tells it."""
+        return b""
 
     def keep(self, states: Sequence[PartState]) -> bytes:
         """Return the event that tells `states`, which comes before the end that is held back."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from enclave_server.chat.conversation import CallDelta, ChoiceDelta, PartState, Usage
+from enclave_server.chat.conversation import CallDelta, ChoiceDelta, PartState, State, Usage
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.surfaces import responses_writing as writing
 from enclave_server.chat.surfaces.responses_states import seal
@@ -71,6 +71,10 @@ class ResponsesStream:
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return the events that `parts` make."""
         return b"".join([*self._begin(), *(event for part in parts for event in self._take(part))])
+
+    def end_thought(self, state: State) -> bytes:
+        """Return nothing: the state of the answer tells it."""
+        return b""
 
     def keep(self, states: Sequence[PartState]) -> bytes:
         """Return the events of items that hold `states`."""

@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from enclave_server.chat.conversation import Answer, AnyQuestion, ChoiceDelta, PartState, Usage
+from enclave_server.chat.conversation import (
+    Answer,
+    AnyQuestion,
+    ChoiceDelta,
+    PartState,
+    State,
+    Usage,
+)
 from enclave_server.chat.errors import ChatError
 from protocol.binary_http import Response
 
@@ -35,6 +42,10 @@ class StreamWriter(Protocol):
 
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return what can be sent now that `parts` have come."""
+        ...
+
+    def end_thought(self, state: State) -> bytes:
+        """Return what can be sent now that a thought has ended; most surfaces say nothing."""
         ...
 
     def keep(self, states: Sequence[PartState]) -> bytes:

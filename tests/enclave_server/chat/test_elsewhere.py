@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.elsewhere import (
+    decode_counted,
     decode_prepared,
     decode_written,
     do,
     encode_job,
     encode_said,
+    encode_uncounted,
 )
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.finishing import finish
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.preparing import prepare
+from enclave_server.chat.preparing import count, prepare
 from tests.enclave_server.chat.test_finishing import CASES, said
 from tests.enclave_server.chat.test_preparing import ACCOUNT, TAKEN, job
 from tests.support.chat_service import KEYS, NOWHERE, TABLE, chat
@@ -50,6 +52,15 @@ def test_elsewhere_a_request_is_refused_alike(case: str) -> None:
     with pytest.raises(ChatError) as there:
         decode_prepared(do(KEYLESS, KEYS, encode_job(wanted, {"nowhere": account})))
     assert there.value.response() == here.value.response()
+
+
+def test_elsewhere_tokens_are_counted_alike() -> None:
+    content = json.dumps(chat(model="plain")).encode()
+    there = decode_counted(do(TABLE, KEYS, encode_uncounted(content)))
+    assert there == count(TABLE, content) > 0
+    with pytest.raises(ChatError) as caught:
+        decode_counted(do(TABLE, KEYS, encode_uncounted(b"[]")))
+    assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("case", CASES)

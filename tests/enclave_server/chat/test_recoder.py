@@ -13,13 +13,18 @@ from enclave_server.memory import Holding, Memory
 
 
 class Letters:
-    """Reads words of one letter; `.` is the end, `!` a fault, `#` the count, `@` a state."""
+    """Reads words of one letter.
+
+    `.` is the end, `!` a fault, `#` the count, `@` a state, `~` a thought.
+    """
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         for letter in piece.decode():
             if letter == "!":
                 raise UpstreamError(Failure.BUSY)
-            if letter == "@":
+            if letter == "~":
+                yield Event(thought=State("letters", b"~"))
+            elif letter == "@":
                 yield Event(states=(PartState(0, State("letters", b"@")),))
             elif letter == "#":
                 yield Event(usage=Usage(1, 2, 3))
@@ -35,6 +40,9 @@ class Plain:
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         return b"".join((part.delta.content or "<end>").encode() for part in parts)
 
+    def end_thought(self, state: State) -> bytes:
+        return b"<" + state.value + b">"
+
     def keep(self, states: Sequence[PartState]) -> bytes:
         return b"".join(b"<" + part.state.value + b">" for part in states)
 
@@ -49,8 +57,9 @@ def sign(outputs: Sequence[dict[str, Any]]) -> dict[str, str | int]:
     return {"of": "+".join(output["content"] for output in outputs)}
 
 
-def recoder(*, usage: bool = False) -> Recoder:
-    return Recoder(Letters(), Plain(), Expected(1, usage), sign, Holding(Memory()))
+def recoder(*, usage: bool = False, reasoning: bool = True) -> Recoder:
+    expected, holding = Expected(1, usage), Holding(Memory())
+    return Recoder(Letters(), Plain(), expected, sign, holding, gives_reasoning=reasoning)
 
 
 def test_words_are_passed_on_and_signed_at_the_end() -> None:
@@ -61,7 +70,8 @@ def test_words_are_passed_on_and_signed_at_the_end() -> None:
 
 
 def test_states_are_given_to_the_writer_where_they_came() -> None:
-    assert recoder().feed(b"a@b") == b"a<@>b"
+    assert recoder().feed(b"a@b~c") == b"a<@>b<~>c"
+    assert recoder(reasoning=False).feed(b"a@b~c") == b"abc"
 
 
 def test_what_follows_the_end_is_not_read() -> None:

@@ -31,8 +31,13 @@ from tests.support.upstream import (
 KEYS = SigningKeys.generate()
 DEADLINE = 120.0  # seconds, so that nothing hangs
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
-DETAILS = [{"type": "reasoning.text", "text": "Hm"}]
-THOUGHT = {"role": "assistant", "content": "4", "reasoning": "Hm", "reasoning_details": DETAILS}
+DETAILS = [{"type": "reasoning.text", "text": "I wonder"}]
+THOUGHT = {
+    "role": "assistant",
+    "content": "4",
+    "reasoning": "I wonder",
+    "reasoning_details": DETAILS,
+}
 
 
 def request(*fields: tuple[bytes, bytes], **changes: Any) -> Request:
@@ -68,8 +73,8 @@ def whole() -> Behaviour:
 
 def chunks() -> list[bytes]:
     return [
-        event(chunk_of({"role": "assistant", "reasoning": "H", "reasoning_details": DETAILS})),
-        event(chunk_of({"reasoning_content": "m"})),
+        event(chunk_of({"role": "assistant", "reasoning": "I won", "reasoning_details": DETAILS})),
+        event(chunk_of({"reasoning_content": "der"})),
         event(chunk_of({"content": "4"}, "stop")),
         DONE,
     ]
@@ -84,10 +89,10 @@ def test_whole_thoughts_are_signed() -> None:
     _, content, _ = ask(whole(), asked)
     body = json.loads(content)
     (choice,) = body["choices"]
-    assert choice["message"]["reasoning_content"] == "Hm"
+    assert choice["message"]["reasoning_content"] == "I wonder"
     assert choice["message"]["extra_content"]["oblivious"]["state"]
     verify_choices(KEYS.public_keys, asked.content, [choice], body)
-    choice["message"]["reasoning_content"] = "Hmm"
+    choice["message"]["reasoning_content"] = "I know"
     with pytest.raises(SignatureInvalid):
         verify_choices(KEYS.public_keys, asked.content, [choice], body)
 
@@ -97,10 +102,10 @@ def test_streamed_thoughts_are_signed() -> None:
     _, content, _ = ask(streaming(chunks()), asked)
     told = objects(content)
     deltas = [part["delta"] for item in told for part in item["choices"]]
-    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "Hm"
+    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "I wonder"
     assert [delta for delta in deltas if "extra_content" in delta]
     assert told[-1]["choices"][0]["finish_reason"] == "stop"
-    said = {"index": 0, "content": "4", "reasoning_content": "Hm", "finish_reason": "stop"}
+    said = {"index": 0, "content": "4", "reasoning_content": "I wonder", "finish_reason": "stop"}
     verify_choices(KEYS.public_keys, asked.content, [said], told[-1])
 
 
@@ -108,7 +113,7 @@ def test_streamed_thoughts_are_signed() -> None:
 def test_thoughts_and_states_that_nobody_would_sign_are_withheld(stream: bool) -> None:
     asked = request(stream=stream)
     _, content, _ = ask(streaming(chunks()) if stream else whole(), asked)
-    for word in (b"Hm", b"reasoning_content", b"extra_content"):
+    for word in (b"wonder", b"I won", b"reasoning_content", b"extra_content"):
         assert word not in content
     last = objects(content)[-1] if stream else json.loads(content)
     assert "tee_signature_version" not in last
@@ -142,7 +147,10 @@ def test_a_whole_answer_is_asked_for_as_a_stream_where_the_provider_streams() ->
     (choice,) = body["choices"]
     assert status == 200
     assert body["object"] == "chat.completion"
-    assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == ("4", "Hm")
+    assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == (
+        "4",
+        "I wonder",
+    )
     assert body["usage"]["total_tokens"] == 12
     verify_choices(KEYS.public_keys, asked.content, [choice], body)
 

@@ -109,7 +109,7 @@ def add_block(blocks: Blocks, block: Block) -> Iterator[Event]:
             yield from blocks.think(block.thinking or "")
             blocks.sign(block.signature or "")
         case "redacted_thinking":
-            blocks.hide(block.data or "")
+            yield from blocks.hide(block.data or "")
         case "fallback":
             # Another model answered than the one that the answer is signed for.
             raise UpstreamError(Failure.BROKEN)

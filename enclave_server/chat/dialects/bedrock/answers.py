@@ -153,7 +153,7 @@ def _add(blocks: Blocks, block: Block) -> Iterator[Event]:
         blocks.call(call.tool_use_id, call.name, one_form(call.input))
     if (thought := block.reasoning_content) is not None:
         if thought.redacted_content is not None:
-            blocks.hide(base64.b64encode(thought.redacted_content).decode())
+            yield from blocks.hide(base64.b64encode(thought.redacted_content).decode())
         if (text := thought.reasoning_text) is not None:
             yield from blocks.think(text.text or "")
             blocks.sign(text.signature or "")
@@ -227,6 +227,6 @@ class ConverseEvents:
 
     def _end(self) -> Iterator[Event]:
         if self._hidden:
-            self._blocks.hide(base64.b64encode(self._hidden).decode())
+            yield from self._blocks.hide(base64.b64encode(self._hidden).decode())
             self._hidden.clear()
         yield from self._blocks.end()
