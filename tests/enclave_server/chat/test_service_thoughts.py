@@ -32,7 +32,12 @@ KEYS = SigningKeys.generate()
 DEADLINE = 120.0  # seconds, so that nothing hangs
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 DETAILS = [{"type": "reasoning.text", "text": "I wonder"}]
-THOUGHT = {"role": "assistant", "content": "4", "reasoning": "I wonder", "reasoning_details": DETAILS}
+THOUGHT = {
+    "role": "assistant",
+    "content": "4",
+    "reasoning": "I wonder",
+    "reasoning_details": DETAILS,
+}
 
 
 def request(*fields: tuple[bytes, bytes], **changes: Any) -> Request:
@@ -142,7 +147,10 @@ def test_a_whole_answer_is_asked_for_as_a_stream_where_the_provider_streams() ->
     (choice,) = body["choices"]
     assert status == 200
     assert body["object"] == "chat.completion"
-    assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == ("4", "I wonder")
+    assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == (
+        "4",
+        "I wonder",
+    )
     assert body["usage"]["total_tokens"] == 12
     verify_choices(KEYS.public_keys, asked.content, [choice], body)
 
