@@ -97,8 +97,11 @@ class StreamedBlocks:
         return False
 
     def _enter(self, body: dict[str, Any]) -> None:
-        match body["type"]:
-            case "message_start" if self._begun is None and not body["message"]["content"]:
+        kind = body["type"]
+        if (kind == "message_start") == (self._begun is not None) and kind not in ("error", "ping"):
+            raise ValueError("an event out of turn")
+        match kind:
+            case "message_start" if not body["message"]["content"]:
                 self._begun = dict(body["message"])
             case "content_block_start" if not self._is_open:
                 self._begin(body["index"], body["content_block"])
@@ -160,6 +163,8 @@ def _signed(
 
 def _call(block: Mapping[str, Any]) -> dict[str, Any]:
     function = {"name": block["name"], "arguments": block["arguments"]}
+    if function["arguments"] is None:
+        raise TypeError("a call without arguments")
     return {"id": block["id"], "type": "function", "function": function}
 
 

@@ -109,7 +109,8 @@ def encode_response(response: Response, *, pad_to: int = 0) -> bytes:
             varint.encode(Framing.KNOWN_LENGTH_RESPONSE),
             *(_encode_head(interim.status, interim.headers) for interim in response.informational),
             _encode_head(response.status, response.headers),
-            _prefixed(response.content),
+            varint.encode(len(response.content)),
+            response.content,
             _prefixed(encode_fields(response.trailers)),
         )
     )

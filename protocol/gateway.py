@@ -24,6 +24,9 @@ _BARE_PATH = b"/v1/chat/completions"
 STEP_BYTES = 1 << 12
 """Of a chunked request, opened in one step: 230 of the smallest chunks, some two milliseconds."""
 
+LARGE_ANSWER_BYTES = 1 << 18
+"""Of a whole answer above this each copy is made in a turn of its own, as those of requests are."""
+
 _JSON_HEADERS: Fields = ((b"content-type", JSON),)
 
 
@@ -69,6 +72,13 @@ def report_nothing(failure: Exception) -> None:
 async def settled(answer: Answering) -> Answer:
     """Return an answer that may have to be awaited."""
     return answer if isinstance(answer, Response | StreamedResponse) else await answer
+
+
+class _Turn:
+    """Awaited, it lets others have their turn of the event loop, whichever loop that is."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 class ChunkedExchange:
@@ -175,7 +185,14 @@ class Gateway:
             return context.seal_response(encode(answer))
 
         async def sealed() -> bytes:
-            return context.seal_response(encode(await self._whole(answer)))
+            response = await self._whole(answer)
+            is_large = len(response.content) > LARGE_ANSWER_BYTES
+            if is_large:
+                await _Turn()
+            encoded = encode(response)
+            if is_large:
+                await _Turn()
+            return context.seal_response(encoded)
 
         return sealed()
 

@@ -158,8 +158,14 @@ class AnswerShaper:
             raise ValueError("a server-sent event is too long")
 
     def _release(self, size: int) -> None:
-        if size:
-            self._pending += varint.encode(size) + self._held[:size]
+        if not size:
+            return
+        self._pending += varint.encode(size)
+        if size == len(self._held):  # without a copy in between: it may be a whole long answer
+            self._pending += self._held
+            self._held = bytearray()
+        else:
+            self._pending += self._held[:size]
             del self._held[:size]
 
     def _require(self, *states: _State) -> None:

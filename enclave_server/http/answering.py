@@ -18,6 +18,10 @@ WRITE_BUFFER_BYTES = 32 * 1024
 # What asyncio takes of an answer without ever asking the writer to wait, if nothing else waits.
 AT_ONCE_BYTES = WRITE_BUFFER_BYTES // 2
 
+# A longer body is written in pieces, each when the peer has taken the one before it: what asyncio
+# keeps it moves, all of it, with each piece that the kernel takes.
+PIECE_BYTES = 256 * 1024
+
 CLOSE: Headers = ((b"connection", b"close"),)
 _CHUNKED = ((b"transfer-encoding", b"chunked"),)
 
@@ -57,11 +61,24 @@ class Outlet:
     ) -> None:
         """Write the response to a request of `method`."""
         # One write: the peer gets head and body in one segment, the loop makes one call.
-        length = (b"content-length", b"%d" % len(body))
-        fields = (*response.headers, (b"date", self._date.value()), length, *ending)
-        data = encode_head(response.status, fields)
+        data = self.whole_head(response, body, ending)
         # RFC 9110, Section 9.3.2: the answer to HEAD MUST NOT have content.
         self._transport.write(data if method == b"HEAD" else data + body)
+
+    def whole_head(self, response: OuterResponse, body: bytes, ending: Headers) -> bytes:
+        """Return the head of a response with this body."""
+        length = (b"content-length", b"%d" % len(body))
+        return self.head(response, (length, *ending))
+
+    async def write_in_pieces(self, head: bytes, body: bytes) -> None:
+        """Write a long response, as fast as the peer reads it."""
+        self._transport.write(head)
+        view = memoryview(body)
+        for start in range(0, len(body), PIECE_BYTES):
+            if self.writable is not None:
+                await self.writable
+            self._transport.write(view[start : start + PIECE_BYTES])
+            await asyncio.sleep(0)
 
 
 class Exchange:
@@ -119,12 +136,20 @@ class Exchange:
     async def send(self, response: OuterResponse, ending: Headers) -> int:
         """Write the answer, as fast as the peer reads it; return the octets of its body."""
         if isinstance(response.body, bytes):
-            sent = self.write_whole(response, response.body, ending)
+            sent = await self._write_bytes(response, response.body, ending)
         else:
             sent = await self._write_stream(response, response.body, ending)
         if self._outlet.writable is not None:
             await self._outlet.writable
         return sent
+
+    async def _write_bytes(self, response: OuterResponse, body: bytes, ending: Headers) -> int:
+        if len(body) <= PIECE_BYTES or self.head.request.method == b"HEAD":
+            return self.write_whole(response, body, ending)
+        self._begun = True
+        head = self._outlet.whole_head(response, body, ending)
+        await self._outlet.write_in_pieces(head, body)
+        return len(body)
 
     async def _write_stream(
         self, response: OuterResponse, body: AsyncIterator[bytes], ending: Headers

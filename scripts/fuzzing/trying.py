@@ -1,6 +1,7 @@
 """One harness tried: run in a process of its own, and what broke it made short and readable."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from scripts.fuzzing.worker import HOLDS, MINIMISING_SECONDS, SHORTEST
 START_SECONDS = 600.0
 """To start a worker on a machine that has other things to do."""
 SHOWN_BYTES = 512
+DONE = "\tDONE "
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Ended:
     output: str
     errors: str
 
+    @property
+    def is_late(self) -> bool:
+        """Whether a run was over and libFuzzer's own alarm, which it leaves set, came after it."""
+        return self.status == -signal.SIGALRM and DONE in self.errors
+
 
 def tried(name: str, root: Path, seconds: float, seed: int) -> Outcome:
     """Run one harness for `seconds`; what broke it before is tried first."""
@@ -48,7 +55,7 @@ def tried(name: str, root: Path, seconds: float, seed: int) -> Outcome:
     ended = _worker(name, root, arguments, seconds + INPUT_SECONDS)
     store.log.write_text(ended.errors)
     broken = tuple(_breakages(name, root, store))
-    if ended.status and not broken:
+    if ended.status and not broken and not ended.is_late:
         broken = (f"{name}: it ended with {ended.status}, and no input says why: see {store.log}",)
     return Outcome(name, counts(ended.errors), broken)
 

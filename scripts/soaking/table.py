@@ -151,6 +151,14 @@ class Findings:
         if not breaches:
             yield "all limits were kept"
 
+    def _curves(self) -> dict[str, list[tuple[int, int]]]:
+        """Return the memory of each process at each second that it was looked at."""
+        curves: dict[str, list[tuple[int, int]]] = {}
+        for each in self.samples:
+            at = round(each.at - self.began)
+            curves.setdefault(f"{each.role} {each.pid}", []).append((at, each.own_kib))
+        return curves
+
     def as_json(self) -> dict[str, object]:
         """Return the figures."""
         verdict = self.verdict
@@ -172,6 +180,7 @@ class Findings:
                 for each in self.outages
             ],
             "growths": [{"role": each.role, "share": each.share} for each in self.growths()],
+            "own_kib": self._curves(),
             "canaries": list(self.canaries),
             "breaches": self.breaches(),
         }

@@ -23,6 +23,8 @@ from tests.support.chat_service import KEYS, TABLE
 
 ACCOUNT = Account("key", {"project": "p"})
 MEMBERS = {*CHAT_MEMBERS, *TEXT_MEMBERS, "stream", "stream_options"}
+CHAT, TEXT, RESPONSES = b"/v1/chat/completions", b"/v1/completions", b"/v1/responses"
+PATHS = (CHAT, TEXT, RESPONSES, RESPONSES)
 JPEG = "data:image/jpg;base64,/9j/4AAQSkZJRgABAQ=="
 STATE = states.write(State("openai-chat", b"x"), ("nowhere", "m"))
 RICH = {
@@ -68,17 +70,25 @@ def seeds() -> list[bytes]:
         b'{"model":"m","prompt":[1,2]}',
     ]
     plain = json.dumps({**RICH, "model": "plain"}).encode()
+    responses = [
+        b'{"model":"m","input":"a","store":false,"instructions":"b"}',
+        b'{"model":"m","store":false,"input":[{"role":"user","content":[{"type":"input_text",'
+        b'"text":"a"}]},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},'
+        b'{"type":"function_call_output","call_id":"c","output":"7"}],"tools":[{"type":"function",'
+        b'"name":"f","parameters":{}}],"reasoning":{"effort":"low"}}',
+    ]
     return [
         *(b"\0" + each for each in (*chats, *wrong, json.dumps(RICH).encode(), plain)),
         *(b"\1" + each for each in (*chats, *prompts)),
         *(b"\2" + each for each in chats),
+        *(b"\4" + each for each in responses),
     ]
 
 
 def run(data: bytes) -> None:
     """Prepare a request here and as a reader does; read what is sent as a request again."""
     kind, content = data[:1] or b"\0", data[1:]
-    path = b"/v1/completions" if kind[0] & 1 else b"/v1/chat/completions"
+    path = PATHS[(kind[0] & 1) + (kind[0] & 4) // 2]
     job = Job(path, content, may_stream=not kind[0] & 2)
     here = _outcome(lambda: preparing.prepare(TABLE, job, lambda name: ACCOUNT))
     passed = encode_job(job, {"nowhere": ACCOUNT})
@@ -91,8 +101,11 @@ def run(data: bytes) -> None:
     sent = json.loads(prepared.request.body)
     assert sent.keys() <= MEMBERS
     assert sent["model"] == "there"
-    again = SURFACES[path].read(prepared.request.body)
-    assert _plain(again) == msgspec.structs.replace(_plain(asked), model="there")
+    # What is asked in the words of responses is sent in those of a chat.
+    again = SURFACES[TEXT if path == TEXT else CHAT].read(prepared.request.body)
+    assert path == RESPONSES or _plain(again) == msgspec.structs.replace(
+        _plain(asked), model="there"
+    )
 
 
 def _outcome(prepare: Callable[[], preparing.Prepared]) -> object:

@@ -47,8 +47,9 @@ def test_where_there_are_fewer_so_are_the_programs(
     assert 2 * most + 2 * refused + SPARE <= hard
 
 
-def test_so_little_is_enough_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
+@pytest.mark.parametrize("have", [3, 7, 8])
+def test_so_little_is_enough_for_one(monkeypatch: pytest.MonkeyPatch, have: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (have, have))
     assert affordable(400, 32) == (1, 1)
 
 

@@ -18,6 +18,7 @@ from protocol.binary_http import (
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, MalformedMessage, ProtocolError, TruncatedMessage
 from protocol.gateway import (
+    LARGE_ANSWER_BYTES,
     STEP_BYTES,
     Answer,
     Delivery,
@@ -70,6 +71,31 @@ def ask_chunked(server: Gateway, plaintext: bytes) -> tuple[Answer, bytes]:
     opener = client.open_response()
     opener.feed(exchange.sealer.finish(b"sealed"))
     return asyncio.run(exchange.respond()), opener.finish()
+
+
+def turns_of(size: int) -> int:
+    """Return in how many turns of an event loop a whole answer of that size is made."""
+    server = Gateway(lambda: [KEY], Chat(Response(200, (), bytes(size))))
+    data, client = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
+    answering = server.begin(data)
+    assert not isinstance(answering, bytes)
+    making, turns = answering.__await__(), 0
+
+    def finish() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            next(making)
+
+    with pytest.raises(StopIteration) as ended:
+        finish()
+    assert len(decode_response(client.open_response(ended.value.value)).content) == size
+    return turns
+
+
+def test_each_copy_of_a_large_answer_is_made_in_a_turn_of_its_own() -> None:
+    assert turns_of(LARGE_ANSWER_BYTES) == 1
+    assert turns_of(LARGE_ANSWER_BYTES + 1) == 3
 
 
 def problem_of(response: Response) -> tuple[int, str]:

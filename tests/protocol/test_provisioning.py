@@ -171,3 +171,16 @@ def test_the_danger_of_such_a_key_is_real() -> None:
 def test_a_key_of_another_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         administrator_key(bytes(range(size)))
+
+
+def test_what_is_signed_does_not_tell_in_which_order_it_was_written() -> None:
+    """A file's order means nothing: the same secrets are the same octets."""
+    settings = {"b": {"project": "p", "organization": "o"}, "a": {}}
+    turned = {"a": {}, "b": {"organization": "o", "project": "p"}}
+    made = [
+        sign_secrets(ADMINISTRATOR, Secrets(keys, table), tee_id=TEE_ID, timestamp=NOW)
+        for keys, table in (({"b": "2", "a": "1"}, settings), ({"a": "1", "b": "2"}, turned))
+    ]
+    assert made[0] == made[1]
+    members = json.loads(made[0])
+    assert list(members) == sorted(members)

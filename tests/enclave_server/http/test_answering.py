@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from enclave_server.http.answering import WRITE_BUFFER_BYTES
+from enclave_server.http.answering import PIECE_BYTES, WRITE_BUFFER_BYTES
 from enclave_server.http.messages import OuterRequest, OuterResponse
 from tests.support.outer_http import FAMILIES, MIB, QUICK, Fountain, get, settled
 from tests.support.sockets import Peer, Recorder, Serving, run, serving
@@ -53,6 +53,44 @@ def test_an_answer_at_once_waits_for_its_reader() -> None:
             assert server.server.counters.answered == 0
             assert (await peer.answer()).body == bytes(size)
             await server.until(lambda: server.server.counters.answered == 1)
+
+    run(main)
+
+
+def test_of_a_long_answer_no_more_is_kept_than_a_piece() -> None:
+    body = bytes(range(256)) * (16 * PIECE_BYTES // 256)
+
+    async def main() -> None:
+        answer = OuterResponse(200, (), body, "large")
+        async with serving(lambda _: answer) as server:
+            peer = await server.connect(receive_buffer=4096)
+            await peer.send(get())
+            await server.until(lambda: server.server.counters.requests == 1)
+            (connection,) = server.server._shared.connections
+            received, most = bytearray(), 0
+            while not received.endswith(body):
+                received += await peer.receive()
+                most = max(most, connection._transport.get_write_buffer_size())
+            head, _, _ = bytes(received).partition(b"\r\n\r\n")
+            assert b"content-length: %d" % len(body) in head
+            assert 0 < most <= WRITE_BUFFER_BYTES + PIECE_BYTES
+            await peer.send(get())
+            assert (await peer.answer()).body == body
+
+    run(main)
+
+
+def test_a_peer_that_leaves_amid_a_long_answer_ends_it() -> None:
+    async def main() -> None:
+        answer = OuterResponse(200, (), bytes(16 * PIECE_BYTES), "large")
+        async with serving(lambda _: answer) as server:
+            peer = await server.connect(receive_buffer=4096)
+            await peer.send(get())
+            await server.until(lambda: server.server.counters.requests == 1)
+            peer.close()
+            await server.until(lambda: server.server.counters.requests == 0)
+            assert server.server.counters.abandoned == 1
+            assert server.server.counters.buffered_bytes == 0
 
     run(main)
 

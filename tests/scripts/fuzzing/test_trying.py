@@ -1,5 +1,6 @@
 """A harness tried: what broke it is said with its octets and how to see it again."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def test_one_that_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert tried("cbor", tmp_path, 5, 7) == Outcome("cbor", Counts(9, 2, 3, 4))
     assert asked == [("--seconds", "5", "--seed", "7")]
     assert Store(tmp_path, "cbor").log.read_text() == WORKED
+
+
+def test_an_alarm_after_the_end_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    worker(monkeypatch, Ended(-signal.SIGALRM, "", WORKED))
+    assert not tried("cbor", tmp_path, 5, 7).broken
+    worker(monkeypatch, Ended(-signal.SIGALRM, "", WORKED.replace("DONE", "pulse")))
+    assert tried("cbor", tmp_path, 5, 7).broken
 
 
 def test_what_broke_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_the_same_is_in_the_json() -> None:
     assert written["asked"] == 4
     assert written["wrong"] == 1
     assert written["refusals"] == {"400": 1}
+    assert written["own_kib"] == {"worker 7": [(at, 30 * 1024) for at in (0, 30, 60)]}
     assert written["outages"] == [{"fault": "relay", "at": 4, "seconds": 0.5}]
 
 
