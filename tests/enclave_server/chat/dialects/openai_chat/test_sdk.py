@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from enclave_server.chat.conversation import (
     AnyObject,
+    Continuation,
     Conversation,
     File,
     Image,
@@ -224,6 +225,6 @@ def test_continuations_are_theirs() -> None:
     said = {**COMMON, "object": "text_completion", "choices": [choice]}
     body = legacy.Completion.model_validate(said).model_dump_json().encode()
     written = completions.Completions().write(
-        read_answer(completions.Continuation, body), Identity("cmpl-1", 5, "m"), {}
+        read_answer(Continuation, body), Identity("cmpl-1", 5, "m"), {}
     )
     assert legacy.Completion.model_validate_json(written, strict=True).choices[0].text == "a"
