@@ -344,7 +344,8 @@ def test_requests_that_no_key_opens_all_look_the_same(media_type: str, place: in
 def test_a_message_cut_short_is_a_400(media_type: str, size: int) -> None:
     async def test(client: Client) -> None:
         whole = client.seal()[0]
-        if media_type == "message/ohttp-chunked-req":  # what is sealed whole may begin with a chunk's length
+        # What is sealed whole may begin as a chunk that is complete.
+        if media_type == "message/ohttp-chunked-req":
             sealer, _ = chunked.encapsulate_request(client.state.keys[0].config)
             whole = sealer.seal(bytes(100)) + sealer.finish(b"")
         assert is_problem(await client.post(whole[:size], media_type), 400)
