@@ -67,6 +67,7 @@ class Recoder:
         text = bytearray()
         try:
             for event in self._reader.feed(piece):
+                self._writer.fit(event.choices)
                 if parts := self._transcript.take(event):
                     text += self._writer.write(parts)
                 if event.thought is not None and self._gives_reasoning:

@@ -174,8 +174,10 @@ class Transcript:
         if not all(choice.has_readable_calls for choice in self._choices.values()):
             raise UpstreamError(Failure.TOOL_USE_FAILED)
         for choice in unfinished:
-            choice.finish_reason = "stop"
-        return [ChoiceDelta(choice.index, finish_reason="stop") for choice in unfinished]
+            choice.finish_reason = "tool_calls" if choice.calls else "stop"
+        return [
+            ChoiceDelta(choice.index, finish_reason=choice.finish_reason) for choice in unfinished
+        ]
 
     def outputs(self) -> Sequence[dict[str, Any]]:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""

@@ -68,6 +68,9 @@ class ResponsesStream:
         self._done: dict[int, Json] = {}
         self._reason: str | None = None
 
+    def fit(self, parts: Sequence[ChoiceDelta]) -> None:
+        """Change nothing: all that is said can be told here."""
+
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return the events that `parts` make."""
         return b"".join([*self._begin(), *(event for part in parts for event in self._take(part))])

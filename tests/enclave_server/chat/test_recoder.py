@@ -37,6 +37,9 @@ class Letters:
 class Plain:
     """Writes words, ends and failures as they can be told apart at sight."""
 
+    def fit(self, parts: Sequence[ChoiceDelta]) -> None:
+        pass
+
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         return b"".join((part.delta.content or "<end>").encode() for part in parts)
 
