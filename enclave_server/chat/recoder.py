@@ -77,6 +77,7 @@ class Recoder:
                 if event.ends:
                     self.is_ending = True
                     break
+            self._transcript.count_beside(self._reader.kept + self._writer.kept)
         except UpstreamError as error:
             text += self.fail(error)
         return bytes(text)

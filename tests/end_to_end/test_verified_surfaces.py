@@ -79,9 +79,15 @@ def streamed(path: bytes, said: Json, reason: str | None) -> bytes:
 
 
 def read_stream(path: bytes, data: bytes) -> Mapping[str, Any]:
-    stream = {CHAT: StreamedAnswer, MESSAGES: StreamedBlocks, RESPONSES: StreamedItems}[path]()
+    readers: dict[bytes, Any] = {
+        CHAT: StreamedAnswer,
+        MESSAGES: StreamedBlocks,
+        RESPONSES: StreamedItems,
+    }
+    stream = readers[path]()
     stream.feed(data)
-    return stream.finish()
+    body: Mapping[str, Any] = stream.finish()
+    return body
 
 
 def verify(body: Mapping[str, Any]) -> None:

@@ -155,6 +155,11 @@ class MessageStream:
         self._reason = "stop"
         self._kept: list[State] = []
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside its texts, about."""
+        return sum(len(state.value) for state in self._kept)
+
     def fit(self, parts: Sequence[ChoiceDelta]) -> None:
         """Say refusals as text."""
         for part in parts:

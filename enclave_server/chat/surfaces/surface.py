@@ -40,6 +40,11 @@ class Identity:
 class StreamWriter(Protocol):
     """Writes one streamed answer."""
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside its texts, about."""
+        ...
+
     def fit(self, parts: Sequence[ChoiceDelta]) -> None:
         """Change `parts` into what the surface can say of them, before they are signed."""
         ...
