@@ -61,6 +61,7 @@ class _Choice:
     refusal: list[str] = field(default_factory=list)
     calls: dict[int, _Call] = field(default_factory=dict)
     finish_reason: str | None = None
+    is_told: bool = False
 
     def add_text(self, text: str) -> int:
         """Append `text`; return its size in characters."""
@@ -93,6 +94,16 @@ class _Choice:
                 known.name = part.function.name
         known.arguments.append(arguments)
         return taken + len(known.name) + len(known.id)
+
+    def tell(self, part: ChoiceDelta) -> bool:
+        """Return whether `part` says something; the first that does says whose words they are.
+
+        Programs want that said, and join what is said again.
+        """
+        says = part.finish_reason is not None or part.logprobs is not None or _says(part.delta)
+        if says and not self.is_told:
+            part.delta.role, self.is_told = "assistant", True
+        return says
 
     @property
     def has_readable_calls(self) -> bool:
@@ -213,8 +224,8 @@ class Transcript:
                 raise UpstreamError(Failure.BROKEN)
             choice = self._choices[part.index] = _Choice(part.index)
         delta = part.delta
-        if delta.role is not None:
-            delta.role = "assistant"
+        if choice.is_told:
+            delta.role = None
         if delta.content:
             self._size += choice.add_text(delta.content)
         if delta.reasoning_content or delta.refusal or delta.tool_calls:
@@ -223,8 +234,7 @@ class Transcript:
             self._take_memory()
         if part.finish_reason is not None:
             choice.finish_reason = part.finish_reason
-            return True
-        return _says(delta) or part.logprobs is not None
+        return choice.tell(part)
 
     def _add_rest(self, choice: _Choice, delta: Delta) -> None:
         """Add what is no text."""

@@ -42,6 +42,7 @@ ERROR_TYPES = {
 }
 OVERLOADED = "overloaded"
 TOO_LONG = "context_length_exceeded"
+UNKNOWN = "unknown_parameter"
 
 # Programs know by these words that they have to shorten what they send.
 TOO_LONG_WORDS = "prompt is too long"
@@ -61,7 +62,9 @@ _QUOTED = re.compile(rf"'({'|'.join(_NAMES)})'")
 def write_error(error: ChatError) -> bytes:
     """Return an error as JSON; it names the fields of this API."""
     kind = "overloaded_error" if error.code == OVERLOADED else ERROR_TYPES.get(error.status)
-    text = _QUOTED.sub(lambda quoted: f"'{_NAMES[quoted[1]]}'", error.message)
+    text = error.message
+    if error.code != UNKNOWN:  # that is a name of the program's own
+        text = _QUOTED.sub(lambda quoted: f"'{_NAMES[quoted[1]]}'", text)
     if error.code == TOO_LONG:
         text = f"{TOO_LONG_WORDS}: {text}"
     told = {"type": kind or _other(error.status), "message": text}
