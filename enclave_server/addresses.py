@@ -111,7 +111,7 @@ def _listen(family: int, target: object) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family in (socket.AF_INET, socket.AF_INET6):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
         listener.bind(target)  # type: ignore[arg-type]  # each family has a target type of its own
         if family == socket.AF_UNIX:
             Path(listener.getsockname()).chmod(SOCKET_MODE)  # before anybody can connect

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import resource
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +43,7 @@ class Scarcity:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._quiet_until = 0.0
+        self._quiet_until = -math.inf
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Tell of `context`, unless the same was told within the last second."""

@@ -22,7 +22,8 @@ class TruncatedMessage(MalformedMessage):
 class KeyRejected(ProtocolError):
     """No key opens the message: unknown identifier, unsupported suite, or altered bytes.
 
-    One class for all of these, so that a gateway cannot be used as an oracle.
+    One class for all of these, so that a gateway cannot be used as an oracle. A token, or a request
+    for one, is of another key.
     """
 
 
@@ -62,4 +63,4 @@ class AttestationError(ProtocolError):
 
 
 class SignatureInvalid(ProtocolError):
-    """The signature of an answer does not match."""
+    """The signature of an answer, a statement or a token does not match."""

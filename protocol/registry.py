@@ -30,6 +30,18 @@ BLANK_PROBLEM = "about:blank"
 OHTTP_GATEWAY_PATH = b"/.well-known/ohttp-gateway"
 """Where a gateway takes requests and tells its keys (RFC 9540, Section 3)."""
 
+TOKEN_ISSUER_DIRECTORY = b"application/private-token-issuer-directory"
+TOKEN_REQUEST = b"application/private-token-request"
+TOKEN_RESPONSE = b"application/private-token-response"
+"""RFC 9578, Section 8.3."""
+
+TOKEN_BATCH_REQUEST = b"application/private-token-generic-batch-request"
+TOKEN_BATCH_RESPONSE = b"application/private-token-generic-batch-response"
+"""draft-ietf-privacypass-batched-tokens-07."""
+
+TOKEN_ISSUER_DIRECTORY_PATH = b"/.well-known/private-token-issuer-directory"
+"""Where an issuer tells its keys (RFC 9578, Section 4)."""
+
 INCREMENTAL = b"?1"
 """Of the Incremental field: hand this message on as it comes (draft-ietf-httpbis-incremental)."""
 

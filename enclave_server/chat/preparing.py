@@ -126,6 +126,8 @@ def _fitted(question: AnyQuestion, model: Model) -> AnyQuestion:
         question = msgspec.structs.replace(question, temperature=None, top_p=None)
     if not isinstance(question, Conversation):
         return question
+    if not model.reasoning and question.reasoning_effort is not None:  # "none", which it does
+        question = msgspec.structs.replace(question, reasoning_effort=None)
     own = without_foreign(question, (model.upstream.name, model.name))
     return _instructed(own, model)
 

@@ -31,6 +31,7 @@ from enclave_server.addresses import (
         ("tcp://localhost:65535", TcpAddress("localhost", 65535)),
         ("unix:/run/a b.sock", UnixAddress("/run/a b.sock")),
         ("unix:relative", UnixAddress("relative")),
+        ("unix:a", UnixAddress("a")),
     ],
 )
 def test_parse_and_write(text: str, address: Address) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -101,6 +102,29 @@ def test_any_openai_program(url: str) -> None:
         with sdk.chat.completions.stream(model=MODEL, messages=ASKED, tools=tools) as helped:
             calls = helped.get_final_completion().choices[0].message.tool_calls
         assert [call.function.arguments for call in calls or []] == ['{"city":"Paris"}']
+
+
+def test_any_anthropic_program(gateway: StandInGateway, url: str) -> None:
+    wishes: Any = {"model": MODEL, "max_tokens": 9, "messages": ASKED}
+    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as sdk:
+        messages = sdk.messages
+        assert messages.count_tokens(model=MODEL, messages=ASKED).input_tokens == 3
+        for _ in range(2):
+            assert [block.text for block in messages.create(**wishes).content] == [ANSWER]
+        with messages.stream(**wishes) as stream:
+            assert list(stream.text_stream) == list(WORDS)
+        gateway.faults.signature = lambda fields: {**fields, "tee_output_hash": "00" * 32}
+        with pytest.raises(anthropic.APIStatusError, match="signature does not hold"):
+            messages.create(**wishes)
+        with (
+            pytest.raises(anthropic.APIStatusError, match="signature does not hold"),
+            messages.stream(**wishes) as stream,
+        ):
+            stream.get_final_message()
+    assert {arrived.path for arrived in gateway.chat.inner} == {
+        b"/v1/messages",
+        b"/v1/messages/count_tokens",
+    }
 
 
 def test_many_at_once(url: str) -> None:

@@ -18,7 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from enclave_server.chat import conversation as chat
 from enclave_server.chat.signing import Signer, asked_algorithm
+from enclave_server.chat.surfaces.messages_writing import MessageStream, write_message
+from enclave_server.chat.surfaces.surface import Identity
 from enclave_server.keys.ring import MECHANISMS
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.binary_http import Request, Response, ResponseEncoder
@@ -34,6 +37,7 @@ from protocol.signature import SigningKeys, encode_pem, encode_spki
 JSON = ((b"content-type", b"application/json"),)
 EVENTS = ((b"content-type", b"text/event-stream"),)
 MODEL = "stand-in"
+MESSAGES = b"/v1/messages"
 WORDS = ("The capital ", "of France ", "is Paris.")
 FINISHED = "stop"
 PROBLEM = "application/problem+json"
@@ -129,9 +133,25 @@ class Chat:
             return _error(404, f"there is no model {body.get('model')}")
         if body.get("stream") and delivery is Delivery.WHOLE:
             return _error(400, "streams need the chunked media type")
+        if request.path.startswith(MESSAGES):
+            return self._message(request, body)
         if body.get("stream"):
             return StreamedResponse(200, EVENTS, self._stream(request, body))
         return Response(200, JSON, json.dumps(self._whole(request, body)).encode())
+
+    def _message(self, request: Request, body: dict[str, Any]) -> Answer:
+        """Answer in Anthropic's shape."""
+        if request.path != MESSAGES:
+            return Response(200, JSON, json.dumps({"input_tokens": 3}).encode())
+        identity, text = Identity("msg_1", 1, MODEL), "".join(WORDS)
+        signature = self._signed(request, {"index": 0, "content": text, "finish_reason": FINISHED})
+        if not body.get("stream"):
+            answer = chat.Answer([chat.Choice(0, chat.Reply(content=text), None, FINISHED)])
+            return Response(200, JSON, write_message(answer, identity, signature))
+        writer = MessageStream(identity)
+        deltas = [chat.ChoiceDelta(0, chat.Delta(content=word)) for word in WORDS]
+        ends = [writer.write(deltas), writer.finish(chat.Usage(1, 3, 4), signature)]
+        return StreamedResponse(200, EVENTS, _pieces(b": padding\n\n".join(ends)))
 
     def _whole(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
         message = _message(request, body)
@@ -182,6 +202,11 @@ class Chat:
         signer = Signer(lambda: self.signing_keys, time.time, 1 if self.faults.is_old else 2)
         algorithm = None if self.faults.is_old else asked_algorithm(request)
         return self.faults.signature(signer.sign(request.content, [choice], MODEL, algorithm))
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), 100):
+        yield data[start : start + 100]
 
 
 def _message(request: Request, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Answers in Anthropic's shape, whole and in events."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,10 +47,23 @@ TOO_LONG = "context_length_exceeded"
 TOO_LONG_WORDS = "prompt is too long"
 
 
+# What other surfaces call it, by the names that it has here.
+_NAMES = {
+    "max_completion_tokens": "max_tokens",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "reasoning_effort": "output_config.effort",
+    "response_format": "output_config.format",
+    "stop": "stop_sequences",
+}
+_QUOTED = re.compile(rf"'({'|'.join(_NAMES)})'")
+
+
 def write_error(error: ChatError) -> bytes:
-    """Return an error as JSON."""
+    """Return an error as JSON; it names the fields of this API."""
     kind = "overloaded_error" if error.code == OVERLOADED else ERROR_TYPES.get(error.status)
-    text = f"{TOO_LONG_WORDS}: {error.message}" if error.code == TOO_LONG else error.message
+    text = _QUOTED.sub(lambda quoted: f"'{_NAMES[quoted[1]]}'", error.message)
+    if error.code == TOO_LONG:
+        text = f"{TOO_LONG_WORDS}: {text}"
     told = {"type": kind or _other(error.status), "message": text}
     return msgspec.json.encode({"type": "error", "error": told})
 

@@ -82,6 +82,8 @@ LOOP = {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}
         {"minLength": 36, "maxLength": 9},
         {"minimum": 2, "maximum": 1},
         {"exclusiveMinimum": 1, "maximum": 1},
+        {"exclusiveMinimum": 3, "minimum": 1, "maximum": 3},
+        {"exclusiveMaximum": 1, "maximum": 3, "minimum": 1},
         {"minimum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         {"maxItems": 1.5},
         {"maxItems": True},

@@ -1,6 +1,7 @@
 """What becomes of a request before its upstream is asked."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from enclave_server.chat.dialects.dialect import Account
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import Job, find_model, prepare
+from enclave_server.chat.profiles import PLAIN
 from tests.support.chat_service import HELLO, NOWHERE, TABLE, chat
 
 ACCOUNT = Account("key", {"project": "p"})
@@ -55,3 +57,28 @@ def test_the_model_s_instructions_come_first_unless_there_are_some() -> None:
         wanted = job(b"/v1/chat/completions", chat(messages=messages))
         body = json.loads(prepare(table, wanted, lambda name: ACCOUNT).request.body)
         assert body["messages"][0] == {"role": "system", "content": first}
+
+
+def sent(model: Model, **fields: Any) -> Any:
+    """Return what the upstream of `model` is asked."""
+    wanted = job(b"/v1/chat/completions", chat(**fields))
+    return json.loads(prepare(ModelTable((model,)), wanted, lambda name: ACCOUNT).request.body)
+
+
+def test_what_a_model_does_anyway_is_not_asked_of_it() -> None:
+    fixed = Model("m", NOWHERE, "there", profile=replace(PLAIN, temperature="none"))
+    assert sent(fixed, temperature=1, top_p=1, seed=1).keys() == {"model", "messages", "seed"}
+    thoughtless = Model("m", NOWHERE, "there", reasoning=False)
+    assert "reasoning_effort" not in sent(thoughtless, reasoning_effort="none")
+    assert sent(Model("m", NOWHERE, "there"), reasoning_effort="none")["reasoning_effort"] == "none"
+
+
+def test_a_whole_answer_may_be_asked_for_as_a_stream() -> None:
+    streaming = Model("m", NOWHERE, "there", profile=replace(PLAIN, streams_always=True))
+    table = ModelTable((streaming,))
+    for stream, joins in ((False, 2), (True, None)):
+        wanted = job(b"/v1/chat/completions", chat(n=2, stream=stream))
+        prepared = prepare(table, wanted, lambda name: ACCOUNT)
+        assert prepared.joins == joins
+        assert json.loads(prepared.request.body)["stream"] is True
+        assert (prepared.expected is None) != stream

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import socket
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -116,5 +118,24 @@ def test_requests_are_reported_while_the_server_runs(monkeypatch: pytest.MonkeyP
             await peer.answer()
             await server.until(lambda: bool(server.events()))
             assert [line["count"] for line in server.events()] == [1]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["head_seconds", "body_grace_seconds", "idle_seconds", "linger_seconds", "stall_seconds"],
+)
+def test_nobody_overstays_by_more_than_a_quarter(name: str) -> None:
+    """However short a deadline is; and by no more than a second where all are long."""
+    short_one: dict[str, Any] = {name: 0.4}
+
+    async def main() -> None:
+        async with (
+            serving(Recorder(), limits=replace(Limits(), **short_one)) as short,
+            serving(Recorder()) as usual,
+        ):
+            assert short.server._sweep_seconds == pytest.approx(0.1)
+            assert usual.server._sweep_seconds == 1.0
 
     run(main)

@@ -15,7 +15,7 @@ from enclave_server.chat.conversation import (
     ToolNamed,
 )
 from enclave_server.chat.dialects.anthropic.messages import write_messages
-from enclave_server.chat.dialects.anthropic.thinking import write_thinking
+from enclave_server.chat.dialects.anthropic.thinking import thinking_of
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
 from enclave_server.chat.dialects.unsaid import OF_ONE_ANSWER, nucleus, output_limit, refuse
 from enclave_server.chat.errors import invalid
@@ -42,7 +42,7 @@ def write_body(question: Conversation, model: Model) -> Json:
         **further_sampling(question.sampling),
         **_stops(question.stop),
         **write_tools(question),
-        **write_thinking(question.reasoning_effort, limit, profile),
+        **thinking_of(question, limit, profile),
         **profile.retention,
     }
     if (wanted := write_format(question.response_format)) is not None:

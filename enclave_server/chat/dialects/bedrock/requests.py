@@ -16,7 +16,7 @@ from enclave_server.chat.dialects.anthropic.requests import (
     stops_of,
     tool_choice,
 )
-from enclave_server.chat.dialects.anthropic.thinking import EFFORTS, check_level, write_thinking
+from enclave_server.chat.dialects.anthropic.thinking import EFFORTS, check_level, thinking_of
 from enclave_server.chat.dialects.bedrock.messages import write_messages
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
 from enclave_server.chat.dialects.unsaid import OF_ONE_ANSWER, nucleus, output_limit, refuse
@@ -102,14 +102,16 @@ def _effort(question: Conversation, model: Model) -> Json:
 
 def _further(question: Conversation, model: Model, limit: int | None) -> Json:
     """Return what Anthropic's models are told in their own words; no other model can be told it."""
-    effort = question.reasoning_effort if _is_claude(model) else None
+    is_claude = _is_claude(model)
     members = {
-        "reasoning_effort": write_thinking(effort, limit or OUTPUT_LIMIT, model.profile),
+        "reasoning_effort": (
+            thinking_of(question, limit or OUTPUT_LIMIT, model.profile) if is_claude else {}
+        ),
         "parallel_tool_calls": _one_call(question),
         **{name: {name: value} for name, value in further_sampling(question.sampling).items()},
     }
     said = {name: value for name, value in members.items() if value}
-    if said and not _is_claude(model):
+    if said and not is_claude:
         raise unsupported(next(iter(said)), "Leave it out.")
     return {name: value for part in said.values() for name, value in part.items()}
 

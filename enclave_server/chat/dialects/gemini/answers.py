@@ -74,7 +74,12 @@ def call_of(call: FunctionCall) -> Call:
         raise UpstreamError(Failure.BROKEN)
     # Of the members' values only the blanks between them are another's.
     arguments = msgspec.json.format(msgspec.json.encode(call.args or {}), indent=-1).decode()
-    return Call(call.id or f"call_{secrets.token_hex(12)}", Function(call.name, arguments))
+    return Call(call.id or new_identifier(), Function(call.name, arguments))
+
+
+def new_identifier() -> str:
+    """Return an identifier that no other call has."""
+    return f"call_{secrets.token_hex(12)}"
 
 
 class _Reply:

@@ -28,6 +28,9 @@ from enclave_server.chat.dialects.openai_chat.messages import write_messages
 from enclave_server.chat.models import Model
 from protocol.registry import EVENT_STREAM, JSON
 
+# What completions, which keep nothing, refuse as unknown.
+OF_CHATS_ALONE = frozenset({"store", "prompt_cache_options"})
+
 Json = dict[str, Any]
 
 
@@ -37,17 +40,19 @@ def write_request(question: AnyQuestion, model: Model, account: Account) -> Upst
     if isinstance(question, Conversation):
         path, body = "/chat/completions", _members(question, CHAT_MEMBERS)
         body["messages"] = write_messages(question.messages, profile)
+        body = {profile.renamed.get(name, name): value for name, value in body.items()}
+        retention = profile.retention
     else:
         path, body = "/completions", _members(question, TEXT_MEMBERS)
+        retention = {n: v for n, v in profile.retention.items() if n not in OF_CHATS_ALONE}
     body["model"] = model.upstream_name
-    body = {profile.renamed.get(name, name): value for name, value in body.items()}
     accept = JSON
     if question.stream:
         accept, body["stream"] = EVENT_STREAM, True
     if question.usage and profile.counts_when_asked:
         body["stream_options"] = {"include_usage": True}
     body |= question.sampling or {}
-    body |= profile.retention
+    body |= retention
     if profile.cache_salt:
         body["cache_salt"] = fresh_salt()
     return UpstreamRequest(path, account_fields(account), msgspec.json.encode(body), accept)

@@ -118,15 +118,15 @@ def test_a_stream_takes_no_more_than_there_is_room_for(
     assert any(recoder.feed(piece) and recoder.failed for piece in bounded(pieces()))
 
 
-def join(dialect: str, pieces: Pieces) -> None:
-    reader, joiner = find_dialect(dialect).stream(Conversation), Joiner(1, crowded())
-    for piece in pieces:
-        for event in reader.feed(piece):
-            joiner.add(event)
-        joiner.count(reader.kept)
-
-
 @pytest.mark.parametrize(("dialect", "pieces"), [(each[0], each[2]) for each in HOSTILE])
 def test_a_joined_answer_takes_no_more_either(dialect: str, pieces: Any) -> None:
+    reader, joiner = find_dialect(dialect).stream(Conversation), Joiner(1, crowded())
+
+    def join() -> None:
+        for piece in bounded(pieces()):
+            for event in reader.feed(piece):
+                joiner.add(event)
+            joiner.count(reader.kept)
+
     with pytest.raises(UpstreamError):
-        join(dialect, bounded(pieces()))
+        join()

@@ -2,10 +2,20 @@
 
 from typing import Any
 
+import anthropic.types as sdk
 import pytest
+from anthropic.types.message_create_params import MessageCreateParamsStreaming
 
 from enclave_server.chat.errors import ChatError
+from enclave_server.chat.surfaces import messages_shapes as shapes
 from enclave_server.chat.surfaces.messages_shapes import MessagesRequest
+from enclave_server.chat.surfaces.messages_stripping import (
+    OF_BLOCK,
+    OF_REQUEST,
+    OF_TEXT,
+    OF_THINKING,
+    OF_TOOL,
+)
 from enclave_server.chat.surfaces.shapes import convert
 
 PLAIN: dict[str, Any] = {
@@ -64,3 +74,38 @@ def test_what_is_of_another_shape_is_named(case: str) -> None:
 
 def test_plainest_request_is_taken() -> None:
     assert convert(PLAIN, MessagesRequest).max_tokens == 5
+
+
+# Of each type of the SDK: the shape that reads it, what is dropped of it, and what is refused.
+NOTHING: frozenset[str] = frozenset()
+TYPES: list[tuple[Any, Any, frozenset[str], frozenset[str]]] = [
+    (MessageCreateParamsStreaming, MessagesRequest, OF_REQUEST, NOTHING),
+    (sdk.TextBlockParam, shapes.TextBlock, OF_BLOCK | OF_TEXT, NOTHING),
+    (sdk.ImageBlockParam, shapes.ImageBlock, OF_BLOCK, frozenset({"transformations"})),
+    (sdk.DocumentBlockParam, shapes.DocumentBlock, OF_BLOCK, frozenset({"citations", "context"})),
+    (sdk.ToolUseBlockParam, shapes.ToolUseBlock, OF_BLOCK, frozenset({"toolset_name"})),
+    (sdk.ToolResultBlockParam, shapes.ToolResultBlock, OF_BLOCK, frozenset({"toolset_name"})),
+    (sdk.ThinkingBlockParam, shapes.ThinkingBlock, NOTHING, NOTHING),
+    (sdk.RedactedThinkingBlockParam, shapes.RedactedThinkingBlock, NOTHING, NOTHING),
+    (
+        sdk.ToolParam,
+        shapes.Tool,
+        OF_TOOL,
+        frozenset({"allowed_callers", "defer_loading", "input_examples"}),
+    ),
+    (sdk.ToolChoiceToolParam, shapes.Chosen, NOTHING, NOTHING),
+    (sdk.ThinkingConfigEnabledParam, shapes.Enabled, OF_THINKING, NOTHING),
+    (sdk.ThinkingConfigAdaptiveParam, shapes.Adaptive, OF_THINKING, NOTHING),
+    (sdk.OutputConfigParam, shapes.OutputConfig, NOTHING, NOTHING),
+    (sdk.JSONOutputFormatParam, shapes.JsonFormat, NOTHING, NOTHING),
+]
+
+
+@pytest.mark.parametrize(("kind", "shape", "dropped", "refused"), TYPES, ids=lambda v: str(v)[-30:])
+def test_every_field_of_the_sdk_is_read_or_dropped_or_refused(
+    kind: Any, shape: Any, dropped: frozenset[str], refused: frozenset[str]
+) -> None:
+    read = {*shape.__struct_fields__, "type"}
+    assert not read & (dropped | refused)
+    assert not dropped & refused
+    assert {*kind.__annotations__} - read == {*kind.__annotations__} & dropped | refused

@@ -242,6 +242,11 @@ def test_errors_have_anthropics_types(error: UpstreamError, kind: str) -> None:
     assert events_in(MessageStream(IDENTITY).fail(error)) == [told]
 
 
+def test_errors_name_the_fields_of_this_api() -> None:
+    body = json.loads(write_error(invalid("'reasoning_effort' and 'stop', not 'tools'.")))
+    assert body["error"]["message"] == "'output_config.effort' and 'stop_sequences', not 'tools'."
+
+
 def test_programs_are_told_in_their_words_to_shorten_what_they_send() -> None:
     body = json.loads(write_error(UpstreamError(Failure.TOO_LONG)))
     assert body["error"]["message"].startswith("prompt is too long: ")

@@ -3,11 +3,18 @@
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from enclave_server.chat.conversation import Effort
-from enclave_server.chat.dialects.anthropic.thinking import BUDGETS, EFFORTS, write_thinking
+from enclave_server.chat.dialects.anthropic.thinking import (
+    BUDGETS,
+    EFFORTS,
+    thinking_of,
+    write_thinking,
+)
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.profiles import Profile
+from tests.support.conversations import HELLO, RESULTS, asked, calling
 
 BY_BUDGET = Profile(thinking="budget")
 ROOM = 64000
@@ -62,3 +69,21 @@ def test_levels_that_a_model_lacks_are_refused_with_those_it_has(
         assert not any(f" {level}" in error.message for level in lacking)
     for effort in set(get_args(Effort)) - lacking:
         write_thinking(effort, ROOM, profile)
+
+
+@pytest.mark.parametrize("profile", [Profile(), BY_BUDGET])
+@pytest.mark.parametrize("effort", [None, "none", "low"])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_older_models_go_on_from_calls_with_their_thoughts_alone(
+    profile: Profile, effort: Any, kept: bool, goes_on: bool
+) -> None:
+    called = calling("anthropic") if kept else replace(calling("anthropic"), state=None)
+    turn = [HELLO, called, *RESULTS, *([] if goes_on else [HELLO])]
+    question = asked(*turn, reasoning_effort=effort)
+    if profile is not BY_BUDGET or effort != "low" or kept or not goes_on:
+        thinking_of(question, ROOM, profile)
+        return
+    with pytest.raises(ChatError) as caught:
+        thinking_of(question, ROOM, profile)
+    assert caught.value.param == "reasoning_effort"

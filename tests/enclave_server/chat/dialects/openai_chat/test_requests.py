@@ -175,3 +175,11 @@ def test_a_count_is_asked_for_where_it_does_not_come_by_itself() -> None:
 def test_sampling_passes_as_it_is() -> None:
     wishes = {"top_k": 5, "chat_template_kwargs": {"enable_thinking": False}}
     assert asked("plain", sampling=wishes).items() >= wishes.items()
+
+
+def test_completions_are_told_nothing_that_they_do_not_know() -> None:
+    for name, members in (("openai", {}), ("openrouter", find_profile("openrouter").retention)):
+        model = Model("m", upstream_at("unix:/x"), "there", profile=find_profile(name))
+        question = Continuation(model="m", prompt="a", max_tokens=5)
+        body = json.loads(write_request(question, model, Account()).body)
+        assert body == {"model": "there", "prompt": "a", "max_tokens": 5, **members}

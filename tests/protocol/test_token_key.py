@@ -1,0 +1,109 @@
+"""Keys of type 2: one form, one size, one exponent (protocol.token_key)."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import MalformedMessage
+from protocol.token_key import SPKI_BYTES, TokenKey
+from tests.support.private_tokens import ISSUANCES, ISSUER, KEY, MORE, OTHER_KEY, load_issuer
+
+SPKI = KEY.spki
+N = ISSUER.public_key().public_numbers().n
+RSA_ENCRYPTION = ISSUER.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize("case", ISSUANCES, ids=lambda case: case["id"])
+def test_vectors(case: dict[str, Any]) -> None:
+    spki = bytes.fromhex(case["pkS"])
+    key = TokenKey.decode(spki)
+    assert key == TokenKey.from_public_key(load_issuer(case["skS"]).public_key())
+    assert key.spki == spki
+    token = bytes.fromhex(case["token"])
+    assert key.key_id == token[66:98]
+    assert key.truncated_id == bytes.fromhex(case["token_request"])[2]
+
+
+def test_facts_of_the_form() -> None:
+    facts = MORE["facts"]
+    assert facts["spki_size_2048"] == SPKI_BYTES
+    assert bytes.fromhex(facts["spki_algorithm_identifier"]) in SPKI
+
+
+def test_a_library_reads_the_same_key() -> None:
+    read = load_der_public_key(SPKI)
+    assert isinstance(read, RSAPublicKey)
+    assert read.public_numbers() == KEY.public_key.public_numbers()
+    assert KEY.key_id == hashlib.sha256(SPKI).digest()
+
+
+def test_keys_are_what_their_octets_are() -> None:
+    assert TokenKey.decode(SPKI) == KEY != OTHER_KEY
+    assert len({TokenKey.decode(SPKI), KEY, OTHER_KEY}) == 2
+
+
+def changed(at: int, octets: bytes) -> bytes:
+    return SPKI[:at] + octets + SPKI[at + len(octets) :]
+
+
+@pytest.mark.parametrize(
+    "spki",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(SPKI + b"\0", id="trailing"),
+        pytest.param(RSA_ENCRYPTION, id="rsaEncryption"),
+        pytest.param(SPKI[:-1] + b"\3", id="e=65539"),
+        pytest.param(b"\x30\x82\x01\x50" + SPKI[4:-5] + b"\x02\x01\x03", id="e=3"),
+        pytest.param(SPKI.replace(b"\x04\x02\x02", b"\x04\x02\x01"), id="SHA-256"),
+        pytest.param(SPKI.replace(b"\xa2\x03\x02\x01\x30", b"\xa2\x03\x02\x01\x20"), id="salt-32"),
+        pytest.param(changed(81, b"\x7f"), id="2047-bits"),
+        pytest.param(changed(len(SPKI) - 6, b"\x00"), id="even"),
+        pytest.param(SPKI[:81] + bytes(128) + SPKI[81:], id="3072-bits"),
+        pytest.param(SPKI[:80] + SPKI[81:] + b"\0", id="no-sign-octet"),
+    ],
+)
+def test_other_keys_and_other_forms_are_refused(spki: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        TokenKey.decode(spki)
+
+
+def test_every_truncation_is_refused() -> None:
+    for end in range(len(SPKI)):
+        with pytest.raises(MalformedMessage):
+            TokenKey.decode(SPKI[:end])
+
+
+@given(st.integers(0, 8 * len(SPKI) - 1))
+def test_any_other_bit_is_another_key_or_none(bit: int) -> None:
+    spki = bytearray(SPKI)
+    spki[bit // 8] ^= 1 << bit % 8
+    try:
+        key = TokenKey.decode(bytes(spki))
+    except MalformedMessage:
+        return
+    assert 81 <= bit // 8 < len(SPKI) - 5
+    assert key != KEY
+    assert key.spki == spki
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        RSAPublicNumbers(3, N),
+        RSAPublicNumbers(65537, N << 1024 | 1),
+        RSAPublicNumbers(65537, N >> 1),
+    ],
+    ids=["e=3", "3072", "2047"],
+)
+def test_an_issuer_cannot_tell_another_key(numbers: RSAPublicNumbers) -> None:
+    with pytest.raises(ValueError, match="2048 bits"):
+        TokenKey.from_public_key(numbers.public_key())
