@@ -101,4 +101,8 @@ class Joiner:
         for name in _LISTS:
             if tokens := getattr(part.logprobs, name) or ():
                 self._transcript.count(TOKEN_OCTETS * len(tokens))
-                setattr(known, name, [*(getattr(known, name) or ()), *tokens])
+                kept = getattr(known, name)
+                if kept is None:
+                    kept = []
+                    setattr(known, name, kept)
+                kept += tokens
