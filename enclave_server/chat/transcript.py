@@ -137,6 +137,7 @@ class Transcript:
 
     __slots__ = (
         "_allowed",
+        "_beside",
         "_choices",
         "_expected",
         "_gives_reasoning",
@@ -153,6 +154,7 @@ class Transcript:
         self._allowed = 0  # characters for which memory has been taken
         self._choices: dict[int, _Choice] = {}
         self._size = 0
+        self._beside = 0  # octets, the most that others kept
         self.usage: Usage | None = None
         self.ended = False
 
@@ -174,8 +176,10 @@ class Transcript:
         if not all(choice.has_readable_calls for choice in self._choices.values()):
             raise UpstreamError(Failure.TOOL_USE_FAILED)
         for choice in unfinished:
-            choice.finish_reason = "stop"
-        return [ChoiceDelta(choice.index, finish_reason="stop") for choice in unfinished]
+            choice.finish_reason = "tool_calls" if choice.calls else "stop"
+        return [
+            ChoiceDelta(choice.index, finish_reason=choice.finish_reason) for choice in unfinished
+        ]
 
     def outputs(self) -> Sequence[dict[str, Any]]:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""
@@ -186,6 +190,12 @@ class Transcript:
         self._size += octets // CHARACTER_OCTETS
         if self._size > self._allowed:
             self._take_memory()
+
+    def count_beside(self, octets: int) -> None:
+        """Count what others keep of the answer at the moment, in all; raises UpstreamError."""
+        if octets > self._beside:
+            grown, self._beside = octets - self._beside, octets
+            self.count(grown + CHARACTER_OCTETS - 1)
 
     def _take_memory(self) -> None:
         """Take memory for what has come and some more; raises UpstreamError."""

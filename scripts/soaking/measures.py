@@ -85,17 +85,21 @@ class Growth:
         return self.last_kib / self.first_kib - 1
 
 
-def growths(measures: Sequence[Measure], settled: float, least: float) -> list[Growth]:
+def growths(measures: Sequence[Measure], settled: float, least: float, filled: int) -> list[Growth]:
     """Return what each process grew by once it was `settled` seconds old.
 
-    Processes of which less than `least` seconds were seen after that are left out.
+    A worker has settled when its table against replays has `filled` KiB as well: by then it has
+    seen the thousands of questions after which its heap has the size that it keeps. Processes of
+    which less than `least` seconds were seen after that are left out.
     """
     lives: dict[tuple[str, int], list[Measure]] = {}
     for each in measures:
         lives.setdefault((each.role, each.pid), []).append(each)
     found = []
     for (role, pid), life in lives.items():
+        needed = filled if role == "worker" else 0
         late = [each for each in life if each.at >= life[0].at + settled]
+        late = [each for each in late if each.shared_kib >= needed]
         if late and late[-1].at - late[0].at >= least:
             seconds = late[-1].at - late[0].at
             sizes = (late[0].own_kib, late[-1].own_kib)

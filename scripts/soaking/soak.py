@@ -6,11 +6,11 @@
 Client, relay (scripts/relay.py, or nginx as deployed), host proxy, enclave server with two workers
 and the embedded model are real; the security module is simulated, and a stand-in for an upstream
 says each question's mark back and counts how often the question came. Questions of many kinds are
-asked at --rate a second (6), at most 40 at a time. Keys rotate each minute. Engine, worker,
+asked at --rate a second (12), at most 60 at a time. Keys rotate each minute. Engine, worker,
 server, proxy and relay are killed with SIGKILL in turn, a worker and the engine stopped with
 SIGSTOP, the upstream taken away, in an order that --seed gives; --only keeps to one of them and
-can be given again. The first twentieth and the last fifth of the time are without faults. Whatever
-is killed is started again as systemd would.
+can be given again. The first twentieth and the last quarter of the time are without faults.
+Whatever is killed is started again as systemd would.
 
 At the end there is a table, and the exit code is 1 if one of these limits was not kept: nothing
 wrong, silent, lost or dispatched twice; the next right answer within 2 s of a worker's end and 5 s
@@ -39,9 +39,9 @@ from scripts.soaking.kinds import LAST
 from scripts.soaking.load import Load, Record
 from scripts.soaking.path import NGINX, REFERENCE, SoakedPath
 
-RATE = 6.0  # questions a second: a third of a core, so that two are not saturated
-AT_ONCE = 40
-QUIET_AT_FIRST, QUIET_AT_LAST = 1 / 20, 1 / 5  # of the time
+RATE = 12.0  # questions a second: a third of a core, so that two are not saturated
+AT_ONCE = 60
+QUIET_AT_FIRST, QUIET_AT_LAST = 1 / 20, 1 / 4  # of the time
 PAUSES = (0.4, 1.2)  # between two faults, of the usual pause
 USUAL_PAUSE_SECONDS = 40.0
 FAULTS_AT_LEAST = 12  # in a short run the pauses are shorter

@@ -18,6 +18,7 @@ LEAST_SECONDS = 240.0  # of a life after that, below which its growth is not jud
 SHOWN = 12  # lines of one list
 MOST_SHOWN = 2  # processes of one role, by themselves
 TABLE_KIB = 32 * 1024
+FILLED_KIB = TABLE_KIB * 85 // 100  # after about 8,000 questions
 # Descriptors that are kept for the next time: as many as there are, whatever the load was.
 SPARE = {"host proxy": 2 * SPARE_PIPES}
 
@@ -47,7 +48,7 @@ class Findings:
 
     def growths(self) -> list[Growth]:
         """Return what settled processes grew by."""
-        return growths(self.samples, SETTLED_SECONDS, LEAST_SECONDS)
+        return growths(self.samples, SETTLED_SECONDS, LEAST_SECONDS, FILLED_KIB)
 
     @property
     def core(self) -> float:
@@ -137,13 +138,17 @@ class Findings:
 
     def _memory(self) -> Iterator[str]:
         yield f"{'settled processes':<22}{'from s':>8}{'for s':>8}{'MiB':>8}{'MiB':>8}{'change':>9}"
-        for each in self.growths():
+        settled = self.growths()
+        for each in settled:
             sizes = f"{each.first_kib / 1024:>8.1f}{each.last_kib / 1024:>8.1f}"
             yield (
                 f"{each.role:<22}{each.since:>8.0f}{each.seconds:>8.0f}{sizes}{each.share:>+9.1%}"
             )
         filled = max((each.shared_kib for each in self.samples if each.role == "worker"), default=0)
         yield f"table against replays: {filled / 1024:.1f} MiB touched, of {TABLE_KIB / 1024:.0f}"
+
+        if not any(each.role == "worker" for each in settled):
+            yield "no worker saw enough for its memory to be judged"
 
     def _ending(self) -> Iterator[str]:
         breaches = self.breaches()

@@ -614,3 +614,28 @@ def test_an_upstream_that_has_answered_and_gone_leaves_time_to_read(
     carried.run_for(DEADLINE)
     assert [*endings, carried.ending] == [None, Ending.CURTAILED]
     carried.close()
+
+
+def test_the_kernel_moves_bulk_and_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    splice = os.splice
+
+    def watched(source: int, target: int, count: int, *, flags: int) -> int:
+        asked.append(flags)
+        return splice(source, target, count, flags=flags)
+
+    monkeypatch.setattr(os, "splice", watched)
+    carried = Carried(PipePool())
+    data = noise(1 << 20)
+    sending = in_background(partial(_send_all, carried.client, data))
+    received: list[bytes] = []
+    reading = in_background(lambda: received.append(read_exactly(carried.server, len(data))))
+    end = time.monotonic() + DEADLINE
+    while not received and time.monotonic() < end:
+        carried.run_for(0.1)
+    for thread in (sending, reading):
+        thread.join(DEADLINE)
+    carried.close()
+    assert received == [data]
+    assert asked
+    assert set(asked) == {os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK}

@@ -27,6 +27,9 @@ class ChatCompletions:
         """Return the conversation in `content`; raises ChatError."""
         return read_request(parse_object(content))
 
+    def fit(self, answer: Answer) -> None:
+        """Change nothing: all that is said can be told here."""
+
     def write(self, answer: Answer, identity: Identity, signature: Signature) -> bytes:
         """Return a whole answer."""
         choices = _with_states(answer, identity) if answer.states else answer.choices

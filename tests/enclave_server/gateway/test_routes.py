@@ -343,8 +343,12 @@ def test_requests_that_no_key_opens_all_look_the_same(media_type: str, place: in
 @pytest.mark.parametrize("size", [0, 1, 6, 38, 39, 55, 1126, 1142])
 def test_a_message_cut_short_is_a_400(media_type: str, size: int) -> None:
     async def test(client: Client) -> None:
-        body = client.seal()[0][:size]
-        assert is_problem(await client.post(body, media_type), 400)
+        whole = client.seal()[0]
+        # What is sealed whole may begin as a chunk that is complete.
+        if media_type == "message/ohttp-chunked-req":
+            sealer, _ = chunked.encapsulate_request(client.state.keys[0].config)
+            whole = sealer.seal(bytes(100)) + sealer.finish(b"")
+        assert is_problem(await client.post(whole[:size], media_type), 400)
 
     check(test)
 

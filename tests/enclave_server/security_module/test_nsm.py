@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import struct
 from collections.abc import Callable
@@ -253,3 +254,10 @@ def test_an_answer_has_the_room_that_the_driver_gives(device: str, more: int, go
             return
         with pytest.raises(NsmError):
             module.attest(None, None, None)
+
+
+def test_the_device_is_read_and_written_and_nobody_inherits_it(device: str) -> None:
+    with NitroSecurityModule(device) as module:
+        flags = fcntl.fcntl(module._descriptor, fcntl.F_GETFL)
+        assert flags & os.O_ACCMODE == os.O_RDWR
+        assert not os.get_inheritable(module._descriptor)

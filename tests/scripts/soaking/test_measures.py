@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 from scripts.soaking.measures import Measure, cpu_total, growths, look, measure
 
@@ -37,10 +38,19 @@ def test_a_process_that_has_ended_is_left_out() -> None:
 def test_growth_begins_when_a_process_has_settled() -> None:
     life = [seen(at, kib) for at, kib in ((0, 100), (50, 500), (100, 1000), (300, 1100))]
     young = [seen(at, 100 + int(at), pid=2) for at in (250, 300)]
-    (growth,) = growths([*life, *young], settled=100, least=200)
+    (growth,) = growths([*life, *young], settled=100, least=200, filled=0)
     assert (growth.pid, growth.since, growth.seconds) == (1, 100, 200)
     assert (growth.first_kib, growth.last_kib) == (1000, 1100)
     assert round(growth.share, 3) == 0.1
+
+
+def test_a_worker_has_settled_when_its_table_is_full() -> None:
+    life = [replace(seen(at, 1000), shared_kib=at) for at in range(0, 900, 100)]
+    (growth,) = growths(life, settled=100, least=300, filled=500)
+    assert (growth.since, growth.seconds) == (500, 300)
+    assert growths(life, settled=100, least=300, filled=600) == []
+    others = [replace(each, role="relay") for each in life]
+    assert growths(others, settled=100, least=300, filled=600)[0].since == 100
 
 
 def test_time_is_counted_once_for_each_process() -> None:

@@ -18,7 +18,7 @@ MINUTES = "0.3"
 def soaked(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What a short soak found, and what it printed."""
     file = tmp_path_factory.mktemp("soak") / "soak.json"
-    command = [sys.executable, "-m", "scripts.soaking.soak", "--minutes", MINUTES, "--seed", "3"]
+    command = [sys.executable, "-m", "scripts.soaking.soak", "--minutes", MINUTES, "--rate", "6"]
     done = subprocess.run(
         [*command, "--only", "worker", "--only", "relay", "--json", str(file)],
         cwd=ROOT,

@@ -60,10 +60,16 @@ def test_a_run_that_kept_all_limits_says_so() -> None:
 
 
 def test_memory_that_grows_is_noticed() -> None:
-    grown = [replace(taken(at), own_kib=int(30_000 + 10 * at)) for at in range(0, 900, 100)]
+    grown = [
+        replace(taken(at), own_kib=30_000 + 10 * at, shared_kib=30_000) for at in range(0, 900, 100)
+    ]
     good = replace(findings(), verdict=judge(1, ASKS[:1], [], ["mark-0"]), samples=grown)
     (breach,) = good.breaches()
     assert breach.startswith("memory of the worker 7 grew by 1")
+    unfilled = [replace(each, shared_kib=0) for each in grown]
+    young = replace(good, samples=unfilled)
+    assert young.breaches() == []
+    assert "no worker saw enough for its memory to be judged" in young.text()
 
 
 def test_what_is_held_afterwards_is_compared_by_role() -> None:

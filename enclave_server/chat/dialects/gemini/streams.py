@@ -27,6 +27,10 @@ from enclave_server.chat.dialects.gemini.signatures import keep
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import DONE, EventParser, EventTooLarge
 
+# More than anybody is asked for, and what each takes besides its texts.
+MAX_CANDIDATES = 128
+CANDIDATE_OCTETS = 1024
+
 
 class Progress:
     """A candidate as far as it has come."""
@@ -39,6 +43,11 @@ class Progress:
         self.folder = Folder()
         self.signature: str | None = None  # of its text
         self.ended = False
+
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps, about."""
+        return CANDIDATE_OCTETS + len(self.signature or "") + self.folder.kept
 
     def take(self, candidate: Candidate) -> Iterator[Event]:
         """Yield what `candidate` adds; raises UpstreamError if it failed."""
@@ -91,6 +100,11 @@ class EventReader:
         self._parser = EventParser()
         self._candidates: dict[int, Progress] = {}
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        return self._parser.kept + sum(each.kept for each in self._candidates.values())
+
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
         try:
@@ -113,5 +127,7 @@ class EventReader:
         for candidate in response.candidates or ():
             index = candidate.index or 0
             if (progress := self._candidates.get(index)) is None:
+                if len(self._candidates) == MAX_CANDIDATES:
+                    raise UpstreamError(Failure.BROKEN)
                 progress = self._candidates[index] = Progress(index)
             yield from progress.take(candidate)

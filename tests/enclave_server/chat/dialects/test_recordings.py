@@ -17,11 +17,24 @@ from tests.support.upstream import DONE, chunk_of, completion, event
 PLACE = folder()
 
 
+READ_OTHERWISE = {
+    # Another model answered than the one that was asked, which nobody here allows: an error.
+    "anthropic-fallback-stream",
+    # Tokens read from a cache are tokens of the prompt, as the recorded sum has it.
+    "bedrock-cache_usage_includes_cache_tokens",
+    # Calls whose arguments come in pieces, which nobody here asks for, are calls all the same.
+    "google-stream-tool-call-arguments-stream",
+    "google-stream-tool-call-array-arguments-missing-terminal-function-call-stream",
+}
+"""Recordings whose `expected` is not what is right to say."""
+
+
 @pytest.mark.skipif(PLACE is None, reason=f"{VARIABLE} names no folder of recordings")
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
 def test_every_recording_is_read_as_it_is_meant(dialect: str) -> None:
     found = [item for item in read_all(PLACE or Path()) if item.dialect == dialect]
-    assert [(item.name, wrong) for item in found if (wrong := differences(item))] == []
+    wrong = {item.name: told for item in found if (told := differences(item))}
+    assert wrong.keys() == READ_OTHERWISE & {item.name for item in found}, wrong
 
 
 EXPECTED = {

@@ -119,6 +119,15 @@ def test_items_may_be_done_in_another_order() -> None:
     assert streamed([*others, *reversed(done), end]) == whole(answer)
 
 
+@pytest.mark.parametrize("case", ANSWERS)
+def test_an_item_that_is_done_twice_is_told_once(case: str) -> None:
+    events = LEFT_OUT["items that are only done"](events_of(ANSWERS[case]))
+    twice = [
+        event for event in events for _ in range(2 if event["type"].endswith("item.done") else 1)
+    ]
+    assert streamed(twice) == whole(ANSWERS[case])
+
+
 def test_unknown_events_are_passed_over_whatever_they_hold() -> None:
     unknown = {"type": "response.something.new", "delta": {"x": 1}, "output_index": "first"}
     first, *rest = events_of(ANSWERS["text"])
