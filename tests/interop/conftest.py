@@ -14,6 +14,7 @@ from tests.interop.peers import (
     BLIND_RSA_PEER,
     HPKE_PEER,
     PEERS,
+    TOKEN_PEER,
     Command,
     DriverClient,
     Peer,
@@ -34,7 +35,7 @@ padding = "off"  # five million octets would take minutes by the clock
 
 REPORT = pytest.StashKey[Report]()
 
-_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER, BLIND_RSA_PEER)}
+_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER, BLIND_RSA_PEER, TOKEN_PEER)}
 
 
 class Drivers:

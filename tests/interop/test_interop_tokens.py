@@ -1,67 +1,109 @@
-"""Blind RSA with CIRCL, in both directions; keys are those that the specifications publish."""
+"""Tokens, batches and fields with privacypass-ts, in both directions."""
 
-import secrets
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from protocol.blind_rsa import blind, blind_sign, verify
 from protocol.private_token import TokenRequest, request_token
+from protocol.token_batch import (
+    decode_requests,
+    decode_responses,
+    encode_requests,
+    encode_responses,
+)
 from protocol.token_challenge import TokenChallenge
+from protocol.token_fields import (
+    PrivateTokenChallenge,
+    decode_authorization,
+    decode_challenges,
+    encode_authorization,
+)
 from tests.interop.conftest import Drivers
-from tests.interop.peers import BLIND_RSA_PEER, DriverClient
-from tests.support.private_tokens import ISSUER, KEY, SIGN
+from tests.interop.peers import TOKEN_PEER, DriverClient
+from tests.support.private_tokens import ISSUER, KEY, OTHER_KEY, SIGN
 
-COUNT = 20
-DIGEST = TokenChallenge("issuer.example", "gateway.example").digest
-PUBLIC = KEY.public_key
-MODULUS = PUBLIC.public_numbers().n.to_bytes(256, "big")
-PRIVATE = ISSUER.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+COUNT, BATCH = 5, 50
+CHALLENGE = TokenChallenge("issuer.example", "gateway.example")
+DIGEST = CHALLENGE.digest
+PRIVATE = ISSUER.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()).hex()
+SPKI = KEY.spki.hex()
 
 
 @pytest.fixture
-def circl(drivers: Drivers) -> DriverClient:
-    """The driver on CIRCL."""
-    return drivers.client(BLIND_RSA_PEER.name)
+def peer(drivers: Drivers) -> DriverClient:
+    """The driver on privacypass-ts."""
+    return drivers.client(TOKEN_PEER.name)
 
 
-def done(driver: DriverClient, do: str, **octets: bytes) -> bytes:
-    """Return what the driver makes of some octets."""
-    answer = driver.ask({"do": do, **{name: value.hex() for name, value in octets.items()}})
+def done(peer: DriverClient, do: str, **more: Any) -> Mapping[str, Any]:
+    """Return what the driver makes of this."""
+    answer = peer.ask({"do": do, "token_key": SPKI} | more)
     assert "error" not in answer, answer
-    return bytes.fromhex(answer["octets"])
+    return answer
 
 
-def refuses(driver: DriverClient, do: str, **octets: bytes) -> bool:
-    """Tell whether the driver refuses some octets."""
-    return "error" in driver.ask({"do": do, **{name: of.hex() for name, of in octets.items()}})
-
-
-def test_it_signs_what_we_blind_and_verifies_the_token(circl: DriverClient) -> None:
+def test_it_issues_what_we_ask_for_and_takes_the_token(peer: DriverClient) -> None:
     for _ in range(COUNT):
         request, pending = request_token(KEY, DIGEST)
-        response = done(circl, "sign", private_key=PRIVATE, message=request.blinded_message)
-        assert response == request.answer(KEY, SIGN)
-        token = pending.finalize(response)
-        signed = {"message": token.token_input, "signature": token.authenticator}
-        done(circl, "verify", modulus=MODULUS, **signed)
+        asked = {"private_key": PRIVATE, "request": request.encode().hex()}
+        token = pending.finalize(bytes.fromhex(done(peer, "issue", **asked)["octets"]))
+        field = encode_authorization(token).decode()
+        assert done(peer, "verify", field=field)["octets"] == DIGEST.hex()
 
 
-def test_we_sign_what_it_blinds_and_verify_its_signature(circl: DriverClient) -> None:
-    for size in range(COUNT):
-        message = secrets.token_bytes(size * 5)
-        blinded = done(circl, "blind", modulus=MODULUS, message=message)
-        response = TokenRequest(KEY.truncated_id, blinded).answer(KEY, SIGN)
-        verify(PUBLIC, message, done(circl, "finalize", signature=response))
+def test_we_issue_what_it_asks_for_and_take_the_token(peer: DriverClient) -> None:
+    for _ in range(COUNT):
+        asked = done(peer, "request", challenge=CHALLENGE.encode().hex())["octets"]
+        response = TokenRequest.decode(bytes.fromhex(asked)).answer(KEY, SIGN)
+        (field,) = done(peer, "finalize", response=response.hex())["fields"]
+        decode_authorization([field.encode()]).verify(KEY, DIGEST)
 
 
-def test_what_we_refuse_it_refuses_too(circl: DriverClient) -> None:
-    for message in (MODULUS, b"\xff" * 256, bytes(255), bytes(257)):
-        assert refuses(circl, "sign", private_key=PRIVATE, message=message)
-    blinded, blinding = blind(PUBLIC, b"message")
-    signature = blinding.finalize(blind_sign(PUBLIC, blinded, SIGN))
-    for wrong in (signature[:-1], signature + b"\0", signature[:-1] + bytes([signature[-1] ^ 1])):
-        assert refuses(circl, "verify", modulus=MODULUS, message=b"message", signature=wrong)
-    done(circl, "blind", modulus=MODULUS, message=b"message")
-    for wrong in (blind_sign(PUBLIC, blinded, SIGN), bytes(256), bytes(255)):
-        assert refuses(circl, "finalize", signature=wrong)
+def test_it_issues_a_batch_and_refuses_one_member(peer: DriverClient) -> None:
+    pairs = [request_token(KEY, DIGEST) for _ in range(BATCH)]
+    requests = [request for request, _ in pairs]
+    requests[7] = request_token(OTHER_KEY, DIGEST)[0]
+    asked = {"private_key": PRIVATE, "request": encode_requests(requests).hex()}
+    answer = bytes.fromhex(done(peer, "issue-batch", **asked)["octets"])
+    responses = decode_responses(answer, BATCH)
+    assert [at for at, response in enumerate(responses) if response is None] == [7]
+    for (_, pending), response in zip(pairs, responses, strict=True):
+        if response is not None:
+            pending.finalize(response).verify(KEY, DIGEST)
+
+
+def test_we_issue_a_batch_and_refuse_one_member(peer: DriverClient) -> None:
+    more = {"challenge": CHALLENGE.encode().hex(), "count": BATCH}
+    requests = decode_requests(bytes.fromhex(done(peer, "request-batch", **more)["octets"]))
+    assert len(requests) == BATCH
+    responses: list[bytes | None] = [each.answer(KEY, SIGN) for each in requests]
+    responses[7] = None
+    answer = encode_responses(responses)
+    fields = done(peer, "finalize-batch", response=answer.hex())["fields"]
+    assert [at for at, field in enumerate(fields) if field is None] == [7]
+    for field in fields:
+        if field is not None:
+            decode_authorization([field.encode()]).verify(KEY, DIGEST)
+
+
+def test_fields_in_both_forms(peer: DriverClient) -> None:
+    ours = PrivateTokenChallenge(CHALLENGE.encode(), KEY.spki, 3600)
+    both = b", ".join([ours.encode(), ours.encode()]).decode()
+    members = {"challenge": CHALLENGE.encode().hex(), "token_key": SPKI, "max_age": 3600}
+    assert done(peer, "challenges", field=both)["challenges"] == [members, members]
+    for quoted in (True, False):
+        field = done(peer, "write-challenge", quoted=quoted, **members)["field"]
+        assert ('"' in field) is quoted
+        assert decode_challenges(field.encode()) == [ours]
+
+
+def test_it_refuses_a_token_that_is_not_signed(peer: DriverClient) -> None:
+    request, pending = request_token(KEY, DIGEST)
+    field = encode_authorization(pending.finalize(request.answer(KEY, SIGN))).decode()
+    done(peer, "verify", field=field)
+    for at in (30, 100, 480):
+        other = "B" if field[at] == "A" else "A"
+        asked = {"do": "verify", "token_key": SPKI, "field": field[:at] + other + field[at + 1 :]}
+        assert "error" in peer.ask(asked)
