@@ -76,6 +76,21 @@ def test_who_was_refused_asks_for_another_copy(source: EvidenceSource) -> None:
     assert {name: anew[name] for name in ANEW} == dict(ANEW)
 
 
+def test_another_copy_is_asked_for_once(
+    source: EvidenceSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EvidenceSource, "_verified", lambda self, response: verified("other"))
+    monkeypatch.setattr(EvidenceSource, "_hold", lambda *_: None)
+    source.refuse(verified("key"))
+    flow = source.renewed()
+    next(flow)
+    with pytest.raises(StopIteration):
+        flow.send(httpx.Response(200))
+    source._held = None
+    plain = first_request(source)
+    assert {name: plain[name] for name in ANEW if name in plain} != dict(ANEW)
+
+
 def test_who_holds_what_should_hold_asks_for_another_copy(source: EvidenceSource) -> None:
     assert is_kept(source, "key")
     anew = first_request(source)

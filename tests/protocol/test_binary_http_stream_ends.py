@@ -74,6 +74,12 @@ def test_the_known_length_form_is_read_too(step: int) -> None:
     assert read(KNOWN + bytes(5), step)[-1] == Trailers(TRAILERS)
 
 
+@pytest.mark.parametrize("final", [200, 201, 599])
+def test_a_message_of_known_length_may_end_behind_its_head(final: int) -> None:
+    # RFC 9292, Section 3.8: what is left out at the end is empty.
+    assert read(b"\1" + status(final) + b"\0", 1) == [ResponseHead(final, ())]
+
+
 def test_content_is_given_as_it_comes() -> None:
     decoder = ResponseDecoder()
     decoder.feed(KNOWN[: KNOWN.index(b"hi")])

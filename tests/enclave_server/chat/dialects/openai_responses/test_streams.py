@@ -111,6 +111,20 @@ def test_what_servers_leave_out_is_taken_from_elsewhere(case: str, habit: str) -
     assert meaning_of_stream(EventReader(), data + b"data: [DONE]\n\n") == whole(ANSWERS[case])
 
 
+def test_arguments_are_told_as_they_come() -> None:
+    events = events_of(response(call("f", '{"a": [1, 2, 3]}')))
+    told = [
+        fragment.function.arguments
+        for event in EventReader().feed(encode(events))
+        for choice in event.choices
+        for fragment in choice.delta.tool_calls or ()
+        if fragment.function.arguments
+    ]
+    deltas = [event["delta"] for event in events if event["type"].endswith("arguments.delta")]
+    assert told == deltas
+    assert len(told) > 1
+
+
 def test_items_may_be_done_in_another_order() -> None:
     answer = ANSWERS["reasoning that comes back"]
     *events, end = events_of(answer)
