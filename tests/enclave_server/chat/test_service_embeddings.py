@@ -98,9 +98,9 @@ def test_the_answer_is_signed_and_only_known_members_pass(delivery: Delivery) ->
     assert second["embedding"] == pytest.approx([0.25, 0.1])
     usage = {"prompt_tokens": 5, "total_tokens": 5}
     assert body == {"object": "list", "model": "e", "usage": usage}
-    [received] = upstream.received
+    [received] = upstream.requests
     assert received.target == "/v1/embeddings"
-    assert received.json() == {"model": "there", "input": ["a", "b"]}
+    assert received.json == {"model": "there", "input": ["a", "b"]}
 
 
 def test_both_encodings_say_and_sign_the_same_octets() -> None:
@@ -138,7 +138,7 @@ def test_identical_entries_leave_in_identical_octets() -> None:
     ]
     answers, upstream = run(*asked, behaviour=one)
     assert [answer.status for answer, _ in answers] == [200] * 3
-    assert len({(each.head, each.body) for each in upstream.received}) == 1
+    assert len({(each.head, each.body) for each in upstream.requests}) == 1
 
 
 def test_a_large_request_and_a_large_answer_are_read_elsewhere_and_are_the_same() -> None:
@@ -171,4 +171,4 @@ def test_faults_become_our_own(behaviour: Behaviour, status: int, code: str) -> 
 def test_an_algorithm_that_is_not_known_is_refused() -> None:
     [(answer, _)], upstream = run(request(TWO, (b"tee-signature", b"x")))
     assert answer.status == 400
-    assert not upstream.received
+    assert not upstream.requests
