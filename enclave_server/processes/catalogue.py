@@ -48,17 +48,17 @@ def _provided(table: tables.ModelTable, upstream: Upstream) -> Model:
     """Return the model of a provider, which can do what the configuration does not deny it."""
     if table.embeddings:
         _check_embeddings(table.name, upstream.dialect)
-    profile = _profile(table, upstream)
+    profile, chats = _profile(table, upstream), not table.embeddings
     return Model(
         table.name,
         upstream,
         table.upstream_name or table.name,
-        tools=table.tools is not False,
-        images=table.images is not False,
-        files=table.files is not False,
-        reasoning=table.reasoning is not False,
-        structured_output=table.structured_output is not False,
-        embeddings=table.embeddings is True,
+        tools=chats and table.tools is not False,
+        images=chats and table.images is not False,
+        files=chats and table.files is not False,
+        reasoning=chats and table.reasoning is not False,
+        structured_output=chats and table.structured_output is not False,
+        embeddings=not chats,
         bounds=dataclasses.replace(PROVIDER, **table.limits),
         profile=profile,
         context_length=table.context_length,

@@ -78,8 +78,11 @@ def _entries(said: str | list[str | int | list[int]]) -> list[str] | list[list[i
     return texts or lists or [tokens]
 
 
-def _written(vector: bytes, encoding: Encoding) -> str | tuple[float, ...]:
-    return base64.b64encode(vector).decode() if encoding == "base64" else decode(vector)
+def _written(vector: bytes, encoding: Encoding) -> str | list[float]:
+    if encoding == "base64":
+        return base64.b64encode(vector).decode()
+    # Nine digits say a binary32 exactly; all that a binary64 has would double the answer.
+    return [float(f"{component:.9g}") for component in decode(vector)]
 
 
 def _counts(tokens: int) -> dict[str, int]:

@@ -169,7 +169,10 @@ def test_workers_share_the_connections_of_the_engine() -> None:
 def test_a_model_makes_embeddings_only_if_its_table_says_so_and_its_dialect_can() -> None:
     assert not described().embeddings
     assert not described("embeddings = false").embeddings
-    assert described("embeddings = true").embeddings
+    model = described("embeddings = true")
+    assert model.embeddings
+    assert not (model.tools or model.images or model.files)
+    assert not (model.reasoning or model.structured_output)
     other = provider('dialect = "anthropic"').replace('name = "m"', 'name = "m"\nembeddings = true')
     with pytest.raises(ValueError, match=r"model 'm': the dialect 'anthropic' makes no embeddings"):
         build(other)

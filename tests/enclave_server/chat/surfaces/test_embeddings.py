@@ -5,6 +5,8 @@ import json
 from typing import Any, get_type_hints
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types import CreateEmbeddingResponse, EmbeddingCreateParams
 
 from enclave_server.chat.dialects.dialect import Account
@@ -15,7 +17,7 @@ from enclave_server.chat.surfaces import dropped
 from enclave_server.chat.surfaces.embeddings import EmbeddingRequest, Embeddings
 from enclave_server.chat.surfaces.surface import Identity
 from protocol.binary_http import Response
-from protocol.embedding_transcript import encode_vector
+from protocol.embedding_transcript import encode_vector, vectors_of
 from protocol.gateway import Delivery
 from tests.support.chat_service import HELLO, TABLE, ask_nowhere
 
@@ -127,6 +129,13 @@ def test_the_answer_is_openai_s_and_says_the_same_octets_in_either_encoding() ->
         assert [item["index"] for item in body["data"]] == [0, 1]
     for number, text, vector in zip(numbers["data"], texts["data"], VECTORS.vectors, strict=True):
         assert encode_vector(number["embedding"]) == base64.b64decode(text["embedding"]) == vector
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_nine_digits_say_every_number_exactly(components: list[float]) -> None:
+    vector = encode_vector(components)
+    written = json.loads(Embeddings().write(Vectors([vector]), "float", IDENTITY, {}))
+    assert vectors_of(written["data"]) == [vector]
 
 
 def test_a_count_that_nobody_told_is_not_made_up() -> None:
