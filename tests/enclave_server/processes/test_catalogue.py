@@ -171,8 +171,8 @@ def test_a_model_makes_embeddings_only_if_its_table_says_so_and_its_dialect_can(
     assert not described("embeddings = false").embeddings
     model = described("embeddings = true")
     assert model.embeddings
-    assert not (model.tools or model.images or model.files)
-    assert not (model.reasoning or model.structured_output)
+    abilities = ("tools", "images", "files", "reasoning", "structured_output")
+    assert not any(getattr(model, name) for name in abilities)
     other = provider('dialect = "anthropic"').replace('name = "m"', 'name = "m"\nembeddings = true')
     with pytest.raises(ValueError, match=r"model 'm': the dialect 'anthropic' makes no embeddings"):
         build(other)
