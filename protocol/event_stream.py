@@ -50,6 +50,11 @@ class EventParser:
         self._type = ""
         self._last_event_id = ""
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of what is unfinished."""
+        return len(self._line) + len(self._data)
+
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes, or raise EventTooLarge.
 

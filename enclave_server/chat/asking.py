@@ -69,6 +69,7 @@ class Asking(msgspec.Struct, frozen=True):
                 if event.ends:
                     await response.end()
                     return encode_joined(joiner.answer())
+            joiner.count(reader.kept)
         return encode_joined(joiner.answer())
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:

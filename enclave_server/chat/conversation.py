@@ -371,6 +371,13 @@ class ChoiceDelta(msgspec.Struct):
     finish_reason: str | None = None
 
 
+def refusal_as_text(said: Reply | Delta) -> None:
+    """Say the refusal in `said` as text, for surfaces that know no other."""
+    if said.refusal:
+        said.content = (said.content or "") + said.refusal
+    said.refusal = None
+
+
 class Event(msgspec.Struct, frozen=True):
     """What an upstream's event says; the last one of an answer `ends` it.
 

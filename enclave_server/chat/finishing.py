@@ -50,6 +50,7 @@ def write(keys: SigningKeys, answer: Answer, said: Said) -> bytes:
     signer = Signer(lambda: keys, lambda: identity.created, said.version)
     if not signer.covers_reasoning(said.algorithm):
         answer = without_reasoning(answer)
+    SURFACES[said.path].fit(answer)
     outputs = [choice.output for choice in answer.choices]
     request_hash = RequestHash(said.request_hash)
     signature = signer.sign(request_hash, outputs, identity.model, said.algorithm)

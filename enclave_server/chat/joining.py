@@ -29,6 +29,9 @@ _LISTS = ("content", "refusal", "tokens", "token_logprobs", "top_logprobs", "tex
 # What the likelihood of a token takes, with the likely ones in its place.
 TOKEN_OCTETS = 1024
 
+# What a state takes besides its value.
+STATE_OCTETS = 256
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Answer)
 
@@ -46,13 +49,14 @@ def decode_joined(data: bytes) -> Answer:
 class Joiner:
     """Takes the events of an answer of `choices` choices, in their order."""
 
-    __slots__ = ("_logprobs", "_states", "_transcript")
+    __slots__ = ("_kept", "_logprobs", "_states", "_transcript")
 
     def __init__(self, choices: int, holding: Holding) -> None:
         """What is kept of the answer is taken of `holding`."""
         self._transcript = Transcript(choices, holding)
         self._logprobs: dict[int, Logprobs] = {}
         self._states: list[PartState] = []
+        self._kept = 0  # octets of states
 
     def add(self, event: Event) -> None:
         """Add `event`; raises UpstreamError."""
@@ -60,6 +64,14 @@ class Joiner:
             if part.logprobs is not None:
                 self._add_logprobs(part)
         self._states += event.states
+        self._kept += sum(STATE_OCTETS + len(part.state.value) for part in event.states)
+
+    def count(self, kept: int) -> None:
+        """Count what is kept of states, and the octets that the reader has `kept`.
+
+        Raises UpstreamError.
+        """
+        self._transcript.count_beside(self._kept + kept)
 
     def answer(self) -> Answer:
         """Return the whole answer; raises UpstreamError if it is not complete."""
@@ -89,4 +101,8 @@ class Joiner:
         for name in _LISTS:
             if tokens := getattr(part.logprobs, name) or ():
                 self._transcript.count(TOKEN_OCTETS * len(tokens))
-                setattr(known, name, [*(getattr(known, name) or ()), *tokens])
+                kept = getattr(known, name)
+                if kept is None:
+                    kept = []
+                    setattr(known, name, kept)
+                kept += tokens

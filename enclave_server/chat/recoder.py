@@ -67,6 +67,7 @@ class Recoder:
         text = bytearray()
         try:
             for event in self._reader.feed(piece):
+                self._writer.fit(event.choices)
                 if parts := self._transcript.take(event):
                     text += self._writer.write(parts)
                 if event.thought is not None and self._gives_reasoning:
@@ -76,6 +77,7 @@ class Recoder:
                 if event.ends:
                     self.is_ending = True
                     break
+            self._transcript.count_beside(self._reader.kept + self._writer.kept)
         except UpstreamError as error:
             text += self.fail(error)
         return bytes(text)

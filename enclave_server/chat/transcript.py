@@ -61,6 +61,7 @@ class _Choice:
     refusal: list[str] = field(default_factory=list)
     calls: dict[int, _Call] = field(default_factory=dict)
     finish_reason: str | None = None
+    is_told: bool = False
 
     def add_text(self, text: str) -> int:
         """Append `text`; return its size in characters."""
@@ -93,6 +94,16 @@ class _Choice:
                 known.name = part.function.name
         known.arguments.append(arguments)
         return taken + len(known.name) + len(known.id)
+
+    def tell(self, part: ChoiceDelta) -> bool:
+        """Return whether `part` says something; the first that does says whose words they are.
+
+        Programs want that said, and join what is said again.
+        """
+        says = part.finish_reason is not None or part.logprobs is not None or _says(part.delta)
+        if says and not self.is_told:
+            part.delta.role, self.is_told = "assistant", True
+        return says
 
     @property
     def has_readable_calls(self) -> bool:
@@ -137,6 +148,7 @@ class Transcript:
 
     __slots__ = (
         "_allowed",
+        "_beside",
         "_choices",
         "_expected",
         "_gives_reasoning",
@@ -153,6 +165,7 @@ class Transcript:
         self._allowed = 0  # characters for which memory has been taken
         self._choices: dict[int, _Choice] = {}
         self._size = 0
+        self._beside = 0  # octets, the most that others kept
         self.usage: Usage | None = None
         self.ended = False
 
@@ -174,8 +187,10 @@ class Transcript:
         if not all(choice.has_readable_calls for choice in self._choices.values()):
             raise UpstreamError(Failure.TOOL_USE_FAILED)
         for choice in unfinished:
-            choice.finish_reason = "stop"
-        return [ChoiceDelta(choice.index, finish_reason="stop") for choice in unfinished]
+            choice.finish_reason = "tool_calls" if choice.calls else "stop"
+        return [
+            ChoiceDelta(choice.index, finish_reason=choice.finish_reason) for choice in unfinished
+        ]
 
     def outputs(self) -> Sequence[dict[str, Any]]:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""
@@ -186,6 +201,12 @@ class Transcript:
         self._size += octets // CHARACTER_OCTETS
         if self._size > self._allowed:
             self._take_memory()
+
+    def count_beside(self, octets: int) -> None:
+        """Count what others keep of the answer at the moment, in all; raises UpstreamError."""
+        if octets > self._beside:
+            grown, self._beside = octets - self._beside, octets
+            self.count(grown + CHARACTER_OCTETS - 1)
 
     def _take_memory(self) -> None:
         """Take memory for what has come and some more; raises UpstreamError."""
@@ -203,8 +224,8 @@ class Transcript:
                 raise UpstreamError(Failure.BROKEN)
             choice = self._choices[part.index] = _Choice(part.index)
         delta = part.delta
-        if delta.role is not None:
-            delta.role = "assistant"
+        if choice.is_told:
+            delta.role = None
         if delta.content:
             self._size += choice.add_text(delta.content)
         if delta.reasoning_content or delta.refusal or delta.tool_calls:
@@ -213,8 +234,7 @@ class Transcript:
             self._take_memory()
         if part.finish_reason is not None:
             choice.finish_reason = part.finish_reason
-            return True
-        return _says(delta) or part.logprobs is not None
+        return choice.tell(part)
 
     def _add_rest(self, choice: _Choice, delta: Delta) -> None:
         """Add what is no text."""

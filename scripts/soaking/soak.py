@@ -39,7 +39,7 @@ from scripts.soaking.kinds import LAST
 from scripts.soaking.load import Load, Record
 from scripts.soaking.path import NGINX, REFERENCE, SoakedPath
 
-RATE = 12.0  # questions a second: half a core, so that two are not saturated
+RATE = 12.0  # questions a second: a third of a core, so that two are not saturated
 AT_ONCE = 60
 QUIET_AT_FIRST, QUIET_AT_LAST = 1 / 20, 1 / 4  # of the time
 PAUSES = (0.4, 1.2)  # between two faults, of the usual pause

@@ -14,14 +14,19 @@ from tests.protocol import (
     test_attestation_attacks,
     test_attestation_vectors,
     test_binary_http,
+    test_blind_rsa,
     test_chunked,
     test_encapsulation,
     test_event_stream,
     test_hpke,
     test_kem_xwing,
     test_key_config,
+    test_token_batch,
+    test_token_challenge,
+    test_token_fields,
     test_varint,
 )
+from tests.support import private_tokens
 from tests.support.attestation_samples import real_documents
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,9 +122,30 @@ def counted() -> dict[str, Counts]:
             test_attestation_vectors.GOOD,
             [document for document in documents if not document.valid],
         ),
+        **counted_tokens(),
         "http1-malformed.json": (len(http.CASES), accepted, refused),
         "llm-sse-streams.json, recordings": counts_of(test_event_stream.VECTORS["samples"]),
         "llm-sse-streams.json, framing": counts_of(test_event_stream.VECTORS["framing_cases"]),
+    }
+
+
+def counted_tokens() -> dict[str, Counts]:
+    """Return the rows of Privacy Pass, of which each file has several."""
+    first, more = "privacy-pass-and-blind-rsa.json", "privacy-pass-more.json"
+    added = [case for case in private_tokens.ISSUANCES if case["id"].startswith("type2-more")]
+    published = [case for case in private_tokens.ISSUANCES if case not in added]
+    batches = test_token_batch
+    return {
+        f"{first}, blind RSA": counts_of(test_blind_rsa.VECTORS),
+        f"{first}, EMSA-PSS": counts_of([private_tokens.FIRST["emsa_pss"]]),
+        f"{first}, issuance": counts_of(published),
+        f"{more}, issuance": counts_of(added),
+        f"{first}, challenges and what is signed": counts_of(test_token_challenge.INPUTS),
+        f"{first}, WWW-Authenticate": counts_of(test_token_fields.HEADERS[:2]),
+        f"{more}, WWW-Authenticate": counts_of(test_token_fields.HEADERS[2:]),
+        f"{more}, batches": counts_of(
+            batches.WHOLE, [*batches.MIXED, *private_tokens.OLDER_BATCHES]
+        ),
     }
 
 

@@ -10,7 +10,15 @@ import pytest
 
 from protocol.kem import X25519_HKDF_SHA256, Kem
 from scripts.local.stack import Child, Stack
-from tests.interop.peers import HPKE_PEER, PEERS, Command, DriverClient, Peer, driver_gateway
+from tests.interop.peers import (
+    BLIND_RSA_PEER,
+    HPKE_PEER,
+    PEERS,
+    Command,
+    DriverClient,
+    Peer,
+    driver_gateway,
+)
 from tests.interop.report import Report
 from tests.interop.sealing import fetched
 
@@ -26,7 +34,7 @@ padding = "off"  # five million octets would take minutes by the clock
 
 REPORT = pytest.StashKey[Report]()
 
-_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER)}
+_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER, BLIND_RSA_PEER)}
 
 
 class Drivers:

@@ -60,6 +60,13 @@ def build_go_hpke() -> Command:
     return (str(program),)
 
 
+def build_go_blind_rsa() -> Command:
+    """Return the command of the driver on CIRCL."""
+    program = BUILT / "go_blind_rsa" / "blind-rsa-driver"
+    build(["go", "build", "-mod=readonly", "-trimpath", "-o", program, "."], "go_blind_rsa")
+    return (str(program),)
+
+
 def build_javascript() -> Command:
     """Return the command of the JavaScript driver; its packages are installed beside a copy."""
     folder = BUILT / "js"
@@ -107,6 +114,11 @@ PEERS = (
 
 HPKE_PEER = Peer("go-hpke", "`crypto/hpke` of Go 1.26's standard library", ("go",), build_go_hpke)
 """Has HPKE and no Oblivious HTTP."""
+
+BLIND_RSA_PEER = Peer(
+    "go-blind-rsa", "`github.com/cloudflare/circl` v1.6.5", ("go",), build_go_blind_rsa
+)
+"""Has blind RSA and no tokens."""
 
 
 class DriverClient:

@@ -122,6 +122,10 @@ class Lines:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def kept(self) -> int:
+        return len(self._rest)
+
     def feed(self, piece: bytes) -> Iterator[Event]:
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:

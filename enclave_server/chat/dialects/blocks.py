@@ -31,6 +31,7 @@ from enclave_server.chat.thoughts import CALL, Hidden, Piece, Thought, encode_pi
 # signatures, and of each piece its place, generously.
 MAX_KEPT_CHARACTERS = 4 * 1024 * 1024
 PIECE_CHARACTERS = 64
+CHARACTER_OCTETS = 4
 
 NO_ARGUMENTS = "{}"
 
@@ -67,6 +68,11 @@ class Blocks:
         self._pieces: list[Piece] = []
         self._thought: list[str] = []
         self._signature: list[str] = []
+
+    @property
+    def kept(self) -> int:
+        """The octets that are kept of the answer, about."""
+        return CHARACTER_OCTETS * self._kept
 
     def say(self, text: str) -> Iterator[Event]:
         """Add text."""

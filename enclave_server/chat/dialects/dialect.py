@@ -41,6 +41,11 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 class StreamReader(Protocol):
     """Reads one streamed answer."""
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        ...
+
     def feed(self, piece: bytes) -> Iterable[Event]:
         """Yield the events that `piece` completes, one by one, or raise UpstreamError amid them.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from enclave_server.chat import called
 from enclave_server.chat.conversation import Image, Message, Part, Refusal, State, Text, ToolCall
 from enclave_server.chat.dialects.refusals import unsupported_value
 from enclave_server.chat.errors import ChatError, invalid
@@ -44,7 +45,7 @@ def identifier(number: int) -> str:
 
 def arguments_of(call: ToolCall, place: str) -> msgspec.Raw:
     """Return the arguments of a call, which are a JSON object, in one form; raises ChatError."""
-    written = call.arguments or "{}"
+    written = called.arguments_of(call.arguments)
     try:
         _OBJECT.decode(written)
         return msgspec.Raw(msgspec.json.format(written, indent=-1))

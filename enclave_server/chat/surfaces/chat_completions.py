@@ -27,6 +27,9 @@ class ChatCompletions:
         """Return the conversation in `content`; raises ChatError."""
         return read_request(parse_object(content))
 
+    def fit(self, answer: Answer) -> None:
+        """Change nothing: all that is said can be told here."""
+
     def write(self, answer: Answer, identity: Identity, signature: Signature) -> bytes:
         """Return a whole answer."""
         choices = _with_states(answer, identity) if answer.states else answer.choices
@@ -58,8 +61,9 @@ def _with_states(answer: Answer, identity: Identity) -> list[dict[str, Any]]:
 
 
 def _state_delta(given: PartState, identity: Identity) -> dict[str, Any]:
-    """Return the part of a stream that tells a state."""
+    """Return the part of a stream that tells a state; OpenAI's SDK wants a function in each."""
     delta: dict[str, Any] = {states.MEMBER: states.write(given.state, identity.origin)}
     if given.call is not None:
-        delta = {"tool_calls": [{"index": given.call, **delta}]}
+        nothing = {"arguments": ""}
+        delta = {"tool_calls": [{"index": given.call, "function": nothing, **delta}]}
     return {"index": given.choice, "delta": delta, "logprobs": None, "finish_reason": None}

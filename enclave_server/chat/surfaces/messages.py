@@ -8,14 +8,15 @@ from enclave_server.chat.strict_json import parse_object
 from enclave_server.chat.surfaces.messages_reading import read_request
 from enclave_server.chat.surfaces.messages_writing import (
     MessageStream,
+    fit_message,
     write_error,
     write_message,
 )
 from enclave_server.chat.surfaces.surface import Identity, Signature
 from protocol.binary_http import Response
 
-# What a count of tokens is asked without, and what of it is no request.
-UNCOUNTED: dict[str, Any] = {"max_tokens": 1}
+# What a count of tokens is asked without: a limit, above any budget for thinking.
+UNCOUNTED: dict[str, Any] = {"max_tokens": 2**31 - 1}
 
 
 class Messages:
@@ -30,6 +31,10 @@ class Messages:
     def read_to_count(self, content: bytes) -> Conversation:
         """Return the conversation in `content`, which says no limit; raises ChatError."""
         return read_request(UNCOUNTED | parse_object(content))
+
+    def fit(self, answer: Answer) -> None:
+        """Say refusals as text, and calls as objects: this surface has no other words for them."""
+        fit_message(answer)
 
     def write(self, answer: Answer, identity: Identity, signature: Signature) -> bytes:
         """Return a whole answer."""

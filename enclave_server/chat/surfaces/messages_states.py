@@ -40,13 +40,18 @@ def wrap_piece(piece: Thought | Hidden, dialect: str, origin: Origin) -> str:
 class Thoughts:
     """The thoughts of one message, with the places of text and calls between them."""
 
-    __slots__ = ("_foreign", "_maker", "_pieces", "text")
+    __slots__ = ("_foreign", "_maker", "_pieces", "_words")
 
     def __init__(self) -> None:
-        self.text = ""
+        self._words: list[str] = []  # a text that grows would be copied for each of them
         self._pieces: list[Piece] = []
         self._maker: State | None = None
         self._foreign: State | None = None
+
+    @property
+    def text(self) -> str:
+        """All that was thought."""
+        return "".join(self._words)
 
     def place(self, text: str) -> None:
         """Add a text."""
@@ -60,7 +65,7 @@ class Thoughts:
     def add(self, block: ThoughtBlock) -> None:
         """Add a thought; one that nobody signed, or another maker than the first, is left out."""
         if isinstance(block, ThinkingBlock):
-            self.text += block.thinking
+            self._words.append(block.thinking)
             carried = block.signature
         else:
             carried = block.data
@@ -99,7 +104,9 @@ def _pieces_of(state: State) -> list[Thought | Hidden]:
         pieces = decode_pieces(state.value)
     except ValueError:
         return []
-    return [piece for piece in pieces if not isinstance(piece, int)]
+    # Each carries one thought or one hidden. Of more, each would get the whole text of its block.
+    thoughts = [piece for piece in pieces if not isinstance(piece, int)]
+    return thoughts if len(thoughts) == 1 else []
 
 
 def _with_text(pieces: Iterable[Thought | Hidden], block: ThoughtBlock) -> Iterable[Piece]:

@@ -16,6 +16,7 @@ from enclave_server.chat.conversation import (
     State,
     ToolCall,
     Usage,
+    refusal_as_text,
 )
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError
 from enclave_server.chat.surfaces.messages_states import wrap, wrap_piece
@@ -41,6 +42,7 @@ ERROR_TYPES = {
 }
 OVERLOADED = "overloaded"
 TOO_LONG = "context_length_exceeded"
+UNKNOWN = "unknown_parameter"
 
 # Programs know by these words that they have to shorten what they send.
 TOO_LONG_WORDS = "prompt is too long"
@@ -60,7 +62,9 @@ _QUOTED = re.compile(rf"'({'|'.join(_NAMES)})'")
 def write_error(error: ChatError) -> bytes:
     """Return an error as JSON; it names the fields of this API."""
     kind = "overloaded_error" if error.code == OVERLOADED else ERROR_TYPES.get(error.status)
-    text = _QUOTED.sub(lambda quoted: f"'{_NAMES[quoted[1]]}'", error.message)
+    text = error.message
+    if error.code != UNKNOWN:  # that is a name of the program's own
+        text = _QUOTED.sub(lambda quoted: f"'{_NAMES[quoted[1]]}'", text)
     if error.code == TOO_LONG:
         text = f"{TOO_LONG_WORDS}: {text}"
     told = {"type": kind or _other(error.status), "message": text}
@@ -69,6 +73,27 @@ def write_error(error: ChatError) -> bytes:
 
 def _other(status: int) -> str:
     return "api_error" if status >= 500 else "invalid_request_error"
+
+
+def fit_message(answer: Answer) -> None:
+    """Change `answer` into what a message can say of it."""
+    for choice in answer.choices:
+        refusal_as_text(choice.message)
+        for call in choice.message.tool_calls or ():
+            call.function.arguments = _as_json(call.function.arguments)
+
+
+def _as_json(arguments: str) -> str:
+    """Return arguments that stand in JSON as they are; of none, or of cut ones, an empty object.
+
+    What is no JSON must not get there: it could end the member that it is the value of.
+    """
+    written = arguments.strip(" \t\n\r")
+    try:
+        msgspec.json.decode(written, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return "{}"
+    return written
 
 
 def write_message(answer: Answer, identity: Identity, signature: Signature) -> bytes:
@@ -146,6 +171,16 @@ class MessageStream:
         self._call = -1  # the index of the call that was begun last
         self._reason = "stop"
         self._kept: list[State] = []
+
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside its texts, about."""
+        return sum(len(state.value) for state in self._kept)
+
+    def fit(self, parts: Sequence[ChoiceDelta]) -> None:
+        """Say refusals as text."""
+        for part in parts:
+            refusal_as_text(part.delta)
 
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return the events that `parts` make; raises UpstreamError for a call out of turn."""

@@ -63,6 +63,14 @@ class OpenAIStream:
         self._encode_parts, self._encode_states = encode_parts, encode_states
         self._held: Parts = ()
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside its texts, about."""
+        return 0
+
+    def fit(self, parts: Parts) -> None:
+        """Change nothing: all that is said can be told here."""
+
     def write(self, parts: Parts) -> bytes:
         """Return the event that `parts` make, or the one that was held back for it."""
         text = self._encode(self._held) if self._held else b""

@@ -39,6 +39,9 @@ class Responses:
         """Return the conversation in `content`; raises ChatError."""
         return read_request(parse_object(content))
 
+    def fit(self, answer: Answer) -> None:
+        """Change nothing: all that is said can be told here."""
+
     def write(self, answer: Answer, identity: Identity, signature: Signature) -> bytes:
         """Return a whole answer."""
         reason = answer.choices[0].finish_reason

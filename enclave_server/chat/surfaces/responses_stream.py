@@ -14,6 +14,10 @@ from enclave_server.chat.surfaces.surface import Identity, Signature
 
 Json = dict[str, Any]
 
+# What an item takes besides its texts, and a token with the likely ones in its place, generously.
+ITEM_OCTETS = 2048
+TOKEN_OCTETS = 1024
+
 TEXT, REFUSAL, THOUGHT = "output_text", "refusal", "reasoning_summary_text"
 
 
@@ -56,17 +60,36 @@ class ResponsesStream:
     Items follow one another, but for calls, whose fragments may come in turns: they end last.
     """
 
-    __slots__ = ("_begun", "_calls", "_done", "_identity", "_names", "_number", "_open", "_reason")
+    __slots__ = (
+        "_begun",
+        "_calls",
+        "_done",
+        "_identity",
+        "_kept",
+        "_names",
+        "_number",
+        "_open",
+        "_reason",
+    )
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._names = writing.Names(identity)
         self._number = 0
+        self._kept = 0
         self._begun = False
         self._open: _Item | None = None
         self._calls: dict[int, _Item] = {}
         self._done: dict[int, Json] = {}
         self._reason: str | None = None
+
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside its texts, about."""
+        return self._kept
+
+    def fit(self, parts: Sequence[ChoiceDelta]) -> None:
+        """Change nothing: all that is said can be told here."""
 
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return the events that `parts` make."""
@@ -134,6 +157,7 @@ class ResponsesStream:
             return
         item.said.write(text)
         item.tokens += tokens
+        self._kept += TOKEN_OCTETS * len(tokens)
         more = {"logprobs": tokens} if kind == TEXT else {}
         yield self._event(f"response.{kind}.delta", **item.place, delta=text, **more)
 
@@ -163,12 +187,14 @@ class ResponsesStream:
         item = self._add(THOUGHT)
         yield from self._tell_begin(item)
         sealed = seal(given, self._identity.origin)
+        self._kept += len(sealed)
         yield self._tell_end(item, writing.reasoning(item.name, "", sealed))
 
     def _add(self, kind: str, known: Json | None = None) -> _Item:
         prefix = {THOUGHT: "rs", "function_call": "fc"}.get(kind, "msg")
         item = _Item(kind, self._names.next(prefix), len(self._done), known)
         self._done[item.index] = {}
+        self._kept += ITEM_OCTETS
         return item
 
     def _tell_begin(self, item: _Item) -> Iterator[bytes]:

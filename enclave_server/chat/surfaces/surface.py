@@ -40,6 +40,15 @@ class Identity:
 class StreamWriter(Protocol):
     """Writes one streamed answer."""
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside its texts, about."""
+        ...
+
+    def fit(self, parts: Sequence[ChoiceDelta]) -> None:
+        """Change `parts` into what the surface can say of them, before they are signed."""
+        ...
+
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return what can be sent now that `parts` have come."""
         ...
@@ -71,6 +80,10 @@ class Surface(Protocol):
 
     def read(self, content: bytes) -> AnyQuestion:
         """Return the request in `content`; raises ChatError."""
+        ...
+
+    def fit(self, answer: Answer) -> None:
+        """Change `answer` into what the surface can say of it, before it is signed."""
         ...
 
     def write(self, answer: Answer, identity: Identity, signature: Signature) -> bytes:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from enclave_server.chat.called import arguments_of, check_calls
+from enclave_server.chat.called import arguments_of, check_calls, check_pairs
 from enclave_server.chat.conversation import Conversation, Message, ToolCall
 from enclave_server.chat.errors import ChatError
 
-HELLO = Message("user", "Hello")
+HELLO, SAID = Message("user", "Hello"), Message("assistant", "y")
 
 
 def calls(*numbers: int, arguments: str = "{}") -> Message:
@@ -16,6 +16,10 @@ def calls(*numbers: int, arguments: str = "{}") -> Message:
 
 def result(number: int) -> Message:
     return Message("tool", "x", result_of=number)
+
+
+def results(*numbers: int) -> list[Message]:
+    return [result(number) for number in numbers]
 
 
 def check(*messages: Message) -> None:
@@ -34,6 +38,7 @@ WRONG: dict[str, tuple[list[Message], str]] = {
         "messages[0].tool_calls[1]",
     ),
     "no result at the end": ([HELLO, calls(0)], "messages[1].tool_calls[0]"),
+    "a result of no call": ([HELLO, result(0)], "messages[1].tool_call_id"),
     "two results": ([calls(0), result(0), result(0)], "messages[2].tool_call_id"),
     "arguments that are cut": (
         [calls(0, arguments='{"a":'), result(0)],
@@ -61,3 +66,53 @@ def test_what_is_no_pair_is_named(case: str) -> None:
 
 def test_no_arguments_are_an_empty_object() -> None:
     assert [arguments_of(text) for text in ("", " ", '{"a":1}')] == ["{}", "{}", '{"a":1}']
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [HELLO],
+        [HELLO, SAID, HELLO],
+        [calls(0, 1), *results(1, 0), HELLO],
+        [calls(0), *results(0), calls(1), *results(1), SAID],
+        # Two messages of one turn.
+        [SAID, calls(0), calls(1), *results(0, 1)],
+    ],
+)
+def test_pairs_that_follow_at_once_are_taken_everywhere(messages: list[Message]) -> None:
+    check_pairs(messages)
+    check(*messages)
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([calls(0)], "messages[0].tool_calls[0]"),
+        ([HELLO, calls(0, 1), *results(0)], "messages[1].tool_calls[1]"),
+        ([calls(0, 1), *results(1), HELLO], "messages[0].tool_calls[0]"),
+        ([calls(0), HELLO, *results(0)], "messages[0].tool_calls[0]"),
+        ([calls(0, 1), *results(0), SAID, *results(1)], "messages[0].tool_calls[1]"),
+        ([HELLO, *results(0)], "messages[1].tool_call_id"),
+        ([calls(0), *results(0, 0)], "messages[2].tool_call_id"),
+        ([calls(0), *results(0), HELLO, *results(0)], "messages[3].tool_call_id"),
+        ([calls(0), *results(1, 0)], "messages[1].tool_call_id"),
+    ],
+)
+def test_whoever_is_not_answered_at_once_is_named(messages: list[Message], param: str) -> None:
+    with pytest.raises(ChatError) as caught:
+        check_pairs(messages)
+    assert (caught.value.status, caught.value.param) == (400, param)
+    assert param in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [calls(0), Message("developer", "Be brief."), result(0)],
+        [calls(0, 1), result(0), SAID, result(1)],
+    ],
+)
+def test_what_comes_between_is_refused_where_results_come_at_once(messages: list[Message]) -> None:
+    check(*messages)
+    with pytest.raises(ChatError):
+        check_pairs(messages)

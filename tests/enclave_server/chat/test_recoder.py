@@ -18,6 +18,8 @@ class Letters:
     `.` is the end, `!` a fault, `#` the count, `@` a state, `~` a thought.
     """
 
+    kept = 0
+
     def feed(self, piece: bytes) -> Iterator[Event]:
         for letter in piece.decode():
             if letter == "!":
@@ -36,6 +38,11 @@ class Letters:
 
 class Plain:
     """Writes words, ends and failures as they can be told apart at sight."""
+
+    kept = 0
+
+    def fit(self, parts: Sequence[ChoiceDelta]) -> None:
+        pass
 
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         return b"".join((part.delta.content or "<end>").encode() for part in parts)

@@ -57,8 +57,19 @@ def test_what_says_nothing_is_not_passed_on(part: ChoiceDelta, passed: bool) -> 
     assert Transcript(1, Holding(Memory())).take(Event([part])) == ([part] if passed else [])
 
 
-def test_whoever_answers_is_the_assistant() -> None:
-    (part,) = Transcript(1, Holding(Memory())).take(Event([ChoiceDelta(0, Delta(role="model"))]))
+@pytest.mark.parametrize("role", [None, "assistant", "model"])
+def test_each_choice_is_the_assistants_and_says_so_once(role: str | None) -> None:
+    transcript = Transcript(2, Holding(Memory()))
+    roles = []
+    for index, text in ((0, None), (0, "a"), (1, "b"), (0, "c"), (1, None), (1, "d")):
+        event = Event([ChoiceDelta(index, Delta(role=role, content=text))])
+        roles += [(part.index, part.delta.role) for part in transcript.take(event)]
+    assert [said for said in roles if said[1] is not None] == [(0, "assistant"), (1, "assistant")]
+    assert {roles[0], roles[-1]} == {(0, "assistant"), (1, None)}
+
+
+def test_an_end_alone_is_the_assistants() -> None:
+    (part,) = Transcript(1, Holding(Memory())).take(Event([ChoiceDelta(0, finish_reason="stop")]))
     assert part.delta.role == "assistant"
 
 

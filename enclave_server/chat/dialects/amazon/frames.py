@@ -46,6 +46,11 @@ class FrameParser:
         self._rest = bytearray()
         self._total = 0  # of the frame that is coming, once its prelude has been read
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of what is unfinished."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that `data` completes, and raise MalformedMessage amid them.
 

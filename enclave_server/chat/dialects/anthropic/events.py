@@ -63,6 +63,11 @@ class MessageEvents:
         self._begun = False
         self._reason = "stop"
 
+    @property
+    def kept(self) -> int:
+        """The octets that are kept of the answer, about."""
+        return self._blocks.kept
+
     def take(self, data: str | bytes) -> Iterator[Event]:
         """Yield what an event says; raises UpstreamError."""
         try:
@@ -131,6 +136,11 @@ class EventReader:
     def __init__(self) -> None:
         self._parser = EventParser()
         self._events = MessageEvents()
+
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        return self._parser.kept + self._events.kept
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""

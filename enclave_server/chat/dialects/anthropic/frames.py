@@ -28,6 +28,11 @@ class FramedEventReader:
         self._decoder = msgspec.json.Decoder(Chunk)
         self._events = MessageEvents()
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        return self._parser.kept + self._events.kept
+
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from enclave_server.chat.called import check_pairs
 from enclave_server.chat.conversation import (
     Conversation,
     File,
@@ -14,7 +15,6 @@ from enclave_server.chat.conversation import (
     ToolCall,
 )
 from enclave_server.chat.dialects.alternation import alternate, instructions, texts_of
-from enclave_server.chat.dialects.pairing import check_pairs
 from enclave_server.chat.dialects.parts import (
     arguments_of,
     identifier,

@@ -9,7 +9,13 @@ from enclave_server.chat.conversation import END, Answer, ChoiceDelta, Delta, Ev
 from enclave_server.chat.dialects.amazon.faults import fault_in_stream
 from enclave_server.chat.dialects.amazon.frames import Frame, FrameParser
 from enclave_server.chat.dialects.bedrock.messages import NAME
-from enclave_server.chat.dialects.blocks import NO_ARGUMENTS, Blocks, gather, one_form
+from enclave_server.chat.dialects.blocks import (
+    MAX_KEPT_CHARACTERS,
+    NO_ARGUMENTS,
+    Blocks,
+    gather,
+    one_form,
+)
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.errors import MalformedMessage
 
@@ -178,6 +184,11 @@ class ConverseEvents:
         self._blocks = Blocks(NAME)
         self._hidden = bytearray()
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        return self._parser.kept + self._blocks.kept + len(self._hidden)
+
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
         try:
@@ -224,6 +235,8 @@ class ConverseEvents:
             yield from self._blocks.think(thought.text or "")
             self._blocks.sign(thought.signature or "")
             self._hidden += thought.redacted_content or b""
+            if len(self._hidden) > MAX_KEPT_CHARACTERS:
+                raise UpstreamError(Failure.BROKEN)
 
     def _end(self) -> Iterator[Event]:
         if self._hidden:

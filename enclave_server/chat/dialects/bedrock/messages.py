@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+from enclave_server.chat.called import check_pairs
 from enclave_server.chat.conversation import (
     Conversation,
     File,
@@ -15,7 +16,6 @@ from enclave_server.chat.conversation import (
     ToolCall,
 )
 from enclave_server.chat.dialects.alternation import alternate, instructions, texts_of
-from enclave_server.chat.dialects.pairing import check_pairs
 from enclave_server.chat.dialects.parts import (
     arguments_of,
     identifier,

@@ -34,6 +34,11 @@ class Folder:
         self._arguments: dict[str, Any] = {}
         self._size = 0
 
+    @property
+    def kept(self) -> int:
+        """The octets that it has taken of calls, about."""
+        return self._size
+
     def take(self, part: Part) -> Iterator[Part]:
         """Yield `part`, or what it completes; raises UpstreamError for a piece of nothing."""
         call = part.function_call

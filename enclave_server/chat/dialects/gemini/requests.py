@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from enclave_server.chat.called import check_pairs
 from enclave_server.chat.conversation import (
     AnyObject,
     AnyQuestion,
@@ -22,7 +23,6 @@ from enclave_server.chat.conversation import (
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.dialects.gemini.contents import instructions, write_contents
 from enclave_server.chat.dialects.gemini.generations import demands_signatures, thinking
-from enclave_server.chat.dialects.pairing import check_pairs
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
 from enclave_server.chat.dialects.sampling import further_sampling, temperature_of, top_p_of
 from enclave_server.chat.dialects.unsaid import output_limit, refuse

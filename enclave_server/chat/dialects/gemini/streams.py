@@ -27,6 +27,29 @@ from enclave_server.chat.dialects.gemini.signatures import keep
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import DONE, EventParser, EventTooLarge
 
+# More than anybody is asked for, and what each takes besides its texts.
+MAX_CANDIDATES = 128
+CANDIDATE_OCTETS = 1024
+
+
+class _Said:
+    """What one event says of a candidate: there may be as many parts as it has room for."""
+
+    __slots__ = ("calls", "thoughts", "words")
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.thoughts: list[str] = []
+        self.calls: list[CallDelta] = []
+
+    def delta(self) -> Delta:
+        """Return it as one."""
+        return Delta(
+            content="".join(self.words) or None,
+            reasoning_content="".join(self.thoughts) or None,
+            tool_calls=self.calls or None,
+        )
+
 
 class Progress:
     """A candidate as far as it has come."""
@@ -40,12 +63,18 @@ class Progress:
         self.signature: str | None = None  # of its text
         self.ended = False
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps, about."""
+        return CANDIDATE_OCTETS + len(self.signature or "") + self.folder.kept
+
     def take(self, candidate: Candidate) -> Iterator[Event]:
         """Yield what `candidate` adds; raises UpstreamError if it failed."""
-        delta = Delta()
+        said = _Said()
         states: list[PartState] = []
         for part in self._whole(candidate):
-            self._add(part, delta, states)
+            self._add(part, said, states)
+        delta = said.delta()
         logprobs = logprobs_of(candidate.logprobs_result)
         if delta != Delta() or states or logprobs:
             yield Event([ChoiceDelta(self.index, delta, logprobs)], states=tuple(states))
@@ -59,21 +88,21 @@ class Progress:
         if candidate.finish_reason:
             yield from self.folder.end()
 
-    def _add(self, part: Part, delta: Delta, states: list[PartState]) -> None:
+    def _add(self, part: Part, said: _Said, states: list[PartState]) -> None:
         if part.function_call is not None:
             call = call_of(part.function_call)
             function = FunctionDelta(call.function.name, call.function.arguments)
             fragment = CallDelta(self.calls, call.id, call.type, function)
-            delta.tool_calls = [*(delta.tool_calls or ()), fragment]
+            said.calls.append(fragment)
             if part.thought_signature:
                 states.append(PartState(self.index, keep(part.thought_signature), self.calls))
             self.calls += 1
             return
         self.signature = part.thought_signature or self.signature
         if part.text and part.thought:
-            delta.reasoning_content = (delta.reasoning_content or "") + part.text
+            said.thoughts.append(part.text)
         elif part.text:
-            delta.content = (delta.content or "") + part.text
+            said.words.append(part.text)
 
     def _end(self, reason: str) -> Iterator[Event]:
         self.ended = True
@@ -90,6 +119,11 @@ class EventReader:
     def __init__(self) -> None:
         self._parser = EventParser()
         self._candidates: dict[int, Progress] = {}
+
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        return self._parser.kept + sum(each.kept for each in self._candidates.values())
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
@@ -113,5 +147,7 @@ class EventReader:
         for candidate in response.candidates or ():
             index = candidate.index or 0
             if (progress := self._candidates.get(index)) is None:
+                if len(self._candidates) == MAX_CANDIDATES:
+                    raise UpstreamError(Failure.BROKEN)
                 progress = self._candidates[index] = Progress(index)
             yield from progress.take(candidate)

@@ -210,6 +210,11 @@ class ChunkReader:
         self._calls: dict[int, Numbering] = {}
         self._thoughts = Thoughts()
 
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        return self._parser.kept + self._thoughts.kept
+
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
         try:

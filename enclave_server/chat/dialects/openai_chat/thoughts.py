@@ -17,6 +17,10 @@ NAME = "openai-chat"
 # Of one answer: what a long chain of thought takes. What is longer is not kept.
 MAX_DETAILS_CHARACTERS = 1 << 20
 
+# What a detail takes besides its characters, and each of these in octets.
+DETAIL_CHARACTERS = 128
+CHARACTER_OCTETS = 4
+
 # Of a detail, what comes in pieces.
 _PIECES = ("text", "summary", "data")
 
@@ -32,12 +36,17 @@ class Thoughts:
         self._details: dict[int, list[Json]] = {}
         self._size = 0
 
+    @property
+    def kept(self) -> int:
+        """The octets that are kept of details, about."""
+        return CHARACTER_OCTETS * self._size
+
     def take(self, choice: int, said: Mapping[str, Any], calls: Sequence[int]) -> list[PartState]:
         """Return the states of the calls in `said`, which have the numbers `calls`."""
         for detail in _listed(said.get("reasoning_details")):
             self._size += sum(len(str(value)) for value in detail.values())
             if self._size <= MAX_DETAILS_CHARACTERS:
-                _append(self._details.setdefault(choice, []), detail)
+                self._size += _append(self._details.setdefault(choice, []), detail)
         return [*_of_calls(choice, said, calls)]
 
     def rest(self) -> tuple[PartState, ...]:
@@ -72,17 +81,21 @@ def _decoded(state: State) -> list[Json]:
         return []  # a client's own
 
 
-def _append(details: list[Json], piece: Json) -> None:
-    """Add `piece` to the last detail if it goes on with it, else after it."""
+def _append(details: list[Json], piece: Json) -> int:
+    """Add `piece` to the last detail if it goes on with it, else after it; return what it takes.
+
+    Its own characters are not counted.
+    """
     last = details[-1] if details else {}
     if not details or any(piece.get(name) != last.get(name) for name in ("type", "index")):
         details.append(dict(piece))
-        return
+        return DETAIL_CHARACTERS
     for name, value in piece.items():
         if name in _PIECES and isinstance(value, str) and isinstance(last.get(name), str):
             last[name] += value
         elif value:
             last[name] = value
+    return 0
 
 
 def _of_calls(choice: int, said: Mapping[str, Any], calls: Sequence[int]) -> Iterator[PartState]:

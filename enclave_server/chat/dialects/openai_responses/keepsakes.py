@@ -66,6 +66,11 @@ Entry = Reasoning | Said | Called
 _DECODER = msgspec.json.Decoder(list[Entry])
 
 
+def octets_of(entry: Entry) -> int:
+    """Return what `entry` takes in a state."""
+    return len(msgspec.json.encode(entry))
+
+
 def keep(entries: Sequence[Entry]) -> State | None:
     """Return the state that holds `entries`, or None if nobody needs it; raises UpstreamError."""
     if not any(isinstance(entry, Reasoning) or _has_phase(entry) for entry in entries):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from enclave_server.chat.called import check_pairs
 from enclave_server.chat.conversation import (
     AnyObject,
     AnyQuestion,
@@ -23,7 +24,6 @@ from enclave_server.chat.dialects.bearer import account_fields
 from enclave_server.chat.dialects.cache_salt import fresh_salt
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.dialects.openai_responses.items import write_items
-from enclave_server.chat.dialects.pairing import check_pairs
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
 from enclave_server.chat.dialects.sampling import further_sampling, temperature_of, top_p_of
 from enclave_server.chat.dialects.unsaid import output_limit, refuse

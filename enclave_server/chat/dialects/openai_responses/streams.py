@@ -24,7 +24,13 @@ from enclave_server.chat.dialects.openai_responses.answers import (
     thought_in,
 )
 from enclave_server.chat.dialects.openai_responses.faults import fault_in_stream
-from enclave_server.chat.dialects.openai_responses.keepsakes import MAX_ENTRIES, Entry, keep
+from enclave_server.chat.dialects.openai_responses.keepsakes import (
+    MAX_ENTRIES,
+    MAX_OCTETS,
+    Entry,
+    keep,
+    octets_of,
+)
 from enclave_server.chat.dialects.openai_responses.shapes import (
     NO_ERROR,
     Item,
@@ -77,14 +83,20 @@ _KINDS = msgspec.json.Decoder(Kind)
 class EventReader:
     """Reads the server-sent events of a streamed answer."""
 
-    __slots__ = ("_calls", "_entries", "_parser", "_places", "_thinking")
+    __slots__ = ("_calls", "_entries", "_kept", "_parser", "_places", "_thinking")
 
     def __init__(self) -> None:
         self._parser = EventParser()
         self._places: dict[int, Place] = {}
         self._entries: dict[int, Entry] = {}
+        self._kept = 0  # octets of entries
         self._calls = 0
         self._thinking = False
+
+    @property
+    def kept(self) -> int:
+        """The octets that it keeps of the answer, beside what it has given, about."""
+        return self._parser.kept + self._kept
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
@@ -175,7 +187,7 @@ class EventReader:
         if item is None:
             return
         if (entry := entry_of(item)) is not None:
-            self._entries[chunk.output_index or 0] = entry
+            self._keep(entry, chunk.output_index or 0)
         match item.type:
             case "function_call":
                 yield from self._end_call(place, item)
@@ -185,6 +197,12 @@ class EventReader:
             case "reasoning" if not place.thought and (text := thought_in(item)):
                 place.thought = _SUMMARY
                 yield self._think(text, begins=True)
+
+    def _keep(self, entry: Entry, index: int) -> None:
+        self._kept += octets_of(entry)
+        if self._kept > MAX_OCTETS:
+            raise UpstreamError(Failure.BROKEN)
+        self._entries[index] = entry
 
     def _end_call(self, place: Place, item: Item) -> Iterator[Event]:
         if place.call is None:

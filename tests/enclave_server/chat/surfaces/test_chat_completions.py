@@ -131,7 +131,11 @@ def test_states_are_told_in_extra_content_of_messages_and_calls() -> None:
     (event,) = EventParser().feed(SURFACE.stream(IDENTITY).keep(given))
     first, second = json.loads(event.data)["choices"]
     assert first["delta"].keys() == {"extra_content"}
-    assert second["delta"]["tool_calls"][0] == {"index": 0, "extra_content": call["extra_content"]}
+    assert second["delta"]["tool_calls"][0] == {
+        "index": 0,
+        "function": {"arguments": ""},
+        "extra_content": call["extra_content"],
+    }
 
 
 def test_whole_answer_is_written() -> None:

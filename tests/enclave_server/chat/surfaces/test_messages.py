@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from anthropic import Anthropic, APIStatusError
 
+from enclave_server.chat.surfaces.messages import Messages
 from protocol.event_stream import EventParser
 from protocol.signature import verify_choices
 from tests.support.anthropic_messages import CALL, HIDDEN, OTHER_CALL, TEXT, THOUGHT, answered, sse
@@ -142,3 +143,9 @@ def test_tokens_are_counted_without_asking_anybody() -> None:
     much = sdk.client.messages.count_tokens(model="m", messages=QUESTION, tools=[TOOL])
     assert 0 < little.input_tokens < much.input_tokens
     assert sdk.chat.asked == []
+
+
+def test_a_question_that_is_to_think_is_counted() -> None:
+    thinking = {"type": "enabled", "budget_tokens": 31_999}
+    body = {"model": "m", "messages": QUESTION, "thinking": thinking}
+    assert Messages().read_to_count(json.dumps(body).encode()).reasoning_effort == "high"

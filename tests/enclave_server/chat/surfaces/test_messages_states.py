@@ -5,7 +5,14 @@ import pytest
 from enclave_server.chat.conversation import State
 from enclave_server.chat.surfaces.messages_shapes import RedactedThinkingBlock, ThinkingBlock
 from enclave_server.chat.surfaces.messages_states import Thoughts, wrap, wrap_piece
-from enclave_server.chat.thoughts import CALL, Hidden, Piece, Thought, decode_pieces
+from enclave_server.chat.thoughts import (
+    CALL,
+    Hidden,
+    Piece,
+    Thought,
+    decode_pieces,
+    encode_pieces,
+)
 
 HERE, THERE = ("upstream", "m"), ("another", "m")
 
@@ -69,3 +76,12 @@ def test_garbage_within_what_was_given_here_says_nothing() -> None:
     thoughts = Thoughts()
     thoughts.add(thinking("a", wrap(State("anthropic", b"{"), HERE)))
     assert pieces_of(thoughts) == []
+
+
+def test_one_signature_carries_one_thought() -> None:
+    """Of many each would get the text of the block: a request of kilobytes became megabytes."""
+    many = State("anthropic", encode_pieces([Thought("", "s")] * 1000))
+    thoughts = Thoughts()
+    thoughts.add(thinking("a" * 1000, wrap(many, HERE)))
+    assert pieces_of(thoughts) == []
+    assert thoughts.text == "a" * 1000

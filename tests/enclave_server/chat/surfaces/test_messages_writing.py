@@ -247,6 +247,12 @@ def test_errors_name_the_fields_of_this_api() -> None:
     assert body["error"]["message"] == "'output_config.effort' and 'stop_sequences', not 'tools'."
 
 
+def test_a_field_that_is_not_known_keeps_its_name() -> None:
+    told = "Unknown parameter: 'reasoning_effort'."
+    body = json.loads(write_error(invalid(told, "reasoning_effort", "unknown_parameter")))
+    assert body["error"]["message"] == told
+
+
 def test_programs_are_told_in_their_words_to_shorten_what_they_send() -> None:
     body = json.loads(write_error(UpstreamError(Failure.TOO_LONG)))
     assert body["error"]["message"].startswith("prompt is too long: ")
