@@ -193,6 +193,8 @@ class ModelTable(Table, frozen=True):
     files: bool | None = None
     reasoning: bool | None = None
     structured_output: bool | None = None
+    # It makes embeddings, and answers no chat.
+    embeddings: bool | None = None
     # Fields beyond OpenAI's that may pass to it; see docs/models.md.
     sampling: tuple[SamplingName, ...] | None = None
     # How far `temperature` goes, and the levels of `reasoning_effort`.

@@ -4,7 +4,7 @@ with ObliviousClient("https://relay.example") as client:
     print(client.chat("What is the capital of France?").text)
 """
 
-from oblivious_client.answers import Answer
+from oblivious_client.answers import Answer, Embeddings
 from oblivious_client.cache import EvidenceCache
 from oblivious_client.client import (
     AsyncChatStream,
@@ -43,6 +43,7 @@ __all__ = [
     "ChatStream",
     "ClientError",
     "ConnectionLost",
+    "Embeddings",
     "EvidenceCache",
     "EvidenceRefused",
     "ExchangeError",

@@ -9,11 +9,12 @@ from typing import Any
 from oblivious_client import items
 from oblivious_client.errors import AnswerTruncated, AnswerUnproven, AnswerUnreadable, ServiceError
 from protocol import strict_json
+from protocol.embedding_transcript import decode, vectors_of
 from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.event_stream import DONE, Event, EventParser, EventTooLarge
 from protocol.evidence import VerifiedEvidence
 from protocol.registry import DATE_PROBLEM
-from protocol.signature import SignedAnswer, verify_choices
+from protocol.signature import SignedAnswer, verify_choices, verify_embeddings
 
 # An event of a chat stream is a few hundred octets; this bounds what a peer can make us keep.
 MAX_EVENT_OCTETS = 16 * 1024 * 1024
@@ -52,6 +53,21 @@ class Answer:
         return text_of(outputs_of(self.body)[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Verified embeddings: the exact request body, OpenAI's object, and the evidence relied on."""
+
+    request: bytes = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)
+    evidence: VerifiedEvidence = field(repr=False)
+    signed: SignedAnswer
+
+    @property
+    def vectors(self) -> list[list[float]]:
+        """The vectors in the order of their entries, whichever encoding was asked for."""
+        return [list(decode(vector)) for vector in vectors_of(self.body.get("data"))]
+
+
 def text_of(message: Mapping[str, Any]) -> str:
     """Return the text of a chat message, a delta or a completion; tool calls have none."""
     text = message.get("text") if "text" in message else message.get("content")
@@ -86,6 +102,16 @@ def check_signature(
         return verify_choices(evidence.signing_keys, request, choices_of(body), body)
     except SignatureInvalid as error:
         raise AnswerUnproven(f"the answer's signature does not hold: {error}") from error
+
+
+def check_embeddings(
+    evidence: VerifiedEvidence, request: bytes, body: Mapping[str, Any]
+) -> SignedAnswer:
+    """Return the verified signature of a `body` of embeddings; raises AnswerUnproven."""
+    try:
+        return verify_embeddings(evidence.signing_keys, request, body)
+    except SignatureInvalid as error:
+        raise AnswerUnproven(f"the signature of the embeddings does not hold: {error}") from error
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:

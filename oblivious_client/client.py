@@ -16,7 +16,9 @@ import httpx
 
 from oblivious_client.answers import (
     Answer,
+    Embeddings,
     StreamedAnswer,
+    check_embeddings,
     check_signature,
     parse_object,
     raise_for_error,
@@ -35,15 +37,25 @@ TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 
 # Only the path of these is sealed; there is no such host.
 _CHAT = "https://sealed.invalid/v1/chat/completions"
+_EMBEDDINGS = "https://sealed.invalid/v1/embeddings"
 _MODELS = "https://sealed.invalid/v1/models"
 
 Question = str | Sequence[Mapping[str, Any]]
+Entries = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
 
 def chat_body(question: Question, model: str, options: Mapping[str, Any]) -> bytes:
     """Return the exact bytes that are sealed, hashed and answered."""
     messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
-    body = {"model": model, "messages": list(messages), **options}
+    return _encoded({"model": model, "messages": list(messages), **options})
+
+
+def embedding_body(entries: Entries, model: str, options: Mapping[str, Any]) -> bytes:
+    """Return the exact bytes that are sealed, hashed and answered."""
+    return _encoded({"model": model, "input": entries, **options})
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
@@ -166,6 +178,11 @@ class ObliviousClient:
         request = chat_body(question, model, options)
         return whole_answer(request, self._http.post(_CHAT, content=request))
 
+    def embed(self, entries: Entries, *, model: str, **options: Any) -> Embeddings:
+        """Return the embeddings of one or several texts or lists of tokens, verified."""
+        request = embedding_body(entries, model, options)
+        return whole_embeddings(request, self._http.post(_EMBEDDINGS, content=request))
+
     def stream(
         self, question: Question, *, model: str = DEFAULT_MODEL, **options: Any
     ) -> ChatStream:
@@ -221,6 +238,11 @@ class AsyncObliviousClient:
         request = chat_body(question, model, options)
         return whole_answer(request, await self._http.post(_CHAT, content=request))
 
+    async def embed(self, entries: Entries, *, model: str, **options: Any) -> Embeddings:
+        """Return the embeddings of one or several texts or lists of tokens, verified."""
+        request = embedding_body(entries, model, options)
+        return whole_embeddings(request, await self._http.post(_EMBEDDINGS, content=request))
+
     async def stream(
         self, question: Question, *, model: str = DEFAULT_MODEL, **options: Any
     ) -> AsyncChatStream:
@@ -265,6 +287,14 @@ def whole_answer(request: bytes, response: httpx.Response) -> Answer:
     body = parse_object(response.content)
     evidence = evidence_of(response)
     return Answer(request, body, evidence, check_signature(evidence, request, body))
+
+
+def whole_embeddings(request: bytes, response: httpx.Response) -> Embeddings:
+    """Return the embeddings in `response`, their signature verified."""
+    raise_for_error(response.status_code, response.content)
+    body = parse_object(response.content)
+    evidence = evidence_of(response)
+    return Embeddings(request, body, evidence, check_embeddings(evidence, request, body))
 
 
 def _model_names(data: bytes) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from oblivious_client.answers import check_signature, parse_object
+from oblivious_client.answers import check_embeddings, check_signature, parse_object
 from oblivious_client.blocks import answer_in
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
@@ -43,7 +43,9 @@ _PASSED: dict[str, Callable[[], Passing]] = {
 }
 # Reads a whole answer, so that its signature can be checked.
 _READ: dict[str, Callable[[bytes], dict[str, Any]]] = {"/v1/messages": answer_in}
-ASKED = tuple(_PASSED)
+# Checks the signature of a whole answer that is no chat.
+_PROVE = {"/v1/embeddings": check_embeddings}
+ASKED = (*_PASSED, *_PROVE)
 _ROUTES = {
     **dict.fromkeys((*ASKED, "/v1/messages/count_tokens"), "POST"),
     **dict.fromkeys(("/v1/models", "/", "/evidence"), "GET"),
@@ -174,6 +176,7 @@ class LocalEndpoint:
         response = await self._transport.handle_async_request(outer)
         if (
             response.status_code == httpx.codes.OK
+            and request.path in _PASSED
             and content_type(response) == EVENT_STREAM.decode()
         ):
             passing = _PASSED[request.path]()
@@ -184,7 +187,8 @@ class LocalEndpoint:
             await response.aclose()
         if response.status_code == httpx.codes.OK and request.path in ASKED:
             read = _READ.get(request.path, parse_object)
-            check_signature(evidence_of(response), request.body, read(data))
+            check = _PROVE.get(request.path, check_signature)
+            check(evidence_of(response), request.body, read(data))
         return LocalResponse(response.status_code, _passed(response), data)
 
 

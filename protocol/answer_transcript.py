@@ -38,18 +38,23 @@ def encode_choices(choices: Sequence[Mapping[str, object]]) -> bytes:
     A choice is OpenAI's: of a chat with a `message`, of a completion with its `text`, or flat,
     with the members of the message beside its own.
     """
-    parts = [CHOICES_LABEL, _number(len(choices))]
+    parts = [CHOICES_LABEL, number(len(choices))]
     for choice in choices:
         parts += _choice(choice)
-    return _joined(parts)
+    return joined(parts)
 
 
 def encode_answer(
-    algorithm: str, tee_id: bytes, hashes: tuple[bytes, bytes], model: object, timestamp: int
+    algorithm: str,
+    tee_id: bytes,
+    hashes: tuple[bytes, bytes],
+    model: object,
+    timestamp: int,
+    label: bytes = ANSWER_LABEL,
 ) -> bytes:
-    """Return what is signed; `hashes` are those of the request's body and of the choices."""
-    named = (algorithm.encode(), tee_id, *hashes, _text(model), _number(timestamp))
-    return _joined([ANSWER_LABEL, *named])
+    """Return what is signed; `hashes` are those of the request's body and of the output."""
+    named = (algorithm.encode(), tee_id, *hashes, _text(model), number(timestamp))
+    return joined([label, *named])
 
 
 def message_of(choice: Mapping[str, object]) -> Mapping[str, object]:
@@ -68,7 +73,7 @@ def _choice(choice: Mapping[str, object]) -> Iterator[bytes]:
     texts = {(id(each), name) for each in (message, choice) for name in _TEXTS if name in each}
     if len(texts) > 1:
         raise SignatureInvalid("a choice says two texts")
-    yield _number(index)
+    yield number(index)
     yield _text(message.get("text") if "text" in message else message.get("content"))
     yield _text(message.get(REASONING))
     yield _text(message.get("refusal"))
@@ -79,7 +84,7 @@ def _choice(choice: Mapping[str, object]) -> Iterator[bytes]:
 def _calls(calls: object) -> Iterator[bytes]:
     if not isinstance(calls, list | None):
         raise SignatureInvalid("the tool calls are no list")
-    yield _number(len(calls or ()))
+    yield number(len(calls or ()))
     for call in calls or ():
         yield from _call(call)
 
@@ -117,9 +122,11 @@ def _text(value: object) -> bytes:
         raise SignatureInvalid("a lone surrogate has no bytes to sign") from None
 
 
-def _number(value: int) -> bytes:
+def number(value: int) -> bytes:
+    """Return a number as it stands in a transcript."""
     return b"%d" % value
 
 
-def _joined(parts: Sequence[bytes]) -> bytes:
+def joined(parts: Sequence[bytes]) -> bytes:
+    """Return a transcript of these parts, each behind its length."""
     return b"".join(piece for part in parts for piece in (len(part).to_bytes(8, "big"), part))

@@ -1,6 +1,7 @@
 """Signatures over answers, so that an answer can be shown to a third party.
 
-Version 2 signs the transcript of `protocol.answer_transcript`, with one of two keys: RSA-PSS
+Version 2 signs the transcript of `protocol.answer_transcript`, or of
+`protocol.embedding_transcript` for embeddings, with one of two keys: RSA-PSS
 (RFC 8017, Section 8.1) with SHA-256, MGF1-SHA256 and a 32-byte salt, or Ed25519 (RFC 8032).
 
 Version 1, which is made on demand and verified for ever, is RSA-PSS alone, over request hash
@@ -27,7 +28,17 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from protocol.answer_transcript import encode_answer, encode_choices, message_of
+from protocol.answer_transcript import (
+    ANSWER_LABEL,
+    encode_answer,
+    encode_choices,
+    message_of,
+)
+from protocol.embedding_transcript import (
+    EMBEDDING_ANSWER_LABEL,
+    encode_embeddings,
+    vectors_of,
+)
 from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.strict_json import decode_base64
 
@@ -150,11 +161,23 @@ def sign_choices(
 ) -> dict[str, str | int]:
     """Return the fields of version 2 for `choices`, `model`'s answer to `request_body`."""
     hashes = _request_hash(request_body), _sha256(encode_choices(choices))
-    public_key = private_key.public_key()
-    algorithm, tee_id = algorithm_of(public_key), key_identifier(public_key)
-    message = encode_answer(algorithm, bytes.fromhex(tee_id), hashes, model, timestamp)
-    signature = _sign(private_key, message)
-    return SignedAnswer(signature, *hashes, timestamp, tee_id, 2, algorithm).fields()
+    return _sign_transcript(private_key, hashes, model, timestamp, ANSWER_LABEL)
+
+
+def sign_embeddings(
+    private_key: PrivateKey,
+    request_body: bytes | RequestHash,
+    vectors: Sequence[bytes],
+    *,
+    model: str,
+    timestamp: int,
+) -> dict[str, str | int]:
+    """Return the fields of version 2 for `vectors`, `model`'s answer to `request_body`.
+
+    `vectors` are binary32, little-endian, in the order of their index.
+    """
+    hashes = _request_hash(request_body), _sha256(encode_embeddings(vectors))
+    return _sign_transcript(private_key, hashes, model, timestamp, EMBEDDING_ANSWER_LABEL)
 
 
 def verify_choices(
@@ -173,10 +196,25 @@ def verify_choices(
         output = output_of_choices([message_of(choice) for choice in choices])
         message = _message(answer.request_hash, answer.output_hash, answer.timestamp)
     else:
-        output, hashes = encode_choices(choices), (answer.request_hash, answer.output_hash)
-        tee_id, model = bytes.fromhex(answer.tee_id), fields.get("model")
-        message = encode_answer(answer.algorithm, tee_id, hashes, model, answer.timestamp)
+        output = encode_choices(choices)
+        message = _transcript(answer, fields.get("model"), ANSWER_LABEL)
     _verify(public_key, answer, (request_body, output), message)
+    return answer
+
+
+def verify_embeddings(
+    public_keys: Sequence[PublicKey], request_body: bytes, fields: Mapping[str, object]
+) -> SignedAnswer:
+    """Return the verified signature of embeddings, or raise SignatureInvalid.
+
+    `fields` is the whole answer: its `data`, its model and the members of the signature.
+    """
+    answer = SignedAnswer.from_fields(fields)
+    if answer.version == 1:
+        raise SignatureInvalid("no embeddings were ever signed in the first version")
+    output = encode_embeddings(vectors_of(fields.get("data")))
+    message = _transcript(answer, fields.get("model"), EMBEDDING_ANSWER_LABEL)
+    _verify(_signer(public_keys, answer), answer, (request_body, output), message)
     return answer
 
 
@@ -210,6 +248,22 @@ def encode_spki(public_key: PublicKey) -> bytes:
 def encode_pem(public_key: PublicKey) -> bytes:
     """Return the SubjectPublicKeyInfo in PEM."""
     return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _sign_transcript(
+    private_key: PrivateKey, hashes: tuple[bytes, bytes], model: str, timestamp: int, label: bytes
+) -> dict[str, str | int]:
+    public_key = private_key.public_key()
+    algorithm, tee_id = algorithm_of(public_key), key_identifier(public_key)
+    message = encode_answer(algorithm, bytes.fromhex(tee_id), hashes, model, timestamp, label)
+    signature = _sign(private_key, message)
+    return SignedAnswer(signature, *hashes, timestamp, tee_id, 2, algorithm).fields()
+
+
+def _transcript(answer: SignedAnswer, model: object, label: bytes) -> bytes:
+    """Return what `answer` says was signed."""
+    tee_id, hashes = bytes.fromhex(answer.tee_id), (answer.request_hash, answer.output_hash)
+    return encode_answer(answer.algorithm, tee_id, hashes, model, answer.timestamp, label)
 
 
 def _signer(public_keys: Sequence[PublicKey], answer: SignedAnswer) -> PublicKey:

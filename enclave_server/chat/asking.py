@@ -9,7 +9,8 @@ import msgspec
 
 from enclave_server.chat.conversation import AnyQuestion, Kind
 from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
-from enclave_server.chat.dialects.table import find_dialect
+from enclave_server.chat.dialects.table import find_dialect, find_embedding_dialect
+from enclave_server.chat.embedding import Embedding
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.joining import Joiner, encode_joined
 from enclave_server.chat.models import Model, ModelTable
@@ -141,6 +142,11 @@ async def _read_whole(response: UpstreamResponse, holding: Holding) -> bytes:
 def write_request(question: AnyQuestion, model: Model, account: Account) -> UpstreamRequest:
     """Return `question` as the upstream of `model` is asked it; raises ChatError."""
     return find_dialect(model.upstream.dialect).request(question, model, account)
+
+
+def write_embedding(question: Embedding, model: Model, account: Account) -> UpstreamRequest:
+    """Return `question` as the upstream of `model` is asked it; raises ChatError."""
+    return find_embedding_dialect(model.upstream.dialect).embed(question, model, account)
 
 
 def _account(upstream: Upstream) -> Account | None:

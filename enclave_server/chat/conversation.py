@@ -13,6 +13,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from enclave_server.chat.embedding import Embedding
+
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Verbosity = Literal["low", "medium", "high"]
@@ -219,7 +221,7 @@ class Continuation(Question, frozen=True, kw_only=True):
 
 
 AnyQuestion = Conversation | Continuation
-Kind = type[Conversation] | type[Continuation]
+Kind = type[Conversation] | type[Continuation] | type[Embedding]
 
 
 # What is answered, whole.

@@ -19,6 +19,7 @@ from enclave_server.chat.conversation import (
     ObjectOf,
     Part,
 )
+from enclave_server.chat.embedding import Embedding
 
 Json = Any
 """What a JSON text says."""
@@ -42,6 +43,12 @@ def amounts(question: AnyQuestion, most_nodes: int) -> Iterator[Amount]:
         yield from _of_conversation(question, most_nodes)
     else:
         yield from _of_continuation(question)
+
+
+def amounts_of_embedding(question: Embedding) -> Iterator[Amount]:
+    """Yield what `question` costs: each entry is an answer."""
+    yield Amount("choices", "input", len(question.entries))
+    yield Amount("text_bytes", "input", _prompt_octets([*question.entries]))
 
 
 def octets(text: str) -> int:

@@ -3,16 +3,15 @@
 It is a computation alone, as `preparing` is: for a large answer another process can do it.
 """
 
-from typing import Literal
-
 import msgspec
 
 from enclave_server.chat.conversation import Answer, Choice, without_reasoning
-from enclave_server.chat.dialects.table import find_dialect
+from enclave_server.chat.dialects.table import find_dialect, find_embedding_dialect
+from enclave_server.chat.embedding import Wanted
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.joining import decode_joined
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.preparing import KINDS, SURFACES, find_model
+from enclave_server.chat.preparing import EMBEDDINGS, KINDS, SURFACES, KindName, find_model
 from enclave_server.chat.signing import Signer
 from enclave_server.chat.surfaces.surface import Identity
 from enclave_server.chat.transcript import CUT_OFF, is_readable
@@ -22,22 +21,27 @@ from protocol.signature import Algorithm, RequestHash, SigningKeys
 class Said(msgspec.Struct, frozen=True, tag="said"):
     """A whole answer as its upstream said it, or joined of a stream, and what makes it one of ours.
 
-    `path` is that of the request, `version` that of signatures for who asks for no `algorithm`.
+    `path` is that of the request, `version` that of signatures for who asks for no `algorithm`,
+    `wanted` what there must be if it is embeddings.
     """
 
     path: bytes
-    kind: Literal["conversation", "continuation"]
+    kind: KindName
     identity: Identity
     version: int
     algorithm: Algorithm | None
     request_hash: bytes
     body: bytes = b""
     is_joined: bool = False
+    wanted: Wanted | None = None
 
 
 def finish(models: ModelTable, keys: SigningKeys, said: Said) -> bytes:
     """Return the content of the answer; raises UpstreamError. Of what is parsed nothing is kept."""
-    return write(keys, _read(said, find_model(models, said.identity.model)), said)
+    model = find_model(models, said.identity.model)
+    if said.wanted is not None:
+        return _finish_embedding(model, keys, said, said.wanted)
+    return write(keys, _read(said, model), said)
 
 
 def write(keys: SigningKeys, answer: Answer, said: Said) -> bytes:
@@ -51,6 +55,16 @@ def write(keys: SigningKeys, answer: Answer, said: Said) -> bytes:
     request_hash = RequestHash(said.request_hash)
     signature = signer.sign(request_hash, outputs, identity.model, said.algorithm)
     return SURFACES[said.path].write(answer, identity, signature)
+
+
+def _finish_embedding(model: Model, keys: SigningKeys, said: Said, wanted: Wanted) -> bytes:
+    identity = said.identity
+    dialect = find_embedding_dialect(model.upstream.dialect)
+    answer = dialect.read_vectors(said.body, wanted.entries)
+    signer = Signer(lambda: keys, lambda: identity.created, said.version)
+    request_hash = RequestHash(said.request_hash)
+    signature = signer.sign_vectors(request_hash, answer.vectors, model.name, said.algorithm)
+    return EMBEDDINGS.write(answer, wanted.encoding, identity, signature)
 
 
 def _read(said: Said, model: Model) -> Answer:

@@ -9,8 +9,9 @@ from enclave_server.chat.conversation import (
     Image,
     ObjectOf,
 )
-from enclave_server.chat.cost import Amount, amounts
+from enclave_server.chat.cost import Amount, amounts, amounts_of_embedding
 from enclave_server.chat.dialects.refusals import unsupported, unsupported_value
+from enclave_server.chat.embedding import Embedding
 from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.grammar import count_rules
 from enclave_server.chat.images import SCHEME
@@ -19,6 +20,8 @@ from enclave_server.chat.profiles import Range
 
 IMAGE_SHOWN = "'messages' show an image, which this model cannot see."
 FILE_SHOWN = "'messages' hold a document, which this model cannot read."
+EMBEDDINGS_ALONE = "This model makes embeddings alone: ask it at /v1/embeddings."
+NO_EMBEDDINGS = "This model makes no embeddings."
 FORMAT_WANTED = "This model cannot be held to a format."
 
 # What a bound counts, as the client is told it.
@@ -38,6 +41,8 @@ UNITS = {
 
 def check(question: AnyQuestion, model: Model) -> None:
     """Refuse what the upstream of `model` would silently ignore or choke on; raises ChatError."""
+    if model.embeddings:
+        raise invalid(EMBEDDINGS_ALONE, "model", "unsupported_value")
     _check_sampling(question, model)
     if isinstance(question, Conversation):
         _check_conversation(question, model)
@@ -47,6 +52,14 @@ def check(question: AnyQuestion, model: Model) -> None:
         _hold_against(amount, getattr(model.bounds, amount.bound))
     if model.bounds.grammar_rules and isinstance(question, Conversation):
         _check_grammar(question, model.bounds.grammar_rules)
+
+
+def check_embedding(question: Embedding, model: Model) -> None:
+    """Refuse embeddings that `model` does not make, or that cost too much; raises ChatError."""
+    if not model.embeddings:
+        raise invalid(NO_EMBEDDINGS, "model", "unsupported_value")
+    for amount in amounts_of_embedding(question):
+        _hold_against(amount, getattr(model.bounds, amount.bound))
 
 
 def _check_conversation(question: Conversation, model: Model) -> None:

@@ -13,7 +13,8 @@ class Model:
     """A model: its name here, its upstream, its name there, what it can do, and what may be asked.
 
     `completion_options` are `suffix`, `echo` and `best_of`. `context_length` and `output_limit`
-    are counts of tokens; `sampling` are the further fields that may pass to its upstream.
+    are counts of tokens; `sampling` are the further fields that may pass to its upstream. One that
+    makes `embeddings` answers nothing else.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Model:
     files: bool = True
     reasoning: bool = True
     structured_output: bool = True
+    embeddings: bool = False
     sampling: frozenset[str] = frozenset()
 
 

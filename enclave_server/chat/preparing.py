@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from enclave_server.chat.asking import write_request
+from enclave_server.chat.asking import write_embedding, write_request
 from enclave_server.chat.conversation import (
     AnyQuestion,
     Continuation,
@@ -19,15 +19,17 @@ from enclave_server.chat.conversation import (
     Message,
 )
 from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
+from enclave_server.chat.embedding import Embedding, Wanted
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError, invalid
 from enclave_server.chat.estimate import count_tokens
-from enclave_server.chat.limits import check
+from enclave_server.chat.limits import check, check_embedding
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.recoder import Expected
 from enclave_server.chat.states import without_foreign
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
+from enclave_server.chat.surfaces.embeddings import Embeddings
 from enclave_server.chat.surfaces.messages import Messages
 from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.surface import Surface
@@ -41,10 +43,18 @@ SURFACES: dict[bytes, Surface] = {
     b"/v1/responses": Responses(),
 }
 
+EMBEDDINGS_PATH = b"/v1/embeddings"
+EMBEDDINGS = Embeddings()
+
 MOST_LISTED = 20
 """Models that are named to who asks for one that there is not; `/v1/models` lists all."""
 
-KINDS: dict[str, Kind] = {"conversation": Conversation, "continuation": Continuation}
+KindName = Literal["conversation", "continuation", "embedding"]
+KINDS: dict[str, Kind] = {
+    "conversation": Conversation,
+    "continuation": Continuation,
+    "embedding": Embedding,
+}
 
 AccountOf = Callable[[str], Account | None]
 """Returns who pays at the upstream of a name, or None where a key is missing."""
@@ -61,19 +71,23 @@ class Job(msgspec.Struct, frozen=True):
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """The model's name, what its upstream is asked, what a stream must have, and what is signed.
 
-    `joins` is how many choices of a stream are joined into the whole answer that is wanted.
+    `joins` is how many choices of a stream are joined into the whole answer that is wanted, and
+    `wanted` what the answer must have if it is embeddings.
     """
 
     model: str
-    kind: Literal["conversation", "continuation"]
+    kind: KindName
     request: UpstreamRequest
     expected: Expected | None
     request_hash: bytes
     joins: int | None = None
+    wanted: Wanted | None = None
 
 
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     """Return what becomes of a request; raises ChatError. Of what is parsed nothing is kept."""
+    if job.path == EMBEDDINGS_PATH:
+        return _prepare_embedding(models, job, account_of)
     question = SURFACES[job.path].read(job.content)
     model = find_model(models, question.model)
     check(question, model)
@@ -83,9 +97,7 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
             "message/ohttp-chunked-req, or set 'stream' to false.",
             "stream",
         )
-    account = account_of(model.upstream.name)
-    if account is None:
-        raise UpstreamError(Failure.NO_KEY)
+    account = _found(account_of, model)
     joins = model.profile.streams_always and not question.stream
     return Prepared(
         model.name,
@@ -95,6 +107,22 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
         hashlib.sha256(job.content).digest(),
         question.choices if joins else None,
     )
+
+
+def _prepare_embedding(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
+    question = EMBEDDINGS.read(job.content)
+    model = find_model(models, question.model)
+    check_embedding(question, model)
+    request = write_embedding(question, model, _found(account_of, model))
+    digest = hashlib.sha256(job.content).digest()
+    return Prepared(model.name, "embedding", request, None, digest, wanted=question.wanted)
+
+
+def _found(account_of: AccountOf, model: Model) -> Account:
+    account = account_of(model.upstream.name)
+    if account is None:
+        raise UpstreamError(Failure.NO_KEY)
+    return account
 
 
 def count(models: ModelTable, content: bytes) -> int:

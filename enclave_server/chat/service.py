@@ -23,6 +23,8 @@ from enclave_server.chat.errors import JSON_FIELD, ChatError
 from enclave_server.chat.finishing import Said, finish
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import (
+    EMBEDDINGS,
+    EMBEDDINGS_PATH,
     KINDS,
     MESSAGES,
     SURFACES,
@@ -35,6 +37,7 @@ from enclave_server.chat.preparing import (
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
 from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.chat.streaming import EventStream
+from enclave_server.chat.surfaces.embeddings import Embeddings
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from enclave_server.chat.turns import Turns
 from enclave_server.memory import Holding, Memory
@@ -46,6 +49,7 @@ from protocol.signature import Algorithm, RequestHash, SigningKeys
 MODELS_PATH = b"/v1/models"
 COUNT_PATH = b"/v1/messages/count_tokens"
 EVENT_STREAM_FIELD = (b"content-type", EVENT_STREAM)
+ASKED: dict[bytes, Surface | Embeddings] = {**SURFACES, EMBEDDINGS_PATH: EMBEDDINGS}
 OWNER = "oblivious-inference"
 
 # Above this a request or an answer is read elsewhere. The worst of this size takes 5 milliseconds.
@@ -100,7 +104,7 @@ class ChatService:
         """
         # Anthropic's SDKs ask at the same path with it when they ask for what is new.
         path = request.path.removesuffix(b"?beta=true")
-        if (surface := SURFACES.get(path)) is not None:
+        if (surface := ASKED.get(path)) is not None:
             return self._ask(surface, path, request, delivery)
         if path == COUNT_PATH:
             return self._count(request)
@@ -114,7 +118,7 @@ class ChatService:
         self._upstreams.close()
 
     async def _ask(
-        self, surface: Surface, path: bytes, request: Request, delivery: Delivery
+        self, surface: Surface | Embeddings, path: bytes, request: Request, delivery: Delivery
     ) -> Answer:
         try:
             _require_method(request, b"POST")
@@ -127,7 +131,7 @@ class ChatService:
             if prepared.expected is None:
                 return await self._whole(path, prepared, model, asking, algorithm)
             signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
-            return await self._streamed(surface, model, asking, prepared.expected, signing)
+            return await self._streamed(SURFACES[path], model, asking, prepared.expected, signing)
         except ChatError as error:
             return surface.refuse(error)
 
@@ -185,12 +189,13 @@ class ChatService:
             said = Said(
                 path,
                 prepared.kind,
-                self._name(SURFACES[path], model),
+                self._name(ASKED[path], model),
                 self._version,
                 algorithm,
                 prepared.request_hash,
                 body,
                 is_joined=prepared.joins is not None,
+                wanted=prepared.wanted,
             )
             content = await self._finish(said)
         # From here on it is held by whoever sends it, without a turn of the loop in between.
@@ -216,7 +221,7 @@ class ChatService:
         )
         return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 
-    def _name(self, surface: Surface, model: Model) -> Identity:
+    def _name(self, surface: Surface | Embeddings, model: Model) -> Identity:
         identifier = surface.id_prefix + secrets.token_hex(12)
         return Identity(identifier, int(self._clock()), model.name, model.upstream.name)
 
@@ -264,6 +269,7 @@ def _describe(model: Model) -> dict[str, object]:
         "files": model.files,
         "reasoning": model.reasoning,
         "structured_output": model.structured_output,
+        "embeddings": model.embeddings,
         "sampling": sorted(model.sampling),
     }
 

@@ -14,6 +14,7 @@ from protocol.signature import (
     output_of_choices,
     sign_answer,
     sign_choices,
+    sign_embeddings,
 )
 
 Choices = Sequence[Mapping[str, object]]
@@ -60,3 +61,15 @@ class Signer:
             return sign_answer(keys.rsa, request_body, output, timestamp=timestamp)
         key = keys.find(algorithm or Algorithm.RSA)
         return sign_choices(key, request_body, choices, model=model, timestamp=timestamp)
+
+    def sign_vectors(
+        self,
+        request_body: bytes | RequestHash,
+        vectors: Sequence[bytes],
+        model: str,
+        algorithm: Algorithm | None,
+    ) -> dict[str, str | int]:
+        """Return the signature members for embeddings, which are of version 2 for everybody."""
+        key = self.signing_keys().find(algorithm or Algorithm.RSA)
+        timestamp = int(self.clock())
+        return sign_embeddings(key, request_body, vectors, model=model, timestamp=timestamp)

@@ -6,7 +6,7 @@ from typing import Any
 from enclave_server import config as tables
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import PROVIDER
-from enclave_server.chat.dialects.table import find_dialect
+from enclave_server.chat.dialects.table import find_dialect, find_embedding_dialect
 from enclave_server.chat.embedded import CONCURRENCY, EMBEDDED, embedded_model
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.profiles import Profile, find_profile, profile_of_host
@@ -46,22 +46,33 @@ def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKey
 
 def _provided(table: tables.ModelTable, upstream: Upstream) -> Model:
     """Return the model of a provider, which can do what the configuration does not deny it."""
-    profile = _profile(table, upstream)
+    if table.embeddings:
+        _check_embeddings(table.name, upstream.dialect)
+    profile, chats = _profile(table, upstream), not table.embeddings
     return Model(
         table.name,
         upstream,
         table.upstream_name or table.name,
-        tools=table.tools is not False,
-        images=table.images is not False,
-        files=table.files is not False,
-        reasoning=table.reasoning is not False,
-        structured_output=table.structured_output is not False,
+        tools=chats and table.tools is not False,
+        images=chats and table.images is not False,
+        files=chats and table.files is not False,
+        reasoning=chats and table.reasoning is not False,
+        structured_output=chats and table.structured_output is not False,
+        embeddings=not chats,
         bounds=dataclasses.replace(PROVIDER, **table.limits),
         profile=profile,
         context_length=table.context_length,
         output_limit=table.output_limit,
         sampling=profile.sampling if table.sampling is None else frozenset(table.sampling),
     )
+
+
+def _check_embeddings(name: str, dialect: str) -> None:
+    """Raise ValueError, which names the model, if its upstream's dialect makes no embeddings."""
+    try:
+        find_embedding_dialect(dialect)
+    except ValueError as error:
+        raise ValueError(f"model {name!r}: {error}") from error
 
 
 def _profile(table: tables.ModelTable, upstream: Upstream) -> Profile:

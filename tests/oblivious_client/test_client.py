@@ -8,6 +8,7 @@ import pytest
 
 import oblivious_client
 from oblivious_client import (
+    AnswerUnproven,
     AsyncChatStream,
     AsyncObliviousClient,
     ChatStream,
@@ -135,3 +136,21 @@ def test_a_model_that_thinks_long_is_waited_for_longer_than_a_connection() -> No
     timeout = TIMEOUT.as_dict()
     assert (timeout["connect"], timeout["read"]) == (CONNECT_SECONDS, ANSWER_SECONDS)
     assert CONNECT_SECONDS < ANSWER_SECONDS
+
+
+def test_embeddings_are_verified_in_either_encoding(gateway: StandInGateway) -> None:
+    async def run() -> list[list[float]]:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            return (await client.embed("abc", model=MODEL)).vectors
+
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        numbers = client.embed(["a", "abc"], model=MODEL)
+        texts = client.embed(["a", "abc"], model=MODEL, encoding_format="base64")
+        assert numbers.vectors == texts.vectors == [pytest.approx([1, 0.1]), *asyncio.run(run())]
+        assert numbers.signed.version == 2
+        assert isinstance(texts.body["data"][0]["embedding"], str)
+        with pytest.raises(ServiceError, match="no model other"):
+            client.embed("a", model="other")
+        gateway.faults.signature = lambda fields: {**fields, "tee_timestamp": 1}
+        with pytest.raises(AnswerUnproven, match="of the embeddings"):
+            client.embed("a", model=MODEL)

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import AnswerTruncated, EvidenceRefused, ServiceError
 from oblivious_client.policy import Policy, Simulated
+from oblivious_client.route import Route
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
 from tests.support.enclave import DEADLINE, running_enclave, running_upstream, stand_in_config
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
@@ -364,3 +365,26 @@ def test_the_real_server_returns_tool_calls() -> None:
         (call,) = answer.choices[0].message.tool_calls or []
         assert call.type == "function"
         assert call.function.arguments == '{"city":"Paris"}'
+
+
+def test_embeddings_of_the_real_server() -> None:
+    data = [{"object": "embedding", "index": i, "embedding": [0.5, -i]} for i in range(2)]
+    answer = {"object": "list", "data": data, "usage": {"prompt_tokens": 2, "total_tokens": 2}}
+    with ExitStack() as opened:
+        upstream = opened.enter_context(running_upstream(sending(200, answer)))
+        config = stand_in_config(upstream.address)
+        config = config.replace("[[models]]", "[[models]]\nembeddings = true")
+        enclave = opened.enter_context(running_enclave(config))
+        route = Route(gateway=f"unix:{enclave.path}", policy=ALLOWED)
+        http: Any = opened.enter_context(httpx.Client(transport=ObliviousTransport(route)))
+        sdk = openai.OpenAI(api_key="none", http_client=http, max_retries=0)
+        vectors = [[0.5, 0.0], [0.5, -1.0]]
+        made = sdk.embeddings.create(model=MODEL, input=["a", "b"])
+        assert [item.embedding for item in made.data] == vectors
+        client = opened.enter_context(ObliviousClient(route))
+        assert client.embed([[1], [2]], model=MODEL).vectors == vectors
+        with pytest.raises(openai.BadRequestError, match="makes embeddings alone"):
+            sdk.chat.completions.create(model=MODEL, messages=ASKED)
+        with pytest.raises(openai.BadRequestError, match="'input'"):
+            sdk.embeddings.create(model=MODEL, input=[])
+        assert json.loads(upstream.requests[0].body)["input"] == ["a", "b"]

@@ -213,7 +213,8 @@ def test_a_doubled_field_is_refused_and_not_ignored(
 
 
 def test_what_is_not_there(url: str) -> None:
-    assert httpx.get(f"{url}/v1/embeddings").status_code == 404
+    assert httpx.get(f"{url}/v1/audio/speech").status_code == 404
+    assert httpx.get(f"{url}/v1/embeddings").status_code == 405
     assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
     assert httpx.post(f"{url}/v1/models").status_code == 405
     error = httpx.options(f"{url}/v1/models").json()["error"]
@@ -670,3 +671,30 @@ def test_another_site_cannot_ask_through_it(
             browser.evaluate(f"fetch('{url}/v1/chat/completions', {options})")
     browser.command("Page.setBypassCSP", enabled=False)
     assert len(gateway.posts()) == asked
+
+
+def test_embeddings_of_an_openai_program(gateway: StandInGateway, url: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk:
+        # By itself the SDK asks for base64, and decodes it.
+        for wishes in ({}, {"encoding_format": "float"}):
+            answer = sdk.embeddings.create(model=MODEL, input=["a", "abc"], **wishes)  # type: ignore[arg-type]
+            vectors = [item.embedding for item in answer.data]
+            assert vectors == [pytest.approx([1, 0.1]), pytest.approx([3, 0.1])]
+            assert answer.usage.total_tokens == 3
+        with pytest.raises(openai.NotFoundError, match="no model other"):
+            sdk.embeddings.create(model="other", input="a")
+        gateway.faults.signature = lambda fields: {**fields, "tee_output_hash": "00" * 32}
+        with pytest.raises(openai.APIStatusError, match="signature of the embeddings does not"):
+            sdk.embeddings.create(model=MODEL, input="a")
+    assert {arrived.path for arrived in gateway.chat.inner} == {b"/v1/embeddings"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_chat_is_never_passed_on_as_embeddings(
+    gateway: StandInGateway, url: str, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    monkeypatch.setattr("tests.support.gateway.EMBEDDINGS", b"/elsewhere")
+    body = json.dumps({"model": MODEL, "input": "a", "stream": streamed})
+    answer = httpx.post(f"{url}/v1/embeddings", content=body, timeout=DEADLINE)
+    assert answer.status_code == 502
+    assert ANSWER not in answer.text

@@ -6,6 +6,7 @@ What has no version in its name is of the first, which is verified for ever.
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.answer_transcript import ANSWER_LABEL, encode_answer, encode_choices
+from protocol.embedding_transcript import (
+    EMBEDDING_ANSWER_LABEL,
+    decode,
+    encode_embeddings,
+    encode_vector,
+)
 from protocol.errors import ProtocolError, SignatureInvalid
 from protocol.signature import (
     Algorithm,
@@ -25,8 +33,10 @@ from protocol.signature import (
     output_of_choices,
     sign_answer,
     sign_choices,
+    sign_embeddings,
     verify_answer,
     verify_choices,
+    verify_embeddings,
 )
 from tests.support.attestation_samples import rsa_key, signing_keys, spki
 
@@ -363,3 +373,93 @@ def test_outputs_that_cannot_be_signed(message: dict[str, Any]) -> None:
 
 def test_the_error_is_of_the_one_root() -> None:
     assert issubclass(SignatureInvalid, ProtocolError)
+
+
+VECTORS = [encode_vector([1.0, -0.5]), encode_vector([0.25, 3e-9])]
+
+
+def embedded(algorithm: Algorithm, **changes: object) -> dict[str, Any]:
+    key = KEYS.find(algorithm)
+    signed = sign_embeddings(key, REQUEST, VECTORS, model="m", timestamp=TIMESTAMP)
+    data = [
+        {"object": "embedding", "index": index, "embedding": list(decode(vector))}
+        for index, vector in enumerate(VECTORS)
+    ]
+    return {"object": "list", "data": data, "model": "m", **signed, **changes}
+
+
+@EVERY
+def test_embeddings_verify_in_either_encoding(algorithm: Algorithm) -> None:
+    made = embedded(algorithm)
+    answer = verify_embeddings(KEYS.public_keys, REQUEST, made)
+    assert (answer.version, answer.algorithm, answer.timestamp) == (2, algorithm, TIMESTAMP)
+    for item, vector in zip(made["data"], VECTORS, strict=True):
+        item["embedding"] = base64.b64encode(vector).decode()
+    assert verify_embeddings(KEYS.public_keys, REQUEST, made) == answer
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "other"},
+        {"tee_timestamp": TIMESTAMP + 1},
+        {"data": []},
+        {"data": [{"index": 0, "embedding": [1.0, -0.5]}]},
+        {"data": [{"index": i, "embedding": [1.0, -0.5]} for i in range(2)]},
+        {"tee_request_hash": "00" * 32},
+        {"tee_output_hash": "00" * 32},
+        {"tee_signature_version": 1},
+        {"tee_signature_version": None, "tee_signature_algorithm": None},
+    ],
+)
+def test_changed_embeddings(algorithm: Algorithm, changes: dict[str, Any]) -> None:
+    with pytest.raises(SignatureInvalid):
+        verify_embeddings(KEYS.public_keys, REQUEST, embedded(algorithm, **changes))
+
+
+def test_embeddings_of_another_request_or_key() -> None:
+    with pytest.raises(SignatureInvalid):
+        verify_embeddings(KEYS.public_keys, REQUEST + b" ", embedded(Algorithm.RSA))
+    with pytest.raises(SignatureInvalid):
+        verify_embeddings(KEYS.public_keys[:1], REQUEST, embedded(Algorithm.ED25519))
+
+
+def signed_as(output: bytes, message: Callable[[bytes], bytes]) -> dict[str, Any]:
+    """Return members that carry Ed25519's signature over `message` of an output's hash."""
+    made = embedded(Algorithm.ED25519)
+    digest = hashlib.sha256(output).digest()
+    signature = KEYS.ed25519.sign(message(digest))
+    text = base64.b64encode(signature).decode()
+    return {**made, "tee_output_hash": digest.hex(), "tee_signature": text}
+
+
+@pytest.mark.parametrize("label", [ANSWER_LABEL, EMBEDDING_ANSWER_LABEL])
+def test_the_label_alone_keeps_one_kind_of_answer_from_the_other(label: bytes) -> None:
+    """Even if their outputs had the same hash, the signed transcript says which kind it is."""
+    tee_id = bytes.fromhex(key_identifier(KEYS.ed25519.public_key()))
+    hashed = hashlib.sha256(REQUEST).digest()
+
+    def message(output: bytes) -> bytes:
+        return encode_answer("ed25519", tee_id, (hashed, output), "m", TIMESTAMP, label)
+
+    vectors = signed_as(encode_embeddings(VECTORS), message)
+    chat = signed_as(encode_choices(CHOICES), message)
+    for check, kind in (
+        (lambda: verify_embeddings(KEYS.public_keys, REQUEST, vectors), EMBEDDING_ANSWER_LABEL),
+        (lambda: verified(chat), ANSWER_LABEL),
+    ):
+        if label == kind:
+            assert check().version == 2
+        else:
+            with pytest.raises(SignatureInvalid, match="does not verify"):
+                check()
+
+
+def test_neither_kind_of_answer_is_shown_as_the_other() -> None:
+    with pytest.raises(SignatureInvalid):
+        verified(embedded(Algorithm.ED25519))
+    with pytest.raises(SignatureInvalid):
+        verified(embedded(Algorithm.ED25519), [])
+    with pytest.raises(SignatureInvalid):
+        verify_embeddings(KEYS.public_keys, REQUEST, {**body(Algorithm.ED25519), "data": []})

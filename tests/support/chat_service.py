@@ -19,6 +19,7 @@ TABLE = ModelTable(
     (
         Model("m", NOWHERE, "there"),
         Model("plain", NOWHERE, "there", tools=False, images=False, bounds=Bounds(choices=2)),
+        Model("e", NOWHERE, "there", embeddings=True, bounds=Bounds(choices=2, text_bytes=8)),
     )
 )
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -19,12 +19,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from enclave_server.chat import conversation as chat
+from enclave_server.chat.embedding import Vectors
 from enclave_server.chat.signing import Signer, asked_algorithm
+from enclave_server.chat.surfaces.embeddings import Embeddings
 from enclave_server.chat.surfaces.messages_writing import MessageStream, write_message
 from enclave_server.chat.surfaces.surface import Identity
 from enclave_server.keys.ring import MECHANISMS
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.binary_http import Request, Response, ResponseEncoder
+from protocol.embedding_transcript import encode_vector
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, ProtocolError
 from protocol.evidence import Evidence, Platform, attested_config, encode_user_data
@@ -38,6 +41,7 @@ JSON = ((b"content-type", b"application/json"),)
 EVENTS = ((b"content-type", b"text/event-stream"),)
 MODEL = "stand-in"
 MESSAGES = b"/v1/messages"
+EMBEDDINGS = b"/v1/embeddings"
 WORDS = ("The capital ", "of France ", "is Paris.")
 FINISHED = "stop"
 PROBLEM = "application/problem+json"
@@ -131,6 +135,8 @@ class Chat:
         body = json.loads(request.content)
         if body.get("model") != MODEL:
             return _error(404, f"there is no model {body.get('model')}")
+        if request.path == EMBEDDINGS:
+            return Response(200, JSON, json.dumps(self._embedded(request, body)).encode())
         if body.get("stream") and delivery is Delivery.WHOLE:
             return _error(400, "streams need the chunked media type")
         if request.path.startswith(MESSAGES):
@@ -152,6 +158,20 @@ class Chat:
         deltas = [chat.ChoiceDelta(0, chat.Delta(content=word)) for word in WORDS]
         ends = [writer.write(deltas), writer.finish(chat.Usage(1, 3, 4), signature)]
         return StreamedResponse(200, EVENTS, _pieces(b": padding\n\n".join(ends)))
+
+    def _embedded(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+        """Return one vector for each text, in the encoding that is asked for."""
+        entries = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        vectors = [encode_vector([len(entry), 0.1]) for entry in entries]
+        signer = Signer(lambda: self.signing_keys, time.time)
+        signature = signer.sign_vectors(request.content, vectors, MODEL, asked_algorithm(request))
+        wanted = body.get("encoding_format", "float")
+        identity = Identity("", 1, MODEL)
+        signed = self.faults.signature(signature)
+        answer: dict[str, Any] = json.loads(
+            Embeddings().write(Vectors(vectors, 3), wanted, identity, signed)
+        )
+        return answer
 
     def _whole(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
         message = _message(request, body)

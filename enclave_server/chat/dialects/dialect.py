@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from enclave_server.chat.conversation import Answer, AnyQuestion, Event, Kind
+from enclave_server.chat.embedding import Embedding, Vectors
 from enclave_server.chat.errors import UpstreamError
 from enclave_server.chat.models import Model
 from protocol.binary_http import Fields
@@ -73,4 +74,16 @@ class Dialect(Protocol):
 
         The names of `fields` are in lower case.
         """
+        ...
+
+
+class EmbeddingDialect(Protocol):
+    """What a dialect has beside if its servers make embeddings."""
+
+    def embed(self, question: Embedding, model: Model, account: Account) -> UpstreamRequest:
+        """Return the request for `question`; raises ChatError for what cannot be said."""
+        ...
+
+    def read_vectors(self, body: bytes, entries: int) -> Vectors:
+        """Return the vectors of so many entries, of status 200; raises UpstreamError."""
         ...

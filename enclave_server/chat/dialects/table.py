@@ -2,10 +2,12 @@
 
 from enclave_server.chat.dialects.anthropic.dialect import AT_BEDROCK, AT_VERTEX, DIRECT
 from enclave_server.chat.dialects.bedrock.dialect import Bedrock
-from enclave_server.chat.dialects.dialect import Dialect
+from enclave_server.chat.dialects.dialect import Dialect, EmbeddingDialect
 from enclave_server.chat.dialects.gemini.dialect import Gemini
 from enclave_server.chat.dialects.openai_chat.dialect import OpenAIChat
 from enclave_server.chat.dialects.openai_responses.dialect import OpenAIResponses
+
+OPENAI_CHAT = OpenAIChat()
 
 DIALECTS: dict[str, Dialect] = {
     "anthropic": DIRECT,
@@ -13,9 +15,11 @@ DIALECTS: dict[str, Dialect] = {
     "anthropic-vertex": AT_VERTEX,
     "bedrock": Bedrock(),
     "gemini": Gemini(),
-    "openai-chat": OpenAIChat(),
+    "openai-chat": OPENAI_CHAT,
     "openai-responses": OpenAIResponses(),
 }
+
+EMBEDDING_DIALECTS: dict[str, EmbeddingDialect] = {"openai-chat": OPENAI_CHAT}
 
 
 def find_dialect(name: str) -> Dialect:
@@ -23,4 +27,12 @@ def find_dialect(name: str) -> Dialect:
     dialect = DIALECTS.get(name)
     if dialect is None:
         raise ValueError(f"there is no dialect {name!r}, only {', '.join(sorted(DIALECTS))}")
+    return dialect
+
+
+def find_embedding_dialect(name: str) -> EmbeddingDialect:
+    """Return the dialect of that name, which makes embeddings; ValueError if it makes none."""
+    dialect = EMBEDDING_DIALECTS.get(name)
+    if dialect is None:
+        raise ValueError(f"the dialect {name!r} makes no embeddings")
     return dialect

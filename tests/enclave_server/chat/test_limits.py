@@ -19,8 +19,9 @@ from enclave_server.chat.conversation import (
     Tool,
 )
 from enclave_server.chat.embedded import embedded_model
+from enclave_server.chat.embedding import Embedding
 from enclave_server.chat.errors import ChatError
-from enclave_server.chat.limits import UNITS, check
+from enclave_server.chat.limits import UNITS, check, check_embedding
 from enclave_server.chat.models import Model
 from enclave_server.chat.profiles import PLAIN
 from tests.support.upstream_connection import upstream_at
@@ -212,3 +213,39 @@ def test_what_is_possible_is_allowed_and_said() -> None:
     with pytest.raises(ChatError) as caught:
         check(hello(reasoning_effort="max"), profiled(efforts=("low", "high")))
     assert "low, high" in caught.value.message
+
+
+EMBEDDING = replace(ABLE, embeddings=True)
+
+
+@pytest.mark.parametrize("question", [hello(), Continuation(model="m", prompt="x")])
+def test_a_model_of_embeddings_answers_nothing_else(question: AnyQuestion) -> None:
+    with pytest.raises(ChatError) as caught:
+        check(question, EMBEDDING)
+    assert (caught.value.status, caught.value.param) == (400, "model")
+
+
+@pytest.mark.parametrize("model", [ABLE, EMBEDDED_MODEL])
+def test_no_other_model_makes_embeddings(model: Model) -> None:
+    check_embedding(Embedding(model="m", entries=["x"]), EMBEDDING)
+    with pytest.raises(ChatError) as caught:
+        check_embedding(Embedding(model="m", entries=["x"]), model)
+    assert (caught.value.status, caught.value.param) == (400, "model")
+
+
+@pytest.mark.parametrize(
+    ("most", "more"),
+    [
+        (["x"] * 2, ["x"] * 3),
+        ([[1], [2]], [[1], [2], [3]]),
+        (["1234", "5678"], ["1234", "56789"]),
+        (["ääää"], ["äääää"]),
+        ([[1] * 4, [2] * 4], [[1] * 8, [2]]),
+    ],
+)
+def test_embeddings_are_held_against_entries_octets_and_tokens(most: Any, more: Any) -> None:
+    model = replace(EMBEDDING, bounds=Bounds(choices=2, text_bytes=8))
+    check_embedding(Embedding(model="m", entries=most), model)
+    with pytest.raises(ChatError) as caught:
+        check_embedding(Embedding(model="m", entries=more), model)
+    assert (caught.value.status, caught.value.param) == (400, "input")

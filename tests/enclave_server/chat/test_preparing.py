@@ -35,7 +35,7 @@ def test_who_asks_for_a_model_that_there_is_not_is_told_which_there_are() -> Non
     with pytest.raises(ChatError) as caught:
         find_model(TABLE, "other")
     assert caught.value.status == 404
-    assert "'other' does not exist here. There are: m, plain." in caught.value.message
+    assert "'other' does not exist here. There are: m, plain, e." in caught.value.message
     many = ModelTable(tuple(Model(f"m{number}", NOWHERE, "there") for number in range(1000)))
     with pytest.raises(ChatError) as caught:
         find_model(many, "other")

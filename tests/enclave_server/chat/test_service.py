@@ -490,7 +490,8 @@ def test_unknown_model_is_not_found() -> None:
         (b"GET", b"/v1/chat/completions", 405),
         (b"POST", b"/v1/models", 405),
         (b"DELETE", b"/v1/models/m", 405),
-        (b"POST", b"/v1/embeddings", 404),
+        (b"GET", b"/v1/embeddings", 405),
+        (b"POST", b"/v1/audio/speech", 404),
         (b"POST", b"/v1/chat/completions?user=5", 404),
         (b"POST", b"/v1/chat/completions/", 404),
         (b"GET", b"/v1/models/other", 404),
@@ -534,7 +535,7 @@ def test_models_are_listed_and_described() -> None:
     answer, _ = ask_nowhere(b"", method=b"GET", path=b"/v1/models", headers=())
     listed = json.loads(answer.content)
     assert answer.status == 200
-    assert [model["id"] for model in listed["data"]] == ["m", "plain"]
+    assert [model["id"] for model in listed["data"]] == ["m", "plain", "e"]
     answer, _ = ask_nowhere(b"", method=b"GET", path=b"/v1/models/pl%61in", headers=())
     assert json.loads(answer.content) == listed["data"][1]
     assert listed["data"][1].items() >= {"tools": False, "images": False, "files": True}.items()
@@ -568,6 +569,7 @@ def test_what_a_model_can_is_listed() -> None:
         "files": True,
         "reasoning": False,
         "structured_output": True,
+        "embeddings": False,
         "sampling": ["min_p", "top_k"],
     }
 

@@ -164,3 +164,15 @@ def test_workers_share_the_connections_of_the_engine() -> None:
     config = parse_config("[server]\nworkers=4\n")
     (model,) = build_models(config, "/run/engine.sock", ProvisionedKeys()).models
     assert model.upstream.concurrency == 8
+
+
+def test_a_model_makes_embeddings_only_if_its_table_says_so_and_its_dialect_can() -> None:
+    assert not described().embeddings
+    assert not described("embeddings = false").embeddings
+    model = described("embeddings = true")
+    assert model.embeddings
+    abilities = ("tools", "images", "files", "reasoning", "structured_output")
+    assert not any(getattr(model, name) for name in abilities)
+    other = provider('dialect = "anthropic"').replace('name = "m"', 'name = "m"\nembeddings = true')
+    with pytest.raises(ValueError, match=r"model 'm': the dialect 'anthropic' makes no embeddings"):
+        build(other)

@@ -26,6 +26,7 @@ from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
 from enclave_server.chat.dialects.openai_chat.messages import write_messages
 from enclave_server.chat.models import Model
+from enclave_server.chat.profiles import Profile
 from protocol.registry import EVENT_STREAM, JSON
 
 # What completions, which keep nothing, refuse as unknown.
@@ -44,7 +45,7 @@ def write_request(question: AnyQuestion, model: Model, account: Account) -> Upst
         retention = profile.retention
     else:
         path, body = "/completions", _members(question, TEXT_MEMBERS)
-        retention = {n: v for n, v in profile.retention.items() if n not in OF_CHATS_ALONE}
+        retention = kept_from_keeping(profile)
     body["model"] = model.upstream_name
     accept = JSON
     if question.stream:
@@ -56,6 +57,11 @@ def write_request(question: AnyQuestion, model: Model, account: Account) -> Upst
     if profile.cache_salt:
         body["cache_salt"] = fresh_salt()
     return UpstreamRequest(path, account_fields(account), msgspec.json.encode(body), accept)
+
+
+def kept_from_keeping(profile: Profile) -> Json:
+    """Return what is set where an answer is no chat, so that its provider keeps nothing."""
+    return {n: v for n, v in profile.retention.items() if n not in OF_CHATS_ALONE}
 
 
 def _members(question: AnyQuestion, names: tuple[str, ...]) -> Json:
