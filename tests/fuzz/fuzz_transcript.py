@@ -16,7 +16,7 @@ attempt = Attempt(SignatureInvalid)
 
 FAULTS = (
     slips("protocol.answer_transcript._text", SignatureInvalid),
-    returns("protocol.answer_transcript._joined", lambda data: data.replace(b"\0" * 7, b"")),
+    returns("protocol.answer_transcript.joined", lambda data: data.replace(b"\0" * 7, b"")),
     returns("protocol.answer_transcript._text", lambda text: text[:1]),
     returns("protocol.signature.output_of", lambda output: output.replace(b"\xff", b"")),
 )
