@@ -100,13 +100,16 @@ def _joined(events: list[str]) -> dict[str, Any]:
     *chunks, done = events
     assert done == "[DONE]"
     bodies = [json.loads(chunk) for chunk in chunks]
-    message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": [{}]}
+    call: dict[str, Any] = {"function": {"arguments": ""}}
+    message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": [call]}
     reasons = []
     for part in (part for body in bodies for part in body["choices"]):
         for name in ("content", "reasoning_content"):
             message[name] += part["delta"].get(name) or ""
         for each in part["delta"].get("tool_calls", ()):
-            message["tool_calls"][0] |= {name: each[name] for name in each if name != "index"}
+            said = call["function"]["arguments"] + each["function"]["arguments"]
+            call["function"] |= each["function"] | {"arguments": said}
+            call |= {name: each[name] for name in each if name not in ("index", "function")}
         reasons.append(part["finish_reason"])
     choice = {"index": 0, "message": message, "finish_reason": reasons[-1]}
     return {**bodies[-1], "choices": [choice]}
