@@ -205,6 +205,18 @@ REFUSED: dict[str, tuple[object, dict[str, Any], str]] = {
         {"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}},
         "tool_choice",
     ),
+    "a choice among what is no tool": (
+        "Hello",
+        {
+            "tools": [TOOL],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [{"type": "function", "name": name} for name in ("f", "g")],
+            },
+        },
+        "tool_choice",
+    ),
     "a choice among none": ("Hello", {"tool_choice": "required"}, "tool_choice"),
 }
 

@@ -135,6 +135,15 @@ def test_states_are_items_of_reasoning() -> None:
     assert [(call, state.value) for call, state in sealed] == [(None, b"v"), (0, b"w")]
 
 
+def test_what_is_kept_of_states_grows_with_them() -> None:
+    kept = []
+    for size in (1, 3_001):
+        stream = ResponsesStream(IDENTITY)
+        stream.keep([PartState(0, State("d", bytes(size)))])
+        kept.append(stream.kept)
+    assert kept[1] - kept[0] >= 3_000
+
+
 def test_failure_ends_it_with_what_had_come() -> None:
     stream = ResponsesStream(IDENTITY)
     data = stream.write([part(reasoning_content="Hm")]) + stream.write([part(content="We")])
