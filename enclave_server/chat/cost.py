@@ -18,6 +18,7 @@ from enclave_server.chat.conversation import (
     Message,
     ObjectOf,
     Part,
+    State,
 )
 from enclave_server.chat.embedding import Embedding
 
@@ -85,7 +86,7 @@ def _of_conversation(question: Conversation, most_nodes: int) -> Iterator[Amount
     yield Amount("choices", "n", question.choices)
     yield Amount("messages", "messages", _entries(question.messages))
     yield Amount("images", "messages", len(question.shown))
-    text = sum(map(octets, _texts(question.messages)))
+    text = sum(map(octets, _texts(question.messages))) + _state_octets(question.messages)
     yield Amount("text_bytes", "messages", text)
     nodes = 0
     for param, described in _described(question):
@@ -118,9 +119,20 @@ def _texts(messages: list[Message]) -> Iterator[str]:
             yield from (_text(part) for part in content)
         if message.refusal is not None:
             yield message.refusal
+        if message.reasoning is not None:
+            yield message.reasoning
         for call in message.calls or ():
             yield call.name
             yield call.arguments
+
+
+def _state_octets(messages: list[Message]) -> int:
+    states = [state for each in messages for state in (each.state, *_states_of_calls(each))]
+    return sum(len(state.value) for state in states if state is not None)
+
+
+def _states_of_calls(message: Message) -> Iterator[State | None]:
+    return (call.state for call in message.calls or ())
 
 
 def _text(part: Part) -> str:

@@ -12,6 +12,7 @@ from enclave_server.chat.conversation import (
     Message,
     ObjectOf,
     Refusal,
+    State,
     Text,
     Tool,
     ToolCall,
@@ -39,6 +40,12 @@ def test_text_is_counted_in_utf8(text: str, size: int) -> None:
     assert octets(text) == size
     assert asked([Message("user", text)])["text_bytes", "messages"] == size
     assert continued(text)["text_bytes", "prompt"] == size
+
+
+def test_what_is_resent_of_thoughts_is_text_too() -> None:
+    called = ToolCall(0, "f", "{}", State("d", b"\xff" * 5))
+    said = Message("assistant", "a", reasoning="é", state=State("d", bytes(10)), calls=[called])
+    assert asked([said])["text_bytes", "messages"] == 1 + 2 + 10 + len("f{}") + 5
 
 
 def test_the_least_that_a_conversation_costs() -> None:

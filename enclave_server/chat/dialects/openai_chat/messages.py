@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from enclave_server.chat.called import arguments_of
 from enclave_server.chat.conversation import (
     Content,
     File,
@@ -118,5 +119,5 @@ def _calls(calls: list[ToolCall], profile: Profile) -> list[Json]:
 
 
 def _call(call: ToolCall) -> Json:
-    function = {"name": call.name, "arguments": call.arguments}
+    function = {"name": call.name, "arguments": arguments_of(call.arguments)}
     return {"type": "function", "id": _identifier(call.number), "function": function}

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from enclave_server.chat.called import arguments_of
 from enclave_server.chat.conversation import (
     Content,
     File,
@@ -113,7 +114,7 @@ def _call(call: ToolCall) -> Json:
         "type": "function_call",
         "call_id": identifier(call.number),
         "name": call.name,
-        "arguments": call.arguments,
+        "arguments": arguments_of(call.arguments),
     }
 
 

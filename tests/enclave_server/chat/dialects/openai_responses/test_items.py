@@ -41,6 +41,9 @@ def said(role: str, content: object) -> Json:
     return {"type": "message", "role": role, "content": content}
 
 
+NOTHING = "{}"
+
+
 def called(number: int, name: str, arguments: str) -> Json:
     identifier = f"call{number:05d}"
     return {
@@ -89,7 +92,7 @@ CASES: dict[str, tuple[Message, list[Json]]] = {
     "an answer of nothing": (Message("assistant", ""), []),
     "calls": (
         Message("assistant", "I look.", calls=CALLS),
-        [said("assistant", "I look."), called(0, "f", '{"a":1}'), called(1, "g", "")],
+        [said("assistant", "I look."), called(0, "f", '{"a":1}'), called(1, "g", NOTHING)],
     ),
     "a result": (Message("tool", "Rain", result_of=1), [returned(1, "Rain")]),
     "a result of nothing": (Message("tool", None, result_of=1), [returned(1, "")]),
@@ -156,7 +159,12 @@ def written(entry: Reasoning) -> Json:
 ORDERS: dict[str, tuple[list[Entry], list[Json]]] = {
     "thought first": (
         [THOUGHT, Said(), Called(), Called()],
-        [written(THOUGHT), said("assistant", "Hm."), called(0, "f", '{"a":1}'), called(1, "g", "")],
+        [
+            written(THOUGHT),
+            said("assistant", "Hm."),
+            called(0, "f", '{"a":1}'),
+            called(1, "g", NOTHING),
+        ],
     ),
     "thought between": (
         [THOUGHT, Called(), AGAIN, Called(), Said("final_answer")],
@@ -164,7 +172,7 @@ ORDERS: dict[str, tuple[list[Entry], list[Json]]] = {
             written(THOUGHT),
             called(0, "f", '{"a":1}'),
             written(AGAIN),
-            called(1, "g", ""),
+            called(1, "g", NOTHING),
             said("assistant", "Hm.") | {"phase": "final_answer"},
         ],
     ),
@@ -174,16 +182,26 @@ ORDERS: dict[str, tuple[list[Entry], list[Json]]] = {
             written(THOUGHT),
             said("assistant", "Hm.") | {"phase": "final_answer"},
             called(0, "f", '{"a":1}'),
-            called(1, "g", ""),
+            called(1, "g", NOTHING),
         ],
     ),
     "less than is said": (
         [THOUGHT],
-        [written(THOUGHT), said("assistant", "Hm."), called(0, "f", '{"a":1}'), called(1, "g", "")],
+        [
+            written(THOUGHT),
+            said("assistant", "Hm."),
+            called(0, "f", '{"a":1}'),
+            called(1, "g", NOTHING),
+        ],
     ),
     "more than is said": (
         [THOUGHT, Called(), Said(), Called(), Called(), Called()],
-        [written(THOUGHT), called(0, "f", '{"a":1}'), said("assistant", "Hm."), called(1, "g", "")],
+        [
+            written(THOUGHT),
+            called(0, "f", '{"a":1}'),
+            said("assistant", "Hm."),
+            called(1, "g", NOTHING),
+        ],
     ),
 }
 
