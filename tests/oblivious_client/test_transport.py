@@ -542,3 +542,20 @@ def test_a_body_that_comes_in_pieces_is_sealed_whole(gateway: StandInGateway) ->
     with http_of(gateway) as client:
         assert client.post(URL, content=iter((body[:5], body[5:]))).status_code == 200
     assert [request.content for request in gateway.chat.inner] == [body, body]
+
+
+def test_an_answer_may_have_its_limit_and_not_an_octet_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent:
+        def feed(self, data: bytes) -> list[Any]:
+            return []
+
+    request = httpx.Request("POST", "http://relay")
+    opened: Any = SimpleNamespace(reader=Silent(), response=httpx.Response(200, request=request))
+    monkeypatch.setattr(transport_module, "ANSWER_LIMIT", 100)
+    arriving = transport_module.ArrivingAnswer(opened)
+    arriving.feed(bytes(60))
+    arriving.feed(bytes(40))
+    with pytest.raises(ClientError):
+        arriving.feed(b"x")
