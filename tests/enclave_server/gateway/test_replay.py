@@ -1,5 +1,6 @@
 """Tests of the memory of answered requests, alone and between processes."""
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -29,6 +30,31 @@ def in_child(work: Callable[[], int]) -> int:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize(
+    "look",
+    [lambda table: table.time(NOW), lambda table: table.insert(b"a" * 32, NOW + 300, NOW)],
+    ids=["time", "insert"],
+)
+def test_whoever_looks_waits_for_who_writes(look: Callable[[ReplayFilter], object]) -> None:
+    replays = ReplayFilter(100)
+    held, holding = os.pipe()
+    ending, ended = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        fcntl.lockf(replays._fd, fcntl.LOCK_EX)
+        os.write(holding, b".")
+        time.sleep(0.2)
+        os.write(ended, b".")  # and the lock ends with the process
+        os._exit(0)
+    assert os.read(held, 1) == b"."
+    look(replays)
+    os.set_blocking(ending, False)
+    assert os.read(ending, 1) == b"."  # BlockingIOError where nobody waited
+    os.waitpid(pid, 0)
+    for descriptor in (held, holding, ending, ended):
+        os.close(descriptor)
 
 
 def test_a_request_is_new_once() -> None:
