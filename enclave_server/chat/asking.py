@@ -3,16 +3,18 @@
 An answer is taken only if it is what was asked for; everything else is a fault.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from enclave_server.chat.conversation import AnyQuestion, Kind
+from enclave_server.chat.conversation import AnyQuestion, Event, Kind
 from enclave_server.chat.dialects.dialect import Account, Dialect, StreamReader, UpstreamRequest
 from enclave_server.chat.dialects.table import find_dialect, find_embedding_dialect
 from enclave_server.chat.embedding import Embedding
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.joining import Joiner, encode_joined
+from enclave_server.chat.joining import Joiner
+from enclave_server.chat.large import EVENT_COPIES, LARGE_BYTES, Outside, decode_slice
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
@@ -46,31 +48,36 @@ class Asking(msgspec.Struct, frozen=True):
     request: UpstreamRequest
     joins: int | None = None
 
-    async def whole(self, holding: Holding) -> bytes:
+    async def whole(self, holding: Holding, outside: Outside | None = None) -> bytes:
         """Return the whole answer as it is said, and take it of `holding` with its copies.
 
-        One that is joined of a stream is in the form of `joining.encode_joined`.
+        One that is joined of a stream is in the form of `Joiner.joined`; its large events are read
+        `outside`, if there is anybody.
 
         Raises UpstreamError, also when it has no end, or when there is no room for it.
         """
         response = await self._post(is_stream=self.joins is not None)
         try:
             if self.joins is not None:
-                return await self._joined(response, self.joins, holding)
+                return await self._joined(response, Joiner(self.joins, holding), outside)
             return await _read_whole(response, holding)
         finally:
             await response.close()
 
-    async def _joined(self, response: UpstreamResponse, choices: int, holding: Holding) -> bytes:
-        reader, joiner = self.dialect.stream(self.kind), Joiner(choices, holding)
+    async def _joined(
+        self, response: UpstreamResponse, joiner: Joiner, outside: Outside | None
+    ) -> bytes:
+        reader = self.dialect.stream(self.kind)
+        if outside is not None:
+            reader.largest = LARGE_BYTES
         while (piece := await response.next_piece()) is not None:
-            for event in reader.feed(piece):
+            async for event in _read(reader, piece, joiner, outside):
                 joiner.add(event)
                 if event.ends:
                     await response.end()
-                    return encode_joined(joiner.answer())
+                    return joiner.joined()
             joiner.count(reader.kept)
-        return encode_joined(joiner.answer())
+        return joiner.joined()
 
     async def stream(self) -> tuple[UpstreamResponse, StreamReader]:
         """Return the response that streams the answer, and its reader; raises UpstreamError."""
@@ -126,6 +133,23 @@ class Upstreams:
         """Close idle connections."""
         for connections, _ in self._ways.values():
             connections.close()
+
+
+async def _read(
+    reader: StreamReader, piece: bytes, joiner: Joiner, outside: Outside | None
+) -> AsyncIterator[Event]:
+    """Yield what `piece` completes; of a large event slices, between which the loop goes round."""
+    for event in reader.feed(piece):
+        if event.large is None or outside is None:
+            yield event
+            continue
+        joiner.count(reader.kept + EVENT_COPIES * len(event.large))
+        said, fault = await outside.read(reader, event.large)
+        for each in said:
+            yield decode_slice(each)
+            await asyncio.sleep(0)
+        if fault is not None:
+            raise fault
 
 
 async def _read_whole(response: UpstreamResponse, holding: Holding) -> bytes:

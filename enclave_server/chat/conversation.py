@@ -382,7 +382,8 @@ class Event(msgspec.Struct, frozen=True):
     """What an upstream's event says; the last one of an answer `ends` it.
 
     `thought` is the state of a thought that has just ended, which that of the answer tells again:
-    for surfaces in which thoughts have places of their own.
+    for surfaces in which thoughts have places of their own. `large` are the octets of an event that
+    has not been read, because of its size: it says nothing else.
     """
 
     choices: list[ChoiceDelta] = []
@@ -390,6 +391,7 @@ class Event(msgspec.Struct, frozen=True):
     states: tuple[PartState, ...] = ()
     ends: bool = False
     thought: State | None = None
+    large: bytes | None = None
 
 
 END = Event(ends=True)

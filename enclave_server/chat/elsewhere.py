@@ -1,21 +1,34 @@
 """What passes between a worker and the process that does its large work, and what is done there.
 
-A request is prepared, its tokens are counted, or an answer is finished: the same computations as in
-the worker itself.
+A request is prepared, its tokens are counted, an answer is finished, or of a stream a large event is
+read and a long answer signed: the same computations as in the worker itself.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
-from enclave_server.chat.dialects.dialect import Account
+from enclave_server.chat.dialects.dialect import Account, StreamReader
+from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.finishing import Said, finish
+from enclave_server.chat.large import encode_slices
 from enclave_server.chat.models import ModelTable
-from enclave_server.chat.preparing import Job, Prepared, count, prepare
-from protocol.signature import SigningKeys
+from enclave_server.chat.preparing import KINDS, Job, KindName, Prepared, count, prepare
+from enclave_server.chat.signing import Signer
+from enclave_server.chat.surfaces.surface import Signature
+from enclave_server.chat.transcript import Spoken, require_readable
+from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 Accounts = Mapping[str, Account | None]
+
+Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
+"""Does in another process what `do` does; raises ChatError."""
+
+Result = TypeVar("Result")
 
 
 class Uncounted(msgspec.Struct, frozen=True, tag="uncounted"):
@@ -36,6 +49,32 @@ class Written(msgspec.Struct, frozen=True, tag="written"):
     content: bytes
 
 
+class Large(msgspec.Struct, frozen=True, tag="large"):
+    """An event of a stream that is too large for its worker, and the state of its reader."""
+
+    dialect: str
+    kind: KindName
+    state: bytes
+    octets: bytes
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """A streamed answer to be signed, at a Unix time."""
+
+    request_hash: bytes
+    model: str
+    algorithm: Algorithm | None
+    version: int
+    timestamp: int
+    choices: Sequence[Spoken] = ()
+
+
+class Signed(msgspec.Struct, frozen=True, tag="signed"):
+    """The members of a signature."""
+
+    members: dict[str, str | int]
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """A ChatError."""
 
@@ -46,29 +85,130 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     code: str | None
     fields: tuple[tuple[bytes, bytes], ...]
 
+    @classmethod
+    def of(cls, error: ChatError) -> "Refused":
+        """Return what `error` says."""
+        return cls(error.status, error.message, error.kind, error.param, error.code, error.fields)
+
+    def error(self) -> ChatError:
+        """Return the error that it says."""
+        return ChatError(
+            self.status,
+            self.message,
+            kind=self.kind,
+            param=self.param,
+            code=self.code,
+            fields=self.fields,
+        )
+
+
+class Reading(msgspec.Struct, frozen=True, tag="reading"):
+    """What a large event says, in slices, the state after it, and the fault in it if any."""
+
+    slices: list[bytes]
+    state: bytes
+    fault: Refused | None = None
+
 
 _ENCODER = msgspec.msgpack.Encoder()
-_WORK = msgspec.msgpack.Decoder(Said | Uncounted | tuple[Job, dict[str, Account | None]])
-_RESULTS = msgspec.msgpack.Decoder(Prepared | Counted | Written | Refused)
+_WORK = msgspec.msgpack.Decoder(
+    Said | Uncounted | Large | Ended | tuple[Job, dict[str, Account | None]]
+)
+_RESULTS = msgspec.msgpack.Decoder(Prepared | Counted | Written | Reading | Signed | Refused)
 
 
 def do(models: ModelTable, keys: SigningKeys, work: bytes) -> bytes:
     """Return the result of `work`, both in the form in which they pass."""
     try:
         return _ENCODER.encode(_done(models, keys, _WORK.decode(work)))
-    except ChatError as e:
-        return _ENCODER.encode(Refused(e.status, e.message, e.kind, e.param, e.code, e.fields))
+    except ChatError as error:
+        return _ENCODER.encode(Refused.of(error))
 
 
 def _done(
-    models: ModelTable, keys: SigningKeys, work: Said | Uncounted | tuple[Job, Accounts]
-) -> Written | Counted | Prepared:
+    models: ModelTable,
+    keys: SigningKeys,
+    work: Said | Uncounted | Large | Ended | tuple[Job, Accounts],
+) -> Written | Counted | Reading | Signed | Prepared:
     if isinstance(work, Said):
         return Written(finish(models, keys, work))
     if isinstance(work, Uncounted):
         return Counted(count(models, work.content))
+    if isinstance(work, Large):
+        return _read(work)
+    if isinstance(work, Ended):
+        return Signed(_sign(keys, work))
     job, accounts = work
     return prepare(models, job, accounts.__getitem__)
+
+
+def _read(work: Large) -> Reading:
+    reader = find_dialect(work.dialect).stream(KINDS[work.kind])
+    reader.restore(work.state)
+    slices: list[bytes] = []
+    fault = None
+    try:
+        for event in reader.read(work.octets):
+            slices += encode_slices(event)
+    except ChatError as error:
+        fault = Refused.of(error)
+    return Reading(slices, reader.save(), fault)
+
+
+def _sign(keys: SigningKeys, work: Ended) -> dict[str, str | int]:
+    require_readable(work.choices)
+    signer = Signer(lambda: keys, lambda: work.timestamp, work.version)
+    outputs = [choice.output() for choice in work.choices]
+    return signer.sign(RequestHash(work.request_hash), outputs, work.model, work.algorithm)
+
+
+async def in_turns(
+    elsewhere: Elsewhere, encode: Callable[[], bytes], decode: Callable[[bytes | bytearray], Result]
+) -> Result:
+    """Return what becomes of some work elsewhere, in as many turns of the loop as it has copies.
+
+    Each of 20 MiB takes five to twenty milliseconds, most of which is for memory to be had.
+    """
+    await asyncio.sleep(0)
+    data = await elsewhere(encode())
+    await asyncio.sleep(0)
+    result = decode(data)
+    del data
+    await asyncio.sleep(0)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Does elsewhere what is too large of one stream, which all streams of a worker do in `turn`.
+
+    So they never take all of its readers. `ended` is how an answer is to be signed.
+    """
+
+    elsewhere: Elsewhere
+    turn: asyncio.Semaphore
+    dialect: str
+    kind: KindName
+    ended: Callable[[Sequence[Spoken]], Ended]
+
+    async def read(
+        self, reader: StreamReader, octets: bytes
+    ) -> tuple[Sequence[bytes], ChatError | None]:
+        """Return slices of what the large event in `octets` says, and the fault in it if any.
+
+        `reader` goes on from the state after it.
+        """
+        large = Large(self.dialect, self.kind, reader.save(), octets)
+        async with self.turn:
+            reading = await in_turns(self.elsewhere, lambda: _ENCODER.encode(large), decode_reading)
+        reader.restore(reading.state)
+        return reading.slices, None if reading.fault is None else reading.fault.error()
+
+    async def sign(self, choices: Sequence[Spoken]) -> Signature:
+        """Return the signature over `choices`, whose calls can be read."""
+        ended = self.ended(choices)
+        async with self.turn:
+            return await in_turns(self.elsewhere, lambda: _ENCODER.encode(ended), decode_signed)
 
 
 def encode_job(job: Job, accounts: Accounts) -> bytes:
@@ -110,15 +250,24 @@ def decode_written(result: bytes | bytearray) -> bytes:
     return written.content
 
 
-def _accepted(data: bytes | bytearray) -> Prepared | Counted | Written:
-    result: Prepared | Counted | Written | Refused = _RESULTS.decode(data)
-    if not isinstance(result, Refused):
-        return result
-    raise ChatError(
-        result.status,
-        result.message,
-        kind=result.kind,
-        param=result.param,
-        code=result.code,
-        fields=result.fields,
-    )
+def decode_reading(result: bytes | bytearray) -> Reading:
+    """Return what was read of an event; raises the ChatError that it is instead."""
+    reading = _accepted(result)
+    if not isinstance(reading, Reading):
+        raise TypeError("not what was read")
+    return reading
+
+
+def decode_signed(result: bytes | bytearray) -> Signature:
+    """Return the members of a signature; raises the ChatError that it is instead."""
+    signed = _accepted(result)
+    if not isinstance(signed, Signed):
+        raise TypeError("not a signature")
+    return signed.members
+
+
+def _accepted(data: bytes | bytearray) -> Prepared | Counted | Written | Reading | Signed:
+    result: Prepared | Counted | Written | Reading | Signed | Refused = _RESULTS.decode(data)
+    if isinstance(result, Refused):
+        raise result.error()
+    return result

@@ -5,7 +5,6 @@ for long.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -20,41 +19,73 @@ from enclave_server.chat.conversation import (
     Logprobs,
     PartState,
     Reply,
+    Usage,
 )
-from enclave_server.chat.transcript import Transcript
+from enclave_server.chat.transcript import Spoken, Transcript, require_readable
 from enclave_server.memory import Holding
 
-_LISTS = ("content", "refusal", "tokens", "token_logprobs", "top_logprobs", "text_offset")
-
-# What the likelihood of a token takes, with the likely ones in its place.
-TOKEN_OCTETS = 1024
-
-# What a state takes besides its value.
+# What a state, or the likelihoods of an event, take besides their octets.
 STATE_OCTETS = 256
+LIKELY_OCTETS = 64
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """An answer as it was kept: of each choice the likelihoods of its events, encoded."""
+
+    choices: list[Spoken]
+    logprobs: dict[int, list[bytes]]
+    usage: Usage | None
+    states: tuple[PartState, ...]
+
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Answer)
-
-
-def encode_joined(answer: Answer) -> bytes:
-    """Return `answer` in the form in which it waits to be finished."""
-    return _ENCODER.encode(answer)
+_DECODER = msgspec.msgpack.Decoder(Joined)
+_LOGPROBS = msgspec.msgpack.Decoder(Logprobs)
 
 
 def decode_joined(data: bytes) -> Answer:
-    """Return the answer that was encoded."""
-    return _DECODER.decode(data)
+    """Return the answer that was encoded; raises UpstreamError for calls of no sense."""
+    joined = _DECODER.decode(data)
+    require_readable(joined.choices)
+    choices = [_choice(each, joined.logprobs.get(each.index, ())) for each in joined.choices]
+    return Answer(choices, joined.usage, joined.states)
+
+
+def _choice(spoken: Spoken, likely: Sequence[bytes]) -> Choice:
+    calls = [Call(call.id, Function(call.name, call.arguments.decode())) for call in spoken.calls]
+    reply = Reply(
+        content=spoken.text.decode() or (None if calls else ""),
+        refusal=spoken.refusal.decode() or None,
+        tool_calls=calls or UNSET,
+        reasoning_content=spoken.reasoning.decode() or UNSET,
+    )
+    logprobs = _strung([_LOGPROBS.decode(each) for each in likely])
+    return Choice(spoken.index, reply, logprobs, spoken.finish_reason)
+
+
+def _strung(likely: Sequence[Logprobs]) -> Logprobs | None:
+    """Return the likelihoods of all events in one."""
+    if not likely:
+        return None
+    lists = {
+        name: [token for each in likely for token in getattr(each, name) or ()]
+        for name in Logprobs.__struct_fields__
+    }
+    return Logprobs(**{name: tokens for name, tokens in lists.items() if tokens})
 
 
 class Joiner:
-    """Takes the events of an answer of `choices` choices, in their order."""
+    """Takes the events of an answer of `choices` choices, in their order.
+
+    Likelihoods are encoded as they come: so their size is known, and their objects are not kept.
+    """
 
     __slots__ = ("_kept", "_logprobs", "_states", "_transcript")
 
     def __init__(self, choices: int, holding: Holding) -> None:
         """What is kept of the answer is taken of `holding`."""
         self._transcript = Transcript(choices, holding)
-        self._logprobs: dict[int, Logprobs] = {}
+        self._logprobs: dict[int, list[bytes]] = {}
         self._states: list[PartState] = []
         self._kept = 0  # octets of states
 
@@ -73,36 +104,18 @@ class Joiner:
         """
         self._transcript.count_beside(self._kept + kept)
 
+    def joined(self) -> bytes:
+        """Return the answer for `decode_joined`; raises UpstreamError if it is not complete."""
+        transcript = self._transcript
+        transcript.finish()
+        whole = Joined(transcript.spoken(), self._logprobs, transcript.usage, tuple(self._states))
+        return _ENCODER.encode(whole)
+
     def answer(self) -> Answer:
         """Return the whole answer; raises UpstreamError if it is not complete."""
-        self._transcript.finish()
-        choices = [self._choice(output) for output in self._transcript.outputs()]
-        return Answer(choices, self._transcript.usage, tuple(self._states))
-
-    def _choice(self, output: dict[str, Any]) -> Choice:
-        calls = [
-            Call(call["id"], Function(call["function"]["name"], call["function"]["arguments"]))
-            for call in output["tool_calls"]
-        ]
-        reply = Reply(
-            content=output["content"] or (None if calls else ""),
-            refusal=output["refusal"] or None,
-            tool_calls=calls or UNSET,
-            reasoning_content=output["reasoning_content"] or UNSET,
-        )
-        index = output["index"]
-        return Choice(index, reply, self._logprobs.get(index), output["finish_reason"])
+        return decode_joined(self.joined())
 
     def _add_logprobs(self, part: ChoiceDelta) -> None:
-        known = self._logprobs.get(part.index)
-        if known is None:
-            known = self._logprobs[part.index] = Logprobs()
-        tokens: Sequence[object]
-        for name in _LISTS:
-            if tokens := getattr(part.logprobs, name) or ():
-                self._transcript.count(TOKEN_OCTETS * len(tokens))
-                kept = getattr(known, name)
-                if kept is None:
-                    kept = []
-                    setattr(known, name, kept)
-                kept += tokens
+        octets = _ENCODER.encode(part.logprobs)
+        self._transcript.count(LIKELY_OCTETS + len(octets))
+        self._logprobs.setdefault(part.index, []).append(octets)

@@ -3,24 +3,29 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
 from enclave_server.chat.asking import Asking, Upstreams
 from enclave_server.chat.elsewhere import (
+    Aside,
+    Elsewhere,
+    Ended,
     decode_counted,
     decode_prepared,
     decode_written,
     encode_job,
     encode_said,
     encode_uncounted,
+    in_turns,
 )
 from enclave_server.chat.errors import JSON_FIELD, ChatError
 from enclave_server.chat.finishing import Said, finish
+from enclave_server.chat.large import Outside
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import (
     EMBEDDINGS,
@@ -29,6 +34,7 @@ from enclave_server.chat.preparing import (
     MESSAGES,
     SURFACES,
     Job,
+    KindName,
     Prepared,
     count,
     find_model,
@@ -39,6 +45,7 @@ from enclave_server.chat.signing import Signer, asked_algorithm
 from enclave_server.chat.streaming import EventStream
 from enclave_server.chat.surfaces.embeddings import Embeddings
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
+from enclave_server.chat.transcript import Spoken
 from enclave_server.chat.turns import Turns
 from enclave_server.memory import Holding, Memory
 from protocol.binary_http import Request, Response, field_value
@@ -55,16 +62,12 @@ OWNER = "oblivious-inference"
 # Above this a request or an answer is read elsewhere. The worst of this size takes 5 milliseconds.
 ELSEWHERE_BYTES = 64 * 1024
 
-Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
-"""Does in another process what `elsewhere.do` does; raises ChatError."""
-
-Result = TypeVar("Result")
-
 
 class Signing(NamedTuple):
-    """What signs an answer, and whether it covers what the model thought."""
+    """What signs an answer here or elsewhere, and whether it covers what the model thought."""
 
     sign: Sign
+    ended: Callable[[Sequence[Spoken]], Ended]
     covers_reasoning: bool
 
 
@@ -96,6 +99,7 @@ class ChatService:
         self._clock = clock
         self._upstreams = Upstreams(models, repeated)
         self._turns = Turns()
+        self._aside_turn = asyncio.Semaphore(1)
 
     def dispatch(self, request: Request, delivery: Delivery) -> Answering:
         """Return the answer to an inner request; whatever is wrong with it is an answer too.
@@ -131,7 +135,10 @@ class ChatService:
             if prepared.expected is None:
                 return await self._whole(path, prepared, model, asking, algorithm)
             signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
-            return await self._streamed(SURFACES[path], model, asking, prepared.expected, signing)
+            outside = self._aside(model, prepared.kind, signing.ended)
+            return await self._streamed(
+                SURFACES[path], model, asking, prepared.expected, signing, outside
+            )
         except ChatError as error:
             return surface.refuse(error)
 
@@ -150,18 +157,18 @@ class ChatService:
     async def _counted(self, content: bytes) -> int:
         if self._elsewhere is None or len(content) <= ELSEWHERE_BYTES:
             return count(self._models, content)
-        return await _done(self._elsewhere, partial(encode_uncounted, content), decode_counted)
+        return await in_turns(self._elsewhere, partial(encode_uncounted, content), decode_counted)
 
     async def _prepare(self, job: Job) -> Prepared:
         if self._elsewhere is None or len(job.content) <= ELSEWHERE_BYTES:
             return prepare(self._models, job, self._upstreams.account)
         encode = partial(encode_job, job, self._upstreams.accounts())
-        return await _done(self._elsewhere, encode, decode_prepared)
+        return await in_turns(self._elsewhere, encode, decode_prepared)
 
     async def _finish(self, said: Said) -> bytes:
         if self._elsewhere is None or len(said.body) <= ELSEWHERE_BYTES:
             return finish(self._models, self._signing_keys(), said)
-        return await _done(self._elsewhere, partial(encode_said, said), decode_written)
+        return await in_turns(self._elsewhere, partial(encode_said, said), decode_written)
 
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
@@ -174,7 +181,18 @@ class ChatService:
         def sign(outputs: Outputs) -> Signature:
             return self._signer.sign(request_hash, outputs, model.name, algorithm)
 
-        return Signing(sign, self._signer.covers_reasoning(algorithm))
+        def ended(choices: Sequence[Spoken]) -> Ended:
+            now, digest = int(self._clock()), request_hash.digest
+            return Ended(digest, model.name, algorithm, self._version, now, choices)
+
+        return Signing(sign, ended, self._signer.covers_reasoning(algorithm))
+
+    def _aside(
+        self, model: Model, kind: KindName, ended: Callable[[Sequence[Spoken]], Ended]
+    ) -> Aside | None:
+        if self._elsewhere is None:
+            return None
+        return Aside(self._elsewhere, self._aside_turn, model.upstream.dialect, kind, ended)
 
     async def _whole(
         self,
@@ -185,7 +203,7 @@ class ChatService:
         algorithm: Algorithm | None,
     ) -> Response:
         with Holding(self._memory) as holding:
-            body = await asking.whole(holding)
+            body = await asking.whole(holding, self._aside(model, prepared.kind, _unsigned))
             said = Said(
                 path,
                 prepared.kind,
@@ -208,6 +226,7 @@ class ChatService:
         asking: Asking,
         expected: Expected,
         signing: Signing,
+        outside: Outside | None,
     ) -> StreamedResponse:
         response, reader = await asking.stream()
         writer = surface.stream(self._name(surface, model))
@@ -218,6 +237,7 @@ class ChatService:
             signing.sign,
             Holding(self._memory),
             gives_reasoning=signing.covers_reasoning,
+            outside=outside,
         )
         return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 
@@ -239,20 +259,9 @@ class ChatService:
         return Response(200, (JSON_FIELD,), body)
 
 
-async def _done(
-    elsewhere: Elsewhere, encode: Callable[[], bytes], decode: Callable[[bytes | bytearray], Result]
-) -> Result:
-    """Return what becomes of some work elsewhere, in as many turns of the loop as it has copies.
-
-    Each of 20 MiB takes five to twenty milliseconds, most of which is for memory to be had.
-    """
-    await asyncio.sleep(0)
-    data = await elsewhere(encode())
-    await asyncio.sleep(0)
-    result = decode(data)
-    del data
-    await asyncio.sleep(0)
-    return result
+def _unsigned(choices: Sequence[Spoken]) -> Ended:
+    """Raise ValueError: a joined answer is signed when it is finished."""
+    raise ValueError("a joined answer is signed as a whole")
 
 
 def _describe(model: Model) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """A streamed answer as far as it has come: its choices, their size, and whether it is complete."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,15 +10,15 @@ from enclave_server.chat.conversation import CallDelta, ChoiceDelta, Delta, Even
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.memory import Holding
 
-# An answer of the longest context, with logprobs, is well below.
+# Octets of its texts. An answer of the longest context is well below.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
-# So much more is taken of the memory at a time, and of each character the octets that it may take.
-STEP_CHARACTERS = 16 * 1024
-CHARACTER_OCTETS = 4
+# So much more is taken of the memory at a time.
+STEP_OCTETS = 16 * 1024
 
-# Words that are kept one by one before they become one text: each costs some fifty octets more.
-LOOSE_WORDS = 256
+# How often an answer is there at its end: as it is kept, as it goes to whoever signs it, as a
+# surface tells it again, as that is sent.
+COPIES = 4
 
 # What a tool call and each of its fragments take besides their characters, somewhat generously.
 CALL_OCTETS = 512
@@ -42,13 +42,60 @@ def is_readable(name: str, arguments: str) -> bool:
     return True
 
 
+class SpokenCall(msgspec.Struct, frozen=True):
+    """A tool call as it has been kept, its arguments in UTF-8."""
+
+    id: str
+    name: str
+    arguments: bytearray
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """A choice as it has been kept, its texts in UTF-8: what is signed of it."""
+
+    index: int
+    text: bytearray
+    reasoning: bytearray
+    refusal: bytearray
+    calls: list[SpokenCall]
+    finish_reason: str | None
+
+    def output(self) -> dict[str, Any]:
+        """Return what `protocol.signature` signs of it."""
+        calls = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments.decode()},
+            }
+            for call in self.calls
+        ]
+        return {
+            "index": self.index,
+            "content": self.text.decode(),
+            "reasoning_content": self.reasoning.decode(),
+            "refusal": self.refusal.decode(),
+            "tool_calls": calls,
+            "finish_reason": self.finish_reason,
+        }
+
+
+def require_readable(choices: Iterable[Spoken]) -> None:
+    """Raise UpstreamError for a call without a name or arguments, unless its choice was cut off."""
+    for choice in choices:
+        if choice.finish_reason not in CUT_OFF and not all(
+            is_readable(call.name, call.arguments.decode()) for call in choice.calls
+        ):
+            raise UpstreamError(Failure.TOOL_USE_FAILED)
+
+
 @dataclass(slots=True)
 class _Call:
     """A tool call as far as it has come."""
 
     id: str
     name: str
-    arguments: list[str] = field(default_factory=list)
+    arguments: bytearray = field(default_factory=bytearray)
 
 
 @dataclass(slots=True)
@@ -56,30 +103,30 @@ class _Choice:
     """A choice as far as it has come."""
 
     index: int
-    text: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    refusal: list[str] = field(default_factory=list)
+    text: bytearray = field(default_factory=bytearray)
+    reasoning: bytearray = field(default_factory=bytearray)
+    refusal: bytearray = field(default_factory=bytearray)
     calls: dict[int, _Call] = field(default_factory=dict)
     finish_reason: str | None = None
     is_told: bool = False
 
     def add_text(self, text: str) -> int:
-        """Append `text`; return its size in characters."""
+        """Append `text`; return its size in octets."""
         return _append(self.text, text)
 
     def add_reasoning(self, text: str) -> int:
-        """Append `text` to what it thought; return its size in characters."""
+        """Append `text` to what it thought; return its size in octets."""
         return _append(self.reasoning, text)
 
     def add_refusal(self, text: str) -> int:
-        """Append `text` to what it says in refusing; return its size in characters."""
+        """Append `text` to what it says in refusing; return its size in octets."""
         return _append(self.refusal, text)
 
     def add_call(self, part: CallDelta) -> int:
         """Append a fragment, put it into its plainest form, and return what it takes in octets."""
         arguments = part.function.arguments or ""
         known = self.calls.get(part.index)
-        taken = len(arguments) + (CALL_OCTETS if known is None else FRAGMENT_OCTETS)
+        taken = CALL_OCTETS if known is None else FRAGMENT_OCTETS
         if known is None:
             known = _Call(part.id or "", part.function.name or "")
             self.calls[part.index] = known
@@ -92,7 +139,7 @@ class _Choice:
                 part.function.name = None
             else:
                 known.name = part.function.name
-        known.arguments.append(arguments)
+        taken += _append(known.arguments, arguments)
         return taken + len(known.name) + len(known.id)
 
     def tell(self, part: ChoiceDelta) -> bool:
@@ -105,38 +152,20 @@ class _Choice:
             part.delta.role, self.is_told = "assistant", True
         return says
 
-    @property
-    def has_readable_calls(self) -> bool:
-        """Whether each call has a name and arguments, unless the answer was cut off."""
-        return self.finish_reason in CUT_OFF or all(
-            is_readable(call.name, "".join(call.arguments)) for call in self.calls.values()
+    def spoken(self) -> Spoken:
+        """Return it as it has been kept, without a copy."""
+        calls = [
+            SpokenCall(call.id, call.name, call.arguments) for _, call in sorted(self.calls.items())
+        ]
+        return Spoken(
+            self.index, self.text, self.reasoning, self.refusal, calls, self.finish_reason
         )
 
-    def output(self) -> dict[str, Any]:
-        """Return what `protocol.signature` signs of it."""
-        calls = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": "".join(call.arguments)},
-            }
-            for _, call in sorted(self.calls.items())
-        ]
-        return {
-            "index": self.index,
-            "content": "".join(self.text),
-            "reasoning_content": "".join(self.reasoning),
-            "refusal": "".join(self.refusal),
-            "tool_calls": calls,
-            "finish_reason": self.finish_reason,
-        }
 
-
-def _append(words: list[str], text: str) -> int:
-    words.append(text)
-    if len(words) > LOOSE_WORDS:
-        words[:] = ["".join(words)]
-    return len(text)
+def _append(kept: bytearray, text: str) -> int:
+    octets = text.encode()
+    kept += octets
+    return len(octets)
 
 
 class Transcript:
@@ -162,7 +191,7 @@ class Transcript:
         self._expected = expected
         self._gives_reasoning = gives_reasoning
         self._holding = holding
-        self._allowed = 0  # characters for which memory has been taken
+        self._allowed = 0  # octets for which memory has been taken
         self._choices: dict[int, _Choice] = {}
         self._size = 0
         self._beside = 0  # octets, the most that others kept
@@ -179,26 +208,36 @@ class Transcript:
         return [part for part in event.choices if self._take(part)]
 
     def finish(self) -> list[ChoiceDelta]:
-        """Return the ends that the upstream left out; UpstreamError if it is not complete."""
+        """Return the ends that the upstream left out; UpstreamError if it is not complete.
+
+        Whether its calls can be read is for `require_readable` to say.
+        """
         unfinished = [choice for choice in self._choices.values() if choice.finish_reason is None]
         complete = self.ended or (len(self._choices) >= self._expected and not unfinished)
         if not complete or not self._choices:
             raise UpstreamError(Failure.BROKEN)
-        if not all(choice.has_readable_calls for choice in self._choices.values()):
-            raise UpstreamError(Failure.TOOL_USE_FAILED)
         for choice in unfinished:
             choice.finish_reason = "tool_calls" if choice.calls else "stop"
         return [
             ChoiceDelta(choice.index, finish_reason=choice.finish_reason) for choice in unfinished
         ]
 
+    @property
+    def size(self) -> int:
+        """The octets of its texts, and what else is kept of it."""
+        return self._size
+
+    def spoken(self) -> list[Spoken]:
+        """Return each choice as it has been kept, in the order of their index."""
+        return [choice.spoken() for _, choice in sorted(self._choices.items())]
+
     def outputs(self) -> Sequence[dict[str, Any]]:
         """Return what `protocol.signature` signs of each choice, in the order of their index."""
-        return [choice.output() for _, choice in sorted(self._choices.items())]
+        return [choice.output() for choice in self.spoken()]
 
     def count(self, octets: int) -> None:
         """Count what somebody else keeps of the answer; raises UpstreamError."""
-        self._size += octets // CHARACTER_OCTETS
+        self._size += octets // COPIES
         if self._size > self._allowed:
             self._take_memory()
 
@@ -206,14 +245,14 @@ class Transcript:
         """Count what others keep of the answer at the moment, in all; raises UpstreamError."""
         if octets > self._beside:
             grown, self._beside = octets - self._beside, octets
-            self.count(grown + CHARACTER_OCTETS - 1)
+            self.count(grown + COPIES - 1)
 
     def _take_memory(self) -> None:
         """Take memory for what has come and some more; raises UpstreamError."""
         if self._size > MAX_ANSWER_BYTES:
             raise UpstreamError(Failure.BROKEN)
-        self._allowed = min(self._size + STEP_CHARACTERS, MAX_ANSWER_BYTES)
-        if not self._holding.takes(CHARACTER_OCTETS * self._allowed):
+        self._allowed = min(self._size + STEP_OCTETS, MAX_ANSWER_BYTES)
+        if not self._holding.takes(COPIES * self._allowed):
             raise UpstreamError(Failure.BUSY)
 
     def _take(self, part: ChoiceDelta) -> bool:

@@ -38,41 +38,38 @@ NO_ARGUMENTS = "{}"
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class _OpenCall:
-    """A call as far as it has come."""
+class OpenCall(msgspec.Struct):
+    """A call as far as it has come; `given` are its arguments if no words of them come."""
 
-    __slots__ = ("given", "id", "name", "words")
-
-    def __init__(self, identifier: str, name: str, given: str) -> None:
-        self.id, self.name, self.given = identifier, name, given
-        self.words: list[str] = []
+    id: str
+    name: str
+    given: str
+    words: bytearray = msgspec.field(default_factory=bytearray)
 
     @property
     def arguments(self) -> str:
-        return "".join(self.words) or self.given
+        """The arguments as far as they have come."""
+        return self.words.decode() or self.given
 
 
-class Blocks:
+class Blocks(msgspec.Struct):
     """Turns what blocks say into events, and at the end into the state of the answer, if any.
 
-    Raises UpstreamError for what is no answer.
+    Raises UpstreamError for what is no answer. `characters` are those that are kept.
     """
 
-    __slots__ = ("_calls", "_dialect", "_kept", "_open", "_pieces", "_signature", "_thought")
-
-    def __init__(self, dialect: str) -> None:
-        self._dialect = dialect
-        self._calls = 0
-        self._kept = 0
-        self._open: _OpenCall | None = None
-        self._pieces: list[Piece] = []
-        self._thought: list[str] = []
-        self._signature: list[str] = []
+    dialect: str
+    calls: int = 0
+    characters: int = 0
+    open: OpenCall | None = None
+    pieces: list[Piece] = []
+    thought: bytearray = msgspec.field(default_factory=bytearray)
+    signature: bytearray = msgspec.field(default_factory=bytearray)
 
     @property
     def kept(self) -> int:
         """The octets that are kept of the answer, about."""
-        return CHARACTER_OCTETS * self._kept
+        return CHARACTER_OCTETS * self.characters
 
     def say(self, text: str) -> Iterator[Event]:
         """Add text."""
@@ -84,14 +81,14 @@ class Blocks:
         """Add to a thought."""
         if text:
             self._keep(text)
-            self._thought.append(text)
+            self.thought += text.encode()
             yield _event(Delta(reasoning_content=text))
 
     def sign(self, signature: str) -> None:
         """Add to the signature of the thought."""
         if signature:
             self._keep(signature)
-            self._signature.append(signature)
+            self.signature += signature.encode()
 
     def hide(self, data: str) -> Iterator[Event]:
         """Add a thought that is not shown."""
@@ -100,74 +97,73 @@ class Blocks:
 
     def call(self, identifier: str, name: str, given: str) -> None:
         """Begin a call, with the arguments that it has if no more come."""
-        if self._open is not None:
+        if self.open is not None:
             raise UpstreamError(Failure.TOOL_USE_FAILED)
         self._keep(identifier + name + given)
-        self._open = _OpenCall(identifier, name, given)
+        self.open = OpenCall(identifier, name, given)
 
     def argue(self, fragment: str) -> None:
         """Add to the arguments of the call."""
-        if self._open is None:
+        if self.open is None:
             raise UpstreamError(Failure.BROKEN)
         self._keep(fragment)
-        self._open.words.append(fragment)
+        self.open.words += fragment.encode()
 
     def end(self) -> Iterator[Event]:
         """End the block; a call whose arguments are cut waits for the reason."""
-        if self._signature:
-            text, signature = "".join(self._thought), "".join(self._signature)
-            yield self._end_thought(Thought(text, signature))
-        self._thought.clear()
-        self._signature.clear()
-        if self._open is not None and _is_object(self._open.arguments):
-            yield self._pass_on(self._open)
+        if self.signature:
+            yield self._end_thought(Thought(self.thought.decode(), self.signature.decode()))
+        self.thought.clear()
+        self.signature.clear()
+        if self.open is not None and _is_object(self.open.arguments):
+            yield self._pass_on(self.open)
 
     def forget(self) -> None:
         """Forget what is not whole: the answer begins anew."""
-        self._open = None
-        self._thought.clear()
-        self._signature.clear()
+        self.open = None
+        self.thought.clear()
+        self.signature.clear()
 
     def finish(self, reason: str) -> Iterator[Event]:
         """End the answer for that reason, in the words of chat completions."""
         yield from self.end()
-        if self._open is not None:
+        if self.open is not None:
             if reason != "length":
                 raise UpstreamError(Failure.TOOL_USE_FAILED)
-            yield self._pass_on(self._open)
-        if any(not isinstance(piece, int) for piece in self._pieces):
-            state = State(self._dialect, encode_pieces(self._pieces))
+            yield self._pass_on(self.open)
+        if any(not isinstance(piece, int) for piece in self.pieces):
+            state = State(self.dialect, encode_pieces(self.pieces))
             yield Event(states=(PartState(0, state),))
         if reason in ("stop", "tool_calls"):
-            reason = "tool_calls" if self._calls else "stop"
+            reason = "tool_calls" if self.calls else "stop"
         yield Event([ChoiceDelta(0, finish_reason=reason)])
 
     def _end_thought(self, thought: Thought | Hidden) -> Event:
         self._place(thought)
-        return Event(thought=State(self._dialect, encode_pieces([thought])))
+        return Event(thought=State(self.dialect, encode_pieces([thought])))
 
-    def _pass_on(self, call: _OpenCall) -> Event:
+    def _pass_on(self, call: OpenCall) -> Event:
         function = FunctionDelta(call.name, call.arguments)
-        event = _event(Delta(tool_calls=[CallDelta(self._calls, call.id, "function", function)]))
-        self._calls += 1
-        self._open = None
+        event = _event(Delta(tool_calls=[CallDelta(self.calls, call.id, "function", function)]))
+        self.calls += 1
+        self.open = None
         self._place(CALL)
         return event
 
     def _place(self, piece: Piece) -> None:
-        last = self._pieces[-1] if self._pieces else CALL
+        last = self.pieces[-1] if self.pieces else CALL
         if isinstance(piece, int) and isinstance(last, int) and CALL not in (piece, last):
-            self._pieces[-1] = last + piece
+            self.pieces[-1] = last + piece
             return
         self._keep_characters(PIECE_CHARACTERS)
-        self._pieces.append(piece)
+        self.pieces.append(piece)
 
     def _keep(self, text: str) -> None:
         self._keep_characters(len(text))
 
     def _keep_characters(self, count: int) -> None:
-        self._kept += count
-        if self._kept > MAX_KEPT_CHARACTERS:
+        self.characters += count
+        if self.characters > MAX_KEPT_CHARACTERS:
             raise UpstreamError(Failure.BROKEN)
 
 

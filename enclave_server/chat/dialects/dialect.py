@@ -39,7 +39,13 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
 
 class StreamReader(Protocol):
-    """Reads one streamed answer."""
+    """Reads one streamed answer.
+
+    An upstream's event of more than `largest` characters is not read but yielded as it came: `read`
+    reads it then, of this reader or of one elsewhere that has its state.
+    """
+
+    largest: int
 
     @property
     def kept(self) -> int:
@@ -51,6 +57,18 @@ class StreamReader(Protocol):
 
         What follows the event that ends the answer is not asked for.
         """
+        ...
+
+    def read(self, octets: bytes) -> Iterable[Event]:
+        """Yield what a large event says, or raise UpstreamError amid it."""
+        ...
+
+    def save(self) -> bytes:
+        """Return the state, without what is unfinished; raises UpstreamError."""
+        ...
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state that was saved."""
         ...
 
 

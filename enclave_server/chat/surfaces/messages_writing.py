@@ -182,9 +182,13 @@ class MessageStream:
         for part in parts:
             refusal_as_text(part.delta)
 
+    def events(self, parts: Sequence[ChoiceDelta]) -> Iterator[bytes]:
+        """Yield the events that `parts` make; raises UpstreamError for a call out of turn."""
+        return (event for part in parts for event in self._part(part))
+
     def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
         """Return the events that `parts` make; raises UpstreamError for a call out of turn."""
-        return b"".join(event for part in parts for event in self._part(part))
+        return b"".join(self.events(parts))
 
     def end_thought(self, state: State) -> bytes:
         """Return the end of a thought with its signature, or a hidden one."""
@@ -201,7 +205,7 @@ class MessageStream:
 
     def finish(self, usage: Usage | None, signature: Signature) -> bytes:
         """Return the last events; the signature stands in the very last."""
-        return b"".join(self._finish(usage, signature))
+        return b"".join(self.conclusion(usage, signature))
 
     def fail(self, error: ChatError) -> bytes:
         """Return the event that ends a failed stream."""
@@ -250,7 +254,8 @@ class MessageStream:
                 yield from self._start({"type": "redacted_thinking", "data": carried})
                 yield from self._stop()
 
-    def _finish(self, usage: Usage | None, signature: Signature) -> Iterator[bytes]:
+    def conclusion(self, usage: Usage | None, signature: Signature) -> Iterator[bytes]:
+        """Yield the last events."""
         yield from self._begin()
         yield from self._stop()
         for state in self._kept:

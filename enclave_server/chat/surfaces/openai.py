@@ -1,6 +1,6 @@
 """What OpenAI's chat completions and completions have in common: how answers are written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -71,6 +71,10 @@ class OpenAIStream:
     def fit(self, parts: Parts) -> None:
         """Change nothing: all that is said can be told here."""
 
+    def events(self, parts: Parts) -> Iterable[bytes]:
+        """Yield what `write` returns."""
+        return (self.write(parts),)
+
     def write(self, parts: Parts) -> bytes:
         """Return the event that `parts` make, or the one that was held back for it."""
         text = self._encode(self._held) if self._held else b""
@@ -90,6 +94,10 @@ class OpenAIStream:
         if self._encode_states is None:
             return b""
         return self._head + self._encode_states(states) + EVENT_END
+
+    def conclusion(self, usage: Usage | None, signature: Signature) -> Iterable[bytes]:
+        """Yield what `finish` returns."""
+        return (self.finish(usage, signature),)
 
     def finish(self, usage: Usage | None, signature: Signature) -> bytes:
         """Return the last events; the count of tokens is one of its own."""

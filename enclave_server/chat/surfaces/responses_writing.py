@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import Raw
+
 from enclave_server.chat.conversation import Answer, Logprobs, Usage
 from enclave_server.chat.surfaces.responses_namespaces import apart
 from enclave_server.chat.surfaces.responses_states import seal
 from enclave_server.chat.surfaces.surface import Identity
 
 Json = dict[str, Any]
+Words = str | Raw
+"""A text, or one as it stands in JSON."""
 
 COMPLETED, INCOMPLETE, FAILED, IN_PROGRESS = "completed", "incomplete", "failed", "in_progress"
 
@@ -109,14 +113,14 @@ class Names:
         return f"{prefix}_{self._stem}{self._count:04d}"
 
 
-def reasoning(name: str, thought: str, sealed: str | None = None) -> Json:
+def reasoning(name: str, thought: Words, sealed: str | None = None) -> Json:
     """Return an item of what the model thought, and of the state that comes back with it."""
     summary = [summary_part(thought)] if thought else []
     item: Json = {"id": name, "type": "reasoning", "summary": summary}
     return item if sealed is None else {**item, "encrypted_content": sealed}
 
 
-def summary_part(thought: str) -> Json:
+def summary_part(thought: Words) -> Json:
     """Return a part of an item of reasoning."""
     return {"type": "summary_text", "text": thought}
 
@@ -132,17 +136,17 @@ def said(name: str, parts: Sequence[Json], status: str) -> Json:
     }
 
 
-def text_part(text: str, tokens: Sequence[Json] = ()) -> Json:
+def text_part(text: Words, tokens: Sequence[Json] | Raw = ()) -> Json:
     """Return a part of a message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": tokens}
 
 
-def refusal_part(refusal: str) -> Json:
+def refusal_part(refusal: Words) -> Json:
     """Return a part of a message that refuses."""
     return {"type": "refusal", "refusal": refusal}
 
 
-def call(name: str, identifier: str, function: str, arguments: str, *, status: str) -> Json:
+def call(name: str, identifier: str, function: str, arguments: Words, *, status: str) -> Json:
     """Return an item of what the model calls, by the name that the program knows."""
     namespace, own = apart(function)
     item = {

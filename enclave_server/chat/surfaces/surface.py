@@ -1,6 +1,6 @@
 """What a surface is: one way in which clients ask and are answered, inside the seal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,9 @@ from enclave_server.chat.conversation import (
 )
 from enclave_server.chat.errors import ChatError
 from protocol.binary_http import Response
+
+Step = bytes | None
+"""What is to be sent next; None lets others have their turn of the event loop."""
 
 Signature = Mapping[str, str | int]
 """The members that `protocol.signature` adds to an answer."""
@@ -49,8 +52,8 @@ class StreamWriter(Protocol):
         """Change `parts` into what the surface can say of them, before they are signed."""
         ...
 
-    def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
-        """Return what can be sent now that `parts` have come."""
+    def events(self, parts: Sequence[ChoiceDelta]) -> Iterable[Step]:
+        """Yield what can be sent now that `parts` have come, each in a turn of its own if long."""
         ...
 
     def end_thought(self, state: State) -> bytes:
@@ -61,8 +64,8 @@ class StreamWriter(Protocol):
         """Return what can be sent now that these `states` have come; some surfaces carry none."""
         ...
 
-    def finish(self, usage: Usage | None, signature: Signature) -> bytes:
-        """Return the rest of a complete answer, which is signed."""
+    def conclusion(self, usage: Usage | None, signature: Signature) -> Iterable[Step]:
+        """Yield the rest of a complete answer, which is signed."""
         ...
 
     def fail(self, error: ChatError) -> bytes:

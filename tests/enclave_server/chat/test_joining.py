@@ -99,7 +99,7 @@ def test_likelihoods_take_of_the_memory() -> None:
     memory = Memory(100_000, 4)
     assert Holding(memory).takes(1)
     joiner = Joiner(1, Holding(memory))
-    likely = Logprobs(tokens=["a"] * 1000)
+    likely = Logprobs(tokens=["a"] * 100_000)
     with pytest.raises(UpstreamError) as caught:
         joiner.add(Event([ChoiceDelta(0, Delta(content="a"), likely)]))
     assert caught.value.failure is Failure.BUSY

@@ -19,6 +19,7 @@ class Letters:
     """
 
     kept = 0
+    largest = 0
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         for letter in piece.decode():
@@ -35,6 +36,15 @@ class Letters:
             else:
                 yield Event([ChoiceDelta(0, Delta(content=letter))])
 
+    def read(self, octets: bytes) -> Iterator[Event]:
+        raise NotImplementedError
+
+    def save(self) -> bytes:
+        raise NotImplementedError
+
+    def restore(self, state: bytes) -> None:
+        raise NotImplementedError
+
 
 class Plain:
     """Writes words, ends and failures as they can be told apart at sight."""
@@ -44,8 +54,8 @@ class Plain:
     def fit(self, parts: Sequence[ChoiceDelta]) -> None:
         pass
 
-    def write(self, parts: Sequence[ChoiceDelta]) -> bytes:
-        return b"".join((part.delta.content or "<end>").encode() for part in parts)
+    def events(self, parts: Sequence[ChoiceDelta]) -> Iterator[bytes]:
+        yield from ((part.delta.content or "<end>").encode() for part in parts)
 
     def end_thought(self, state: State) -> bytes:
         return b"<" + state.value + b">"
@@ -53,8 +63,8 @@ class Plain:
     def keep(self, states: Sequence[PartState]) -> bytes:
         return b"".join(b"<" + part.state.value + b">" for part in states)
 
-    def finish(self, usage: Usage | None, signature: Signature) -> bytes:
-        return f"<{usage and usage.total_tokens} {signature['of']}>".encode()
+    def conclusion(self, usage: Usage | None, signature: Signature) -> Iterator[bytes]:
+        yield f"<{usage and usage.total_tokens} {signature['of']}>".encode()
 
     def fail(self, error: ChatError) -> bytes:
         return f"<{error.code}>".encode()

@@ -3,7 +3,7 @@
 import asyncio
 import weakref
 
-from enclave_server.chat.service import _done
+from enclave_server.chat.elsewhere import in_turns
 
 
 class Copy(bytearray):
@@ -38,7 +38,7 @@ def test_no_two_copies_of_a_large_request_are_made_in_one_turn_and_none_is_kept(
             return bytes(data).decode()
 
         loop.call_soon(turn)
-        return await _done(elsewhere, encode, decode)
+        return await in_turns(elsewhere, encode, decode)
 
     assert asyncio.run(scenario()) == "result"
     assert steps == [

@@ -40,7 +40,8 @@ class Words:
     """A recoder that changes nothing: `.` ends an answer, `!` is one that fails."""
 
     def __init__(self) -> None:
-        self.failed = self.is_ending = False
+        self.failed = self.is_ending = self.waits = False
+        self.has_more = False
         self.closed = 0
 
     def feed(self, piece: bytes) -> bytes:
@@ -48,7 +49,11 @@ class Words:
         self.is_ending = self.failed or piece == b"."
         return piece
 
-    def finish(self) -> bytes:
+    def end(self) -> None:
+        self.has_more = True
+
+    def go_on(self) -> bytes:
+        self.has_more = False
         return b"signed"
 
     def fail(self, error: UpstreamError) -> bytes:

@@ -14,7 +14,7 @@ from enclave_server.chat.conversation import (
     Usage,
 )
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.transcript import LOOSE_WORDS, STEP_CHARACTERS, Transcript
+from enclave_server.chat.transcript import STEP_OCTETS, Transcript
 from enclave_server.memory import Holding, Memory
 
 
@@ -35,7 +35,7 @@ def fails(transcript: Transcript, event: Event) -> None:
 
 def test_words_of_any_number_become_one_text() -> None:
     transcript = Transcript(1, Holding(Memory()))
-    words = [f"{number} " for number in range(3 * LOOSE_WORDS)]
+    words = [f"{number} " for number in range(768)]
     for text in words:
         assert transcript.take(word(text)) != []
     (output,) = transcript.outputs()
@@ -150,7 +150,7 @@ def test_memory_is_taken_for_characters_of_any_size() -> None:
     transcript = Transcript(1, holding)
     for size in (200_000, 400_000):
         transcript.take(word("x" * 200_000))
-        assert 4 * size <= memory.held <= 4 * (size + STEP_CHARACTERS)
+        assert 4 * size <= memory.held <= 4 * (size + STEP_OCTETS)
     holding.give_back()
     assert memory.held == 0
 

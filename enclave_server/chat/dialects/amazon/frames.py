@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from protocol.errors import MalformedMessage
 
 MEDIA_TYPE = b"application/vnd.amazon.eventstream"
@@ -67,6 +69,16 @@ class FrameParser:
         if not self._total and len(self._rest) >= _PRELUDE.size:
             self._total = _read_prelude(bytes(self._rest[: _PRELUDE.size]))
         return 0 < self._total <= len(self._rest)
+
+
+def pack(frame: Frame) -> bytes:
+    """Return a frame that has been checked as octets."""
+    return msgspec.msgpack.encode(frame)
+
+
+def unpack(octets: bytes) -> Frame:
+    """Return the frame that was packed."""
+    return msgspec.msgpack.decode(octets, type=Frame)
 
 
 def _read_prelude(octets: bytes) -> int:

@@ -19,6 +19,7 @@ from enclave_server.chat.dialects.anthropic.answers import (
 from enclave_server.chat.dialects.anthropic.faults import Fault, fault_in_stream
 from enclave_server.chat.dialects.anthropic.messages import NAME
 from enclave_server.chat.dialects.blocks import Blocks, one_form
+from enclave_server.chat.dialects.handing import NO_LIMIT, pack, restore, save, unpack
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import EventParser, EventTooLarge
 
@@ -51,72 +52,71 @@ class MessageEvent(msgspec.Struct):
     error: Fault | None = None
 
 
-class MessageEvents:
+_DECODER = msgspec.json.Decoder(MessageEvent)
+
+
+class MessageEvents(msgspec.Struct):
     """Reads the events of one answer, each a JSON text."""
 
-    __slots__ = ("_begun", "_blocks", "_decoder", "_reason", "_tokens")
-
-    def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(MessageEvent)
-        self._blocks = Blocks(NAME)
-        self._tokens = Tokens()
-        self._begun = False
-        self._reason = "stop"
+    blocks: Blocks = msgspec.field(default_factory=lambda: Blocks(NAME))
+    tokens: Tokens = msgspec.field(default_factory=Tokens)
+    begun: bool = False
+    reason: str = "stop"
 
     @property
     def kept(self) -> int:
         """The octets that are kept of the answer, about."""
-        return self._blocks.kept
+        return self.blocks.kept
 
     def take(self, data: str | bytes) -> Iterator[Event]:
         """Yield what an event says; raises UpstreamError."""
         try:
-            event = self._decoder.decode(data)
+            event = _DECODER.decode(data)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise UpstreamError(Failure.BROKEN) from None
         match event.type:
             case "message_start":
                 yield from self._begin(event.message or Begun())
             case "content_block_start":
-                yield from self._blocks.end()
-                yield from _start(self._blocks, event.content_block)
+                yield from self.blocks.end()
+                yield from _start(self.blocks, event.content_block)
             case "content_block_delta":
                 yield from self._add(event.delta or Added())
             case "content_block_stop":
-                yield from self._blocks.end()
+                yield from self.blocks.end()
             case "message_delta":
-                self._tokens.update(event.usage)
+                self.tokens.update(event.usage)
                 self._take_reason(event.delta or Added())
             case "message_stop":
                 # Not before: an answer that is cut after its reason is not complete either.
-                yield from self._blocks.finish(self._reason)
-                yield Event(usage=self._tokens.usage())
+                yield from self.blocks.finish(self.reason)
+                yield Event(usage=self.tokens.usage())
                 yield END
             case "error":
                 raise fault_in_stream(event.error or Fault())
 
     def _begin(self, message: Begun) -> Iterator[Event]:
-        self._tokens.update(message.usage)
-        if self._begun:
-            self._blocks.forget()
+        self.tokens.update(message.usage)
+        if self.begun:
+            self.blocks.forget()
         else:
-            self._begun = True
+            self.begun = True
             yield Event([ChoiceDelta(0, Delta(role="assistant"))])
 
     def _add(self, delta: Added) -> Iterator[Event]:
         match delta.type:
             case "text_delta":
-                yield from self._blocks.say(delta.text or "")
+                yield from self.blocks.say(delta.text or "")
             case "thinking_delta":
-                yield from self._blocks.think(delta.thinking or "")
+                yield from self.blocks.think(delta.thinking or "")
             case "signature_delta":
-                self._blocks.sign(delta.signature or "")
+                self.blocks.sign(delta.signature or "")
             case "input_json_delta" if delta.partial_json:
-                self._blocks.argue(delta.partial_json)
+                self.blocks.argue(delta.partial_json)
 
     def _take_reason(self, delta: Added) -> None:
         if delta.stop_reason is not None:
-            self._reason = reason_of(delta.stop_reason)
+            self.reason = reason_of(delta.stop_reason)
 
 
 def _start(blocks: Blocks, block: Block | None) -> Iterator[Event]:
@@ -131,9 +131,10 @@ def _start(blocks: Blocks, block: Block | None) -> Iterator[Event]:
 class EventReader:
     """Reads the server-sent events of an answer."""
 
-    __slots__ = ("_events", "_parser")
+    __slots__ = ("_events", "_parser", "largest")
 
     def __init__(self) -> None:
+        self.largest = NO_LIMIT
         self._parser = EventParser()
         self._events = MessageEvents()
 
@@ -149,4 +150,19 @@ class EventReader:
         except EventTooLarge:
             raise UpstreamError(Failure.BROKEN) from None
         for event in events:
-            yield from self._events.take(event.data)
+            if len(event.data) > self.largest:
+                yield Event(large=pack(event))
+            else:
+                yield from self._events.take(event.data)
+
+    def read(self, octets: bytes) -> Iterator[Event]:
+        """Yield what a large event says; raises UpstreamError."""
+        yield from self._events.take(unpack(octets).data)
+
+    def save(self) -> bytes:
+        """Return the state; raises UpstreamError."""
+        return save(self._events)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state that was saved."""
+        self._events = restore(state, MessageEvents)

@@ -7,7 +7,7 @@ import msgspec
 
 from enclave_server.chat.conversation import END, Answer, ChoiceDelta, Delta, Event, Usage
 from enclave_server.chat.dialects.amazon.faults import fault_in_stream
-from enclave_server.chat.dialects.amazon.frames import Frame, FrameParser
+from enclave_server.chat.dialects.amazon.frames import Frame, FrameParser, pack, unpack
 from enclave_server.chat.dialects.bedrock.messages import NAME
 from enclave_server.chat.dialects.blocks import (
     MAX_KEPT_CHARACTERS,
@@ -16,6 +16,7 @@ from enclave_server.chat.dialects.blocks import (
     gather,
     one_form,
 )
+from enclave_server.chat.dialects.handing import NO_LIMIT, restore, save
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.errors import MalformedMessage
 
@@ -134,6 +135,14 @@ class ConverseEvent(msgspec.Struct, rename="camel"):
 
 
 _DECODER = msgspec.json.Decoder(WholeAnswer)
+_EVENTS = msgspec.json.Decoder(ConverseEvent)
+
+
+class Progress(msgspec.Struct):
+    """What is known of an answer as far as it has come; `hidden` is of a thought that is not shown."""
+
+    blocks: Blocks = msgspec.field(default_factory=lambda: Blocks(NAME))
+    hidden: bytearray = msgspec.field(default_factory=bytearray)
 
 
 def read_answer(body: bytes) -> Answer:
@@ -176,26 +185,40 @@ def reason_of(stop_reason: str) -> str:
 class ConverseEvents:
     """Reads the frames of a streamed answer."""
 
-    __slots__ = ("_blocks", "_decoder", "_hidden", "_parser")
+    __slots__ = ("_parser", "_progress", "largest")
 
     def __init__(self) -> None:
+        self.largest = NO_LIMIT
         self._parser = FrameParser()
-        self._decoder = msgspec.json.Decoder(ConverseEvent)
-        self._blocks = Blocks(NAME)
-        self._hidden = bytearray()
+        self._progress = Progress()
 
     @property
     def kept(self) -> int:
         """The octets that it keeps of the answer, beside what it has given, about."""
-        return self._parser.kept + self._blocks.kept + len(self._hidden)
+        return self._parser.kept + self._progress.blocks.kept + len(self._progress.hidden)
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
         try:
             for frame in self._parser.feed(piece):
-                yield from self._take(frame)
+                if len(frame.payload) > self.largest:
+                    yield Event(large=pack(frame))
+                else:
+                    yield from self._take(frame)
         except MalformedMessage:
             raise UpstreamError(Failure.BROKEN) from None
+
+    def read(self, octets: bytes) -> Iterator[Event]:
+        """Yield what a large frame says; raises UpstreamError."""
+        yield from self._take(unpack(octets))
+
+    def save(self) -> bytes:
+        """Return the state; raises UpstreamError."""
+        return save(self._progress)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state that was saved."""
+        self._progress = restore(state, Progress)
 
     def _take(self, frame: Frame) -> Iterator[Event]:
         if frame.headers.get(":message-type") != "event":
@@ -212,34 +235,36 @@ class ConverseEvents:
                 yield from self._end()
             case "messageStop":
                 yield from self._end()
-                yield from self._blocks.finish(reason_of(event.stop_reason))
+                yield from self._progress.blocks.finish(reason_of(event.stop_reason))
             case "metadata":
                 yield Event(usage=event.usage.usage() if event.usage else None)
                 yield END
 
     def _decode(self, payload: bytes) -> ConverseEvent:
         try:
-            return self._decoder.decode(payload)
+            return _EVENTS.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise UpstreamError(Failure.BROKEN) from None
 
     def _start(self, begun: Begun) -> None:
         if begun.tool_use is not None:
-            self._blocks.call(begun.tool_use.tool_use_id, begun.tool_use.name, NO_ARGUMENTS)
+            self._progress.blocks.call(
+                begun.tool_use.tool_use_id, begun.tool_use.name, NO_ARGUMENTS
+            )
 
     def _add(self, delta: Added) -> Iterator[Event]:
-        yield from self._blocks.say(delta.text or "")
+        yield from self._progress.blocks.say(delta.text or "")
         if delta.tool_use is not None and delta.tool_use.input:
-            self._blocks.argue(delta.tool_use.input)
+            self._progress.blocks.argue(delta.tool_use.input)
         if (thought := delta.reasoning_content) is not None:
-            yield from self._blocks.think(thought.text or "")
-            self._blocks.sign(thought.signature or "")
-            self._hidden += thought.redacted_content or b""
-            if len(self._hidden) > MAX_KEPT_CHARACTERS:
+            yield from self._progress.blocks.think(thought.text or "")
+            self._progress.blocks.sign(thought.signature or "")
+            self._progress.hidden += thought.redacted_content or b""
+            if len(self._progress.hidden) > MAX_KEPT_CHARACTERS:
                 raise UpstreamError(Failure.BROKEN)
 
     def _end(self) -> Iterator[Event]:
-        if self._hidden:
-            yield from self._blocks.hide(base64.b64encode(self._hidden).decode())
-            self._hidden.clear()
-        yield from self._blocks.end()
+        if self._progress.hidden:
+            yield from self._progress.blocks.hide(base64.b64encode(self._progress.hidden).decode())
+            self._progress.hidden.clear()
+        yield from self._progress.blocks.end()

@@ -24,20 +24,23 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]{1,6})\]|\['([^'\\]*)'\]")
 Step = str | int
 
 
-class Folder:
-    """Takes parts in their order, and gives back those that are whole."""
+class Opened(msgspec.Struct):
+    """How a call began that comes in pieces."""
 
-    __slots__ = ("_arguments", "_open", "_size")
+    name: str | None
+    id: str | None
+    signature: str | None
 
-    def __init__(self) -> None:
-        self._open: Part | None = None
-        self._arguments: dict[str, Any] = {}
-        self._size = 0
 
-    @property
-    def kept(self) -> int:
-        """The octets that it has taken of calls, about."""
-        return self._size
+class Folder(msgspec.Struct):
+    """Takes parts in their order, and gives back those that are whole.
+
+    Texts among `arguments` are octets as long as more of them may come.
+    """
+
+    opened: Opened | None = None
+    arguments: dict[str, Any] = {}
+    kept: int = 0
 
     def take(self, part: Part) -> Iterator[Part]:
         """Yield `part`, or what it completes; raises UpstreamError for a piece of nothing."""
@@ -45,13 +48,14 @@ class Folder:
         if call is None:
             yield part
             return
-        if self._open is None and not call.will_continue and not call.partial_args:
+        if self.opened is None and not call.will_continue and not call.partial_args:
             yield part
             return
         if call.name:
-            if self._open is not None:
+            if self.opened is not None:
                 raise UpstreamError(Failure.BROKEN)
-            self._open, self._arguments = part, {}
+            self.opened = Opened(call.name, call.id, part.thought_signature)
+            self.arguments = {}
         for value in call.partial_args or ():
             self._put(value)
         if not call.will_continue:
@@ -59,26 +63,29 @@ class Folder:
 
     def end(self) -> Iterator[Part]:
         """Yield the call that is open, if there is one: nothing more comes."""
-        part, self._open = self._open, None
-        if part is not None and part.function_call is not None:
-            given = part.function_call
-            arguments = {name: _raw(value) for name, value in self._arguments.items()}
-            call = FunctionCall(given.name, arguments, given.id)
-            yield Part(thought_signature=part.thought_signature, function_call=call)
+        opened, self.opened = self.opened, None
+        if opened is not None:
+            arguments = {name: _raw(value) for name, value in self.arguments.items()}
+            call = FunctionCall(opened.name, arguments, opened.id)
+            yield Part(thought_signature=opened.signature, function_call=call)
 
     def _put(self, piece: PartialArg) -> None:
-        if self._open is None:
+        if self.opened is None:
             raise UpstreamError(Failure.BROKEN)
         steps = _steps(piece.json_path or "")
-        self._size += VALUE_OCTETS * len(steps) + len(piece.string_value or "")
-        if self._size > MAX_OCTETS:
+        self.kept += VALUE_OCTETS * len(steps) + len(piece.string_value or "")
+        if self.kept > MAX_OCTETS:
             raise UpstreamError(Failure.BROKEN)
-        place: Any = self._arguments
+        place: Any = self.arguments
         for step, following in pairwise(steps):
             place = _get(place, step, [] if isinstance(following, int) else {})
         value, before = _value(piece), _get(place, steps[-1], None)
-        is_more = isinstance(value, str) and isinstance(before, str)
-        place[steps[-1]] = f"{before}{value}" if is_more else value
+        if not isinstance(value, bytearray) or not isinstance(before, bytes | bytearray):
+            place[steps[-1]] = value
+        elif isinstance(before, bytearray):
+            before += value  # in place: what has come is not copied for each piece more
+        else:
+            place[steps[-1]] = bytearray(before) + value  # it comes out of a state
 
 
 def _steps(path: str) -> list[Step]:
@@ -107,11 +114,23 @@ def _get(place: Any, step: Step, new: object) -> Any:
 
 def _value(piece: PartialArg) -> object:
     if piece.string_value is not None:
-        return piece.string_value
+        return bytearray(piece.string_value.encode())
     if piece.number_value is not None:
         return piece.number_value
     return piece.bool_value  # or null
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.Raw(msgspec.json.encode(_settled(value)))
+
+
+def _settled(value: object) -> object:
+    """Return `value` with texts for octets; it is at most MAX_STEPS deep."""
+    match value:
+        case bytes() | bytearray():
+            return value.decode()
+        case list():
+            return [_settled(item) for item in value]
+        case dict():
+            return {name: _settled(item) for name, item in value.items()}
+    return value

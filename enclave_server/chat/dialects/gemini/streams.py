@@ -5,6 +5,8 @@ Nothing marks the end but that every candidate tells why it ended.
 
 from collections.abc import Iterator
 
+import msgspec
+
 from enclave_server.chat.conversation import (
     CallDelta,
     ChoiceDelta,
@@ -24,6 +26,7 @@ from enclave_server.chat.dialects.gemini.shapes import (
     usage_of,
 )
 from enclave_server.chat.dialects.gemini.signatures import keep
+from enclave_server.chat.dialects.handing import NO_LIMIT, pack, restore, save, unpack
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import DONE, EventParser, EventTooLarge
 
@@ -51,17 +54,14 @@ class _Said:
         )
 
 
-class Progress:
-    """A candidate as far as it has come."""
+class Progress(msgspec.Struct):
+    """A candidate as far as it has come; the `signature` is of its text."""
 
-    __slots__ = ("calls", "ended", "folder", "index", "signature")
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.calls = 0
-        self.folder = Folder()
-        self.signature: str | None = None  # of its text
-        self.ended = False
+    index: int
+    calls: int = 0
+    folder: Folder = msgspec.field(default_factory=Folder)
+    signature: str | None = None
+    ended: bool = False
 
     @property
     def kept(self) -> int:
@@ -111,12 +111,19 @@ class Progress:
         yield Event([ChoiceDelta(self.index, finish_reason=reason)])
 
 
+class Candidates(msgspec.Struct):
+    """What is known of an answer as far as it has come."""
+
+    known: dict[int, Progress]
+
+
 class EventReader:
     """Reads the server-sent events of a streamed answer."""
 
-    __slots__ = ("_candidates", "_parser")
+    __slots__ = ("_candidates", "_parser", "largest")
 
     def __init__(self) -> None:
+        self.largest = NO_LIMIT
         self._parser = EventParser()
         self._candidates: dict[int, Progress] = {}
 
@@ -132,8 +139,22 @@ class EventReader:
         except EventTooLarge:
             raise UpstreamError(Failure.BROKEN) from None
         for event in events:
-            if event.data != DONE:  # of those who forward it
+            if len(event.data) > self.largest:
+                yield Event(large=pack(event))
+            elif event.data != DONE:  # of those who forward it
                 yield from self._read(event.data)
+
+    def read(self, octets: bytes) -> Iterator[Event]:
+        """Yield what a large event says; raises UpstreamError."""
+        yield from self._read(unpack(octets).data)
+
+    def save(self) -> bytes:
+        """Return the state; raises UpstreamError."""
+        return save(Candidates(self._candidates))
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state that was saved."""
+        self._candidates = restore(state, Candidates).known
 
     def _read(self, data: str) -> Iterator[Event]:
         for response in decode(data):

@@ -24,6 +24,7 @@ from enclave_server.chat.conversation import (
     Reply,
     Usage,
 )
+from enclave_server.chat.dialects.handing import NO_LIMIT, pack, restore, save, unpack
 from enclave_server.chat.dialects.openai_chat import tolerance
 from enclave_server.chat.dialects.openai_chat.calls import Numbering, identify
 from enclave_server.chat.dialects.openai_chat.endings import meaning
@@ -196,24 +197,31 @@ def _counted(usage: Usage | None) -> Usage | None:
     return usage
 
 
+class Progress(msgspec.Struct):
+    """What is known of an answer as far as it has come: how the calls of each choice are numbered."""
+
+    calls: dict[int, Numbering] = {}
+    thoughts: Thoughts = msgspec.field(default_factory=Thoughts)
+
+
 class ChunkReader:
     """Reads the server-sent events of a streamed answer; `[DONE]` ends it."""
 
-    __slots__ = ("_calls", "_decoder", "_kind", "_parser", "_thoughts")
+    __slots__ = ("_decoder", "_kind", "_parser", "_progress", "largest")
 
     def __init__(self, kind: Kind) -> None:
+        self.largest = NO_LIMIT
         self._kind: Any = ChatChunk if kind is Conversation else TextChunk
         self._decoder: msgspec.json.Decoder[ChatChunk | TextChunk] = msgspec.json.Decoder(
             self._kind
         )
         self._parser = EventParser()
-        self._calls: dict[int, Numbering] = {}
-        self._thoughts = Thoughts()
+        self._progress = Progress()
 
     @property
     def kept(self) -> int:
         """The octets that it keeps of the answer, beside what it has given, about."""
-        return self._parser.kept + self._thoughts.kept
+        return self._parser.kept + self._progress.thoughts.kept
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
@@ -222,10 +230,25 @@ class ChunkReader:
         except EventTooLarge:
             raise UpstreamError(Failure.BROKEN) from None
         for event in events:
-            yield self._end() if event.data == DONE else self._read(event)
+            if len(event.data) > self.largest:
+                yield Event(large=pack(event))
+            else:
+                yield self._end() if event.data == DONE else self._read(event)
+
+    def read(self, octets: bytes) -> Iterator[Event]:
+        """Yield what a large event says; raises UpstreamError."""
+        yield self._read(unpack(octets))
+
+    def save(self) -> bytes:
+        """Return the state; raises UpstreamError."""
+        return save(self._progress)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state that was saved."""
+        self._progress = restore(state, Progress)
 
     def _end(self) -> Event:
-        states = self._thoughts.rest()
+        states = self._progress.thoughts.rest()
         return Event(states=states, ends=True) if states else END
 
     def _read(self, event: event_stream.Event) -> Event:
@@ -257,7 +280,7 @@ class ChunkReader:
         states: list[PartState] = []
         for choice, said in zip(choices, tolerance.messages(odd), strict=True):
             calls = [call.index for call in choice.delta.tool_calls or ()]
-            states += self._thoughts.take(choice.index, said, calls)
+            states += self._progress.thoughts.take(choice.index, said, calls)
         return tuple(states)
 
     def _read_rest(self, chunk: ChatChunk | TextChunk, data: str) -> Event:
@@ -272,11 +295,11 @@ class ChunkReader:
     def _settle(self, choice: ChoiceDelta) -> None:
         """Number the calls of a part, and say its end in OpenAI's words."""
         if choice.delta.tool_calls:
-            numbering = self._calls.setdefault(choice.index, Numbering())
+            numbering = self._progress.calls.setdefault(choice.index, Numbering())
             for call in choice.delta.tool_calls:
                 numbering.take(call)
         if choice.finish_reason is not None:
-            has_calls = choice.index in self._calls
+            has_calls = choice.index in self._progress.calls
             choice.finish_reason = meaning(choice.finish_reason, has_calls=has_calls)
 
 

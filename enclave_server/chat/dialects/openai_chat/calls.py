@@ -7,6 +7,8 @@ What is joined wrongly would be signed so.
 import secrets
 from collections.abc import Iterable
 
+import msgspec
+
 from enclave_server.chat.conversation import Call, CallDelta
 
 UNNUMBERED = -1
@@ -23,30 +25,30 @@ def identify(calls: Iterable[Call]) -> None:
         call.id, call.type = call.id or new_identifier(), "function"
 
 
-class Numbering:
-    """Numbers the calls of one choice in the order in which they begin."""
+class Numbering(msgspec.Struct):
+    """Numbers the calls of one choice in the order in which they begin.
 
-    __slots__ = ("_identifiers", "_latest")
+    `latest` is the call that a server's number stands for, `identifiers` are as the server gave them.
+    """
 
-    def __init__(self) -> None:
-        self._latest: dict[int, int] = {}  # the call that a server's number stands for
-        self._identifiers: list[str | None] = []  # as the server gave them
+    latest: dict[int, int] = {}
+    identifiers: list[str | None] = []
 
     def take(self, part: CallDelta) -> None:
         """Give a fragment its call's number, and a call that begins with it an identifier."""
         theirs = part.index
-        number = self._latest.get(theirs)
+        number = self.latest.get(theirs)
         if number is None or self._begins(part, number):
-            number = len(self._identifiers)
-            self._identifiers.append(part.id)
+            number = len(self.identifiers)
+            self.identifiers.append(part.id)
             part.id = part.id or new_identifier()
-        self._latest[theirs] = part.index = number
+        self.latest[theirs] = part.index = number
 
     def _begins(self, part: CallDelta, number: int) -> bool:
         """Whether `part` begins another call than `number`, which has the same number there."""
         if not part.function.name:
             return False  # the first fragment names the function
-        known = self._identifiers[number]
+        known = self.identifiers[number]
         if part.index == UNNUMBERED:
             return not part.id or part.id != known
         return bool(part.id and known and part.id != known)

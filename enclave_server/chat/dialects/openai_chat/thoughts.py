@@ -27,35 +27,43 @@ _PIECES = ("text", "summary", "data")
 Json = dict[str, Any]
 
 
-class Thoughts:
+class Detail(msgspec.Struct):
+    """A detail of a thought as far as it has come: its members, and those that come in pieces."""
+
+    members: Json
+    pieces: dict[str, bytearray] = {}
+
+    def whole(self) -> Json:
+        """Return it with its pieces joined."""
+        return self.members | {name: piece.decode() for name, piece in self.pieces.items()}
+
+
+class Thoughts(msgspec.Struct):
     """Collects what a stream says of thoughts; the details of a message are told at its end."""
 
-    __slots__ = ("_details", "_size")
-
-    def __init__(self) -> None:
-        self._details: dict[int, list[Json]] = {}
-        self._size = 0
+    details: dict[int, list[Detail]] = {}
+    size: int = 0
 
     @property
     def kept(self) -> int:
         """The octets that are kept of details, about."""
-        return CHARACTER_OCTETS * self._size
+        return CHARACTER_OCTETS * self.size
 
     def take(self, choice: int, said: Mapping[str, Any], calls: Sequence[int]) -> list[PartState]:
         """Return the states of the calls in `said`, which have the numbers `calls`."""
         for detail in _listed(said.get("reasoning_details")):
-            self._size += sum(len(str(value)) for value in detail.values())
-            if self._size <= MAX_DETAILS_CHARACTERS:
-                self._size += _append(self._details.setdefault(choice, []), detail)
+            self.size += sum(len(str(value)) for value in detail.values())
+            if self.size <= MAX_DETAILS_CHARACTERS:
+                self.size += _append(self.details.setdefault(choice, []), detail)
         return [*_of_calls(choice, said, calls)]
 
     def rest(self) -> tuple[PartState, ...]:
         """Return the states of the messages, once."""
-        details, self._details = self._details, {}
-        if self._size > MAX_DETAILS_CHARACTERS:  # a part of them is refused
+        details, self.details = self.details, {}
+        if self.size > MAX_DETAILS_CHARACTERS:  # a part of them is refused
             return ()
         return tuple(
-            PartState(choice, State(NAME, msgspec.json.encode(listed)))
+            PartState(choice, State(NAME, msgspec.json.encode([each.whole() for each in listed])))
             for choice, listed in details.items()
         )
 
@@ -81,21 +89,29 @@ def _decoded(state: State) -> list[Json]:
         return []  # a client's own
 
 
-def _append(details: list[Json], piece: Json) -> int:
+def _append(details: list[Detail], piece: Json) -> int:
     """Add `piece` to the last detail if it goes on with it, else after it; return what it takes.
 
     Its own characters are not counted.
     """
-    last = details[-1] if details else {}
-    if not details or any(piece.get(name) != last.get(name) for name in ("type", "index")):
-        details.append(dict(piece))
+    last = details[-1] if details else None
+    if last is None or any(piece.get(name) != last.members.get(name) for name in ("type", "index")):
+        details.append(Detail(dict(piece)))
         return DETAIL_CHARACTERS
     for name, value in piece.items():
-        if name in _PIECES and isinstance(value, str) and isinstance(last.get(name), str):
-            last[name] += value
+        if name in _PIECES and isinstance(value, str) and _goes_on(last, name):
+            last.pieces[name] += value.encode()
         elif value:
-            last[name] = value
+            last.pieces.pop(name, None)
+            last.members[name] = value
     return 0
+
+
+def _goes_on(detail: Detail, name: str) -> bool:
+    """Whether the member of that name is a text, to which its pieces are then added."""
+    if name not in detail.pieces and isinstance(begun := detail.members.get(name), str):
+        detail.pieces[name] = bytearray(begun.encode())
+    return name in detail.pieces
 
 
 def _of_calls(choice: int, said: Mapping[str, Any], calls: Sequence[int]) -> Iterator[PartState]:

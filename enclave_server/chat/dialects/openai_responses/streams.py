@@ -16,6 +16,7 @@ from enclave_server.chat.conversation import (
     FunctionDelta,
     PartState,
 )
+from enclave_server.chat.dialects.handing import NO_LIMIT, pack, restore, save, unpack
 from enclave_server.chat.dialects.openai_responses.answers import (
     BETWEEN_PARAGRAPHS,
     entry_of,
@@ -64,16 +65,26 @@ class Kind(msgspec.Struct):
     type: str = ""
 
 
-class Place:
-    """What has come of one item: the number of its call, and how much of what."""
+class Place(msgspec.Struct):
+    """What has come of one item: the number of its call, and how much of what.
 
-    __slots__ = ("arguments", "call", "said", "thought")
+    `arguments` are characters, `thought` is in which events it was told.
+    """
 
-    def __init__(self) -> None:
-        self.call: int | None = None
-        self.arguments = 0  # characters
-        self.said = False
-        self.thought = ""  # in which events
+    call: int | None = None
+    arguments: int = 0
+    said: bool = False
+    thought: str = ""
+
+
+class Progress(msgspec.Struct):
+    """What is known of an answer as far as it has come; `kept` are the octets of `entries`."""
+
+    places: dict[int, Place] = {}
+    entries: dict[int, Entry] = {}
+    kept: int = 0
+    calls: int = 0
+    thinking: bool = False
 
 
 _DECODER = msgspec.json.Decoder(Chunk)
@@ -83,20 +94,17 @@ _KINDS = msgspec.json.Decoder(Kind)
 class EventReader:
     """Reads the server-sent events of a streamed answer."""
 
-    __slots__ = ("_calls", "_entries", "_kept", "_parser", "_places", "_thinking")
+    __slots__ = ("_parser", "_progress", "largest")
 
     def __init__(self) -> None:
+        self.largest = NO_LIMIT
         self._parser = EventParser()
-        self._places: dict[int, Place] = {}
-        self._entries: dict[int, Entry] = {}
-        self._kept = 0  # octets of entries
-        self._calls = 0
-        self._thinking = False
+        self._progress = Progress()
 
     @property
     def kept(self) -> int:
         """The octets that it keeps of the answer, beside what it has given, about."""
-        return self._parser.kept + self._kept
+        return self._parser.kept + self._progress.kept
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events that `piece` completes; raises UpstreamError."""
@@ -105,8 +113,22 @@ class EventReader:
         except EventTooLarge:
             raise UpstreamError(Failure.BROKEN) from None
         for event in events:
-            if event.data != DONE:
+            if len(event.data) > self.largest:
+                yield Event(large=pack(event))
+            elif event.data != DONE:
                 yield from self._read(event.data)
+
+    def read(self, octets: bytes) -> Iterator[Event]:
+        """Yield what a large event says; raises UpstreamError."""
+        yield from self._read(unpack(octets).data)
+
+    def save(self) -> bytes:
+        """Return the state; raises UpstreamError."""
+        return save(self._progress)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state that was saved."""
+        self._progress = restore(state, Progress)
 
     def _read(self, data: str) -> Iterator[Event]:
         chunk = _decode(data)
@@ -118,10 +140,10 @@ class EventReader:
 
     def _place(self, chunk: Chunk) -> Place:
         index = chunk.output_index or 0
-        if (place := self._places.get(index)) is None:
-            if len(self._places) == MAX_ENTRIES:
+        if (place := self._progress.places.get(index)) is None:
+            if len(self._progress.places) == MAX_ENTRIES:
                 raise UpstreamError(Failure.BROKEN)
-            place = self._places[index] = Place()
+            place = self._progress.places[index] = Place()
         return place
 
     def _add_item(self, chunk: Chunk) -> Iterator[Event]:
@@ -132,7 +154,7 @@ class EventReader:
     def _begin_call(self, place: Place, item: Item) -> Event:
         if place.call is not None or not item.name:
             raise UpstreamError(Failure.BROKEN)
-        place.call, self._calls = self._calls, self._calls + 1
+        place.call, self._progress.calls = self._progress.calls, self._progress.calls + 1
         arguments = item.arguments or ""
         place.arguments = len(arguments)
         function = FunctionDelta(item.name, arguments)
@@ -161,9 +183,9 @@ class EventReader:
             yield _event(Delta(reasoning_content=BETWEEN_PARAGRAPHS))
 
     def _think(self, text: str, begins: bool) -> Event:
-        if begins and self._thinking:
+        if begins and self._progress.thinking:
             text = BETWEEN_PARAGRAPHS + text
-        self._thinking = True
+        self._progress.thinking = True
         return _event(Delta(reasoning_content=text))
 
     def _add_arguments(self, chunk: Chunk) -> Iterator[Event]:
@@ -199,10 +221,10 @@ class EventReader:
                 yield self._think(text, begins=True)
 
     def _keep(self, entry: Entry, index: int) -> None:
-        self._kept += octets_of(entry)
-        if self._kept > MAX_OCTETS:
+        self._progress.kept += octets_of(entry)
+        if self._progress.kept > MAX_OCTETS:
             raise UpstreamError(Failure.BROKEN)
-        self._entries[index] = entry
+        self._progress.entries[index] = entry
 
     def _end_call(self, place: Place, item: Item) -> Iterator[Event]:
         if place.call is None:
@@ -216,11 +238,13 @@ class EventReader:
         if response is None:
             raise UpstreamError(Failure.BROKEN)
         reason = finish_reason(response, calls=False)
-        if not self._places:
+        if not self._progress.places:
             yield from self._tell_whole(response)
-        if (state := keep([entry for _, entry in sorted(self._entries.items())])) is not None:
+        if (
+            state := keep([entry for _, entry in sorted(self._progress.entries.items())])
+        ) is not None:
             yield Event(states=(PartState(0, state),))
-        if self._calls and reason == "stop":
+        if self._progress.calls and reason == "stop":
             reason = "tool_calls"
         yield Event([ChoiceDelta(0, finish_reason=reason)], usage_of(response.usage), ends=True)
 
