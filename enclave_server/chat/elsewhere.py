@@ -1,7 +1,7 @@
 """What passes between a worker and the process that does its large work, and what is done there.
 
-A request is prepared, its tokens are counted, an answer is finished, or of a stream a large event is
-read and a long answer signed: the same computations as in the worker itself.
+A request is prepared, its tokens are counted, an answer is finished; of a stream a large event is
+read, or a long answer signed: the same computations as in the worker itself.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ class Said(msgspec.Struct, frozen=True, tag="said"):
     """A whole answer as its upstream said it, or joined of a stream, and what makes it one of ours.
 
     `path` is that of the request, `version` that of signatures for who asks for no `algorithm`,
-    `wanted` what there must be if it is embeddings.
+    `wanted` what there must be if it is embeddings, `choices` how many there may be else.
     """
 
     path: bytes
@@ -34,6 +34,7 @@ class Said(msgspec.Struct, frozen=True, tag="said"):
     body: bytes = b""
     is_joined: bool = False
     wanted: Wanted | None = None
+    choices: int | None = None
 
 
 def finish(models: ModelTable, keys: SigningKeys, said: Said) -> bytes:
@@ -71,6 +72,8 @@ def _read(said: Said, model: Model) -> Answer:
     if said.is_joined:
         return decode_joined(said.body)
     answer = find_dialect(model.upstream.dialect).read(KINDS[said.kind], said.body)
+    if said.choices is not None and len(answer.choices) > said.choices:
+        raise UpstreamError(Failure.BROKEN)  # nobody asked for them, or pays for them
     for choice in answer.choices:
         _require_readable_calls(choice)
     return answer

@@ -5,6 +5,7 @@ clock waits for that. `elsewhere` has what passes between the two.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -56,6 +57,8 @@ KINDS: dict[str, Kind] = {
     "embedding": Embedding,
 }
 
+_PLACE = re.compile(r"messages\[([0-9]+)\]")
+
 AccountOf = Callable[[str], Account | None]
 """Returns who pays at the upstream of a name, or None where a key is missing."""
 
@@ -71,8 +74,8 @@ class Job(msgspec.Struct, frozen=True):
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """The model's name, what its upstream is asked, what a stream must have, and what is signed.
 
-    `joins` is how many choices of a stream are joined into the whole answer that is wanted, and
-    `wanted` what the answer must have if it is embeddings.
+    `joins` is how many choices of a stream are joined into the whole answer that is wanted,
+    `choices` how many any answer may have, and `wanted` what it must have if it is embeddings.
     """
 
     model: str
@@ -82,6 +85,7 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     request_hash: bytes
     joins: int | None = None
     wanted: Wanted | None = None
+    choices: int | None = None
 
 
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
@@ -102,10 +106,38 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     return Prepared(
         model.name,
         "conversation" if isinstance(question, Conversation) else "continuation",
-        write_request(_fitted(question, model), model, account),
+        _written(question, model, account),
         Expected(question.choices, question.usage) if question.stream else None,
         hashlib.sha256(job.content).digest(),
         question.choices if joins else None,
+        choices=question.choices,
+    )
+
+
+def _written(question: AnyQuestion, model: Model, account: Account) -> UpstreamRequest:
+    """Return what the upstream is asked; raises ChatError, which names the client's places."""
+    fitted = _fitted(question, model)
+    try:
+        return write_request(fitted, model, account)
+    except ChatError as error:
+        if isinstance(question, Conversation) and isinstance(fitted, Conversation):
+            raise _placed(error, len(fitted.messages) - len(question.messages)) from None
+        raise
+
+
+def _placed(error: ChatError, before: int) -> ChatError:
+    """Return `error` of a message that the client has so many places `before`."""
+    found = _PLACE.match(error.param or "")
+    if found is None or not before:
+        return error
+    place = f"messages[{int(found[1]) - before}]"
+    return ChatError(
+        error.status,
+        error.message.replace(f"'{found[0]}", f"'{place}"),
+        kind=error.kind,
+        param=_PLACE.sub(place, error.param or "", count=1),
+        code=error.code,
+        fields=error.fields,
     )
 
 

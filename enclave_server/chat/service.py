@@ -214,6 +214,7 @@ class ChatService:
                 body,
                 is_joined=prepared.joins is not None,
                 wanted=prepared.wanted,
+                choices=prepared.choices,
             )
             content = await self._finish(said)
         # From here on it is held by whoever sends it, without a turn of the loop in between.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.fuzzing.corpus import Store
-from scripts.fuzzing.engines import INPUT_SECONDS, Counts, counts
+from scripts.fuzzing.engines import HUNG_SECONDS, Counts, counts
 from scripts.fuzzing.harnesses import ROOT
 from scripts.fuzzing.worker import HOLDS, MINIMISING_SECONDS, SHORTEST
 
@@ -52,7 +52,7 @@ def tried(name: str, root: Path, seconds: float, seed: int) -> Outcome:
     if kept := tuple(_breakages(name, root, store)):
         return Outcome(name, Counts(), kept)
     arguments = ("--seconds", str(seconds), "--seed", str(seed))
-    ended = _worker(name, root, arguments, seconds + INPUT_SECONDS)
+    ended = _worker(name, root, arguments, seconds + HUNG_SECONDS)
     store.log.write_text(ended.errors)
     broken = tuple(_breakages(name, root, store))
     if ended.status and not broken and not ended.is_late:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from enclave_server.chat.errors import Failure, UpstreamError
@@ -61,4 +62,17 @@ def test_it_is_written_and_signed(
 def test_what_is_no_answer_is_a_failure() -> None:
     with pytest.raises(UpstreamError) as caught:
         finish(TABLE, KEYS, said(b"/v1/chat/completions", "conversation", {"choices": "x"}))
+    assert caught.value.failure is Failure.BROKEN
+
+
+@pytest.mark.parametrize("allowed", [None, 1, 2])
+def test_choices_that_nobody_asked_for_are_refused(allowed: int | None) -> None:
+    two = {"choices": [*TEXTS, {"index": 1, "text": "!", "finish_reason": "stop"}]}
+    asked = said(b"/v1/completions", "continuation", two)
+    asked = msgspec.structs.replace(asked, choices=allowed)
+    if allowed != 1:
+        assert len(json.loads(finish(TABLE, KEYS, asked))["choices"]) == 2
+        return
+    with pytest.raises(UpstreamError) as caught:
+        finish(TABLE, KEYS, asked)
     assert caught.value.failure is Failure.BROKEN

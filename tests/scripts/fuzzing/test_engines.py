@@ -84,13 +84,35 @@ def test_the_plain_engine_keeps_what_breaks_something(
 
 def test_an_input_that_takes_too_long_is_found(tmp_path: Path) -> None:
     found = task(tmp_path, math.inf)
-    sound = signal.getsignal(signal.SIGALRM)
+    sound = signal.getsignal(signal.SIGPROF)
     try:
-        late = harness(lambda data: signal.raise_signal(signal.SIGALRM))
+        late = harness(lambda data: signal.raise_signal(signal.SIGPROF))
         assert plain(late, found, ticking()) == 1
     finally:
-        signal.signal(signal.SIGALRM, sound)
+        signal.signal(signal.SIGPROF, sound)
     assert found.store.broken()
+
+
+def test_an_input_has_time_of_the_processor_and_no_alarm() -> None:
+    """A machine on which others go first is no reason to call an input slow."""
+    timers: list[tuple[float, float]] = []
+
+    def run(data: bytes) -> None:
+        timers.append((signal.getitimer(signal.ITIMER_PROF)[0], _alarm()))
+
+    sound = signal.getsignal(signal.SIGPROF)
+    try:
+        engines.in_time(run)(b"")
+    finally:
+        signal.signal(signal.SIGPROF, sound)
+    [(processor, wall)] = timers
+    assert 0 < processor <= engines.INPUT_SECONDS + 1
+    assert wall == 0
+    assert signal.getitimer(signal.ITIMER_PROF)[0] == 0
+
+
+def _alarm() -> float:
+    return signal.getitimer(signal.ITIMER_REAL)[0]
 
 
 def test_the_engine_says_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ _EVENTS = msgspec.json.Decoder(ConverseEvent)
 
 
 class Progress(msgspec.Struct):
-    """What is known of an answer as far as it has come; `hidden` is of a thought that is not shown."""
+    """What is known of an answer so far; `hidden` is of a thought that is not shown."""
 
     blocks: Blocks = msgspec.field(default_factory=lambda: Blocks(NAME))
     hidden: bytearray = msgspec.field(default_factory=bytearray)

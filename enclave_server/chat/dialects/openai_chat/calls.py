@@ -28,7 +28,7 @@ def identify(calls: Iterable[Call]) -> None:
 class Numbering(msgspec.Struct):
     """Numbers the calls of one choice in the order in which they begin.
 
-    `latest` is the call that a server's number stands for, `identifiers` are as the server gave them.
+    `latest` is the call that a server's number stands for; `identifiers` are the server's.
     """
 
     latest: dict[int, int] = {}
