@@ -131,9 +131,7 @@ def _texts(part: ChoiceDelta) -> Iterator[ChoiceDelta]:
     content, refusal, logprobs = part.delta.content, part.delta.refusal, part.logprobs
     count = max(_count(content), _count(refusal))
     if logprobs is not None:
-        # A likelihood beside no text is not told everywhere.
-        letters = max(len(content or ""), len(refusal or "")) or len(logprobs.content or ()) or 1
-        count = max(count, min(math.ceil(_octets(logprobs) / SLICE), letters))
+        count = max(count, math.ceil(_octets(logprobs) / SLICE))
     shares: list[Logprobs | None] = [None] * count
     if logprobs is not None:
         shares = [*_shares(logprobs, count)]

@@ -1,6 +1,6 @@
 """A streamed answer as far as it has come: its choices, their size, and whether it is complete."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,8 +224,13 @@ class Transcript:
 
     @property
     def size(self) -> int:
-        """The octets of its texts, and what else is kept of it."""
-        return self._size
+        """The octets of its texts and of the arguments of its calls."""
+        return sum(map(len, self._texts()))
+
+    def _texts(self) -> Iterator[bytearray]:
+        for choice in self._choices.values():
+            yield from (choice.text, choice.reasoning, choice.refusal)
+            yield from (call.arguments for call in choice.calls.values())
 
     def spoken(self) -> list[Spoken]:
         """Return each choice as it has been kept, in the order of their index."""

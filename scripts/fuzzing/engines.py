@@ -29,8 +29,8 @@ INPUT_SECONDS = 30
 """Of the processor, for one input: a thousand times what the slowest takes. It does not matter what
 others do on the machine."""
 HUNG_SECONDS = 1200
-"""For one input by the clock on the wall, which is libFuzzer's alarm: for what hangs, or loops where
-no signal comes through to Python. A machine on which others go first is not as slow as that."""
+"""For one input by the clock on the wall, libFuzzer's alarm: for what hangs, or loops where no
+signal comes through to Python. A machine on which others go first is not as slow as that."""
 RESIDENT_MIB = 1024
 CRASH = "crash-"
 

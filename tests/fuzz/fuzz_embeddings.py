@@ -1,7 +1,7 @@
 """Embeddings of upstreams: whatever is taken is written, signed, and verified by the client.
 
-The first octet chooses how many were asked for, how they are written and what signs; the rest is the
-upstream's body.
+The first octet chooses how many were asked for, how they are written and what signs; the rest is
+the upstream's body.
 """
 
 from hashlib import sha256

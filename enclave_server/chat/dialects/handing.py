@@ -1,6 +1,6 @@
 """How a reader hands over: its state as octets, and an event that is too large as it came.
 
-Another process reads such an event with a reader that is given the state, and what has become of the
+Another process reads such an event with a reader that is given the state, and what becomes of the
 state comes back. Nothing that passes is code: all is typed data, as msgspec reads it.
 """
 

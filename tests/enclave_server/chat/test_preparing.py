@@ -9,7 +9,7 @@ import pytest
 from enclave_server.chat.dialects.dialect import Account
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.preparing import Job, find_model, prepare
+from enclave_server.chat.preparing import SURFACES, Job, find_model, prepare
 from enclave_server.chat.profiles import PLAIN
 from tests.support.chat_service import HELLO, NOWHERE, TABLE, chat
 
@@ -82,3 +82,41 @@ def test_a_whole_answer_may_be_asked_for_as_a_stream() -> None:
         assert prepared.joins == joins
         assert json.loads(prepared.request.body)["stream"] is True
         assert (prepared.expected is None) != stream
+
+
+SPOKEN = [*HELLO, {"role": "assistant", "content": "Hm"}]
+MISTAKES: dict[str, tuple[bytes, dict[str, Any], str | None]] = {
+    "chat": (
+        b"/v1/chat/completions",
+        chat(messages=[*SPOKEN, {"role": "user", "content": ""}]),
+        "messages[2].content",
+    ),
+    "messages": (
+        b"/v1/messages",
+        {"model": "m", "max_tokens": 9, "messages": SPOKEN},
+        "messages[1].role",
+    ),
+    "responses": (b"/v1/responses", {"model": "m", "input": SPOKEN}, "messages[1].role"),
+    "prompts": (b"/v1/completions", {"model": "m", "prompt": "a"}, "prompt"),
+}
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "bedrock"])
+@pytest.mark.parametrize("prompt", [None, "Be kind."])
+@pytest.mark.parametrize("case", MISTAKES)
+def test_an_error_names_the_client_s_own_message(
+    case: str, prompt: str | None, dialect: str
+) -> None:
+    """Whether the model has instructions of its own or not."""
+    path, body, place = MISTAKES[case]
+    upstream = replace(NOWHERE, dialect=dialect)
+    profile = replace(PLAIN, prefill=False)
+    table = ModelTable((Model("m", upstream, "there", system_prompt=prompt, profile=profile),))
+    with pytest.raises(ChatError) as caught:
+        prepare(table, job(path, body), lambda name: ACCOUNT)
+    assert caught.value.param == place
+    assert f"'{place}'" in caught.value.message
+    told = json.loads(SURFACES[path].refuse(caught.value).content)["error"]
+    named = "input" if case == "responses" else place
+    assert f"'{named}'" in told["message"]
+    assert "messages[3]" not in told["message"]

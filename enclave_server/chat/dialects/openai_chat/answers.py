@@ -198,7 +198,7 @@ def _counted(usage: Usage | None) -> Usage | None:
 
 
 class Progress(msgspec.Struct):
-    """What is known of an answer so far: how the calls of each choice are numbered, and thoughts."""
+    """What is known of an answer so far: how calls of each choice are numbered, and thoughts."""
 
     calls: dict[int, Numbering] = {}
     thoughts: Thoughts = msgspec.field(default_factory=Thoughts)
