@@ -105,6 +105,9 @@ class AnswerShaper:
     def content(self, data: bytes) -> None:
         """Take some content, cut anywhere."""
         self._require(_State.GATHERED, _State.STREAMED)
+        if self._state is _State.STREAMED and not self._held and data.endswith(b"\n\n"):
+            self._send(data)  # without a copy in between: it may be an event of megabytes
+            return
         self._held += data
         if self._state is _State.STREAMED:
             self._release_events()
@@ -121,7 +124,12 @@ class AnswerShaper:
     def answer(self, response: Response) -> None:
         """Take a whole answer at once."""
         self.head(response.status, response.headers)
-        self.content(response.content)
+        if self._state is _State.GATHERED:  # without a copy in between: it may be a long answer
+            self._pending += self._start
+            self._start = b""
+            self._send(response.content)
+        else:
+            self.content(response.content)
         self.end(response.trailers)
 
     def tick(self) -> tuple[bytes, Mark]:
@@ -156,6 +164,11 @@ class AnswerShaper:
         self._release(max((found.end() for found in _EVENT_END.finditer(self._held)), default=0))
         if len(self._held) > MAX_EVENT_SIZE:
             raise ValueError("a server-sent event is too long")
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._pending += varint.encode(len(data))
+            self._pending += data
 
     def _release(self, size: int) -> None:
         if not size:
