@@ -20,6 +20,7 @@ from enclave_server.config import StreamTable
 from oblivious_client.exchange import inner_request
 from oblivious_client.sealing import Framing, seal
 from protocol.key_config import KeyConfig
+from scripts.benchmark import clock_answers
 from scripts.benchmark.streaming import Listener, newest_key, serving
 from scripts.local import processes
 from scripts.local.gateway import connect
@@ -60,6 +61,10 @@ def questions(quick: bool) -> dict[str, tuple[bytes, bytes]]:
 
 def rows(quick: bool) -> dict[str, dict[str, float]]:
     """Return the rows of the table."""
+    return _question_rows(quick) | clock_answers.rows(quick)
+
+
+def _question_rows(quick: bool) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         upstream = folder / "up.sock"

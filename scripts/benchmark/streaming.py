@@ -218,8 +218,12 @@ class Listener:
         while time.monotonic() < end:
             for ready, _ in self.selector.select(0.01):
                 stream = ready.fileobj
-                if isinstance(stream, socket.socket):
+                if not isinstance(stream, socket.socket):
+                    continue
+                if ready.data is None:
                     self._read(stream)
+                elif not stream.recv(1 << 16):
+                    raise ConnectionError("the server closed a stream")
 
     def _read(self, stream: socket.socket) -> None:
         data, notes, _, _ = stream.recvmsg(1 << 16, 256)
@@ -228,6 +232,15 @@ class Listener:
         whole, fraction = TIMESPEC.unpack(notes[0][2])
         self.arrivals[stream].append(whole + fraction / 1e9)
         self.octets += len(data)
+
+    @contextlib.contextmanager
+    def beside(self, stream: socket.socket) -> Iterator[None]:
+        """Read what comes on one more stream, without its times."""
+        self.selector.register(stream, selectors.EVENT_READ, data="beside")
+        try:
+            yield
+        finally:
+            self.selector.unregister(stream)
 
     def forget(self) -> None:
         """Begin to count anew."""
