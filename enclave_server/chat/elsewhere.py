@@ -4,14 +4,11 @@ A request is prepared, its tokens are counted, an answer is finished; of a strea
 read, or a long answer signed: the same computations as in the worker itself.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from enclave_server.chat.dialects.dialect import Account, StreamReader
+from enclave_server.chat.dialects.dialect import Account
 from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.finishing import Said, finish
@@ -19,16 +16,11 @@ from enclave_server.chat.large import encode_slices
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.preparing import KINDS, Job, KindName, Prepared, count, prepare
 from enclave_server.chat.signing import Signer
+from enclave_server.chat.spoken import Spoken, require_readable
 from enclave_server.chat.surfaces.surface import Signature
-from enclave_server.chat.transcript import Spoken, require_readable
 from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 Accounts = Mapping[str, Account | None]
-
-Elsewhere = Callable[[bytes], Awaitable[bytes | bytearray]]
-"""Does in another process what `do` does; raises ChatError."""
-
-Result = TypeVar("Result")
 
 
 class Uncounted(msgspec.Struct, frozen=True, tag="uncounted"):
@@ -162,55 +154,6 @@ def _sign(keys: SigningKeys, work: Ended) -> dict[str, str | int]:
     return signer.sign(RequestHash(work.request_hash), outputs, work.model, work.algorithm)
 
 
-async def in_turns(
-    elsewhere: Elsewhere, encode: Callable[[], bytes], decode: Callable[[bytes | bytearray], Result]
-) -> Result:
-    """Return what becomes of some work elsewhere, in as many turns of the loop as it has copies.
-
-    Each of 20 MiB takes five to twenty milliseconds, most of which is for memory to be had.
-    """
-    await asyncio.sleep(0)
-    data = await elsewhere(encode())
-    await asyncio.sleep(0)
-    result = decode(data)
-    del data
-    await asyncio.sleep(0)
-    return result
-
-
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """Does elsewhere what is too large of one stream, which all streams of a worker do in `turn`.
-
-    So they never take all of its readers. `ended` is how an answer is to be signed.
-    """
-
-    elsewhere: Elsewhere
-    turn: asyncio.Semaphore
-    dialect: str
-    kind: KindName
-    ended: Callable[[Sequence[Spoken]], Ended]
-
-    async def read(
-        self, reader: StreamReader, octets: bytes
-    ) -> tuple[Sequence[bytes], ChatError | None]:
-        """Return slices of what the large event in `octets` says, and the fault in it if any.
-
-        `reader` goes on from the state after it.
-        """
-        large = Large(self.dialect, self.kind, reader.save(), octets)
-        async with self.turn:
-            reading = await in_turns(self.elsewhere, lambda: _ENCODER.encode(large), decode_reading)
-        reader.restore(reading.state)
-        return reading.slices, None if reading.fault is None else reading.fault.error()
-
-    async def sign(self, choices: Sequence[Spoken]) -> Signature:
-        """Return the signature over `choices`, whose calls can be read."""
-        ended = self.ended(choices)
-        async with self.turn:
-            return await in_turns(self.elsewhere, lambda: _ENCODER.encode(ended), decode_signed)
-
-
 def encode_job(job: Job, accounts: Accounts) -> bytes:
     """Return the work to prepare `job`, with who pays at every upstream."""
     return _ENCODER.encode((job, accounts))
@@ -219,6 +162,16 @@ def encode_job(job: Job, accounts: Accounts) -> bytes:
 def encode_uncounted(content: bytes) -> bytes:
     """Return the work to count the tokens of a request's `content`."""
     return _ENCODER.encode(Uncounted(content))
+
+
+def encode_large(large: Large) -> bytes:
+    """Return the work to read `large`."""
+    return _ENCODER.encode(large)
+
+
+def encode_ended(ended: Ended) -> bytes:
+    """Return the work to sign `ended`."""
+    return _ENCODER.encode(ended)
 
 
 def encode_said(said: Said) -> bytes:

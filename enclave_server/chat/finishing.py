@@ -13,8 +13,8 @@ from enclave_server.chat.joining import decode_joined
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import EMBEDDINGS, KINDS, SURFACES, KindName, find_model
 from enclave_server.chat.signing import Signer
+from enclave_server.chat.spoken import CUT_OFF, is_readable
 from enclave_server.chat.surfaces.surface import Identity
-from enclave_server.chat.transcript import CUT_OFF, is_readable
 from protocol.signature import Algorithm, RequestHash, SigningKeys
 
 

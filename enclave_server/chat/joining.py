@@ -21,7 +21,8 @@ from enclave_server.chat.conversation import (
     Reply,
     Usage,
 )
-from enclave_server.chat.transcript import Spoken, Transcript, require_readable
+from enclave_server.chat.spoken import Spoken, require_readable
+from enclave_server.chat.transcript import Transcript
 from enclave_server.memory import Holding
 
 # What a state, or the likelihoods of an event, take besides their octets.

@@ -23,8 +23,8 @@ from enclave_server.chat.conversation import (
 )
 from enclave_server.chat.dialects.dialect import StreamReader
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError
+from enclave_server.chat.spoken import Spoken
 from enclave_server.chat.surfaces.surface import Signature
-from enclave_server.chat.transcript import Spoken
 
 # An event of an upstream above this is read elsewhere, and an answer above it signed there. The
 # worst event of this size takes 10 milliseconds.

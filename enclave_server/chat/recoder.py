@@ -20,8 +20,9 @@ from enclave_server.chat.large import (
     Outside,
     decode_slice,
 )
+from enclave_server.chat.spoken import require_readable
 from enclave_server.chat.surfaces.surface import Signature, Step, StreamWriter
-from enclave_server.chat.transcript import Transcript, require_readable
+from enclave_server.chat.transcript import Transcript
 from enclave_server.memory import Holding
 
 Outputs = Sequence[dict[str, Any]]
@@ -118,8 +119,8 @@ class Recoder:
             for step in steps:
                 if step is None:
                     return bytes(text)
-                if not text and len(step) >= SLICE:
-                    return step  # which is not copied
+                if len(step) >= SLICE:
+                    return self._uncopied(bytes(text), step, steps)
                 text += step
                 if len(text) >= SLICE:
                     return bytes(text)
@@ -127,6 +128,12 @@ class Recoder:
         except ChatError as error:
             text += self.fail(error)
         return bytes(text)
+
+    def _uncopied(self, before: bytes, step: bytes, steps: Steps) -> bytes:
+        """Return a long `step` as it is, or what came before it, which leaves it for the next."""
+        if before:
+            self._steps = chain((step,), steps)
+        return before or step
 
     async def go_outside(self) -> None:
         """Have done elsewhere what is too large; the failure of that comes of `go_on`."""
@@ -189,11 +196,13 @@ class Recoder:
         self._writer.fit(event.choices)
         if parts := self._transcript.take(event):
             yield from self._writer.events(parts)
+        if is_heavy := _is_heavy(event):
+            yield None
         if event.thought is not None and self._gives_reasoning:
             yield self._writer.end_thought(event.thought)
         if event.states and self._gives_reasoning:
             yield self._writer.keep(event.states)
-        if _is_heavy(event):
+        if is_heavy:
             yield None
         if event.ends:
             self.is_ending = True
@@ -219,7 +228,7 @@ class Recoder:
 
 
 def _is_heavy(event: Event) -> bool:
-    """Whether a state in it has taken what one turn should."""
+    """Whether a state in it takes what one turn should."""
     if event.thought is not None and len(event.thought.value) > LARGE_BYTES:
         return True
     return any(len(part.state.value) > LARGE_BYTES for part in event.states)

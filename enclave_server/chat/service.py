@@ -10,10 +10,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from enclave_server.chat.aside import Aside, Elsewhere, in_turns
 from enclave_server.chat.asking import Asking, Upstreams
 from enclave_server.chat.elsewhere import (
-    Aside,
-    Elsewhere,
     Ended,
     decode_counted,
     decode_prepared,
@@ -21,7 +20,6 @@ from enclave_server.chat.elsewhere import (
     encode_job,
     encode_said,
     encode_uncounted,
-    in_turns,
 )
 from enclave_server.chat.errors import JSON_FIELD, ChatError
 from enclave_server.chat.finishing import Said, finish
@@ -42,10 +40,10 @@ from enclave_server.chat.preparing import (
 )
 from enclave_server.chat.recoder import Expected, Outputs, Recoder, Sign
 from enclave_server.chat.signing import Signer, asked_algorithm
+from enclave_server.chat.spoken import Spoken
 from enclave_server.chat.streaming import EventStream
 from enclave_server.chat.surfaces.embeddings import Embeddings
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
-from enclave_server.chat.transcript import Spoken
 from enclave_server.chat.turns import Turns
 from enclave_server.memory import Holding, Memory
 from protocol.binary_http import Request, Response, field_value
