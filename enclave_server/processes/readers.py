@@ -1,4 +1,6 @@
-"""Processes that read large requests and answers, one for each: no stream's clock waits for it.
+"""Processes that read what is large, one for each: no stream's clock waits for it.
+
+That are requests, whole answers, events of streams, and streamed answers that are to be signed.
 
 A worker has a template of them: a process that was forked before the worker served anybody, and so
 has nobody's secrets to leave to a reader. For each of them the worker sends it one end of a socket

@@ -244,16 +244,17 @@ def test_a_hang_up_meanwhile_gives_back_the_memory(at_the_end: bool) -> None:
 
 def test_an_event_for_which_there_is_no_room_is_one_too_many() -> None:
     async def scenario() -> None:
-        elsewhere, memory = Elsewhere(), Memory(1 << 20, 10)
-        Holding(memory).hold(1 << 19)
-        large = event(chunk_of({"content": "w" * 600_000}))
+        # There is room for the event as it came, and none for its copies.
+        elsewhere, memory = Elsewhere(), Memory(4 << 20, 10)
+        Holding(memory).hold(2 << 20)
+        large = event(chunk_of({"content": "w" * 700_000}))
         async with StandInUpstream(streaming([large])) as upstream, asyncio.timeout(DEADLINE):
             service = service_for(upstream, elsewhere, memory)
             content = await opened(service, request())
             text = b"".join([piece async for piece in content])
             assert failed(text)[1]["code"] == "overloaded"
             assert elsewhere.asked == []
-            assert memory.held == 1 << 19
+            assert memory.held == 2 << 20
             service.close()
 
     asyncio.run(scenario())

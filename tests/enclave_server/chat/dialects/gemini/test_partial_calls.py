@@ -102,3 +102,17 @@ def test_what_fits_nowhere_is_a_failure(pieces: list[dict[str, Any]]) -> None:
 def test_piece_of_no_call_is_a_failure() -> None:
     with pytest.raises(UpstreamError):
         fold(piece("$.a", number=1))
+
+
+def test_a_text_that_goes_on_is_not_copied_for_each_piece() -> None:
+    """Else a text of megabytes in small pieces would cost the square of its length."""
+    folder = Folder()
+    for part in (begun("f"), piece("$.a", string="x" * 1000)):
+        assert [*folder.take(msgspec.json.decode(json.dumps(part), type=Part))] == []
+    kept = folder.arguments["a"]
+    more = msgspec.json.decode(json.dumps(piece("$.a", string="y")), type=Part)
+    assert [*folder.take(more)] == []
+    assert folder.arguments["a"] is kept
+    (whole,) = folder.end()
+    assert whole.function_call is not None
+    assert whole.function_call.args == {"a": msgspec.Raw(b'"%by"' % (b"x" * 1000))}

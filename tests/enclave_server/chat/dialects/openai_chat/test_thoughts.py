@@ -75,3 +75,15 @@ def test_what_a_client_made_up_goes_nowhere() -> None:
     for value in (b"", b"[1]", b"{}", b"\xff", b"[" * 10_000):
         assert said_again(State(NAME, value)) == {}
     assert said_again(State("anthropic", b'[{"a":1}]')) == {}
+
+
+def test_a_detail_that_goes_on_is_not_copied_for_each_piece() -> None:
+    """Else a long one in small pieces would cost the square of its length."""
+    thoughts = Thoughts()
+    for said in ("a", "b"):
+        thoughts.take(0, {"reasoning_details": [text(said)]}, [])
+    kept = thoughts.details[0][0].pieces["text"]
+    thoughts.take(0, {"reasoning_details": [text("c")]}, [])
+    assert thoughts.details[0][0].pieces["text"] is kept
+    (state,) = thoughts.rest()
+    assert details_of(state) == [text("abc")]
