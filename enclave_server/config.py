@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.conversation import Effort
-from enclave_server.chat.profiles import Range, Thinking
+from enclave_server.chat.profiles import LaterInstructions, Range, Thinking
 from enclave_server.chat.sampling import SamplingName
 from enclave_server.chat.upstream.endpoint import (
     CONNECT_SECONDS,
@@ -202,8 +202,9 @@ class ModelTable(Table, frozen=True):
     efforts: tuple[Effort, ...] | None = None
     # In which of Anthropic's words it is told how much to think; older models know budgets alone.
     thinking: Thinking | None = None
-    # Whether instructions may stand between messages, and an answer to go on from at the end.
-    later_instructions: bool | None = None
+    # Who says instructions that stand between messages: the system, or the user; or nobody.
+    later_instructions: LaterInstructions | None = None
+    # Whether an answer to go on from may stand at the end.
     prefill: bool | None = None
     # Its provider fetches images from where they are, which tells who shows them.
     remote_images: bool | None = None

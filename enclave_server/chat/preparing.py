@@ -23,7 +23,8 @@ from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.embedding import Embedding, Wanted
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError, invalid
 from enclave_server.chat.estimate import count_tokens
-from enclave_server.chat.limits import check, check_embedding
+from enclave_server.chat.later_instructions import placed
+from enclave_server.chat.limits import check, check_embedding, require_chat
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.recoder import Expected
 from enclave_server.chat.states import without_foreign
@@ -75,7 +76,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """The model's name, what its upstream is asked, what a stream must have, and what is signed.
 
     `joins` is how many choices of a stream are joined into the whole answer that is wanted,
-    `choices` how many any answer may have, and `wanted` what it must have if it is embeddings.
+    `choices` how many any answer may have, `wanted` what it must have if it is embeddings, and
+    `limit_name` what the client calls the limit of the answer.
     """
 
     model: str
@@ -86,6 +88,7 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     joins: int | None = None
     wanted: Wanted | None = None
     choices: int | None = None
+    limit_name: str | None = None
 
 
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
@@ -93,6 +96,16 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     if job.path == EMBEDDINGS_PATH:
         return _prepare_embedding(models, job, account_of)
     question = SURFACES[job.path].read(job.content)
+    try:
+        return _prepare(models, job, question, account_of)
+    except ChatError as error:
+        error.name_limit(question.limit_name)
+        raise
+
+
+def _prepare(
+    models: ModelTable, job: Job, question: AnyQuestion, account_of: AccountOf
+) -> Prepared:
     model = find_model(models, question.model)
     check(question, model)
     if question.stream and not job.may_stream:
@@ -111,6 +124,7 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
         hashlib.sha256(job.content).digest(),
         question.choices if joins else None,
         choices=question.choices,
+        limit_name=question.limit_name,
     )
 
 
@@ -160,7 +174,7 @@ def _found(account_of: AccountOf, model: Model) -> Account:
 def count(models: ModelTable, content: bytes) -> int:
     """Return about how many tokens a request to count them has; raises ChatError."""
     question = MESSAGES.read_to_count(content)
-    find_model(models, question.model)
+    require_chat(find_model(models, question.model))
     return count_tokens(question)
 
 
@@ -189,7 +203,7 @@ def _fitted(question: AnyQuestion, model: Model) -> AnyQuestion:
     if not model.reasoning and question.reasoning_effort is not None:  # "none", which it does
         question = msgspec.structs.replace(question, reasoning_effort=None)
     own = without_foreign(question, (model.upstream.name, model.name))
-    return _instructed(own, model)
+    return _instructed(placed(own, model.profile.later_instructions), model)
 
 
 def _instructed(question: Conversation, model: Model) -> Conversation:

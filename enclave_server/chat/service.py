@@ -21,7 +21,7 @@ from enclave_server.chat.elsewhere import (
     encode_said,
     encode_uncounted,
 )
-from enclave_server.chat.errors import JSON_FIELD, ChatError
+from enclave_server.chat.errors import JSON_FIELD, ChatError, UpstreamError
 from enclave_server.chat.finishing import Said, finish
 from enclave_server.chat.large import Outside
 from enclave_server.chat.models import Model, ModelTable
@@ -129,7 +129,13 @@ class ChatService:
             await self._turns.wait(len(request.content))
             may_stream = delivery is Delivery.CHUNKED
             prepared = await self._prepare(Job(path, request.content, may_stream))
-            model, asking = self._asking(prepared)
+            return await self._answer(path, prepared, algorithm)
+        except ChatError as error:
+            return surface.refuse(error)
+
+    async def _answer(self, path: bytes, prepared: Prepared, algorithm: Algorithm | None) -> Answer:
+        model, asking = self._asking(prepared)
+        try:
             if prepared.expected is None:
                 return await self._whole(path, prepared, model, asking, algorithm)
             signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
@@ -137,8 +143,9 @@ class ChatService:
             return await self._streamed(
                 SURFACES[path], model, asking, prepared.expected, signing, outside
             )
-        except ChatError as error:
-            return surface.refuse(error)
+        except UpstreamError as error:
+            error.name_limit(prepared.limit_name)
+            raise
 
     async def _count(self, request: Request) -> Response:
         """Return about how many tokens there are to read; no upstream is asked."""
@@ -278,6 +285,7 @@ def _describe(model: Model) -> dict[str, object]:
         "reasoning": model.reasoning,
         "structured_output": model.structured_output,
         "embeddings": model.embeddings,
+        "later_instructions": model.profile.later_instructions,
         "sampling": sorted(model.sampling),
     }
 

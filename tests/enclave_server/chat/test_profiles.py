@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from enclave_server.chat.errors import LIMIT_NAMES
 from enclave_server.chat.profiles import PLAIN, PROFILES, find_profile, profile_of_host
 
 
@@ -39,7 +40,13 @@ def test_an_unknown_name_is_told_with_those_there_are() -> None:
 
 def test_who_is_not_known_is_told_nothing_more() -> None:
     assert replace(PLAIN) == find_profile("plain")
-    assert not any((PLAIN.retention, PLAIN.uncached, PLAIN.renamed, PLAIN.cache_salt))
+    assert not any((PLAIN.retention, PLAIN.uncached, PLAIN.cache_salt))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_one_name_of_the_limit_leaves(name: str) -> None:
+    renamed = find_profile(name).renamed
+    assert len({renamed.get(said, said) for said in LIMIT_NAMES}) == 1
 
 
 @pytest.mark.parametrize("name", PROFILES)
