@@ -27,6 +27,7 @@ from oblivious_client.errors import ClientError
 from oblivious_client.exchange import Upload, content_type
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
 from oblivious_client.passing import PassedBlocks, PassedChat, PassedItems, Passing, error_object
+from oblivious_client.references import References
 from oblivious_client.report import as_json
 from oblivious_client.transport import UPLOAD, AsyncObliviousTransport
 from protocol.registry import EVENT_STREAM, JSON
@@ -127,7 +128,7 @@ class LocalEndpoint:
         most: int = MAX_CONNECTIONS,
         refusals: int = MAX_REFUSALS,
     ) -> None:
-        self._transport = transport
+        self._transport, self._references = transport, References()
         self.most, self.refusals = most, refusals
         self.connections = 0
         """How many programs are connected."""
@@ -166,11 +167,12 @@ class LocalEndpoint:
         return LocalResponse(200, _JSON, json.dumps(report).encode())
 
     async def _ask(self, request: LocalRequest, upload: Upload) -> LocalResponse:
+        body = self._references.resolve(request.body)
         # The host is never sent: the enclave sees method, path and body.
         outer = httpx.Request(
             request.method,
             f"https://sealed.invalid{request.path}",
-            content=request.body,
+            content=body,
             extensions={"timeout": TIMEOUT.as_dict(), UPLOAD: upload},
         )
         response = await self._transport.handle_async_request(outer)
@@ -180,7 +182,8 @@ class LocalEndpoint:
             and content_type(response) == EVENT_STREAM.decode()
         ):
             passing = _PASSED[request.path]()
-            return LocalResponse(200, _EVENTS, _checked_stream(request.body, response, passing))
+            events = _checked_stream(body, response, passing, self._references)
+            return LocalResponse(200, _EVENTS, events)
         try:
             data = await response.aread()
         finally:
@@ -188,7 +191,8 @@ class LocalEndpoint:
         if response.status_code == httpx.codes.OK and request.path in ASKED:
             read = _READ.get(request.path, parse_object)
             check = _PROVE.get(request.path, check_signature)
-            check(evidence_of(response), request.body, read(data))
+            check(evidence_of(response), body, answer := read(data))
+            self._references.keep(answer)
         return LocalResponse(response.status_code, _passed(response), data)
 
 
@@ -199,7 +203,7 @@ def _passed(response: httpx.Response) -> Fields:
 
 
 async def _checked_stream(
-    request: bytes, response: httpx.Response, passing: Passing
+    request: bytes, response: httpx.Response, passing: Passing, references: References
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events without the padding; the end only after the signature has verified.
 
@@ -210,7 +214,8 @@ async def _checked_stream(
         async for data in response.aiter_bytes():
             if events := passing.take(data):
                 yield events
-        check_signature(evidence_of(response), request, passing.finish())
+        check_signature(evidence_of(response), request, answer := passing.finish())
+        references.keep(answer)
         yield passing.end()
     except ClientError as failure:
         yield passing.fail(describe(failure))
