@@ -1,4 +1,4 @@
-"""A stand-in for a provider that reacts: it calls the tools that it is offered, and looks at images.
+"""A stand-in for a provider that reacts: it calls tools that it is offered, and looks at images.
 
 It speaks chat completions and `generateContent`, as the path says. It knows no language: each
 answer is the sentence below for what the last message of the conversation is.
@@ -142,5 +142,3 @@ def _gemini(said: Said, is_stream: bool) -> Iterator[bytes]:
     usage = {"promptTokenCount": 5, "candidatesTokenCount": 7, "totalTokenCount": 12}
     answer = {"candidates": [candidate], "usageMetadata": usage}
     yield event(answer) if is_stream else json.dumps(answer).encode()
-
-
