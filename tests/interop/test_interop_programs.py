@@ -86,8 +86,9 @@ def javascript() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     changed = copy_changed(FOLDER, folder)
     if "package-lock.json" in changed or not (folder / "node_modules").is_dir():
-        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        build(["npm", "ci", *options, "--prefix", folder], "programs")
+        options = ["--ignore-scripts", "--no-save", "--no-audit", "--no-fund", "--silent"]
+        # `npm ci` misses optional packages for other machines that are not published.
+        build(["npm", "install", *options, "--prefix", folder], "programs")
     return folder
 
 
