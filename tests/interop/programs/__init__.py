@@ -1,0 +1,1 @@
+"""Other people's implementations of Oblivious HTTP, against ours in both roles."""
