@@ -1,1 +1,1 @@
-"""Other people's implementations of Oblivious HTTP, against ours in both roles."""
+"""Programs of other people: what they ask the local endpoint, and print of the answers."""
