@@ -186,7 +186,7 @@ def _statements(node: ast.AST, _: TextOf) -> Iterator[Change]:
             yield "dropped assignment", node, "pass"
         case ast.Raise() | ast.Delete():
             yield "dropped statement", node, "pass"
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+        case ast.Return(value=ast.expr() as value) if not _is_nothing(value):
             yield "returned None", node, "return None"
         case ast.Break():
             yield "loop", node, "continue"
@@ -209,5 +209,6 @@ def _is_text(node: ast.BinOp) -> bool:
     )
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.expr) -> bool:
+    """Whether it is None, or False, instead of which the types refuse it and nobody can tell it."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

@@ -57,6 +57,8 @@ def test_each_operator(source: str, expected: list[str]) -> None:
         ("while a:\n    break", ["while (not (a)):\n    break", "while a:\n    continue"]),
         ("while a:\n    continue", ["while (not (a)):\n    continue", "while a:\n    break"]),
         ("def f():\n    return a", ["def f():\n    return None"]),
+        ("def f():\n    return False", ["def f():\n    return True"]),
+        ("def f():\n    return ''", ["def f():\n    return None"]),
         ("async def f():\n    await a", ["async def f():\n    pass"]),
     ],
 )
