@@ -6,6 +6,7 @@ from enclave_server.chat.conversation import (
     Choice,
     Continuation,
     Conversation,
+    Event,
     File,
     Image,
     Message,
@@ -13,6 +14,8 @@ from enclave_server.chat.conversation import (
     Reply,
     Role,
     Text,
+    Usage,
+    UsageDetails,
 )
 
 
@@ -66,3 +69,13 @@ def test_what_is_signed_of_a_choice_is_its_reply_number_and_end() -> None:
     assert choice.output["message"]["content"] == "Paris"
     assert choice.output["finish_reason"] == "stop"
     assert "tool_calls" not in choice.output["message"]
+
+
+def test_what_nobody_says_is_not_so() -> None:
+    for question in (Conversation(model="m", messages=[]), Continuation(model="m", prompt="x")):
+        assert not question.stream
+        assert not question.usage
+    assert not Message("tool", "fine").failed
+    assert not Event().ends
+    assert (Usage(3).completion_tokens, Usage(3).total_tokens) == (0, 0)
+    assert UsageDetails().reasoning_tokens == 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_server.chat.conversation import END, Answer, Event, Usage
-from enclave_server.chat.dialects.bedrock.answers import ConverseEvents, read_answer
+from enclave_server.chat.dialects.bedrock.answers import ConverseEvents, Tokens, read_answer
 from enclave_server.chat.dialects.blocks import gather
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.thoughts import CALL as CALLED
@@ -61,6 +61,11 @@ def meaning(answer: Answer) -> Meaning:
 
 def events_of(data: bytes, step: int = 1 << 20) -> list[Event]:
     return read(ConverseEvents(), data, step)
+
+
+def test_of_what_is_not_counted_there_is_none() -> None:
+    assert Tokens().usage() == Usage(0, 0, 0)
+    assert Tokens(1, 2, 3, 4).usage() == Usage(8, 2, 10)
 
 
 @pytest.mark.parametrize("case", CONTENTS)
