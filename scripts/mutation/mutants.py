@@ -124,6 +124,10 @@ def _is_declaration(node: ast.AST) -> bool:
             return True
         case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar" | "NewType"))):
             return True
+        case ast.ClassDef(
+            bases=[ast.Name(id="Protocol") | ast.Subscript(value=ast.Name(id="Protocol"))]
+        ):
+            return True  # who has its methods has them with defaults of its own
     return False
 
 

@@ -75,6 +75,8 @@ def test_statements_with_a_block(source: str, expected: list[str]) -> None:
         "a: Literal[1]",
         "def f(a: Literal[1]) -> Literal[2]: ...",
         "@cache(1)\nclass A(B[1], frozen=True): ...",
+        "class A(Protocol):\n    def f(self, a: int = 1) -> int: ...",
+        "class A(Protocol[T]):\n    def f(self, a: int = 1) -> int: ...",
         "__all__ = [1]",
         "__slots__ = (1,)",
         "if TYPE_CHECKING:\n    a = 1",
