@@ -41,6 +41,7 @@ def test_words_of_any_number_become_one_text() -> None:
     (output,) = transcript.outputs()
     assert output["content"] == "".join(words)
     assert (output["index"], output["refusal"], output["tool_calls"]) == (0, "", [])
+    assert len(transcript._choices[0].text) <= LOOSE_WORDS
 
 
 @pytest.mark.parametrize(
