@@ -39,6 +39,10 @@ def test_parse_and_write(text: str, address: Address) -> None:
     assert str(address) == text
 
 
+def test_whatever_number_is_any_may_be_written() -> None:
+    assert parse_address("vsock://4294967295:5000") == parse_address("vsock://any:5000")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.dialects.dialect import Account
+from enclave_server.chat.embedding import Wanted
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import SURFACES, Job, find_model, prepare
@@ -135,3 +136,14 @@ def test_what_is_asked_goes_with_what_is_needed_of_the_answer(case: str) -> None
     )
     assert prepared.request_hash == hashlib.sha256(wanted.content).digest()
     assert prepared.expected == (Expected(1, usage=True) if case == "stream" else None)
+
+
+def test_what_is_embedded_goes_with_what_is_needed_of_the_vectors() -> None:
+    wanted = job(
+        b"/v1/embeddings", {"model": "e", "input": ["a", "b"], "encoding_format": "base64"}
+    )
+    prepared = prepare(TABLE, wanted, lambda name: ACCOUNT)
+    assert (prepared.model, prepared.kind, prepared.expected) == ("e", "embedding", None)
+    assert prepared.wanted == Wanted(2, "base64")
+    assert prepared.request_hash == hashlib.sha256(wanted.content).digest()
+    assert json.loads(prepared.request.body)["input"] == ["a", "b"]

@@ -178,6 +178,26 @@ def test_refusals_and_ends_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch)
     fails(Transcript(1, Holding(Memory())), Event([ChoiceDelta(0, Delta(refusal="long"))]))
 
 
+def test_what_was_thought_is_kept_and_counted_unless_it_is_not_given() -> None:
+    for gives, kept in ((True, "Hm."), (False, "")):
+        memory = Memory()
+        transcript = Transcript(1, Holding(memory), gives_reasoning=gives)
+        parts = [
+            part
+            for text in ("H", "m.")
+            for part in transcript.take(
+                Event([ChoiceDelta(0, Delta(content="a", reasoning_content=text))])
+            )
+        ]
+        assert "".join(part.delta.reasoning_content or "" for part in parts) == kept
+        (output,) = transcript.outputs()
+        assert (output["content"], output["reasoning_content"]) == ("aa", kept)
+        assert (memory.held > 0, transcript._size) == (True, 2 + len(kept))
+    assert Transcript(1, Holding(Memory())).take(
+        Event([ChoiceDelta(0, Delta(reasoning_content="given by default"))])
+    )
+
+
 def test_memory_is_taken_for_characters_of_any_size() -> None:
     """A character has up to four octets; some more are taken than have come, and no more."""
     memory = Memory()
