@@ -31,6 +31,9 @@ def test_one_connection_serves_many_requests(family: str) -> None:
                 assert parsedate_to_datetime(answer.headers["date"])
             assert server.server.counters.accepted == 1
             assert server.server.counters.answered == 3
+        (line,) = (line for line in server.events() if line["event"] == "requests")
+        assert (line["count"], line["received_bytes"]) == (3, 15)
+        assert 0 <= line["mean_ms"] <= line["longest_ms"] <= 1000 * DEADLINE
 
     run(main)
 

@@ -92,7 +92,7 @@ def test_a_parent_that_is_slow_to_listen_holds_nobody_up() -> None:
     async def main() -> None:
         worker._listen_to_parent(state, keys, ours)
         assert not ours.getblocking()
-        asyncio.get_running_loop().remove_reader(ours)
+        assert asyncio.get_running_loop().remove_reader(ours)  # which had been there
         with contextlib.suppress(BlockingIOError):
             while True:
                 ours.send(bytes(8), socket.MSG_DONTWAIT)
