@@ -137,14 +137,13 @@ def test_who_has_had_an_answer_is_released_in_time_and_who_is_idle_ended(
     stand: Stand, listener: socket.socket
 ) -> None:
     route = stand.route(listener)
-    ways = [connect_unix(stand.directory / "in")]
+    clients = [connect_unix(stand.directory / "in") for _ in range(2)]
     stand.run(0.05)
-    ways.append(accept(stand.upstream))
-    ways.append(connect_unix(stand.directory / "in"))
+    servers = [accept(stand.upstream) for _ in clients]
+    for client in clients:
+        client.sendall(b"question")
     stand.run(0.05)
-    ways[0].sendall(b"question")
-    stand.run(0.05)
-    ways[1].sendall(b"answer")
+    servers[0].sendall(b"answer")
     stand.run(0.05)
     begun = time.monotonic()
     route.sweep(begun, 1000)  # from which on it is known that nothing moves
@@ -155,12 +154,12 @@ def test_who_has_had_an_answer_is_released_in_time_and_who_is_idle_ended(
     assert not route.counters.endings
     route.release(now, quiet)
     assert route.counters.endings == {Ending.RELEASED: 1}
-    (idle,) = route.pairs  # which has asked nothing yet
+    (idle,) = route.pairs  # which waits for its answer
     route.sweep(now, idle.quiet_for(now))
     assert route.active == 1
     route.sweep(now, idle.quiet_for(now) - 0.001)
     assert route.counters.endings == {Ending.RELEASED: 1, Ending.IDLE: 1}
-    end(route, *ways)
+    end(route, *clients, *servers)
 
 
 def test_an_accepted_unix_socket_lets_its_reader_fall_behind(
