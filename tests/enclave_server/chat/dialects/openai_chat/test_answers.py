@@ -166,6 +166,10 @@ def test_details_of_thoughts_and_signatures_of_calls_are_states() -> None:
     assert events[0].states == (PartState(0, ours[0], 0),)
     assert events[-1].ends
     assert events[-1].states == (PartState(0, ours[1]),)
+    alone = streamed(chunk_of({"tool_calls": [{**call, "index": 7}]}), chunk_of({}, "stop"))
+    assert alone[0].states == (PartState(0, ours[0], 0),)
+    plain = whole(Conversation, {"message": {"content": None, "tool_calls": [call]}})
+    assert plain.states == (PartState(0, ours[0], 0),)
 
 
 # Streams.
