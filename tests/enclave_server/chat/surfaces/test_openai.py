@@ -52,6 +52,13 @@ def test_nothing_is_told_of_a_thought_that_ends_or_of_a_prompt_s_states() -> Non
     assert Completions().stream(IDENTITY).keep([PartState(0, state)]) == b""
 
 
+def test_a_state_is_an_event_of_its_own() -> None:
+    writer = stream()
+    (told,) = objects(writer.keep([PartState(2, State("d", b"s"))]))
+    assert (told["id"], told["model"]) == ("x-1", "m")
+    assert [choice["index"] for choice in told["choices"]] == [2]
+
+
 def test_the_last_end_is_held_back_and_signed() -> None:
     writer = stream()
     assert writer.write(end(0)) == b""
