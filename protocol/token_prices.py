@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import ge
 
 from protocol.errors import MalformedMessage
 
@@ -62,7 +63,7 @@ class Budget:
 
     def covers(self, other: "Budget") -> bool:
         """Tell whether a request of `other` may have all that it needs."""
-        return all(mine >= its for mine, its in zip(self.amounts, other.amounts, strict=True))
+        return all(map(ge, self.amounts, other.amounts))
 
     def encode(self) -> dict[str, int]:
         """Return the members that stand in JSON."""

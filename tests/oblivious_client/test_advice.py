@@ -52,8 +52,30 @@ def test_a_problem_document_is_the_gateways_own() -> None:
     assert silence(httpx.Response(503), Role.RELAY) is not None
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "malformed"),
+        (404, "sealed requests are not taken there"),
+        (405, "sealed requests are not taken there"),
+        (408, "too slow"),
+        (413, "too large"),
+        (415, "--framing whole"),
+        (422, "attested key"),
+        (429, "limits how often"),
+        (502, "does not reach its gateway"),
+        (503, "has no way to its gateway"),
+        (504, "its gateway says nothing"),
+    ],
+)
+def test_each_refusal_has_its_advice(status: int, words: str) -> None:
+    assert words in on_refusal(answered(status), Role.RELAY)
+    for other in (status - 1, status + 1):
+        if other not in (404, 405):
+            assert words not in on_refusal(answered(other), Role.RELAY)
+
+
 def test_what_else_can_be_done() -> None:
-    assert "too large" in on_refusal(answered(413), Role.RELAY)
     assert "check the address" in on_refusal(answered(418), Role.GATEWAY)
     assert "try again later" in on_refusal(answered(500), Role.RELAY)
 

@@ -60,6 +60,19 @@ def test_attested_keys_are_listed_for_people_and_for_programs(
     assert "attested, and served alike" in err
 
 
+def test_evidence_is_shown_whole_and_then_judged(run: Run, gateway: StandInGateway) -> None:
+    code, out, _ = run("verify", "--relay", gateway.url, "--allow-simulated")
+    assert code == 0
+    lines = out.splitlines()
+    assert any(gateway.url in line for line in lines)
+    assert any(line.startswith("platform") and line.endswith("simulated") for line in lines)
+    assert lines[-1] == "every check holds, but a simulated enclave proves nothing"
+    code, out, _ = run("verify", "--relay", gateway.url, "--allow-simulated", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert (told["verified"], told["platform"]) == (True, "simulated")
+
+
 @pytest.fixture
 def saved(run: Run, gateway: StandInGateway, tmp_path: Path) -> Path:
     path = tmp_path / "answer.json"

@@ -223,6 +223,18 @@ def test_another_protocol_ends_the_connection() -> None:
     assert bodies(answers_to(upgrade + GET)) == [b"GET / "]
 
 
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n", b"GET / HTTP/1.0\r\n"]
+)
+def test_who_says_that_it_is_the_last_is_hung_up_on(head: bytes) -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + b"\r\n")
+        async with asyncio.timeout(20):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+
+    talk(client)
+
+
 def test_a_field_is_one_or_none() -> None:
     request = LocalRequest("GET", "/", ((b"a", b"1"), (b"b", b"\xe9"), (b"b", b"2")), b"secret")
     assert request.field(b"a") == "1"

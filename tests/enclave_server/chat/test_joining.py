@@ -22,6 +22,7 @@ from enclave_server.chat.conversation import (
 )
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.joining import Joiner
+from enclave_server.chat.transcript import STEP_CHARACTERS
 from enclave_server.memory import Holding, Memory
 
 
@@ -93,6 +94,26 @@ def test_an_answer_without_its_end_is_none() -> None:
     with pytest.raises(UpstreamError) as caught:
         joined(said(Delta(content="a"))).answer()
     assert caught.value.failure is Failure.BROKEN
+
+
+def test_what_is_kept_is_counted() -> None:
+    memory = Memory()
+    holding = Holding(memory)
+    joiner = Joiner(1, holding)
+    ahead = 4 * (STEP_CHARACTERS + 1)
+    joiner.add(said(Delta(content="a")))
+    assert memory.held == ahead
+    likely = Logprobs(tokens=["a"] * 500, token_logprobs=[-1.0] * 500)
+    joiner.add(Event([ChoiceDelta(0, Delta(), likely)]))
+    assert memory.held == ahead + 1000 * 1024
+    # Before it is said, a state is what its reader keeps; from then on it is kept here.
+    joiner.count(100_000)
+    assert memory.held == ahead + 1000 * 1024 + 100_000
+    joiner.add(Event(states=(PartState(0, State("d", bytes(150_000 - 256))),)))
+    joiner.count(50_000)
+    assert memory.held == ahead + 1000 * 1024 + 200_000
+    holding.give_back()
+    assert memory.held == 0
 
 
 def test_likelihoods_take_of_the_memory() -> None:

@@ -41,6 +41,7 @@ def test_words_of_any_number_become_one_text() -> None:
     (output,) = transcript.outputs()
     assert output["content"] == "".join(words)
     assert (output["index"], output["refusal"], output["tool_calls"]) == (0, "", [])
+    assert len(transcript._choices[0].text) <= LOOSE_WORDS
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,40 @@ def test_what_was_said_of_a_call_is_not_passed_on_again() -> None:
     transcript.take(call(0, "a"))
     (part,) = transcript.take(call(0, "a", "{}"))
     assert part.delta.tool_calls == [CallDelta(0, function=FunctionDelta(arguments="{}"))]
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", "length", "content_filter"])
+@pytest.mark.parametrize("arguments", ['{"a":', '{"a":1}', " ", ""])
+def test_a_call_that_nobody_can_read_is_none_unless_the_answer_was_cut_off(
+    reason: str, arguments: str
+) -> None:
+    transcript = Transcript(1, Holding(Memory()))
+    transcript.take(call(0, "a", arguments))
+    transcript.take(Event([ChoiceDelta(0, finish_reason=reason)]))
+    if arguments == '{"a":' and reason in ("stop", "tool_calls"):
+        with pytest.raises(UpstreamError) as caught:
+            transcript.finish()
+        assert caught.value.failure is Failure.TOOL_USE_FAILED
+    else:
+        assert transcript.finish() == []
+
+
+def test_what_others_keep_is_counted_at_its_most() -> None:
+    memory = Memory()
+    transcript = Transcript(1, Holding(memory))
+    transcript.take(word("x"))
+    ahead = 4 * (1 + STEP_CHARACTERS)
+    assert memory.held == ahead
+    for beside, held in (
+        (100_000, ahead + 100_000),
+        (40_000, ahead + 100_000),
+        (100_000, ahead + 100_000),
+        (300_001, ahead + 300_004),  # of whole characters
+    ):
+        transcript.count_beside(beside)
+        assert memory.held == held
+    transcript.count(400_000)
+    assert memory.held == ahead + 700_004
 
 
 def test_choices_that_nobody_asked_for_are_refused() -> None:
@@ -141,6 +176,26 @@ def test_refusals_and_ends_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch)
     assert (second["index"], second["finish_reason"], second["refusal"]) == (1, "stop", "I can't.")
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 3)
     fails(Transcript(1, Holding(Memory())), Event([ChoiceDelta(0, Delta(refusal="long"))]))
+
+
+def test_what_was_thought_is_kept_and_counted_unless_it_is_not_given() -> None:
+    for gives, kept in ((True, "Hm."), (False, "")):
+        memory = Memory()
+        transcript = Transcript(1, Holding(memory), gives_reasoning=gives)
+        parts = [
+            part
+            for text in ("H", "m.")
+            for part in transcript.take(
+                Event([ChoiceDelta(0, Delta(content="a", reasoning_content=text))])
+            )
+        ]
+        assert "".join(part.delta.reasoning_content or "" for part in parts) == kept
+        (output,) = transcript.outputs()
+        assert (output["content"], output["reasoning_content"]) == ("aa", kept)
+        assert (memory.held > 0, transcript._size) == (True, 2 + len(kept))
+    assert Transcript(1, Holding(Memory())).take(
+        Event([ChoiceDelta(0, Delta(reasoning_content="given by default"))])
+    )
 
 
 def test_memory_is_taken_for_characters_of_any_size() -> None:

@@ -64,6 +64,22 @@ def test_a_request_is_new_once() -> None:
     assert replays.insert(b"b" * 32, NOW + 300, NOW) is Verdict.NEW
 
 
+def test_a_tag_is_found_behind_one_that_ends_as_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {b"before": bytes(11) + b"\5", b"after": b"\5" * 12}
+
+    class Digest:
+        def __init__(self, enc: bytes, **_: object) -> None:
+            self._tag = tags[enc]
+
+        def digest(self) -> bytes:
+            return self._tag + bytes(16)  # in the same bucket both
+
+    monkeypatch.setattr(hashlib, "blake2b", Digest)
+    replays = ReplayFilter(100)
+    told = [replays.insert(enc, NOW + 300, NOW) for enc in (b"before", b"after", b"after")]
+    assert told == [Verdict.NEW, Verdict.NEW, Verdict.REPEATED]
+
+
 def test_it_is_remembered_to_the_last_moment_and_no_longer_accepted_after() -> None:
     replays = ReplayFilter(100)
     until = NOW + 300.25
