@@ -89,7 +89,9 @@ def install(
             path,
             (
                 ("systemctl", "--user", "daemon-reload"),
-                ("systemctl", "--user", "enable", "--now", SYSTEMD_NAME),
+                ("systemctl", "--user", "enable", SYSTEMD_NAME),
+                # Not `start`: one that runs with the options of before is to have these.
+                ("systemctl", "--user", "restart", SYSTEMD_NAME),
             ),
         )
     if platform == "darwin":

@@ -246,7 +246,9 @@ def test_it_is_installed_by_the_service_manager(
     assert f'"serve" "--relay" "{RELAY}"' in unit.read_text()
     assert "RestartPreventExitStatus=2 10 11 12 13 14 15 16 17\n" in unit.read_text()
     assert said.read_text() == (
-        "--user daemon-reload\n--user enable --now oblivious-client.service\n"
+        "--user daemon-reload\n"
+        "--user enable oblivious-client.service\n"
+        "--user restart oblivious-client.service\n"
     )
     assert "serve status" in err
 

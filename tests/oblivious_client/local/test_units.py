@@ -65,10 +65,11 @@ def test_each_system_has_its_place_and_its_commands(
 ) -> None:
     linux = install(COMMAND, [], "linux")
     assert linux.path == tmp_path / ".config/systemd/user/oblivious-client.service"
-    assert linux.commands[-1] == (
-        *("systemctl", "--user", "enable", "--now"),
-        "oblivious-client.service",
-    )
+    assert [words[2:] for words in linux.commands] == [
+        ("daemon-reload",),
+        ("enable", "oblivious-client.service"),
+        ("restart", "oblivious-client.service"),
+    ]
     mac = install(COMMAND, [], "darwin")
     name = "org.oblivious-inference.client.plist"
     assert mac.path == tmp_path / "Library" / "LaunchAgents" / name
