@@ -61,6 +61,8 @@ def make(version: str, program: str) -> Path:
     pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     # The lock is whole, and its hashes are those of the files for every Python.
     subprocess.run([*pip, "--require-hashes", "--no-deps", "--requirement", str(LOCK)], check=True)
+    project = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+    subprocess.run([*pip, *project], check=True)  # its commands, and what it says of itself
     stamp.write_text(digest)
     return python
 

@@ -283,14 +283,6 @@ def test_who_still_sends_reads_why_it_is_refused(monkeypatch: pytest.MonkeyPatch
     talk(client)
 
 
-<<<<<<< HEAD:tests/oblivious_client/test_local_http.py
-def test_a_field_is_one_or_none() -> None:
-    request = LocalRequest("GET", "/", ((b"a", b"1"), (b"b", b"\xe9"), (b"b", b"2")), b"secret")
-    assert request.field(b"a") == "1"
-    assert request.field(b"b") is request.field(b"c") is None
-    assert "secret" not in repr(request)
-    assert "secret" not in repr(LocalResponse(200, (), b"secret"))
-=======
 @pytest.mark.parametrize("limit", ["LINGER_SECONDS", "LINGER_OCTETS"])
 def test_nobody_is_listened_to_for_ever(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_http, "BODY_LIMIT", 100)
@@ -322,7 +314,6 @@ def test_whatever_happens_to_a_request_is_told_once(monkeypatch: pytest.MonkeyPa
     ]
     assert [(each.received, each.sent) for each in told] == [(0, 10), (4, 14), (0, 0), (0, 0)]
     assert all(each.is_whole for each in told)
->>>>>>> 68dc982 (Make the local endpoint one that programs can stay with):tests/oblivious_client/local/test_http.py
 
 
 def test_a_fault_of_the_handler_is_not_hidden() -> None:
