@@ -125,7 +125,8 @@ class StreamedBlocks:
             case "message_delta" if self._reason is None:
                 self._reason = str(body["delta"]["stop_reason"])
             case "error":
-                raise ServiceError(500, str(body["error"]["message"]))
+                error = body["error"]
+                raise ServiceError(500, str(error["message"]), kind=str(error["type"]))
             case "message_stop" | "ping":
                 pass
             case _:

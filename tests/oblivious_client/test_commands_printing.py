@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oblivious_client import cli
+from oblivious_client.local.listening import Place
 from oblivious_client.report import describe_key
 from oblivious_client.transport import AsyncObliviousTransport
 from protocol.kem import X25519_HKDF_SHA256, X_WING
@@ -139,8 +140,8 @@ def test_an_endpoint_says_what_it_has_verified_before_it_serves(
     served: list[object] = []
     closed: list[object] = []
 
-    async def serve(endpoint: object, host: str, port: int) -> None:
-        served.append((type(endpoint).__name__, host, port))
+    async def serve(endpoint: object, place: Place, key: str, tell: object) -> None:
+        served.append((type(endpoint).__name__, place, key))
 
     close_truly = AsyncObliviousTransport.aclose
 
@@ -148,7 +149,7 @@ def test_an_endpoint_says_what_it_has_verified_before_it_serves(
         closed.append(transport)
         await close_truly(transport)
 
-    monkeypatch.setattr("oblivious_client.commands._serve_until_stopped", serve)
+    monkeypatch.setattr("oblivious_client.local.running._serve_until_stopped", serve)
     monkeypatch.setattr(AsyncObliviousTransport, "aclose", close)
     place = ("--gateway", gateway.url, "--allow-simulated", "--listen", "[::1]:8")
     code, out, err = run("serve", *place)
@@ -156,7 +157,7 @@ def test_an_endpoint_says_what_it_has_verified_before_it_serves(
     lines = err.splitlines()
     assert lines[0].startswith("note: no relay")
     assert lines[1].startswith("verified: simulated document")
-    assert served == [("LocalEndpoint", "::1", 8)]
+    assert served == [("LocalEndpoint", Place(("::1",), 8), "any OPENAI_API_KEY")]
     assert len(closed) == 1
 
 

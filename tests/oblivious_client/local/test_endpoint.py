@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,58 +19,26 @@ import httpx
 import openai
 import pytest
 
-from oblivious_client import local_http
 from oblivious_client.exits import Exit
-from oblivious_client.local_http import LocalRequest, LocalResponse, serve_connection
-from oblivious_client.policy import Policy, Simulated
-from oblivious_client.serve import LocalEndpoint, page, start
-from oblivious_client.transport import AsyncObliviousTransport
+from oblivious_client.local import http as local_http
+from oblivious_client.local.http import Service, serve_connection
+from oblivious_client.local.messages import LocalRequest, LocalResponse
+from oblivious_client.local.page import page
+from oblivious_client.policy import Policy
 from tests.support.chromium import Browser, needs_chromium, running_browser
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
+from tests.support.local_endpoint import DEADLINE, serving
 
-ALLOWED = Policy(simulated=Simulated.ALLOWED)
 ANSWER = "".join(WORDS)
 ASKED: Any = [{"role": "user", "content": "What is the capital of France?"}]
 BODY = json.dumps({"model": MODEL, "messages": ASKED}).encode()
 STREAMED = json.dumps({"model": MODEL, "messages": ASKED, "stream": True}).encode()
-DEADLINE = 120.0
 
 
 @pytest.fixture
 def gateway() -> Iterator[StandInGateway]:
     with StandInGateway() as running:
         yield running
-
-
-@contextlib.contextmanager
-def serving(
-    gateway: StandInGateway, policy: Policy = ALLOWED, most: int = 400, refusals: int = 32
-) -> Iterator[str]:
-    """Run the endpoint in a thread; give its URL."""
-    ready = threading.Event()
-    urls: list[str] = []
-    stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def run() -> None:
-        transport = AsyncObliviousTransport(gateway.url, policy=policy)
-        server = await start(LocalEndpoint(transport, most, refusals), "127.0.0.1", 0)
-        stop = asyncio.Event()
-        stops.append((asyncio.get_running_loop(), stop))
-        urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        ready.set()
-        async with server:
-            await stop.wait()
-        await transport.aclose()
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    assert ready.wait(DEADLINE)
-    try:
-        yield urls[0]
-    finally:
-        loop, stop = stops[0]
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(DEADLINE)
 
 
 @pytest.fixture
@@ -352,7 +319,7 @@ def test_a_program_that_goes_away_before_the_answer_cancels_the_handler() -> Non
             return page()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await serve_connection(handle, reader, writer)
+            await serve_connection(Service(handle), reader, writer)
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server, asyncio.timeout(DEADLINE):
@@ -379,6 +346,7 @@ def talk(url: str, data: bytes) -> bytes:
 
 
 HEAD = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
+ASKING = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
 LAST = HEAD + b"Connection: close\r\n\r\n"
 
 
@@ -393,7 +361,8 @@ def test_connections_are_kept_and_pipelined(url: str) -> None:
         (b"garbage\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000, 413),
+        (ASKING + b"Content-Length: 2000\r\n\r\n" + b"x" * 2000, 413),
+        (ASKING + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000, 413),
     ],
 )
 def test_requests_that_cannot_be_read(
@@ -403,10 +372,15 @@ def test_requests_that_cannot_be_read(
     assert talk(url, data).startswith(b"HTTP/1.1 %d" % status)
 
 
-def test_the_answer_to_head_has_no_content(url: str) -> None:
-    received = talk(url, b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n" + LAST)
-    refused, then, _ = received.split(b"\r\n\r\n")
-    assert refused.startswith(b"HTTP/1.1 405")
+@pytest.mark.parametrize(
+    ("path", "status"), [("/", 200), ("/health", 200), ("/v1/models", 200), ("/v1/messages", 405)]
+)
+def test_the_answer_to_head_has_no_content(url: str, path: str, status: int) -> None:
+    head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    received = talk(url, head + LAST)
+    bare, then, _ = received.split(b"\r\n\r\n")
+    assert bare.startswith(b"HTTP/1.1 %d" % status)
+    assert b"content-length: 0" not in bare
     assert then.startswith(b"HTTP/1.1 200")
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-import resource
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 SPARE = 32
@@ -27,6 +27,9 @@ def affordable(most: int, refused: int) -> tuple[int, int]:
     The soft limit is raised where it is too low. Of those that are refused, as many again may be
     accepted before they are counted.
     """
+    resource = _optional("resource")
+    if resource is None:  # sockets are not counted among descriptors there
+        return most, refused
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * most + 2 * refused + SPARE
     have = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -36,6 +39,14 @@ def affordable(most: int, refused: int) -> tuple[int, int]:
         return most, refused
     refused = max(1, min(refused, have // 8))
     return max(1, (have - 2 * refused - SPARE) // 2), refused
+
+
+def _optional(name: str) -> Any:
+    """Return a module that not every system has, or None."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
 
 class Scarcity:

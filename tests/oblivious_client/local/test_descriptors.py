@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oblivious_client.descriptors import SPARE, Scarcity, affordable
+from oblivious_client.local.descriptors import SPARE, Scarcity, affordable
 
 WANTED = 2 * 400 + 2 * 32 + SPARE
 UNLIMITED = resource.RLIM_INFINITY

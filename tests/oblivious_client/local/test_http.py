@@ -5,11 +5,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
-from oblivious_client import local_http
-from oblivious_client.local_http import LocalRequest, LocalResponse, serve_connection
+from oblivious_client.local import http as local_http
+from oblivious_client.local.http import Service, serve_connection
+from oblivious_client.local.messages import Handled, LocalRequest, LocalResponse
 
 TEXT = ((b"content-type", b"text/plain"),)
 GET = b"GET /path?query HTTP/1.1\r\nHost: here\r\n\r\n"
+LENGTH = b"Content-Length: %d\r\n\r\n"
 
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -19,15 +21,17 @@ async def echoed(request: LocalRequest) -> LocalResponse:
     return LocalResponse(200, TEXT, said)
 
 
-def talk(client: Client, handler: local_http.Handler = echoed) -> None:
+def talk(client: Client, handler: local_http.Handler | Service = echoed) -> None:
     """Have `client` talk to a server on a connection of its own, until both have ended."""
+
+    service = handler if isinstance(handler, Service) else Service(handler)
 
     async def run() -> None:
         ended = asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                await serve_connection(handler, reader, writer)
+                await serve_connection(service, reader, writer)
             finally:
                 ended.set()
 
@@ -41,7 +45,14 @@ def talk(client: Client, handler: local_http.Handler = echoed) -> None:
     asyncio.run(run())
 
 
-def answers_to(sent: bytes, handler: local_http.Handler = echoed) -> bytes:
+async def send_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(bytes(1000))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+def answers_to(sent: bytes, handler: local_http.Handler | Service = echoed) -> bytes:
     """Return all that a server says to `sent`, after which nothing follows."""
     found = bytearray()
 
@@ -232,15 +243,77 @@ def test_who_says_that_it_is_the_last_is_hung_up_on(head: bytes) -> None:
         async with asyncio.timeout(20):
             assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
 
+
+@pytest.mark.parametrize(
+    "sent", [GET, b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\n"]
+)
+def test_what_is_not_admitted_is_answered_before_its_body(sent: bytes) -> None:
+    handled: list[LocalRequest] = []
+
+    async def handler(request: LocalRequest) -> LocalResponse:
+        handled.append(request)
+        return await echoed(request)
+
+    def admit(head: LocalRequest) -> LocalResponse | None:
+        return LocalResponse(403, TEXT, head.path.encode()) if head.method == "POST" else None
+
+    service = Service(handler, admit)
+    answer = answers_to(sent, service)
+    assert (b"HTTP/1.1 403" in answer) is sent.startswith(b"POST") is not bool(handled)
+    assert (b"connection: close" in answer) is sent.startswith(b"POST")
+
+
+def test_a_connection_goes_on_after_a_refusal_without_a_body() -> None:
+    def admit(head: LocalRequest) -> LocalResponse | None:
+        return LocalResponse(404, TEXT, b"none") if head.path == "/none" else None
+
+    answer = answers_to(GET.replace(b"/path", b"/none") + GET, Service(echoed, admit))
+    assert answer.count(b"HTTP/1.1 404") == answer.count(b"HTTP/1.1 200") == 1
+
+
+def test_who_still_sends_reads_why_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_http, "BODY_LIMIT", 100)
+    head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 8000000\r\n\r\n"
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + bytes(8_000_000))
+        await writer.drain()  # which a reset would end
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+
     talk(client)
 
 
-def test_a_field_is_one_or_none() -> None:
-    request = LocalRequest("GET", "/", ((b"a", b"1"), (b"b", b"\xe9"), (b"b", b"2")), b"secret")
-    assert request.field(b"a") == "1"
-    assert request.field(b"b") is request.field(b"c") is None
-    assert "secret" not in repr(request)
-    assert "secret" not in repr(LocalResponse(200, (), b"secret"))
+@pytest.mark.parametrize("limit", ["LINGER_SECONDS", "LINGER_OCTETS"])
+def test_nobody_is_listened_to_for_ever(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_http, "BODY_LIMIT", 100)
+    monkeypatch.setattr(local_http, limit, 0.05 if limit == "LINGER_SECONDS" else 1000)
+    head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 8000000\r\n\r\n"
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + bytes(2000))
+        await reader.read()
+        with pytest.raises(ConnectionError):
+            await send_for_ever(writer)
+
+    talk(client)
+
+
+def test_whatever_happens_to_a_request_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_http, "BODY_LIMIT", 100)
+    told: list[Handled] = []
+    service = Service(echoed, tell=told.append)
+    post = b"POST /two HTTP/1.1\r\nHost: here\r\nContent-Length: "
+    answers_to(GET + post + b"4\r\n\r\nbody", service)
+    answers_to(b"nonsense\r\n\r\n", service)
+    answers_to(post + b"101\r\n\r\n", service)
+    assert [(each.method, each.path, each.status) for each in told] == [
+        ("GET", "/path", 200),
+        ("POST", "/two", 200),
+        ("", "", 400),
+        ("POST", "/two", 413),
+    ]
+    assert [(each.received, each.sent) for each in told] == [(0, 10), (4, 14), (0, 0), (0, 0)]
+    assert all(each.is_whole for each in told)
 
 
 def test_a_fault_of_the_handler_is_not_hidden() -> None:
@@ -252,7 +325,7 @@ def test_a_fault_of_the_handler_is_not_hidden() -> None:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                await serve_connection(handler, reader, writer)
+                await serve_connection(Service(handler), reader, writer)
             except LookupError as fault:
                 ended.append(fault)
 

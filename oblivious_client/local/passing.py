@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from oblivious_client.answers import StreamedAnswer
 from oblivious_client.blocks import StreamedBlocks
 from oblivious_client.items import StreamedItems
 from protocol.event_stream import DONE, Event, encode_event
+
+# The kind of an error that arose on this machine or on the way, where there is none else.
+OWN = "oblivious_client_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What went wrong, as programs are told it; `kind` is the service's own where it told one."""
+
+    message: str
+    code: str | None = None
+    kind: str | None = None
 
 
 class Passing(Protocol):
@@ -26,7 +39,7 @@ class Passing(Protocol):
         """Return the events to pass on once the signature has verified."""
         ...
 
-    def fail(self, message: str) -> bytes:
+    def fail(self, fault: Fault) -> bytes:
         """Return the event that says why there is no end."""
         ...
 
@@ -49,9 +62,9 @@ class PassedChat:
         """Return the mark of the end."""
         return encode_event(DONE.encode())
 
-    def fail(self, message: str) -> bytes:
+    def fail(self, fault: Fault) -> bytes:
         """Return OpenAI's error object in an event."""
-        return encode_event(error_object(message, "oblivious_client_error"))
+        return encode_event(error_object(fault))
 
 
 class PassedItems:
@@ -72,11 +85,12 @@ class PassedItems:
         """Return the event that holds the whole answer."""
         return b"" if self._streamed.last is None else _encode(self._streamed.last)
 
-    def fail(self, message: str) -> bytes:
-        """Return an event of an error."""
-        code = "oblivious_client_error"
-        error = {"type": "error", "code": code, "message": message, "param": None}
-        return _encode(Event(json.dumps({**error, "sequence_number": 0}), "error"))
+    def fail(self, fault: Fault) -> bytes:
+        """Return the event by which the service said that it failed, or one of an error."""
+        if self._streamed.failed is not None:
+            return _encode(self._streamed.failed)
+        error = {"type": "error", "code": fault.code or OWN, "message": fault.message}
+        return _encode(Event(json.dumps({**error, "param": None, "sequence_number": 0}), "error"))
 
 
 class PassedBlocks:
@@ -97,15 +111,16 @@ class PassedBlocks:
         """Return the event that ends the message."""
         return b"" if self._streamed.last is None else _encode(self._streamed.last)
 
-    def fail(self, message: str) -> bytes:
+    def fail(self, fault: Fault) -> bytes:
         """Return an event of an error."""
-        error = {"type": "api_error", "message": message}
+        error = {"type": fault.kind or "api_error", "message": fault.message}
         return _encode(Event(json.dumps({"type": "error", "error": error}), "error"))
 
 
-def error_object(message: str, kind: str) -> bytes:
-    """Return OpenAI's error object."""
-    fields = {"message": message, "type": kind, "param": None, "code": None}
+def error_object(fault: Fault, kind: str | None = None) -> bytes:
+    """Return OpenAI's error object; `kind` is for a fault that has none of its own."""
+    type_ = fault.kind or kind or OWN
+    fields = {"message": fault.message, "type": type_, "param": None, "code": fault.code}
     return json.dumps({"error": fields}).encode()
 
 
