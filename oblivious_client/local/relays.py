@@ -2,13 +2,14 @@
 
 Each has its own evidence, verified by the same demands, and what is asked of it is sealed anew. A
 question goes to another relay only where the first cannot have had it answered: nothing of it had
-left, or the relay itself says that it did not reach its gateway. After a relay has been found
-silent the one that answered is asked first.
+left. A 502 does not tell that: nginx says it too where a gateway took a request and then went away.
+After a relay has been found silent another is asked first, so that the next question finds its way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import httpx
@@ -20,10 +21,6 @@ from oblivious_client.transport import UPLOAD, AsyncObliviousTransport
 from protocol.evidence import VerifiedEvidence
 
 T = TypeVar("T")
-
-# What a relay answers of itself when it has not handed a request on.
-_NOT_HANDED_ON = (502, 503)
-
 
 class Relays:
     """Asks by one of several routes, the first that answers."""
@@ -63,18 +60,18 @@ class Relays:
     async def _through(
         self, ask: Callable[[AsyncObliviousTransport], Awaitable[T]], upload: Upload
     ) -> T:
-        *others, last = self._in_order()
-        for number in others:
+        order = self._in_order()
+        for number, following in pairwise(order):
             try:
-                answer = await ask(self._transports[number])
+                return self._kept(number, await ask(self._transports[number]))
             except ClientError as failure:
-                if not is_silence(failure, upload):
+                if not is_silence(failure):
+                    raise
+                if upload.begun:
+                    self._first = following
                     raise
                 self._tell(f"{self._name(number)} does not answer ({failure}): trying the next")
-                upload.begun = False
-            else:
-                return self._kept(number, answer)
-        return self._kept(last, await ask(self._transports[last]))
+        return self._kept(order[-1], await ask(self._transports[order[-1]]))
 
     def _in_order(self) -> list[int]:
         count = len(self._transports)
@@ -91,11 +88,11 @@ class Relays:
         return str(self._transports[number].source.route.endpoint)
 
 
-def is_silence(failure: ClientError, upload: Upload) -> bool:
-    """Whether another relay may be asked: this one does not answer, and cannot have been answered.
+def is_silence(failure: ClientError) -> bool:
+    """Whether a relay does not answer, so that another may.
 
     A gateway's own 503 comes through its relay; then another relay leads to the same gateway.
     """
     if isinstance(failure, OuterRefusal):
-        return failure.is_silence and (not upload.begun or failure.status in _NOT_HANDED_ON)
-    return failure.code is Exit.NO_CONNECTION and not upload.begun
+        return failure.is_silence
+    return failure.code is Exit.NO_CONNECTION

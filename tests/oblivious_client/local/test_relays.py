@@ -72,16 +72,38 @@ def test_the_next_is_asked_and_is_the_first_from_then_on() -> None:
     assert told[1] == f"asking through relay {gateway.url} from now on"
 
 
-def test_a_question_is_sealed_anew_for_the_next() -> None:
+def test_a_question_is_sealed_for_the_keys_of_the_next() -> None:
     with StandInGateway() as first, StandInGateway() as second:
-        first.faults.outer = [GONE]
+        first.faults.evidence_answers = [GONE]
         statuses, told = asking([first.url, second.url])
         assert statuses == [200]
-        (sent,), (again,) = first.posts(), second.posts()
-        assert sent.body != again.body
-        assert first.keys[0].config != second.keys[0].config
-        assert first.chat.inner == []
+        assert first.posts() == []
+        assert len(second.posts()) == 1
     assert "answered 502" in told[0]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_may_have_left_is_not_asked_again_but_the_next_question_is(status: int) -> None:
+    with StandInGateway() as first, StandInGateway() as second:
+        first.faults.outer = [Plain(status, "text/html", b"")] * 2
+        told: list[str] = []
+
+        async def run() -> int:
+            urls = (first.url, second.url)
+            transports = [AsyncObliviousTransport(url, policy=ALLOWED) for url in urls]
+            relays = Relays(transports, told.append)
+            try:
+                with pytest.raises(OuterRefusal):
+                    await relays.ask(question(), Upload())
+                assert second.arrived == []
+                answer = await relays.ask(question(), Upload())
+                await answer.aread()
+                return answer.status_code
+            finally:
+                await relays.aclose()
+
+        assert asyncio.run(run()) == 200
+        assert (len(first.posts()), len(second.posts())) == (1, 1)
 
 
 def test_the_first_is_asked_alone_while_it_answers() -> None:
@@ -120,20 +142,19 @@ def refusal(status: int, *, silent: bool = True) -> Callable[[], ClientError]:
 
 
 @pytest.mark.parametrize(
-    ("failure", "untouched", "begun"),
+    ("failure", "silent"),
     [
-        (lambda: NoConnection("x", advice=""), True, False),
-        (lambda: ConnectionLost("x", advice=""), True, False),
-        (NoAnswer, True, False),
-        (refusal(502), True, True),
-        (refusal(503), True, True),
-        (refusal(504), True, False),
-        (refusal(503, silent=False), False, False),
-        (refusal(429, silent=False), False, False),
-        (AnswerTruncated, False, False),
-        (lambda: EvidenceRefused("x", code=Exit.CHAIN), False, False),
+        (lambda: NoConnection("x", advice=""), True),
+        (lambda: ConnectionLost("x", advice=""), True),
+        (NoAnswer, True),
+        (refusal(502), True),
+        (refusal(503), True),
+        (refusal(504), True),
+        (refusal(503, silent=False), False),
+        (refusal(429, silent=False), False),
+        (AnswerTruncated, False),
+        (lambda: EvidenceRefused("x", code=Exit.CHAIN), False),
     ],
 )
-def test_what_is_silence(failure: Callable[[], ClientError], untouched: bool, begun: bool) -> None:
-    assert is_silence(failure(), Upload(begun=False)) is untouched
-    assert is_silence(failure(), Upload(begun=True)) is begun
+def test_what_is_silence(failure: Callable[[], ClientError], silent: bool) -> None:
+    assert is_silence(failure()) is silent
