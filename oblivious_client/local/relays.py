@@ -22,6 +22,7 @@ from protocol.evidence import VerifiedEvidence
 
 T = TypeVar("T")
 
+
 class Relays:
     """Asks by one of several routes, the first that answers."""
 
