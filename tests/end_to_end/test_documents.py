@@ -26,7 +26,15 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
     if "node_modules" not in path.parts
 )
-PLACES = ("protocol", "enclave_server", "host_proxy", "oblivious_client", "scripts", "tests")
+PLACES = (
+    "protocol",
+    "enclave_server",
+    "host_proxy",
+    "oblivious_client",
+    "token_issuer",
+    "scripts",
+    "tests",
+)
 FILES = [
     path.relative_to(ROOT).as_posix()
     for place in (*PLACES, "docs")

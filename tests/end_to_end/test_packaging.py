@@ -15,7 +15,7 @@ from enclave_server.__main__ import EXTRA
 from tests.support.enclave import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client")
+PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client", "token_issuer")
 
 
 @pytest.fixture(scope="module")
