@@ -48,11 +48,17 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, if there is none, before SQLite makes one that others can read."""
+    """Make the file, if there is none, before SQLite makes one that others can read.
+
+    A file that is there is not touched: closing it would end all locks that this process has on it
+    (fcntl(2)), and the next one to leave would take the log of writes away from whoever reads it.
+    """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
     except OSError as error:
-        raise DatabaseError(f"{path} cannot be opened: {error.strerror}.") from None
+        raise DatabaseError(f"{path} cannot be made: {error.strerror}.") from None
 
 
 def _prepare(connection: Any, _: object) -> None:
