@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,14 +15,18 @@ from token_issuer.administration import (
     last_lines,
     open_account,
 )
-from token_issuer.database import open_database
 from token_issuer.ledger import Ledger
 from token_issuer.settings import Settings
-from token_issuer.upgrade import upgrade
+from token_issuer.upgrade import upgraded_ledger
 
 DAY = 86_400
 BY_HAND = "credit"
 """The kind of entry of what an administrator adds."""
+
+SHOWN_LINES = 100
+"""Of an account's entries, the last ones."""
+
+Run = Callable[[Settings, argparse.Namespace], int]
 
 
 def add_parsers(commands: Any) -> None:
@@ -37,7 +42,7 @@ def _add_vouchers(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--count", type=_positive, default=1, help="how many (default 1)")
     new.add_argument("--days", type=_positive, help="for which they can be spent")
     new.add_argument("--name", default="", help="what `accounts list` calls them")
-    new.set_defaults(run=_new_vouchers)
+    new.set_defaults(**_with_ledger(_new_vouchers))
 
 
 def _add_accounts(parser: argparse.ArgumentParser) -> None:
@@ -49,18 +54,18 @@ def _add_accounts(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--allowance", type=int, default=0, help="units for nothing, each period")
     new.add_argument("--price", default="c1", help="the price point of those (default c1)")
     new.add_argument("--period-days", type=_positive, default=1, help="default 1")
-    new.set_defaults(run=_new_account)
-    actions.add_parser("list", help="list all accounts").set_defaults(run=_list)
+    new.set_defaults(**_with_ledger(_new_account))
+    actions.add_parser("list", help="list all accounts").set_defaults(**_with_ledger(_list))
     actions.add_parser(
         "check", help="see that each balance is the sum of its entries"
-    ).set_defaults(run=_check)
-    _of_one(actions, "show", "print an account's last entries").set_defaults(run=_show)
-    _of_one(actions, "disable", "have it spend no more").set_defaults(run=_disable)
-    _of_one(actions, "enable", "have it spend again").set_defaults(run=_enable)
+    ).set_defaults(**_with_ledger(_check))
+    _of_one(actions, "show", "print an account's last entries").set_defaults(**_with_ledger(_show))
+    _of_one(actions, "disable", "have it spend no more").set_defaults(**_with_ledger(_disable))
+    _of_one(actions, "enable", "have it spend again").set_defaults(**_with_ledger(_enable))
     credit = _of_one(actions, "credit", "add units, once for each reference")
     credit.add_argument("units", type=_positive)
     credit.add_argument("--reference", required=True, help="of the payment, such as a transfer's")
-    credit.set_defaults(run=_credit)
+    credit.set_defaults(**_with_ledger(_credit))
 
 
 def _of_one(actions: Any, name: str, about: str) -> Any:
@@ -75,10 +80,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _new_vouchers(settings: Settings, options: argparse.Namespace) -> int:
-    ledger, now = _open(settings), int(time.time())
+def _new_vouchers(ledger: Ledger, options: argparse.Namespace) -> int:
+    now = int(time.time())
     for _ in range(options.count):
-        expires = None if options.days is None else now + options.days * DAY
+        expires = _expiry(options, now)
         _, secret = open_account(
             ledger, now, units=options.units, name=options.name, expires=expires
         )
@@ -86,33 +91,32 @@ def _new_vouchers(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _new_account(settings: Settings, options: argparse.Namespace) -> int:
-    ledger, now = _open(settings), int(time.time())
-    price = PricePoint.decode(options.price).units
+def _new_account(ledger: Ledger, options: argparse.Namespace) -> int:
+    now, price = int(time.time()), PricePoint.decode(options.price).units
     number, secret = open_account(
         ledger,
         now,
         units=options.units,
         name=options.name,
-        expires=None if options.days is None else now + options.days * DAY,
+        expires=_expiry(options, now),
         allowance=Allowance(options.allowance, price, options.period_days * DAY),
     )
     print(f"{number}  {secret}")
     return 0
 
 
-def _list(settings: Settings, _: argparse.Namespace) -> int:
+def _list(ledger: Ledger, _: argparse.Namespace) -> int:
     now = int(time.time())
     print("account  balance  allowed  state  name")
-    for each in all_accounts(_open(settings), now):
+    for each in all_accounts(ledger, now):
         shown = (each.number, each.balance, each.allowance_left, _state(each, now), each.name)
         print("  ".join(map(str, shown)))
     return 0
 
 
-def _show(settings: Settings, options: argparse.Namespace) -> int:
+def _show(ledger: Ledger, options: argparse.Namespace) -> int:
     print("entry  when  kind  amount  allowed  tokens  balance")
-    for line in last_lines(_open(settings), options.account, 100):
+    for line in last_lines(ledger, options.account, SHOWN_LINES):
         entry = line.entry
         when = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         amounts = (entry.amount, entry.allowed, line.tokens, entry.balance)
@@ -120,34 +124,41 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _credit(settings: Settings, options: argparse.Namespace) -> int:
-    ledger = _open(settings)
+def _credit(ledger: Ledger, options: argparse.Namespace) -> int:
     arguments = (options.account, options.units, BY_HAND, options.reference, time.time())
     print("credited" if ledger.credit(*arguments) else "credited before, and not again")
     return 0
 
 
-def _disable(settings: Settings, options: argparse.Namespace) -> int:
-    disable(_open(settings), options.account, disabled=True)
+def _disable(ledger: Ledger, options: argparse.Namespace) -> int:
+    disable(ledger, options.account, disabled=True)
     return 0
 
 
-def _enable(settings: Settings, options: argparse.Namespace) -> int:
-    disable(_open(settings), options.account, disabled=False)
+def _enable(ledger: Ledger, options: argparse.Namespace) -> int:
+    disable(ledger, options.account, disabled=False)
     return 0
 
 
-def _check(settings: Settings, _: argparse.Namespace) -> int:
-    wrong = discrepancies(_open(settings))
+def _check(ledger: Ledger, _: argparse.Namespace) -> int:
+    wrong = discrepancies(ledger)
     for number in wrong:
         print(f"account {number}: the balance is not the sum of its entries")
     return 1 if wrong else 0
 
 
-def _open(settings: Settings) -> Ledger:
-    engine = open_database(settings.database)
-    upgrade(engine)
-    return Ledger(engine, settings.tokens_per_minute)
+def _with_ledger(command: Callable[[Ledger, argparse.Namespace], int]) -> dict[str, Run]:
+    """Return what has argparse run a command on the ledger of the settings."""
+
+    def run(settings: Settings, options: argparse.Namespace) -> int:
+        with upgraded_ledger(settings) as ledger:
+            return command(ledger, options)
+
+    return {"run": run}
+
+
+def _expiry(options: argparse.Namespace, now: int) -> int | None:
+    return None if options.days is None else now + options.days * DAY
 
 
 def _state(account: Account, now: int) -> str:

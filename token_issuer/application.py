@@ -61,10 +61,18 @@ class _Exchange:
 
     def __init__(self, environ: "WSGIEnvironment") -> None:
         self.request = Request(environ)
-        self.request.max_content_length = MAX_ORDER_BYTES
         self.route = "other"
         self.account: int | None = None
         self.tokens: int | None = None
+
+    def body(self, most: int) -> bytes:
+        """Return the body, or raise Refusal with 413 if it has more octets than that."""
+        # One more is read, as a body without a length is cut where it is too long.
+        self.request.max_content_length = most + 1
+        body = self.request.get_data()
+        if len(body) > most:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return body
 
 
 class Application:
@@ -142,7 +150,7 @@ class Application:
     def _tokens(self, exchange: _Exchange) -> Response:
         now = self._clock()
         account = self._authenticate(exchange, now)
-        body = exchange.request.get_data()
+        body = exchange.body(MAX_ORDER_BYTES)
         kind = media_type((exchange.request.content_type or "").encode())
         order = read_order(kind, body, self._ring)
         entry = self._purchase(account, order, now)
@@ -186,8 +194,7 @@ class Application:
     def _payment(self, exchange: _Exchange) -> Response:
         if self._stripe is None:
             raise Refusal(HTTPStatus.NOT_FOUND)
-        exchange.request.max_content_length = MAX_EVENT_BYTES
-        body = exchange.request.get_data()
+        body = exchange.body(MAX_EVENT_BYTES)
         header = exchange.request.headers.get("Stripe-Signature", "")
         try:
             self._stripe.verify(header, body, self._clock())

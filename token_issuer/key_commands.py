@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,6 @@ from protocol.errors import MalformedMessage
 from protocol.token_catalogue import CatalogueKey
 from protocol.token_prices import PricePoint
 from token_issuer.administration import buyers, issued_by_key
-from token_issuer.database import open_database
 from token_issuer.key_files import (
     StoredKey,
     destroy_private,
@@ -19,9 +18,8 @@ from token_issuer.key_files import (
     write_key,
 )
 from token_issuer.key_plan import ISSUE_DAYS, gateway_tables, new_keys, next_epochs, next_start
-from token_issuer.ledger import Ledger
 from token_issuer.settings import Settings
-from token_issuer.upgrade import upgrade
+from token_issuer.upgrade import upgraded_ledger
 
 GRACE_SECONDS = 86_400
 """For which a key is kept after its time: whoever paid and got no answer can still ask again."""
@@ -87,7 +85,8 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
     if options.gateway:
         print(gateway_tables(_redeemable(stored, now)), end="")
         return 0
-    counts = issued_by_key(_ledger(settings))
+    with upgraded_ledger(settings) as ledger:
+        counts = issued_by_key(ledger)
     print("key_id  price  signs from  until  redeemed until  sold  state")
     for each in stored:
         entry = each.entry
@@ -110,12 +109,11 @@ def retire(settings: Settings, _: argparse.Namespace) -> int:
 
 def show_buyers(settings: Settings, options: argparse.Namespace) -> int:
     """Print the accounts that bought tokens of a key, and how many."""
-    for account, count in buyers(_ledger(settings), options.key_id.lower()).items():
+    with upgraded_ledger(settings) as ledger:
+        found = buyers(ledger, options.key_id.lower())
+    for account, count in found.items():
         print(f"{account}  {count}")
     return 0
-
-
-Run = Callable[[Settings, argparse.Namespace], int]
 
 
 def _stored(settings: Settings) -> list[StoredKey]:
@@ -124,12 +122,6 @@ def _stored(settings: Settings) -> list[StoredKey]:
 
 def _redeemable(stored: Sequence[StoredKey], now: int) -> list[CatalogueKey]:
     return [each.entry for each in stored if each.entry.epoch.redeem_until > now]
-
-
-def _ledger(settings: Settings) -> Ledger:
-    engine = open_database(settings.database)
-    upgrade(engine)
-    return Ledger(engine, settings.tokens_per_minute)
 
 
 def _day(seconds: int) -> str:

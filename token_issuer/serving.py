@@ -21,7 +21,7 @@ from token_issuer.log import Log
 from token_issuer.metrics import Metrics
 from token_issuer.settings import Settings, SettingsError
 from token_issuer.stripe import StripeAccount
-from token_issuer.upgrade import upgrade
+from token_issuer.upgrade import upgraded_ledger
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -40,9 +40,8 @@ def serve(settings: Settings) -> None:
     """Answer until SIGTERM; raise what is wrong with keys, ledger or settings before that."""
     load(settings.keys)
     stripe_account(settings)
-    engine = open_database(settings.database)
-    upgrade(engine)
-    engine.dispose()  # no connection may be shared with the processes that are forked
+    with upgraded_ledger(settings):
+        pass  # and leave it again: the processes that are forked may share no connection
     _Server(settings).run()
 
 

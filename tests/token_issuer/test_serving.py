@@ -33,6 +33,7 @@ from token_issuer.key_files import write_key
 from token_issuer.key_plan import new_keys
 from token_issuer.ledger import Ledger
 from token_issuer.settings import SettingsError, read_settings
+from token_issuer.upgrade import upgraded_ledger
 
 KILLS = 20
 BUYERS = 4
@@ -198,15 +199,22 @@ def test_a_reload_brings_new_keys_and_leaves_out_destroyed_ones(plain: IssuerFil
 
 
 def test_bodies_without_a_length_have_the_same_limit(plain: IssuerFiles) -> None:
-    def pieces() -> Iterator[bytes]:
-        for _ in range(40):
-            yield bytes(1024)
-
-    with running_issuer(plain) as issuer:
-        secret = open_account(Ledger(open_database(plain.database), 1), 0, units=1)[1]
+    with running_issuer(plain) as issuer, upgraded_ledger(read_settings(plain.settings)) as ledger:
+        _, secret = open_account(ledger, int(time.time()), units=2)
         fields = {"Authorization": f"Bearer {secret}", "Content-Type": BATCH}
-        answer = httpx.post(f"{issuer.url}/token-request", content=pieces(), headers=fields)
-        assert answer.status_code == 413
+        wanted = basket(plain.key(1), 2)
+        for body, status in ((bytes(40 * 1024), 413), (wanted.body, 200)):
+            answer = httpx.post(
+                f"{issuer.url}/token-request", content=in_pieces(body), headers=fields
+            )
+            assert answer.status_code == status
+    wanted.open(answer.content)
+
+
+def in_pieces(body: bytes) -> Iterator[bytes]:
+    """Yield a body that httpx sends in chunks."""
+    for at in range(0, len(body), 100):
+        yield body[at : at + 100]
 
 
 def test_what_is_wrong_at_the_start_is_said(
