@@ -21,7 +21,7 @@ OPERATION = PrivateOperation(KEY)
 @given(st.integers(0, N - 1))
 def test_it_is_the_inverse_of_the_public_operation(number: int) -> None:
     signed = OPERATION(number)
-    assert type(signed) is int
+    assert signed.to_bytes(256, "big") == int(signed).to_bytes(256, "big")
     assert pow(signed, E, N) == number
     assert signed == pow(number, NUMBERS.d, N)
 
