@@ -23,6 +23,9 @@ DAY = 86_400
 BY_HAND = "credit"
 """The kind of entry of what an administrator adds."""
 
+MAX_DIGITS = 15
+"""Of a number on the command line: less than any balance may be."""
+
 SHOWN_LINES = 100
 """Of an account's entries, the last ones."""
 
@@ -48,10 +51,10 @@ def _add_vouchers(parser: argparse.ArgumentParser) -> None:
 def _add_accounts(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     new = actions.add_parser("new", help="open an account and print its number and its secret")
-    new.add_argument("--units", type=int, default=0, help="to begin with (default 0)")
+    new.add_argument("--units", type=_number, default=0, help="to begin with (default 0)")
     new.add_argument("--days", type=_positive, help="for which it can be spent")
     new.add_argument("--name", default="", help="what `accounts list` calls it")
-    new.add_argument("--allowance", type=int, default=0, help="units for nothing, each period")
+    new.add_argument("--allowance", type=_number, default=0, help="units for nothing, each period")
     new.add_argument("--price", default="c1", help="the price point of those (default c1)")
     new.add_argument("--period-days", type=_positive, default=1, help="default 1")
     new.set_defaults(**_with_ledger(_new_account))
@@ -74,10 +77,17 @@ def _of_one(actions: Any, name: str, about: str) -> Any:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: no positive number")
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > MAX_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text}: no number")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    number = _number(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text}: no positive number")
+    return number
 
 
 def _new_vouchers(ledger: Ledger, options: argparse.Namespace) -> int:

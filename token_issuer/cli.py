@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnknownAccount:
         return _say("There is no such account.")
     except DBAPIError as error:
-        return _say(f"The ledger cannot be used: {error.orig}.")
+        reason = str(error.orig).partition("\n")[0].rstrip(".")
+        return _say(f"The ledger cannot be used: {reason}.")
     except (ProtocolError, ValueError, OSError) as error:
         return _say(f"{error}.")
     return code
