@@ -71,7 +71,6 @@ def test_a_year_of_two_epochs_at_a_time(months: Months) -> None:
     listed = months.at(START + 2 * EPOCH, "list").splitlines()[1:]
     states = [line.split("  ")[-1] for line in listed]
     assert states == ["retired", "retired", "over", "over", "signs", "signs"]
-    ] * 2
     assert months.at(START + EPOCH, "list").splitlines()[-1].endswith("waits")
 
 
