@@ -58,7 +58,7 @@ def test_who_writes_keeps_other_writers_out_from_the_start(tmp_path: Path) -> No
     reading = engine.execution_options(**{READ_ONLY: True})
     with engine.begin(), reading.begin() as reader, engine.connect() as other:
         assert reader.execute(text("SELECT count(*) FROM accounts")).scalar_one() == 0
-        other.connection.execute("PRAGMA busy_timeout = 0")  # type: ignore[attr-defined]
+        other.connection.execute("PRAGMA busy_timeout = 0")
         with pytest.raises(OperationalError, match="locked"):
             other.begin()
     engine.dispose()

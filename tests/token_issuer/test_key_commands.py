@@ -1,5 +1,6 @@
 """`token-issuer keys`: over the months, with a clock that is moved by hand."""
 
+import time
 import tomllib
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Months:
 
     def at(self, now: int, words: str, code: int = 0) -> str:
         """Run a command at a time and return what it printed."""
-        self._patch.setattr(key_commands.time, "time", lambda: now)
+        self._patch.setattr(time, "time", lambda: now)
         assert cli.main(["--config", str(self.settings), "keys", *words.split()]) == code
         said = self._read.readouterr()
         return said.out if code == 0 else said.err

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.private_token import request_token
-from protocol.token_batch import MAX_MEMBERS, REQUEST_BYTES, decode_responses, encode_requests
+from protocol.private_token import REQUEST_BYTES, request_token
+from protocol.token_batch import MAX_MEMBERS, decode_responses, encode_requests
 from tests.support.issuing import BATCH, CHALLENGE, NOW, SINGLE, basket, key_for, key_ring
 from tests.support.private_tokens import epoch
 from token_issuer.order import MAX_ORDER_BYTES, read_order
