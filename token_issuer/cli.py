@@ -24,7 +24,7 @@ VARIABLE = "TOKEN_ISSUER_CONFIG"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says, and return the exit code: 1 if it failed, 2 if it is wrong."""
     os.umask(0o077)  # what is written here is money
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         code: int = options.run(read_settings(options.config), options)
     except (SettingsError, KeyFileError, DatabaseError, PlanError) as error:
@@ -39,21 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(
         prog="token-issuer", description="Sells tokens, and cannot tell which it sold to whom."
     )
-    parser.add_argument(
+    made.add_argument(
         "--config",
         type=Path,
         default=Path(os.environ.get(VARIABLE, DEFAULT_SETTINGS)),
         help=f"default {DEFAULT_SETTINGS} [{VARIABLE}]",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
     key_commands.add_parser(commands)
     account_commands.add_parsers(commands)
     commands.add_parser("serve", help="answer requests until SIGTERM").set_defaults(run=_serve)
-    return parser
+    return made
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:

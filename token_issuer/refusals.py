@@ -11,6 +11,9 @@ from werkzeug.wrappers import Response
 
 from protocol.registry import BLANK_PROBLEM, PROBLEM_JSON
 
+RETRY_AFTER_SECONDS = 5
+"""What a buyer is told to wait for the ledger."""
+
 
 class Refusal(Exception):
     """A request that is not done: its status, and what the answer says beside it."""
@@ -54,6 +57,7 @@ def too_many(seconds: int) -> Refusal:
     return Refusal(HTTPStatus.TOO_MANY_REQUESTS, fields={"Retry-After": str(seconds)})
 
 
-def unavailable(seconds: int = 5) -> Refusal:
+def unavailable() -> Refusal:
     """Return the answer while ledger or keys cannot be used; the same request may come again."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, fields={"Retry-After": str(seconds)})
+    fields = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, fields=fields)

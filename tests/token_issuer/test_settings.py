@@ -1,11 +1,13 @@
 """The configuration: what is taken, and one sentence for what is not."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from token_issuer.settings import Settings, SettingsError, StripeSettings, read_settings
 
+ISSUER_MD = Path(__file__).resolve().parents[2] / "docs/issuer.md"
 LEAST = 'database = "sqlite:////l"\nkeys = "/k"\n'
 STRIPE = '[stripe]\nsecret_file = "/s"\ncurrency = "eur"\nminor_per_unit = 5\n'
 
@@ -56,6 +58,16 @@ def test_all_settings(tmp_path: Path) -> None:
 def test_settings_that_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
         read(tmp_path, text)
+
+
+def test_the_documents_have_every_setting_and_its_default(tmp_path: Path) -> None:
+    table = re.findall(r"^\| `([a-z_\[\]]+)` \| (\S+) \|", ISSUER_MD.read_text(), re.MULTILINE)
+    told = {name.strip("[]"): default.strip("`") for name, default in table}
+    settings = read(tmp_path, LEAST)
+    assert told.keys() == {*Settings.__struct_fields__}
+    for name, default in told.items():
+        if default != "\N{EN DASH}":
+            assert str(getattr(settings, name)) == default
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
