@@ -22,3 +22,4 @@ def counts_directory() -> Iterator[None]:
         # A forked process comes by here too when it ends, and leaves the others their place.
         if os.getpid() == own:
             shutil.rmtree(place)
+            del os.environ[VARIABLE]

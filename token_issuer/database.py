@@ -7,8 +7,11 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-BUSY_MILLISECONDS = 5000
-"""For which one writer waits for another; a purchase holds SQLite's lock for some milliseconds."""
+BUSY_MILLISECONDS = 20_000
+"""For which one writer waits for another, less than a request may take.
+
+A purchase holds SQLite's lock for some milliseconds, but who waits looks now and then, in no order.
+"""
 
 _POSTGRESQL = "postgresql+psycopg"
 _SYNC_DRIVERS = {"sqlite": "sqlite", "postgresql": _POSTGRESQL, _POSTGRESQL: _POSTGRESQL}

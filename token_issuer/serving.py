@@ -98,10 +98,14 @@ def _by_listener(
 
 def _listener(environ: "WSGIEnvironment") -> str:
     """Return the address on which a request arrived, as the settings write it."""
-    name: Any = environ["gunicorn.socket"].getsockname()
+    return _address(environ["gunicorn.socket"].getsockname()).removeprefix("tcp://")
+
+
+def _address(name: Any) -> str:
+    """Return the name of a socket as an address."""
     if isinstance(name, tuple):
         host, port = name[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
     return f"unix:{os.fsdecode(name)}"
 
 
@@ -126,12 +130,21 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "control_socket_disable": True,
             "accesslog": None,  # it would tell addresses
             "loglevel": "warning",
+            "when_ready": _tell,
             "child_exit": _count_no_more,
         }.items():
             self.cfg.set(name, value)
 
     def load(self) -> "WSGIApplication":
         return build(self._settings)
+
+
+def _tell(server: Any) -> None:
+    """Say, as the other programs do, where it listens and that it takes requests."""
+    listener = server.LISTENERS[0]
+    log = Log()
+    log.event("listening", address=_address(listener.sock.getsockname()))
+    log.event("ready")
 
 
 def _count_no_more(_: object, worker: Any) -> None:

@@ -118,6 +118,14 @@ class IssuerProcess:
         self._reader.join(DEADLINE)
         return code
 
+    def await_line(self, part: str) -> None:
+        """Wait until it has written a line with this in it."""
+        deadline = time.monotonic() + DEADLINE
+        while not any(part in line for line in self.lines):
+            assert self._process.poll() is None, self.lines
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.05)
+
     def await_ready(self) -> None:
         """Wait until it answers."""
         deadline = time.monotonic() + DEADLINE

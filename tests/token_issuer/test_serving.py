@@ -178,8 +178,29 @@ def events(issuer: IssuerProcess) -> Sequence[dict[str, object]]:
 def test_no_address_is_logged(plain: IssuerFiles) -> None:
     with running_issuer(plain) as issuer:
         httpx.get(f"{issuer.url}/account", headers={"User-Agent": "somebody"})
-    assert issuer.lines
-    assert not [line for line in issuer.lines if "127.0.0.1" in line or "somebody" in line]
+    listening, ready, *requests = issuer.lines
+    assert json.loads(listening)["address"] == f"tcp://127.0.0.1:{plain.port}"
+    assert json.loads(ready)["event"] == "ready"
+    assert requests
+    assert not [line for line in requests if "127.0.0.1" in line or "somebody" in line]
+
+
+def test_metrics_and_requests_may_come_by_unix_sockets(tmp_path: Path) -> None:
+    made = IssuerFiles(tmp_path, f"sqlite:///{tmp_path}/ledger.sqlite3", workers=1)
+    made.write()
+    text = made.settings.read_text()
+    for port, name in ((made.port, "a"), (made.metrics_port, "b")):
+        text = text.replace(f"127.0.0.1:{port}", f"unix:{tmp_path}/{name}")
+    made.settings.write_text(text)
+    process = IssuerProcess(made)
+    try:
+        process.await_line('"ready"')
+        for name, path, status in (("a", "/metrics", 404), ("b", "/metrics", 200)):
+            transport = httpx.HTTPTransport(uds=str(tmp_path / name))
+            with httpx.Client(transport=transport) as client:
+                assert client.get(f"http://issuer{path}").status_code == status
+    finally:
+        process.end()
 
 
 def test_a_reload_brings_new_keys_and_leaves_out_destroyed_ones(plain: IssuerFiles) -> None:
