@@ -7,11 +7,14 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-BUSY_MILLISECONDS = 20_000
-"""For which one writer waits for another, less than a request may take.
+BUSY_SECONDS = 20
+"""For which a writer waits for another, and a statement for its end: less than a request may take.
 
 A purchase holds SQLite's lock for some milliseconds, but who waits looks now and then, in no order.
 """
+
+CONNECT_SECONDS = 5
+"""For PostgreSQL to take a connection."""
 
 _POSTGRESQL = "postgresql+psycopg"
 _SYNC_DRIVERS = {"sqlite": "sqlite", "postgresql": _POSTGRESQL, _POSTGRESQL: _POSTGRESQL}
@@ -26,7 +29,12 @@ def open_database(address: str) -> Engine:
     url = _url(address)
     if url.drivername == "sqlite":
         return _sqlite(url)
-    return create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=8)
+    waits = {
+        "connect_timeout": CONNECT_SECONDS,
+        "options": f"-c lock_timeout={BUSY_SECONDS}s -c statement_timeout={BUSY_SECONDS}s",
+    }
+    # A connection that the server has ended meanwhile is noticed before it is used.
+    return create_engine(url, connect_args=waits, pool_pre_ping=True, pool_size=1, max_overflow=8)
 
 
 def _url(address: str) -> URL:
@@ -69,7 +77,7 @@ def _prepare(connection: Any, _: object) -> None:
     # would both go on with what they read.
     connection.isolation_level = None
     for setting in (
-        f"busy_timeout = {BUSY_MILLISECONDS}",
+        f"busy_timeout = {1000 * BUSY_SECONDS}",
         "journal_mode = WAL",
         # A purchase that was answered outlives a loss of power.
         "synchronous = FULL",

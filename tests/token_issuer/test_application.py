@@ -26,7 +26,7 @@ from tests.support.issuing import (
     key_ring,
 )
 from tests.support.private_tokens import epoch
-from token_issuer.accounts import Allowance
+from token_issuer.accounts import Account, Allowance
 from token_issuer.administration import all_accounts, disable, discrepancies
 from token_issuer.ledger import Ledger
 from token_issuer.order import MAX_ORDER_BYTES
@@ -241,6 +241,22 @@ def test_401_is_the_same_for_all_who_may_not_spend(shop: Shop) -> None:
     assert problem(answers[0])
     assert answers[0].headers["WWW-Authenticate"] == "Bearer"
     assert shop.buy(good, wanted.body).status_code == 200
+
+
+def test_401_for_who_was_disabled_meanwhile(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    number, secret = shop.voucher(3)
+    find = Ledger.find
+
+    def find_and_disable(ledger: Ledger, digest: bytes, now: int) -> Account | None:
+        found = find(ledger, digest, now)
+        disable(ledger, number, disabled=True)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "find", find_and_disable)
+        assert shop.buy(secret, basket(3).body).status_code == 401
+    disable(shop.ledger, number, disabled=False)
+    assert shop.balance(secret) == 3
 
 
 def test_401_also_where_the_order_could_not_be_read(shop: Shop) -> None:

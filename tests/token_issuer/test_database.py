@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from token_issuer.database import READ_ONLY, DatabaseError, open_database
+from tests.support.postgresql import PostgreSql
+from token_issuer.database import BUSY_SECONDS, READ_ONLY, DatabaseError, open_database
+from token_issuer.serving import REQUEST_SECONDS
 from token_issuer.upgrade import upgrade
 
 
@@ -37,9 +39,34 @@ def test_addresses_that_are_refused(address: str, reason: str) -> None:
         open_database(address)
 
 
+def test_who_waits_is_answered_before_the_process_is_taken_for_stuck() -> None:
+    assert BUSY_SECONDS < REQUEST_SECONDS
+
+
 def test_postgresql_is_asked_through_one_driver() -> None:
     for address in ("postgresql://a@/b", "postgresql+psycopg://a@/b"):
         assert open_database(address).url.drivername == "postgresql+psycopg"
+
+
+def test_postgresql_lets_nothing_wait_for_ever(postgresql: PostgreSql) -> None:
+    engine = open_database(postgresql.new_database())
+    with engine.begin() as connection:
+        for name in ("lock_timeout", "statement_timeout"):
+            assert connection.execute(text(f"SHOW {name}")).scalar_one() == f"{BUSY_SECONDS}s"
+    engine.dispose()
+
+
+def test_a_connection_that_was_ended_is_not_used_again(postgresql: PostgreSql) -> None:
+    engine = open_database(postgresql.new_database())
+    with engine.begin() as connection:
+        own = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    other = open_database(str(engine.url))
+    with other.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:own)"), {"own": own})
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT pg_backend_pid()")).scalar_one() != own
+    engine.dispose()
+    other.dispose()
 
 
 def test_the_file_is_its_owners_alone_and_what_is_written_is_on_disk(tmp_path: Path) -> None:
