@@ -39,6 +39,24 @@ def test_published_issuances(vector: dict[str, str]) -> None:
     assert answer.hex() == vector["token_response"]
 
 
+def test_both_halves_of_a_blinding_change_under_the_lock() -> None:
+    operation = PrivateOperation(KEY)
+    operation(2)  # which draws the first
+    held: list[bool] = []
+
+    class Watched:
+        """The modulus, which sees whether the lock is held when it is used."""
+
+        def __rmod__(self, number: int) -> int:
+            held.append(operation._lock.locked())
+            return number % N
+
+    operation._n = Watched()
+    operation._take_blinding()
+    assert held == [True, True]
+    assert not operation._lock.locked()
+
+
 def test_eight_threads_get_what_one_gets() -> None:
     operation = PrivateOperation(KEY)
     numbers = [pow(7, at, N) for at in range(400)]
