@@ -82,7 +82,7 @@ def make_gate(config: Config, tee_id: str) -> Gate | None:
     if administrator is None:
         return None
     window = config.replay.window_seconds
-    return Gate(administrator, tee_id, config.provisioned_upstreams, window)
+    return Gate(administrator, tee_id, config.wanted_secrets, window)
 
 
 class Desk:
