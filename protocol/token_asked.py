@@ -28,7 +28,7 @@ _LIMITS = {
     MESSAGES_PATH: ("max_tokens",),
     RESPONSES_PATH: ("max_output_tokens",),
 }
-_IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
+_IMAGE_TYPES = ("image_url", "input_image", "image")
 
 Json = Any
 

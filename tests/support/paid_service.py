@@ -23,7 +23,9 @@ from protocol.signature import SigningKeys
 from tests.support.minting import TARIFF, Mint, epochs_around
 from tests.support.upstream import StandInUpstream
 
-NOW = 1_800_000_000.0
+NOW = 4_000_000_000.0
+"""Far ahead: a real store forgets at once what is to be kept until some time in the past."""
+
 LEASE = 660
 KEYS = SigningKeys.generate()
 MINT = Mint(epochs_around(NOW))
