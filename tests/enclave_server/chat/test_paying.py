@@ -45,7 +45,8 @@ def test_what_has_begun_is_spent_once(times: int) -> None:
 def test_every_failure_of_an_upstream_gives_it_back(failure: Failure) -> None:
     paying = Paying()
     paying.payment.fail(UpstreamError(failure))
-    after = REJECTED_SECONDS if failure.value[0] == 400 else 0
+    status: int = failure.value[0]
+    after = REJECTED_SECONDS if status == 400 else 0
     assert paying.store.done == [("give back", b"n", b"t", after)]
     assert paying.payment.status == "returned"
     assert paying.counted.counts == {"returned": 1}

@@ -44,11 +44,8 @@ def tool(chance: Random) -> dict[str, Any]:
 
 def chat_part(chance: Random) -> dict[str, Any]:
     url = f"data:image/png;base64,{PNG}"
-    return some(
-        chance,
-        {"type": "text", "text": words(chance)},
-        {"type": "image_url", "image_url": {"url": url}},
-    )
+    shown: dict[str, Any] = {"type": "image_url", "image_url": {"url": url}}
+    return chance.choice([{"type": "text", "text": words(chance)}, shown])
 
 
 def chat_body(chance: Random) -> dict[str, Any]:
@@ -101,7 +98,8 @@ def completion_body(chance: Random) -> dict[str, Any]:
 def block(chance: Random) -> dict[str, Any]:
     source = {"type": "base64", "media_type": "image/png", "data": PNG}
     text = {"type": "text", "text": words(chance) or "."}
-    return some(chance, text, {"type": "image", "source": source})
+    shown: dict[str, Any] = {"type": "image", "source": source}
+    return chance.choice([text, shown])
 
 
 def messages_body(chance: Random) -> dict[str, Any]:
@@ -121,7 +119,7 @@ def messages_body(chance: Random) -> dict[str, Any]:
 def item_part(chance: Random) -> dict[str, Any]:
     url = f"data:image/png;base64,{PNG}"
     text = {"type": "input_text", "text": words(chance)}
-    return some(chance, text, {"type": "input_image", "image_url": url})
+    return chance.choice([text, {"type": "input_image", "image_url": url}])
 
 
 def responses_body(chance: Random) -> dict[str, Any]:

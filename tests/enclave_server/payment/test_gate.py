@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from enclave_server.payment import nullifier as nullifiers
 from enclave_server.payment.gate import Gate, Presented
 from enclave_server.payment.hold import State
-from enclave_server.payment.nullifier import LABEL, nullifier
+from enclave_server.payment.nullifier import LABEL
 from enclave_server.payment.refusals import Refusal, Refused
 from protocol.private_token import Token
 from protocol.token_catalogue import Catalogue
@@ -126,16 +127,16 @@ def test_without_the_key_of_nullifiers_nothing_is_known() -> None:
 
 def test_a_token_is_known_by_its_nullifier() -> None:
     asked, token = Asked(), MINT.token()
-    names = []
+    names: list[bytes] = []
     hold = asked.store.hold
 
-    async def noting(name: bytes) -> bytes:
-        names.append(name)
-        return await hold(name)
+    async def noting(nullifier: bytes) -> bytes:
+        names.append(nullifier)
+        return await hold(nullifier)
 
     asked.store.hold = noting  # type: ignore[method-assign]
     asyncio.run(asked.gate.hold(presented(token), C1))
-    assert names == [nullifier(LABEL, token)]
+    assert names == [nullifiers.nullifier(LABEL, token)]
 
 
 @pytest.mark.parametrize("price", range(4))
