@@ -25,10 +25,12 @@ from enclave_server.payment.tally import Outcome
 from enclave_server.processes import payment
 from enclave_server.processes.payment import NoEpoch, Till, make_till, warn_of_end
 from protocol.binary_http import Request, Response
+from protocol.provisioning import Secrets
 from protocol.token_catalogue import Catalogue, Epoch
 from tests.support.enclave import Enclave, chat_request, running_enclave, running_upstream
 from tests.support.minting import Mint, budgets_toml, epochs_around, paying_with
 from tests.support.private_tokens import PRICES, WEEK
+from tests.support.provisioning import provision_request, public_text, statement
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.upstream import StandInUpstream
 
@@ -287,3 +289,33 @@ def test_a_larger_price_buys_more(upstream: StandInUpstream) -> None:
         assert code_of(enclave.ask(paid(small, content=question))) == "token_too_small"
         assert enclave.ask(paid(large, content=question)).status == 200
         assert enclave.ask(paid(small)).status == 200
+
+
+def test_a_key_of_nullifiers_is_handed_over_before_anything_is_taken(
+    upstream: StandInUpstream,
+) -> None:
+    config = config_for(upstream.address, nullifier_key_provisioned="true")
+    config += f"[provision]\nadministrator_key = '{public_text()}'\n"
+    with running_enclave(config) as enclave:
+        tee_id = enclave.request("GET", "/signing-key").json["tee_id"]
+        token = MINT.field()
+        assert code_of(enclave.ask(paid(token))) == "token_store_unavailable"
+        assert enclave.request("GET", "/ready").status == 503
+        for key, status in (("k" * 31, 400), ("k" * 32, 204)):
+            secrets = Secrets({NULLIFIER_KEY: key})
+            answer = enclave.ask(provision_request(statement(tee_id, secrets)))
+            assert answer.status == status
+        assert enclave.request("GET", "/ready").status == 200
+        assert enclave.ask(paid(token)).status == 200
+        assert code_of(enclave.ask(paid(token))) == "token_spent"
+
+
+def test_a_large_request_is_paid_for_where_it_is_read_elsewhere(upstream: StandInUpstream) -> None:
+    with running_enclave(config_for(upstream.address)) as enclave:
+        question = "x" * 100_000
+        small, large = (paying_with(MINT.token(price)) for price in (PRICES[1], PRICES[2]))
+        assert code_of(enclave.ask(paid(small, content=question))) == "token_too_small"
+        assert enclave.ask(paid(large, content=question)).status == 200
+        assert upstream.requests[-1].json["max_tokens"] == 512 * 16
+        answer = enclave.ask(paid(large, content=question * 10))
+        assert code_of(answer) == "budget_exceeded"

@@ -1,4 +1,4 @@
-"""The store of spent tokens as an operator runs it: its configuration in a real Redis, and its unit."""
+"""The store of spent tokens as an operator runs it: configuration in a real Redis, and unit."""
 
 import asyncio
 import re
