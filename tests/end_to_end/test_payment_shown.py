@@ -29,6 +29,7 @@ from tests.support.paid_service import MINT, PATHS, QUESTIONS, Clock, PaidServic
 from tests.support.private_tokens import PRICES
 from tests.support.redis_server import redis_server
 from tests.support.upstream import (
+    Behaviour,
     Exchange,
     StandInUpstream,
     answering,
@@ -96,7 +97,7 @@ async def presented(service: PaidService, case: str) -> Fields:
     return (paying_with(token),)
 
 
-CASES = {
+CASES: dict[str, tuple[str, dict[str, Any], Behaviour, int]] = {
     "answered": ("good", {}, answering("Paris."), 200),
     "nothing": ("nothing", {}, answering(), 401),
     "invalid": ("invalid", {}, answering(), 401),
@@ -131,7 +132,7 @@ def test_a_short_answer_and_every_refusal_have_one_size() -> None:
     assert len(set(sizes.values())) == 1, sizes
 
 
-STREAMS = {
+STREAMS: dict[str, tuple[str, dict[str, Any], Behaviour]] = {
     "answered": ("good", {}, answering("Paris.")),
     "free": ("good", {"model": "free"}, answering("Paris.")),
     "nothing": ("nothing", {}, answering()),

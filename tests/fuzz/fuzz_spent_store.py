@@ -80,8 +80,8 @@ def run(data: bytes) -> None:
 
 async def _exchange(store: Store, kinds: list[Kind]) -> list[bytes | None]:
     loop = asyncio.get_running_loop()
-    loop.sock_sendall = store.sock_sendall  # type: ignore[method-assign]
-    loop.sock_recv = store.sock_recv  # type: ignore[method-assign]
+    loop.sock_sendall = store.sock_sendall  # type: ignore[assignment,method-assign]
+    loop.sock_recv = store.sock_recv  # type: ignore[assignment,method-assign]
     opened = Connection(UnixAddress(""))
     with socket.socket() as sock:
         opened._socket = sock
