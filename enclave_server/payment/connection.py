@@ -1,72 +1,178 @@
-"""A connection to the store on the host: commands out, exactly their replies back.
+"""A connection to the store on the host: commands out, exactly their replies back, in order.
 
-Whatever goes wrong ends the connection, so that no reply is ever taken for that to another command.
+Many exchanges may be under way; none waits for the one before it to end. Whatever goes wrong, also
+that a reply is late, ends the connection and every exchange on it, so that no reply is ever taken
+for that to another command. Of what arrives no more is read at a time, and no more kept, than a few
+replies have.
 """
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from enclave_server.addresses import Address, TcpAddress, UnixAddress, VsockAddress
-from enclave_server.payment.resp import MAX_REPLY_BYTES, Kind, MalformedReply, Reply, take_reply
+from enclave_server.payment.resp import Kind, MalformedReply, Reply, take_reply
 
 MAX_PIECE_BYTES = 4096
 """Of replies at a time: more is not read, and so not held, whatever is sent."""
 
 
+@dataclass(slots=True)
+class Exchange:
+    """Commands whose replies, of these kinds, are to come before `deadline` of the loop's clock."""
+
+    kinds: Sequence[Kind]
+    deadline: float
+    done: asyncio.Future[list[Reply]]
+    replies: list[Reply] = field(default_factory=list)
+
+
+class Link(asyncio.BufferedProtocol):
+    """One connection while it lasts."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._piece = bytearray(MAX_PIECE_BYTES)
+        self._waiting = bytearray()
+        self._exchanges: deque[Exchange] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be asked."""
+        return self._transport is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; part of the protocol's contract with the event loop, as all that follow."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("not a stream transport")
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End all that is under way."""
+        self._fail(ConnectionResetError())
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Return where the next octets go."""
+        return self._piece
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take the replies that are complete."""
+        self._waiting += memoryview(self._piece)[:nbytes]
+        try:
+            while self._waiting and self._take():
+                pass
+        except MalformedReply as error:
+            self._fail(error)
+
+    def ask(
+        self, commands: bytes, kinds: Sequence[Kind], deadline: float
+    ) -> asyncio.Future[list[Reply]]:
+        """Send commands; return what becomes their replies, an OSError or MalformedReply."""
+        done = self._loop.create_future()
+        if self._transport is None:
+            done.set_exception(ConnectionResetError())
+            return done
+        self._exchanges.append(Exchange(kinds, deadline, done))
+        if self._timer is None or deadline < self._timer.when():
+            self._set_timer(deadline)
+        self._transport.write(commands)
+        return done
+
+    def close(self) -> None:
+        """End the connection."""
+        self._fail(ConnectionResetError())
+
+    def _take(self) -> bool:
+        """Take a reply; False if there is none yet."""
+        if not self._exchanges:
+            raise MalformedReply
+        exchange = self._exchanges[0]
+        reply = take_reply(exchange.kinds[len(exchange.replies)], self._waiting)
+        if reply is None:
+            return False
+        del self._waiting[: reply.size]
+        exchange.replies.append(reply)
+        if len(exchange.replies) == len(exchange.kinds):
+            self._exchanges.popleft()
+            if not exchange.done.done():  # else nobody waits for it any more
+                exchange.done.set_result(exchange.replies)
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._waiting.clear()
+        failed, self._exchanges = self._exchanges, deque()
+        for exchange in failed:
+            if not exchange.done.done():
+                exchange.done.set_exception(error)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """End the connection if a reply is late; else look again when the next would be."""
+        self._timer = None
+        if not self._exchanges:
+            return
+        first = min(exchange.deadline for exchange in self._exchanges)
+        if first <= self._loop.time():
+            self._fail(TimeoutError())
+        else:
+            self._set_timer(first)
+
+
 class Connection:
-    """One connection that is made when it is needed; one exchange at a time."""
+    """Links to one address, made when they are needed, one at a time."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._socket: socket.socket | None = None
-        self._turn = asyncio.Lock()
+        self._link: Link | None = None
+        self._dialing = asyncio.Lock()
 
-    async def exchange(self, commands: bytes, kinds: Sequence[Kind]) -> list[Reply]:
+    async def exchange(self, commands: bytes, kinds: Sequence[Kind], seconds: float) -> list[Reply]:
         """Send commands, and return their replies, which are of these kinds.
 
-        Raises OSError, or MalformedReply. The caller sets the time.
+        Raises OSError, also when it takes longer than so many seconds, or MalformedReply.
         """
-        async with self._turn:
-            try:
-                return await self._exchange(commands, kinds)
-            except BaseException:
-                self.close()
-                raise
+        deadline = asyncio.get_running_loop().time() + seconds
+        link = self._link
+        if link is None or not link.is_open:
+            async with asyncio.timeout_at(deadline):
+                link = await self._dialed()
+        return await link.ask(commands, kinds, deadline)
 
     def close(self) -> None:
         """Close; the next exchange connects anew."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._link is not None:
+            self._link.close()
 
-    async def _exchange(self, commands: bytes, kinds: Sequence[Kind]) -> list[Reply]:
-        loop = asyncio.get_running_loop()
-        if self._socket is None:
-            self._socket = await connect(self._address)
-        await loop.sock_sendall(self._socket, commands)
-        replies: list[Reply] = []
-        waiting = bytearray()
-        while len(replies) < len(kinds):
-            wanted = min(MAX_PIECE_BYTES, MAX_REPLY_BYTES * (len(kinds) - len(replies)))
-            piece = await loop.sock_recv(self._socket, wanted)
-            if not piece:
-                raise ConnectionResetError
-            waiting += piece
-            _take(kinds, waiting, replies)
-        if waiting:
-            raise MalformedReply
-        return replies
+    async def _dialed(self) -> Link:
+        async with self._dialing:
+            if self._link is None or not self._link.is_open:
+                self._link = await dial(self._address)
+            return self._link
 
 
-def _take(kinds: Sequence[Kind], waiting: bytearray, replies: list[Reply]) -> None:
-    """Move all complete replies from `waiting` to `replies`."""
-    while len(replies) < len(kinds):
-        reply = take_reply(kinds[len(replies)], waiting)
-        if reply is None:
-            return
-        del waiting[: reply.size]
-        replies.append(reply)
+async def dial(address: Address) -> Link:
+    """Return a link to `address`; raises OSError."""
+    sock = await connect(address)
+    try:
+        _, link = await asyncio.get_running_loop().create_connection(Link, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return link
 
 
 async def connect(address: Address) -> socket.socket:

@@ -84,7 +84,7 @@ class Gate:
     def look(self, fields: Fields) -> Presented:
         """Return what a request with these fields presents; their names are in lower case."""
         values = [value for name, value in fields if name == _AUTHORIZATION]
-        if not any(value.lower().startswith(_SCHEME) for value in values):
+        if not any(value[: len(_SCHEME)].lower() == _SCHEME for value in values):
             return Presented(Refusal.REQUIRED)
         try:
             token = decode_authorization(values)

@@ -15,7 +15,6 @@ owner; after that the client is told that the store is unavailable, and the toke
 soon as the store answers.
 """
 
-import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from collections.abc import Callable, Sequence
 from enclave_server.addresses import Address
 from enclave_server.payment.connection import Connection
 from enclave_server.payment.lifetimes import Lifetimes
+from enclave_server.payment.nullifier import BYTES
 from enclave_server.payment.refusals import Refusal, Refused
 from enclave_server.payment.resp import (
     HELD,
@@ -44,7 +44,12 @@ SETTLE_SECONDS = 5.0
 
 SCRIPT = b"if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0"
 
+_ONE = (Kind.PREVIOUS,)
 _FAILURES = (OSError, MalformedReply)  # TimeoutError is an OSError
+
+
+_KEY, _VALUE = b"k" * BYTES, b"v" * (1 + OWNER_BYTES)
+_Pieces = tuple[bytes, bytes, bytes]
 
 
 class RedisStore:
@@ -59,7 +64,7 @@ class RedisStore:
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._lifetimes, self._clock, self._random = lifetimes, clock, random
-        self._lease = b"%d" % lifetimes.lease
+        self._hold = _around_key_and_value(lifetimes.lease)
         # Of their own: a hold does not wait for a flush.
         self._holding, self._settling = Connection(address), Connection(address)
         self._settlements = Settlements(self._settle, _FAILURES)
@@ -95,16 +100,23 @@ class RedisStore:
 
     async def _ask(self, nullifier: bytes, value: bytes) -> bytes | None:
         """Set the key unless it has a value, and return that; raises Refused."""
-        command = encode(b"SET", nullifier, value, b"NX", b"GET", b"EX", self._lease)
+        before, between, after = self._hold
+        command = before + nullifier + between + value + after
         for _ in range(ATTEMPTS):
             try:
-                async with asyncio.timeout(ATTEMPT_SECONDS):
-                    (reply,) = await self._holding.exchange(command, (Kind.PREVIOUS,))
+                replies = await self._holding.exchange(command, _ONE, ATTEMPT_SECONDS)
             except _FAILURES:
                 continue
-            return reply.value
+            return replies[0].value
         raise Refused(Refusal.UNAVAILABLE)
 
     async def _settle(self, commands: bytes, kinds: Sequence[Kind]) -> list[Reply]:
-        async with asyncio.timeout(SETTLE_SECONDS):
-            return await self._settling.exchange(commands, kinds)
+        return await self._settling.exchange(commands, kinds, SETTLE_SECONDS)
+
+
+def _around_key_and_value(lease: int) -> _Pieces:
+    """Return the command that holds, but for its key and value, whose sizes never differ."""
+    command = encode(b"SET", _KEY, _VALUE, b"NX", b"GET", b"EX", b"%d" % lease)
+    before, rest = command.split(_KEY)
+    between, after = rest.split(_VALUE)
+    return before, between, after

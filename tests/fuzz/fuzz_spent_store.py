@@ -5,13 +5,11 @@ The first octet chooses the commands, the rest is all that the store says to the
 
 import asyncio
 import re
-import socket
 
-from enclave_server.addresses import UnixAddress
-from enclave_server.payment.connection import Connection
+from enclave_server.payment.connection import Link
 from enclave_server.payment.resp import MAX_REPLY_BYTES, Kind, MalformedReply, Reply
 from tests.fuzz.faults import replaced, returns
-from tests.fuzz.reading import Attempt, Refused, ways
+from tests.fuzz.reading import REFUSED, Attempt, ways
 
 MAX_BYTES = 512
 KINDS = [[Kind.PREVIOUS], [Kind.DONE] * 3, [Kind.COUNT, Kind.DONE], [Kind.PREVIOUS] * 2]
@@ -22,13 +20,15 @@ PATTERNS = {
 }
 HELD = b"$17\r\nh" + bytes(range(16)) + b"\r\n"
 
-attempt = Attempt(MalformedReply, ConnectionResetError)
+attempt = Attempt(MalformedReply, ConnectionResetError, TimeoutError)
 
 FAULTS = (
     replaced("enclave_server.payment.resp._END", b"\n"),
     replaced("enclave_server.payment.resp.SPENT", b"x"),
     returns("enclave_server.payment.resp._value", lambda reply: reply or Reply(b"", 5)),
-    replaced("enclave_server.payment.connection.MAX_REPLY_BYTES", 1 << 20),
+    replaced(
+        "enclave_server.payment.connection.take_reply", lambda _, data: Reply(None, len(data))
+    ),
 )
 
 
@@ -40,26 +40,14 @@ def seeds() -> list[bytes]:
     return [bytes([number]) + each for number in range(4) for each in good + wrong + spliced]
 
 
-class Store:
-    """Plays a store into a socket pair, and notes how much is asked for at a time."""
+class NoSocket(asyncio.Transport):
+    """Stands in for the socket of a link."""
 
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces = [piece for piece in pieces if piece]
-        self.most = 0
-
-    async def sock_sendall(self, sock: socket.socket, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take what is sent."""
 
-    async def sock_recv(self, sock: socket.socket, size: int) -> bytes:
-        """Return the next piece, or as much of it as is wanted; nothing at the end."""
-        self.most = max(self.most, size)
-        if not self.pieces:
-            return b""
-        piece = self.pieces[0]
-        self.pieces[0] = piece[size:]
-        if not self.pieces[0]:
-            del self.pieces[0]
-        return piece[:size]
+    def abort(self) -> None:
+        """End."""
 
 
 def run(data: bytes) -> None:
@@ -68,24 +56,23 @@ def run(data: bytes) -> None:
     said = data[1:]
     expected, size = _expected(kinds, said)
     for pieces in ways(said):
-        store = Store(pieces)
-        found = attempt(asyncio.run, _exchange(store, kinds))
-        assert store.most <= MAX_REPLY_BYTES * len(kinds)
-        if isinstance(found, Refused):
-            # What comes behind the last reply is refused with it, or with the next command.
-            assert expected is None or (len(said) > size and len(pieces) < len(said))
-        else:
-            assert found == expected
+        found = attempt(asyncio.run, _exchange(pieces, kinds))
+        # What comes behind the last reply ends the connection, and takes nothing back.
+        assert found == (REFUSED if expected is None else expected)
+    assert size <= len(said)
 
 
-async def _exchange(store: Store, kinds: list[Kind]) -> list[bytes | None]:
-    loop = asyncio.get_running_loop()
-    loop.sock_sendall = store.sock_sendall  # type: ignore[assignment,method-assign]
-    loop.sock_recv = store.sock_recv  # type: ignore[assignment,method-assign]
-    opened = Connection(UnixAddress(""))
-    with socket.socket() as sock:
-        opened._socket = sock
-        return [reply.value for reply in await opened.exchange(b"", kinds)]
+async def _exchange(pieces: list[bytes], kinds: list[Kind]) -> list[bytes | None]:
+    link = Link()
+    link.connection_made(NoSocket())
+    done = link.ask(b"", kinds, asyncio.get_running_loop().time() + 3600)
+    for piece in pieces:
+        if link.is_open and piece:
+            link.get_buffer(0)[: len(piece)] = piece
+            link.buffer_updated(len(piece))
+        assert len(link._waiting) < MAX_REPLY_BYTES
+    link.close()
+    return [reply.value for reply in await done]
 
 
 def _expected(kinds: list[Kind], said: bytes) -> tuple[list[bytes | None] | None, int]:

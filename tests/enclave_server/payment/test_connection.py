@@ -10,11 +10,12 @@ import pytest
 
 from enclave_server.addresses import UnixAddress, VsockAddress, parse_address
 from enclave_server.payment import connection
-from enclave_server.payment.connection import MAX_PIECE_BYTES, Connection, connect
+from enclave_server.payment.connection import MAX_PIECE_BYTES, Connection, connect, dial
 from enclave_server.payment.resp import Kind, MalformedReply, Reply, encode
 from tests.support.hostile_store import HostileStore, nothing, saying
 from tests.support.hostile_store import Reply as Say
 
+SECONDS = 60.0
 SET, EVAL = encode(b"SET"), encode(b"EVAL")
 OK = Reply(None, 5)
 Use = Callable[[Connection, HostileStore], Awaitable[None]]
@@ -35,9 +36,10 @@ def run(say: Say, use: Use) -> HostileStore:
 
 def test_replies_come_in_order_over_one_connection() -> None:
     async def use(opened: Connection, store: HostileStore) -> None:
-        replies = await opened.exchange(SET + EVAL + SET, [Kind.DONE, Kind.COUNT, Kind.DONE])
+        kinds = [Kind.DONE, Kind.COUNT, Kind.DONE]
+        replies = await opened.exchange(SET + EVAL + SET, kinds, SECONDS)
         assert [reply.size for reply in replies] == [5, 4, 5]
-        assert await opened.exchange(SET, [Kind.DONE]) == [OK]
+        assert await opened.exchange(SET, [Kind.DONE], SECONDS) == [OK]
 
     store = run(saying(b"+OK\r\n", b":1\r\n", b"+OK\r\n"), use)
     assert (store.connections, len(store.commands)) == (1, 4)
@@ -46,7 +48,7 @@ def test_replies_come_in_order_over_one_connection() -> None:
 def test_many_replies_are_taken_in_pieces() -> None:
     async def use(opened: Connection, store: HostileStore) -> None:
         count = MAX_PIECE_BYTES
-        assert await opened.exchange(count * SET, count * [Kind.DONE]) == count * [OK]
+        assert await opened.exchange(count * SET, count * [Kind.DONE], SECONDS) == count * [OK]
 
     run(saying(b"+OK\r\n"), use)
 
@@ -68,91 +70,136 @@ def test_a_reply_comes_octet_by_octet() -> None:
     async def scenario() -> None:
         async with Slow(saying(b"")) as store:
             opened = Connection(parse_address(store.address))
-            (reply,) = await opened.exchange(SET, [Kind.PREVIOUS])
+            (reply,) = await opened.exchange(SET, [Kind.PREVIOUS], SECONDS)
             assert reply.value == b"h" + bytes(16)
             opened.close()
 
     asyncio.run(scenario())
 
 
-async def twice(opened: Connection) -> None:
-    """Ask twice: what came behind a good reply may be seen with the next command only."""
-    for _ in range(2):
-        await opened.exchange(SET, [Kind.PREVIOUS])
-
-
 @pytest.mark.parametrize(
     "said",
-    [b"+OK\r\n", b"$-1\r\n+OK\r\n", b"$-1\r\n$", b"x" * 100_000, b"$17\r\nx", b"-LOADING\r\n"],
-    ids=["another", "one more", "part of one more", "100 kB", "of no kind", "loading"],
+    [b"+OK\r\n", b"x" * 100_000, b"$17\r\nx", b"-LOADING\r\n"],
+    ids=["another", "100 kB", "of no kind", "loading"],
 )
 def test_what_is_wrong_ends_the_connection_and_the_next_is_a_new_one(said: bytes) -> None:
     async def use(opened: Connection, store: HostileStore) -> None:
         with pytest.raises(MalformedReply):
-            await twice(opened)
+            await opened.exchange(SET, [Kind.PREVIOUS], SECONDS)
         store.reply = saying(b"$-1\r\n")
-        assert await opened.exchange(SET, [Kind.PREVIOUS]) == [Reply(None, 5)]
+        assert await opened.exchange(SET, [Kind.PREVIOUS], SECONDS) == [Reply(None, 5)]
         assert store.connections == 2
 
     run(saying(said), use)
 
 
-def test_no_more_is_read_than_could_be_a_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
+@pytest.mark.parametrize("more", [b"+OK\r\n", b"$", b"$-1\r\n"])
+def test_what_comes_behind_a_reply_is_no_reply_to_the_next(more: bytes) -> None:
+    async def use(opened: Connection, store: HostileStore) -> None:
+        for number in (1, 2, 3):
+            replies = await opened.exchange(SET, [Kind.PREVIOUS], SECONDS)
+            assert replies == [Reply(None, 5)]
+            assert store.connections == number
 
-    async def scenario() -> None:
-        loop = asyncio.get_running_loop()
-        read = loop.sock_recv
+    run(saying(b"$-1\r\n" + more), use)
 
-        async def noting(sock: socket.socket, size: int) -> bytes:
-            piece = await read(sock, size)
-            sizes.append(len(piece))
-            return piece
 
-        monkeypatch.setattr(loop, "sock_recv", noting)
-        async with HostileStore(saying(b"$" + b"1" * 1_000_000)) as store:
-            opened = Connection(parse_address(store.address))
-            with pytest.raises(MalformedReply):
-                await opened.exchange(SET, [Kind.PREVIOUS])
-            opened.close()
+def test_no_more_is_read_and_kept_than_a_few_replies() -> None:
+    async def use(opened: Connection, store: HostileStore) -> None:
+        link = await opened._dialed()
+        kept: list[int] = []
+        take = link.buffer_updated
 
-    asyncio.run(scenario())
-    assert sizes == [24]
+        def noting(nbytes: int) -> None:
+            kept.append(nbytes + len(link._waiting))
+            take(nbytes)
+
+        link.buffer_updated = noting  # type: ignore[method-assign]
+        with pytest.raises(MalformedReply):
+            await opened.exchange(SET, [Kind.PREVIOUS], SECONDS)
+        assert len(kept) == 1
+        assert kept[0] <= MAX_PIECE_BYTES
+        assert len(link._waiting) == 0
+
+    run(saying(b"$" + b"1" * 1_000_000), use)
 
 
 def test_who_hangs_up_is_an_error() -> None:
     async def use(opened: Connection, store: HostileStore) -> None:
         for _ in range(2):
             with pytest.raises(ConnectionResetError):
-                await opened.exchange(SET, [Kind.DONE])
+                await opened.exchange(SET, [Kind.DONE], SECONDS)
 
     assert run(saying(None), use).connections == 2
 
 
-def test_who_gives_up_leaves_no_reply_for_the_next() -> None:
+def test_a_reply_that_is_late_ends_all_that_is_under_way() -> None:
     async def use(opened: Connection, store: HostileStore) -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await opened.exchange(SET, [Kind.DONE])
+        asked = [opened.exchange(SET, [Kind.DONE], seconds) for seconds in (0.05, 60, 0.2)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in found] == 3 * [TimeoutError]
         store.reply = saying(b":1\r\n")
-        assert len(await opened.exchange(EVAL, [Kind.COUNT])) == 1
+        assert len(await opened.exchange(EVAL, [Kind.COUNT], SECONDS)) == 1
 
     assert run(nothing, use).connections == 2
 
 
-def test_exchanges_wait_for_one_another() -> None:
+def test_each_exchange_has_its_own_time() -> None:
     async def use(opened: Connection, store: HostileStore) -> None:
-        found = await asyncio.gather(*(opened.exchange(SET, [Kind.DONE]) for _ in range(50)))
-        assert found == 50 * [[OK]]
+        assert await opened.exchange(SET, [Kind.DONE], 60) == [OK]
+        assert await opened.exchange(SET, [Kind.DONE], 0.05) == [OK]
+        await asyncio.sleep(0.1)  # the time of what is over ends nothing
+        assert await opened.exchange(SET, [Kind.DONE], 60) == [OK]
 
     assert run(saying(b"+OK\r\n"), use).connections == 1
+
+
+def test_who_gives_up_leaves_no_reply_for_the_next() -> None:
+    waiting = asyncio.Event()
+
+    async def later(command: bytes) -> bytes:
+        await waiting.wait()
+        return b"+OK\r\n" if command == b"SET" else b":1\r\n"
+
+    async def use(opened: Connection, store: HostileStore) -> None:
+        given_up = asyncio.ensure_future(opened.exchange(SET, [Kind.DONE], SECONDS))
+        while not store.commands:
+            await asyncio.sleep(0.001)
+        given_up.cancel()
+        after = asyncio.ensure_future(opened.exchange(EVAL, [Kind.COUNT], SECONDS))
+        await asyncio.sleep(0)
+        waiting.set()
+        assert await after == [Reply(None, 4)]
+
+    assert run(later, use).connections == 1
+
+
+def test_many_exchanges_share_one_connection() -> None:
+    async def use(opened: Connection, store: HostileStore) -> None:
+        asked = (opened.exchange(SET, [Kind.DONE], SECONDS) for _ in range(50))
+        assert await asyncio.gather(*asked) == 50 * [[OK]]
+
+    assert run(saying(b"+OK\r\n"), use).connections == 1
+
+
+def test_what_nobody_asked_for_ends_the_connection() -> None:
+    async def use(opened: Connection, store: HostileStore) -> None:
+        link = await opened._dialed()
+        link.get_buffer(0)[:5] = b"+OK\r\n"
+        link.buffer_updated(5)
+        assert not link.is_open
+        with pytest.raises(ConnectionResetError):
+            await link.ask(SET, [Kind.DONE], SECONDS)
+        await opened.exchange(SET, [Kind.DONE], SECONDS)
+
+    assert run(saying(b"+OK\r\n"), use).connections == 2
 
 
 def test_nobody_there() -> None:
     async def scenario() -> None:
         for address in ("unix:/nonexistent/socket", "tcp://127.0.0.1:1"):
             with pytest.raises(OSError, match=r"\[Errno|Connect call failed"):
-                await Connection(parse_address(address)).exchange(SET, [Kind.DONE])
+                await Connection(parse_address(address)).exchange(SET, [Kind.DONE], SECONDS)
 
     asyncio.run(scenario())
 
@@ -161,9 +208,13 @@ def test_tcp_is_connected_without_delay() -> None:
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             address = parse_address(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
-            with contextlib.closing(await connect(address)) as sock:
-                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-                assert not sock.getblocking()
+            link = await dial(address)
+            transport = link._transport
+            assert transport is not None
+            sock = transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            link.close()
+            await asyncio.sleep(0)
 
     asyncio.run(scenario())
 

@@ -14,7 +14,7 @@ from enclave_server.payment import redis_store as module
 from enclave_server.payment import settling
 from enclave_server.payment.redis_store import RedisStore
 from enclave_server.payment.refusals import Refusal, Refused
-from enclave_server.payment.resp import HELD, SPENT
+from enclave_server.payment.resp import HELD, SPENT, encode
 from tests.enclave_server.payment.test_resp import WRONG
 from tests.support.hostile_store import HostileStore, nothing, saying
 from tests.support.paid_service import LEASE, LIFETIMES, NOW, redis_store
@@ -117,7 +117,7 @@ def test_what_is_given_back_later_is_held_until_then(tmp_path: Path) -> None:
 
 def test_a_lease_ends_in_the_store_itself(tmp_path: Path) -> None:
     async def use(store: RedisStore, server: RedisServer) -> None:
-        store._lease = b"1"
+        store._hold = module._around_key_and_value(1)
         await store.hold(A)
         while await found(store, A) is not None:
             await asyncio.sleep(0.05)
@@ -285,6 +285,12 @@ def test_who_goes_away_amid_a_hold_leaves_it_to_be_given_back() -> None:
         server.reply = saying(b":1\r\n")
 
     hostile(nothing, use)
+
+
+def test_a_hold_is_the_command_that_it_says() -> None:
+    pieces = module._around_key_and_value(LEASE)
+    command = pieces[0] + A + pieces[1] + HELD + OWNER + pieces[2]
+    assert command == encode(b"SET", A, HELD + OWNER, b"NX", b"GET", b"EX", b"%d" % LEASE)
 
 
 def test_commits_to_a_store_that_refuses_them_stay_until_it_takes_them(
