@@ -122,7 +122,7 @@ def _prepare(
             "message/ohttp-chunked-req, or set 'stream' to false.",
             "stream",
         )
-    price = price_of(question, len(job.content), model)
+    price, limit_name = price_of(question, len(job.content), model), question.limit_name
     question = budgeted(question, len(job.content), model, _larger(price, job.presented))
     account = _found(account_of, model)
     joins = model.profile.streams_always and not question.stream
@@ -134,7 +134,7 @@ def _prepare(
         hashlib.sha256(job.content).digest(),
         question.choices if joins else None,
         choices=question.choices,
-        limit_name=question.limit_name,
+        limit_name=limit_name,
         price=None if price is None else price.units,
     )
 
