@@ -23,6 +23,13 @@ def test_all_that_is_sent_may_be_blamed_but_the_name_of_the_model() -> None:
     assert {"messages", "prompt", "temperature", "best_of", "tools"} <= BLAMABLE
 
 
+@pytest.mark.parametrize("code", [399, 400, 503, 600])
+def test_a_status_in_an_error_counts_if_it_is_one(code: int) -> None:
+    fault = fault_in_stream(json.dumps({"message": "no", "code": code}).encode())
+    told = {400: Failure.REJECTED, 503: Failure.BUSY}
+    assert fault.failure is told.get(code, Failure.BROKEN)
+
+
 @pytest.mark.parametrize(
     ("blamed", "told"),
     [
