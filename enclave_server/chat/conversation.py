@@ -383,6 +383,11 @@ class ChoiceDelta(msgspec.Struct):
     finish_reason: str | None = None
 
 
+def says_something(delta: Delta) -> bool:
+    """Whether there is anything in `delta` for who reads the answer: text, a thought, a call."""
+    return bool(delta.content or delta.refusal or delta.tool_calls or delta.reasoning_content)
+
+
 def refusal_as_text(said: Reply | Delta) -> None:
     """Say the refusal in `said` as text, for surfaces that know no other."""
     if said.refusal:

@@ -33,6 +33,7 @@ class ChatError(Exception):
         super().__init__(status, code)
         self.status, self.message, self.kind = status, message, kind
         self.param, self.code, self.fields = param, code, fields
+        self.token: str | None = None  # what became of it, where a stream that was paid for fails
 
     def name_limit(self, own: str | None) -> None:
         """Call the limit of the answer what its client calls it, if it says one."""
@@ -48,6 +49,8 @@ class ChatError(Exception):
             "param": self.param,
             "code": self.code,
         }
+        if self.token is not None:
+            error["token"] = self.token
         return msgspec.json.encode({"error": error})
 
     def response(self) -> Response:

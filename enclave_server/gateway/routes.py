@@ -106,6 +106,10 @@ class Route:
     query: re.Pattern[bytes] = re.compile(rb"")  # what the whole query must match
 
 
+Routes = Mapping[bytes, Mapping[bytes, Route]]
+"""The resources by path and method."""
+
+
 def make_router(
     state: ServingState, gateway: Gateway, pacer: Pacer, now: Callable[[], float] = time.time
 ) -> Router:
@@ -114,18 +118,20 @@ def make_router(
     The head alone decides about a refusal, so that nobody uploads for nothing.
     """
     service = Service(state, gateway, pacer, now, Stepping())
+    sells = state.keyset().evidence.token_catalogue is not None
+    routes = {**_ROUTES, b"/v1/tokens": _TOKENS} if sells else _ROUTES
 
     def route(
         request: OuterRequest,
     ) -> partial[OuterResponse | Awaitable[OuterResponse]] | OuterResponse:
-        found = _find(request)
+        found = _find(routes, request)
         return found if isinstance(found, OuterResponse) else partial(found, service)
 
     return route
 
 
-def _find(request: OuterRequest) -> Answer | OuterResponse:
-    methods = _ROUTES.get(request.path)
+def _find(routes: Routes, request: OuterRequest) -> Answer | OuterResponse:
+    methods = routes.get(request.path)
     if methods is None:
         return problems.problem(HTTPStatus.NOT_FOUND)
     route = methods.get(request.method)
@@ -254,6 +260,12 @@ def _answer_signing_key(service: Service, request: OuterRequest) -> OuterRespons
     return OuterResponse(HTTPStatus.OK, _cached(JSON, keys, service), body, "signing_key")
 
 
+def _answer_tokens(service: Service, request: OuterRequest) -> OuterResponse:
+    keys = service.state.keyset()
+    catalogue = keys.evidence.token_catalogue or b""
+    return OuterResponse(HTTPStatus.OK, _cached(JSON, keys, service), catalogue, "tokens")
+
+
 def _answer_health(service: Service, request: OuterRequest) -> OuterResponse:
     # Not whether a model answers: an engine may have ended because of what it was asked.
     headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
@@ -287,7 +299,9 @@ def _fetched(route: Route) -> dict[bytes, Route]:
 
 _KEYS = _fetched(Route("keys", _answer_keys))
 
-_ROUTES = {
+_TOKENS = _fetched(Route("tokens", _answer_tokens))
+
+_ROUTES: Routes = {
     b"/v1/ohttp": {b"POST": _SEALED},
     OHTTP_GATEWAY_PATH: {**_KEYS, b"POST": _SEALED},
     b"/v1/ohttp/config": _KEYS,

@@ -50,7 +50,10 @@ def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKey
             models.append(embedded_model(model.name, engine_socket, prompt, bounds, share))
         else:
             models.append(_provided(model, upstreams[model.upstream]))
-    return ModelTable(tuple(models))
+    tariffs = config.tariffs
+    return ModelTable(
+        tuple(dataclasses.replace(model, tariff=tariffs[model.name]) for model in models)
+    )
 
 
 def _provided(table: tables.ModelTable, upstream: Upstream) -> Model:

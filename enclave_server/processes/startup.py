@@ -29,6 +29,7 @@ from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.keys.ring import Schedule
 from enclave_server.log import Log
 from enclave_server.processes.catalogue import build_models, engine_share
+from enclave_server.processes.payment import NoEpoch, make_till, warn_of_end
 from enclave_server.processes.pool import Pool
 from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.stop_signals import StopSignals
@@ -87,10 +88,10 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         provisioned = ProvisionedKeys()
         models = _models(config, engine_socket, provisioned)
         _report_absent_keys(config, models, log)
-        signing_keys, keeper = _make_keys(config, module, log)
+        till = make_till(config, time.time(), log)
+        signing_keys, attester, keeper = _make_keys(config, module, log)
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
-        attester = Attester(module, signing_keys)
         readiness = Readiness()
         inheritance = Inheritance(
             config,
@@ -102,6 +103,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
             provisioned,
             readiness,
             Rooms(config.server.workers),
+            till,
         )
         supervisor = Supervisor(
             signals,
@@ -109,8 +111,9 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
             engine,
             log,
             readiness,
-            wants_secrets=bool(config.provisioned_upstreams),
+            wants_secrets=bool(config.wanted_secrets),
             grace_seconds=config.server.grace_seconds,
+            hourly=lambda: warn_of_end(till, log),
         )
 
         def work(number: int, channel: socket.socket) -> int:
@@ -185,20 +188,27 @@ def _report_absent_keys(config: Config, models: ModelTable, log: Log) -> None:
             log.event("key_absent", upstream=upstream.name)
 
 
-def _make_keys(config: Config, module: SecurityModule, log: Log) -> tuple[SigningKeys, KeyKeeper]:
-    """Return the signing keys and the keeper of the first HPKE key, made of good randomness."""
+def _make_keys(
+    config: Config, module: SecurityModule, log: Log
+) -> tuple[SigningKeys, Attester, KeyKeeper]:
+    """Return the signing keys, what attests them, and the keeper of the first HPKE key.
+
+    All are made of good randomness.
+    """
     mixing = mix_entropy(module)
     wait_for_pool()
     log.event("randomness", mixing=mixing.value)
     signing_keys = SigningKeys.generate()
+    catalogue = config.catalogue
+    attester = Attester(module, signing_keys, None if catalogue is None else catalogue.encode())
     keeper = KeyKeeper(
         _schedule(config),
-        Attester(module, signing_keys),
+        attester,
         signing_keys,
         refresh=config.evidence.refresh_seconds,
         now=time.time(),
     )
-    return signing_keys, keeper
+    return signing_keys, attester, keeper
 
 
 def _schedule(config: Config) -> Schedule:
@@ -241,6 +251,8 @@ def _as_start_errors() -> Iterator[None]:
         raise StartError(ExitCode.MODULE, f"no keys are made: {error}") from error
     except ClockError as error:
         raise StartError(ExitCode.CLOCK, str(error)) from error
+    except NoEpoch as error:
+        raise StartError(ExitCode.USAGE, str(error)) from error
     except EngineFails as error:
         raise StartError(ExitCode.MODEL, str(error)) from error
     except WorkersFail as error:

@@ -43,6 +43,7 @@ TEST_PROGRAMS = {
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
     "jq": "jq",
+    "redis-server": "redis-server",
     # of AWS's reader of enclave images, which is built here
     "cargo": "cargo",
     "pkg-config": "pkg-config",

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enclave_server.gateway.replay import SLOTS, ReplayFilter, Verdict
+from enclave_server.gateway.replay import ReplayFilter, Verdict
+from enclave_server.shared_table import SLOTS, SharedTable
 
 NOW = 1_800_000_000.0
 
@@ -43,7 +44,7 @@ def test_whoever_looks_waits_for_who_writes(look: Callable[[ReplayFilter], objec
     ending, ended = os.pipe()
     pid = os.fork()
     if pid == 0:
-        fcntl.lockf(replays._fd, fcntl.LOCK_EX)
+        fcntl.lockf(replays._table._fd, fcntl.LOCK_EX)
         os.write(holding, b".")
         time.sleep(0.2)
         os.write(ended, b".")  # and the lock ends with the process
@@ -202,7 +203,7 @@ def test_a_process_that_is_killed_leaves_no_lock() -> None:
             time.sleep(60)
             return now
 
-        ReplayFilter._advance = lambda self, now: hang(now)  # type: ignore[method-assign]  # inside the lock
+        SharedTable.advance = lambda self, now: hang(now)  # type: ignore[method-assign]  # inside the lock
         replays.insert(b"a" * 32, NOW + 300, NOW)
         os._exit(0)
     assert os.read(read, 1) == b"!"
