@@ -20,17 +20,23 @@ from oblivious_client.errors import (
     ConnectionLost,
     EvidenceRefused,
     ExchangeError,
+    IssuerRefused,
+    IssuerSilent,
     NoAnswer,
     NoConnection,
+    NoToken,
     OuterRefusal,
     ServiceError,
+    TokenRefused,
     UsageError,
+    WalletUnusable,
 )
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated, read_releases, read_root
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
+from oblivious_client.wallet import Wallet
 
 __all__ = [
     "Answer",
@@ -49,8 +55,11 @@ __all__ = [
     "ExchangeError",
     "Exit",
     "Framing",
+    "IssuerRefused",
+    "IssuerSilent",
     "NoAnswer",
     "NoConnection",
+    "NoToken",
     "ObliviousClient",
     "ObliviousTransport",
     "OuterRefusal",
@@ -58,7 +67,10 @@ __all__ = [
     "Route",
     "ServiceError",
     "Simulated",
+    "TokenRefused",
     "UsageError",
+    "Wallet",
+    "WalletUnusable",
     "read_releases",
     "read_root",
 ]

@@ -8,7 +8,7 @@ import os
 import sys
 from importlib.metadata import version
 
-from oblivious_client import options
+from oblivious_client import help_text, options
 from oblivious_client.commands import COMMANDS
 from oblivious_client.errors import ClientError
 from oblivious_client.exits import Exit
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         chosen = options.parse(given, tuple(COMMANDS))
         if chosen.command == "help":
-            print(options.HELP)
+            print(help_text.HELP)
             return Exit.OK
         if chosen.command == "version":
             print(f"oblivious-client {version(DISTRIBUTION)}")

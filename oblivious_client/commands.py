@@ -12,8 +12,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -32,8 +32,11 @@ from oblivious_client.exits import Exit
 from oblivious_client.policy import Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.serve import MAX_CONNECTIONS, MAX_REFUSALS, LocalEndpoint, start
+from oblivious_client.token_commands import buyer_of, tokens
+from oblivious_client.top_up import Stocks, TopUp, read_stocks
 from oblivious_client.transport import AsyncObliviousTransport
 from protocol.evidence import VerifiedEvidence
+from protocol.token_catalogue import Catalogue
 
 Chosen = argparse.Namespace
 Command = Callable[[Chosen], Exit]
@@ -109,7 +112,10 @@ def keys(chosen: Chosen) -> Exit:
 def serve(chosen: Chosen) -> Exit:
     """Be an OpenAI endpoint for the programs of this machine until told to stop."""
     host, port = _listen_address(chosen.listen)
-    return asyncio.run(_serve(chosen, host, port))
+    stocks = None
+    if chosen.top_up is not None:  # what is wrong with it shows before anything is sent
+        stocks = Stocks(buyer_of(chosen), read_stocks(chosen.top_up))
+    return asyncio.run(_serve(chosen, host, port, stocks))
 
 
 def provision(chosen: Chosen) -> Exit:
@@ -139,6 +145,7 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "verify": verify,
     "keys": keys,
+    "tokens": tokens,
     "provision": provision,
 }
 
@@ -305,7 +312,7 @@ def _listen_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
+async def _serve(chosen: Chosen, host: str, port: int, stocks: Stocks | None) -> Exit:
     transport = AsyncObliviousTransport(options.route(chosen))
     try:
         source = transport.source
@@ -315,10 +322,29 @@ async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
         most, refusals = affordable(MAX_CONNECTIONS, MAX_REFUSALS)
         if most < MAX_CONNECTIONS:
             _note(f"few descriptors (ulimit -n): at most {most} programs are served at once")
-        await _serve_until_stopped(LocalEndpoint(transport, most, refusals), host, port)
+        endpoint = LocalEndpoint(transport, most, refusals)
+        with _topping_up(stocks, transport):
+            await _serve_until_stopped(endpoint, host, port)
     finally:
         await transport.aclose()
     return Exit.OK
+
+
+@contextmanager
+def _topping_up(stocks: Stocks | None, transport: AsyncObliviousTransport) -> Iterator[None]:
+    """Keep stocks of tokens while the block runs, if that is asked for."""
+    if stocks is None:
+        yield
+        return
+
+    async def catalogue() -> Catalogue | None:
+        return (await transport.evidence()).catalogue
+
+    task = asyncio.create_task(TopUp(stocks, catalogue, _note).run())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) -> None:

@@ -99,14 +99,19 @@ class PassedBlocks:
 
     def fail(self, message: str) -> bytes:
         """Return an event of an error."""
-        error = {"type": "api_error", "message": message}
-        return _encode(Event(json.dumps({"type": "error", "error": error}), "error"))
+        return _encode(Event(message_error(message, "api_error").decode(), "error"))
 
 
-def error_object(message: str, kind: str) -> bytes:
+def error_object(message: str, kind: str, code: str | None = None) -> bytes:
     """Return OpenAI's error object."""
-    fields = {"message": message, "type": kind, "param": None, "code": None}
+    fields = {"message": message, "type": kind, "param": None, "code": code}
     return json.dumps({"error": fields}).encode()
+
+
+def message_error(message: str, kind: str, code: str | None = None) -> bytes:
+    """Return the error object of Anthropic's API, which has no codes: ours is a member more."""
+    fields = {"type": kind, "message": message} | ({} if code is None else {"code": code})
+    return json.dumps({"type": "error", "error": fields}).encode()
 
 
 def _encode(event: Event) -> bytes:

@@ -23,14 +23,22 @@ from oblivious_client.answers import check_embeddings, check_signature, parse_ob
 from oblivious_client.blocks import answer_in
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.endpoint import is_loopback
-from oblivious_client.errors import ClientError
+from oblivious_client.errors import ClientError, NoToken, TokenRefused
 from oblivious_client.exchange import Upload, content_type
 from oblivious_client.local_http import Fields, LocalRequest, LocalResponse, serve_connection
-from oblivious_client.passing import PassedBlocks, PassedChat, PassedItems, Passing, error_object
+from oblivious_client.passing import (
+    PassedBlocks,
+    PassedChat,
+    PassedItems,
+    Passing,
+    error_object,
+    message_error,
+)
 from oblivious_client.references import References
 from oblivious_client.report import as_json
 from oblivious_client.transport import UPLOAD, AsyncObliviousTransport
 from protocol.registry import EVENT_STREAM, JSON
+from protocol.token_asked import MESSAGES_PATH
 
 # Each takes two descriptors, of the 1,024 that a program usually has.
 MAX_CONNECTIONS = 400
@@ -114,6 +122,17 @@ def error(status: int, message: str, kind: str, more: Fields = ()) -> LocalRespo
     return LocalResponse(status, (*_JSON, *more), error_object(message, kind))
 
 
+def payment_error(path: str, failure: NoToken | TokenRefused) -> LocalResponse:
+    """Return that a question was not paid for, in the shape of the API that was asked."""
+    code = "no_tokens" if isinstance(failure, NoToken) else "token_refused"
+    said = describe(failure)
+    if path == MESSAGES_PATH:
+        body = message_error(said, "billing_error", code)
+    else:
+        body = error_object(said, "oblivious_client_error", code)
+    return LocalResponse(402, (*_JSON, *_ONCE), body)
+
+
 def describe(failure: ClientError) -> str:
     """Return what happened and what to do; the reader is the user of this machine."""
     return ": ".join(part for part in (str(failure).removesuffix("."), failure.advice) if part)
@@ -148,6 +167,8 @@ class LocalEndpoint:
         upload = Upload()
         try:
             return await self._routed(request, upload)
+        except (NoToken, TokenRefused) as failure:
+            return payment_error(request.path, failure)
         except ClientError as failure:
             # Asked again by itself, an SDK would have the question answered, and paid for, twice.
             said = _ONCE if upload.begun and request.path in ASKED else ()
@@ -198,8 +219,9 @@ class LocalEndpoint:
 
 def _passed(response: httpx.Response) -> Fields:
     """Return the fields that an SDK acts on."""
-    retry = response.headers.get("retry-after")
-    return _JSON if retry is None else (*_JSON, (b"retry-after", retry.encode("ascii")))
+    names = ("retry-after", "x-should-retry")
+    found = [(name, response.headers[name]) for name in names if name in response.headers]
+    return (*_JSON, *((name.encode(), value.encode("ascii")) for name, value in found))
 
 
 async def _checked_stream(

@@ -84,6 +84,16 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["chat", "--framing", "half"],
         ["provision"],
         ["serve", "more"],
+        ["serve", "--issuer-proxy", "ftp://p"],
+        ["tokens"],
+        ["tokens", "sell"],
+        ["tokens", "--wallet", "w"],
+        ["tokens", "buy", "--count", "20"],
+        ["tokens", "buy", "more"],
+        ["tokens", "list", "--relay", "r"],
+        ["tokens", "export", "file", "--count", "1"],
+        ["tokens", "export", "--price", "c1", "--count", "1"],
+        ["tokens", "import"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:
@@ -113,7 +123,8 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
     "chat": (
         [
             *("--model", "m", "--system", "s", "--max-tokens", "7"),
-            *("--save", "a", "--framing", "whole", "Hi", "you"),
+            *("--save", "a", "--framing", "whole", "--wallet", "w", "--max-price", "c4"),
+            *("Hi", "you"),
         ],
         {
             "model": "m",
@@ -121,18 +132,33 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
             "max_tokens": 7,
             "save": Path("a"),
             "framing": Framing.WHOLE,
+            "wallet": Path("w"),
+            "max_price": "c4",
             "question": ["Hi", "you"],
         },
         {
-            **dict.fromkeys(("model", "system", "max_tokens", "save")),
+            **dict.fromkeys(("model", "system", "max_tokens", "save", "wallet", "max_price")),
             "framing": Framing.CHUNKED,
             "question": [],
         },
     ),
     "serve": (
-        ["--listen", "127.0.0.1:1"],
-        {"listen": "127.0.0.1:1"},
-        {"listen": "127.0.0.1:11435"},
+        [
+            *("--listen", "127.0.0.1:1", "--top-up", "c1=40", "--wallet", "w"),
+            *("--max-price", "c4", "--voucher", "v", "--issuer-proxy", "socks5://p:1"),
+        ],
+        {
+            "listen": "127.0.0.1:1",
+            "top_up": "c1=40",
+            "wallet": Path("w"),
+            "max_price": "c4",
+            "voucher": "v",
+            "issuer_proxy": "socks5://p:1",
+        },
+        {
+            "listen": "127.0.0.1:11435",
+            **dict.fromkeys(("top_up", "wallet", "max_price", "voucher", "issuer_proxy")),
+        },
     ),
     "verify": (
         ["--json", "--fresh", "--fresh-through-relay", "file"],
@@ -168,3 +194,65 @@ def test_a_number_has_ends(text: str, good: bool) -> None:
         return
     with pytest.raises(UsageError):
         options.parse(arguments, tuple(COMMANDS))
+
+
+OF_TOKENS: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
+    "buy": (
+        [*SHARED, *("--price", "c4", "--count", "100", "--voucher", "-", "--wallet", "w")],
+        {**READ, "price": "c4", "count": 100, "voucher": "-", "wallet": Path("w")},
+        {**LEFT_OUT, "price": None, "count": 50, "voucher": None, "wallet": None},
+    ),
+    "list": (["--json"], {"json": True, "wallet": None}, {"json": False, "wallet": None}),
+    "check": (
+        ["--voucher", "v", "--issuer-proxy", "http://p", "--wallet", "w"],
+        {"voucher": "v", "issuer_proxy": "http://p", "wallet": Path("w")},
+        {"voucher": None, "issuer_proxy": None, "wallet": None},
+    ),
+    "export": (
+        ["f", "--price", "c1", "--count", "7", "--origin", "o"],
+        {"file": Path("f"), "price": "c1", "count": 7, "origin": "o", "wallet": None},
+        {},
+    ),
+    "import": (["f"], {"file": Path("f"), "wallet": None}, {}),
+}
+
+
+@pytest.mark.parametrize("action", OF_TOKENS)
+def test_each_option_of_what_tokens_do_is_read_and_has_its_default(action: str) -> None:
+    given, read, left_out = OF_TOKENS[action]
+    proxy = {"issuer_proxy": None} if action == "buy" else {}
+    found = vars(options.parse(["tokens", action, *given], tuple(COMMANDS)))
+    assert found == {"command": "tokens", "action": action, **proxy, **read}
+    if left_out:
+        found = vars(options.parse(["tokens", action], tuple(COMMANDS)))
+        assert found == {"command": "tokens", "action": action, **proxy, **left_out}
+
+
+def test_where_the_wallet_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def path(*arguments: str) -> Path:
+        parsed = options.parse(["tokens", "list", *arguments], tuple(COMMANDS))
+        return options.wallet(parsed).file.path
+
+    monkeypatch.delenv("OBLIVIOUS_WALLET", raising=False)
+    for base in ("", "relative"):
+        monkeypatch.setenv("XDG_DATA_HOME", base)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        own = tmp_path / ".local" / "share" / "oblivious-inference" / "wallet.sqlite3"
+        assert path() == own
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert path() == Path("/data/oblivious-inference/wallet.sqlite3")
+    monkeypatch.setenv("OBLIVIOUS_WALLET", "/other")
+    assert path() == Path("/other")
+    assert path("--wallet", "/mine") == Path("/mine")
+
+
+def test_what_pays_is_part_of_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBLIVIOUS_RELAY", RELAY)
+    asked = options.parse(["chat", "--wallet", "/w", "--max-price", "c16", "Hi"], tuple(COMMANDS))
+    found = options.route(asked)
+    assert found.wallet is not None
+    assert found.wallet.file.path == Path("/w")
+    assert str(found.most) == "c16"
+    assert options.route(options.parse(["keys"], tuple(COMMANDS))).wallet is None
+    with pytest.raises(UsageError, match="not a price point: 'dear'"):
+        options.route(options.parse(["chat", "--max-price", "dear"], tuple(COMMANDS)))

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +23,8 @@ from oblivious_client import local_http
 from oblivious_client.exits import Exit
 from oblivious_client.local_http import LocalRequest, LocalResponse, serve_connection
 from oblivious_client.policy import Policy, Simulated
-from oblivious_client.serve import LocalEndpoint, page, start
-from oblivious_client.transport import AsyncObliviousTransport
+from oblivious_client.serve import page
+from tests.support import local_endpoint
 from tests.support.chromium import Browser, needs_chromium, running_browser
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
 
@@ -48,30 +47,10 @@ def serving(
     gateway: StandInGateway, policy: Policy = ALLOWED, most: int = 400, refusals: int = 32
 ) -> Iterator[str]:
     """Run the endpoint in a thread; give its URL."""
-    ready = threading.Event()
-    urls: list[str] = []
-    stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def run() -> None:
-        transport = AsyncObliviousTransport(gateway.url, policy=policy)
-        server = await start(LocalEndpoint(transport, most, refusals), "127.0.0.1", 0)
-        stop = asyncio.Event()
-        stops.append((asyncio.get_running_loop(), stop))
-        urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        ready.set()
-        async with server:
-            await stop.wait()
-        await transport.aclose()
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    assert ready.wait(DEADLINE)
-    try:
-        yield urls[0]
-    finally:
-        loop, stop = stops[0]
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(DEADLINE)
+    with local_endpoint.serving(
+        gateway.url, policy=policy, most=most, refusals=refusals
+    ) as running:
+        yield running
 
 
 @pytest.fixture
