@@ -19,7 +19,7 @@ from pathlib import Path
 
 from oblivious_client.errors import WalletUnusable
 
-BUSY_SECONDS = 10.0
+BUSY_SECONDS = 30.0
 """A transaction takes milliseconds: who waits longer waits for a program that hangs."""
 
 APPLICATION = 0x4F424C57

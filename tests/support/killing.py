@@ -29,11 +29,14 @@ SECRET = "OBL-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def buy(wallet: Wallet, _: str, catalogue: Catalogue, tell: Callable[[], object]) -> None:
-    """Finish what was interrupted, then buy, for ever."""
+    """Finish what was interrupted, then buy, for ever; what fails is tried again."""
     buyer = Buyer(wallet, SECRET)
     while True:
-        buyer.resume()
-        buyer.buy(catalogue, PricePoint(1), 10)
+        try:
+            buyer.resume()
+            buyer.buy(catalogue, PricePoint(1), 10)
+        except ClientError:
+            time.sleep(0.005)
         tell()
 
 
