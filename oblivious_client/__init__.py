@@ -26,17 +26,23 @@ if TYPE_CHECKING:
         ConnectionLost,
         EvidenceRefused,
         ExchangeError,
+        IssuerRefused,
+        IssuerSilent,
         NoAnswer,
         NoConnection,
+        NoToken,
         OuterRefusal,
         ServiceError,
+        TokenRefused,
         UsageError,
+        WalletUnusable,
     )
     from oblivious_client.exits import Exit
     from oblivious_client.policy import Policy, Simulated, read_releases, read_root
     from oblivious_client.route import Route
     from oblivious_client.sealing import Framing
     from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
+    from oblivious_client.wallet import Wallet
 
 __all__ = [
     "Answer",
@@ -55,8 +61,11 @@ __all__ = [
     "ExchangeError",
     "Exit",
     "Framing",
+    "IssuerRefused",
+    "IssuerSilent",
     "NoAnswer",
     "NoConnection",
+    "NoToken",
     "ObliviousClient",
     "ObliviousTransport",
     "OuterRefusal",
@@ -64,7 +73,10 @@ __all__ = [
     "Route",
     "ServiceError",
     "Simulated",
+    "TokenRefused",
     "UsageError",
+    "Wallet",
+    "WalletUnusable",
     "read_releases",
     "read_root",
 ]
@@ -86,8 +98,11 @@ _WHERE = {
     "ExchangeError": "errors",
     "Exit": "exits",
     "Framing": "sealing",
+    "IssuerRefused": "errors",
+    "IssuerSilent": "errors",
     "NoAnswer": "errors",
     "NoConnection": "errors",
+    "NoToken": "errors",
     "ObliviousClient": "client",
     "ObliviousTransport": "transport",
     "OuterRefusal": "errors",
@@ -95,7 +110,10 @@ _WHERE = {
     "Route": "route",
     "ServiceError": "errors",
     "Simulated": "policy",
+    "TokenRefused": "errors",
     "UsageError": "errors",
+    "Wallet": "wallet",
+    "WalletUnusable": "errors",
     "read_releases": "policy",
     "read_root": "policy",
 }

@@ -29,6 +29,7 @@ from oblivious_client.local import running
 from oblivious_client.local.listening import read_place
 from oblivious_client.policy import Simulated
 from oblivious_client.sealing import Framing
+from oblivious_client.token_commands import tokens
 
 Chosen = argparse.Namespace
 Command = Callable[[Chosen], Exit]
@@ -140,6 +141,7 @@ COMMANDS: Mapping[str, Command] = {
     "env": env,
     "verify": verify,
     "keys": keys,
+    "tokens": tokens,
     "provision": provision,
 }
 

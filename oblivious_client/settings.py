@@ -7,11 +7,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from oblivious_client import places
 from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.defaults import DEFAULT_MODEL
 from oblivious_client.framing import Framing
 from oblivious_client.policy import Policy, Simulated, read_releases, read_root
 from oblivious_client.route import Route
+from oblivious_client.wallet import Wallet
 
 
 def addresses(options: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -53,6 +55,12 @@ def routes(options: argparse.Namespace) -> list[Route]:
     return [_route(options, relay, gateway, Framing.CHUNKED) for relay in dict.fromkeys(named)]
 
 
+def wallet(options: argparse.Namespace) -> Wallet:
+    """Return the wallet of the command line, of the environment, or of this user."""
+    named = options.wallet or os.environ.get("OBLIVIOUS_WALLET")
+    return Wallet(Path(named) if named else places.data() / "wallet.sqlite3")
+
+
 def model(options: argparse.Namespace) -> str:
     """Return the model to ask."""
     return options.model or os.environ.get("OBLIVIOUS_MODEL") or DEFAULT_MODEL
@@ -68,4 +76,6 @@ def _route(
         framing=framing,
         cache=None if options.no_cache else EvidenceCache(default_directory()),
         proxy=options.proxy,
+        wallet=wallet(options) if "wallet" in options else None,
+        max_price=getattr(options, "max_price", None),
     )

@@ -6,7 +6,8 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,10 @@ from oblivious_client.local.log import line
 from oblivious_client.local.messages import Handled
 from oblivious_client.local.relays import Relays
 from oblivious_client.local.signals import when_told_to_end
+from oblivious_client.token_commands import buyer_of
+from oblivious_client.top_up import Stocks, TopUp, read_stocks
 from oblivious_client.transport import AsyncObliviousTransport
+from protocol.token_catalogue import Catalogue
 
 Chosen = argparse.Namespace
 Tell = Callable[[str], None]
@@ -44,7 +48,15 @@ def serve(chosen: Chosen, tell: Tell) -> Exit:
 
 def _run(chosen: Chosen, tell: Tell) -> Exit:
     place = read_place(chosen.listen)
-    return asyncio.run(_serve(chosen, place, access(chosen, place), tell))
+    who, stocks = access(chosen, place), _stocks(chosen)
+    return asyncio.run(_serve(chosen, place, who, stocks, tell))
+
+
+def _stocks(chosen: Chosen) -> Stocks | None:
+    """Return what is to be kept of tokens; what is wrong with it shows before anything is sent."""
+    if chosen.top_up is None:
+        return None
+    return Stocks(buyer_of(chosen), read_stocks(chosen.top_up))
 
 
 def access(chosen: Chosen, place: Place) -> Access:
@@ -63,6 +75,7 @@ def access(chosen: Chosen, place: Place) -> Access:
 def _install(chosen: Chosen, tell: Tell) -> Exit:
     place = read_place(chosen.listen)
     access(chosen, place)  # what `serve` would refuse is refused now
+    _stocks(chosen)
     installed = units.install(command(chosen), _REFUSED)
     tell(f"written: {installed.path}")
     units.start(installed)
@@ -77,11 +90,24 @@ def command(chosen: Chosen) -> list[str]:
         role = route.endpoint.role.value
         words += [f"--{role}", (route.relay or route.gateway or "")]
     pcrs = settings.pcrs(chosen)
-    paths = {"--pcrs": pcrs, "--root": chosen.root, "--api-key": chosen.api_key}
+    voucher = None if chosen.voucher == "-" else chosen.voucher
+    paths = {
+        "--pcrs": pcrs,
+        "--root": chosen.root,
+        "--api-key": chosen.api_key,
+        "--wallet": chosen.wallet,
+        "--voucher": voucher,
+    }
     words += [
         word for name, path in paths.items() if path for word in (name, str(Path(path).resolve()))
     ]
-    for name, value in (("--proxy", chosen.proxy), ("--listen", chosen.listen)):
+    for name, value in (
+        ("--proxy", chosen.proxy),
+        ("--listen", chosen.listen),
+        ("--max-price", chosen.max_price),
+        ("--top-up", chosen.top_up),
+        ("--issuer-proxy", chosen.issuer_proxy),
+    ):
         words += [name, value] if value else []
     words += ["--max-age", str(chosen.max_age)]
     for name, values in (
@@ -131,7 +157,9 @@ _ACTIONS: dict[str, Callable[[Chosen, Tell], Exit]] = {
 }
 
 
-async def _serve(chosen: Chosen, place: Place, who: Access, tell: Tell) -> Exit:
+async def _serve(
+    chosen: Chosen, place: Place, who: Access, stocks: Stocks | None, tell: Tell
+) -> Exit:
     routes = settings.routes(chosen)
     relays = Relays([AsyncObliviousTransport(route) for route in routes], tell)
     try:
@@ -147,7 +175,8 @@ async def _serve(chosen: Chosen, place: Place, who: Access, tell: Tell) -> Exit:
         verifying = None if is_verified else asyncio.ensure_future(_verify(relays, tell))
         try:
             key = "any OPENAI_API_KEY" if who.key is None else "OPENAI_API_KEY from its file"
-            await _serve_until_stopped(endpoint, place, key, tell)
+            with _topping_up(stocks, relays, tell):
+                await _serve_until_stopped(endpoint, place, key, tell)
         finally:
             if verifying is not None:
                 verifying.cancel()
@@ -155,6 +184,23 @@ async def _serve(chosen: Chosen, place: Place, who: Access, tell: Tell) -> Exit:
     finally:
         await relays.aclose()
     return Exit.OK
+
+
+@contextmanager
+def _topping_up(stocks: Stocks | None, relays: Relays, tell: Tell) -> Iterator[None]:
+    """Keep stocks of tokens while the block runs, if that is asked for."""
+    if stocks is None:
+        yield
+        return
+
+    async def catalogue() -> Catalogue | None:
+        return (await relays.evidence()).catalogue
+
+    task = asyncio.create_task(TopUp(stocks, catalogue, tell).run())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _verified(relays: Relays, tell: Tell) -> bool:

@@ -30,7 +30,7 @@ warn: Callable[[Endpoint], None] = commands._warn
 
 
 def test_each_command_is_there() -> None:
-    assert list(COMMANDS) == ["chat", "serve", "env", "verify", "keys", "provision"]
+    assert list(COMMANDS) == ["chat", "serve", "env", "verify", "keys", "tokens", "provision"]
 
 
 class Terminal(io.StringIO):

@@ -84,6 +84,16 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["chat", "--framing", "half"],
         ["provision"],
         ["serve", "more"],
+        ["serve", "--issuer-proxy", "ftp://p"],
+        ["tokens"],
+        ["tokens", "sell"],
+        ["tokens", "--wallet", "w"],
+        ["tokens", "buy", "--count", "20"],
+        ["tokens", "buy", "more"],
+        ["tokens", "list", "--relay", "r"],
+        ["tokens", "export", "file", "--count", "1"],
+        ["tokens", "export", "--price", "c1", "--count", "1"],
+        ["tokens", "import"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:
@@ -113,7 +123,8 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
     "chat": (
         [
             *("--model", "m", "--system", "s", "--max-tokens", "7"),
-            *("--save", "a", "--framing", "whole", "Hi", "you"),
+            *("--save", "a", "--framing", "whole", "--wallet", "w", "--max-price", "c4"),
+            *("Hi", "you"),
         ],
         {
             "model": "m",
@@ -121,10 +132,12 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
             "max_tokens": 7,
             "save": Path("a"),
             "framing": Framing.WHOLE,
+            "wallet": Path("w"),
+            "max_price": "c4",
             "question": ["Hi", "you"],
         },
         {
-            **dict.fromkeys(("model", "system", "max_tokens", "save")),
+            **dict.fromkeys(("model", "system", "max_tokens", "save", "wallet", "max_price")),
             "framing": Framing.CHUNKED,
             "question": [],
         },
@@ -132,7 +145,9 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
     "serve": (
         [
             *("--listen", "127.0.0.1:1", "--relay", "s", "--api-key", "k", "--log"),
-            *("--allow-host", "h", "--allow-host", "i", "--allow-origin", "o", "status"),
+            *("--allow-host", "h", "--allow-host", "i", "--allow-origin", "o", "--top-up", "c1=40"),
+            *("--wallet", "w", "--max-price", "c4", "--voucher", "v"),
+            *("--issuer-proxy", "socks5://p:1", "status"),
         ],
         {
             "listen": "127.0.0.1:1",
@@ -142,9 +157,15 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
             "allow_origin": ["o"],
             "log": True,
             "action": "status",
+            "top_up": "c1=40",
+            "wallet": Path("w"),
+            "max_price": "c4",
+            "voucher": "v",
+            "issuer_proxy": "socks5://p:1",
         },
         {
-            **dict.fromkeys(("listen", "api_key", "action")),
+            **dict.fromkeys(("listen", "api_key", "action", "top_up", "wallet")),
+            **dict.fromkeys(("max_price", "voucher", "issuer_proxy")),
             **{"allow_host": [], "allow_origin": [], "log": False},
         },
     ),
@@ -182,3 +203,35 @@ def test_a_number_has_ends(text: str, good: bool) -> None:
         return
     with pytest.raises(UsageError):
         options.parse(arguments, tuple(COMMANDS))
+
+
+OF_TOKENS: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
+    "buy": (
+        [*SHARED, *("--price", "c4", "--count", "100", "--voucher", "-", "--wallet", "w")],
+        {**READ, "price": "c4", "count": 100, "voucher": "-", "wallet": Path("w")},
+        {**LEFT_OUT, "price": None, "count": 50, "voucher": None, "wallet": None},
+    ),
+    "list": (["--json"], {"json": True, "wallet": None}, {"json": False, "wallet": None}),
+    "check": (
+        ["--voucher", "v", "--issuer-proxy", "http://p", "--wallet", "w"],
+        {"voucher": "v", "issuer_proxy": "http://p", "wallet": Path("w")},
+        {"voucher": None, "issuer_proxy": None, "wallet": None},
+    ),
+    "export": (
+        ["f", "--price", "c1", "--count", "7", "--origin", "o"],
+        {"file": Path("f"), "price": "c1", "count": 7, "origin": "o", "wallet": None},
+        {},
+    ),
+    "import": (["f"], {"file": Path("f"), "wallet": None}, {}),
+}
+
+
+@pytest.mark.parametrize("action", OF_TOKENS)
+def test_each_option_of_what_tokens_do_is_read_and_has_its_default(action: str) -> None:
+    given, read, left_out = OF_TOKENS[action]
+    proxy = {"issuer_proxy": None} if action == "buy" else {}
+    found = vars(options.parse(["tokens", action, *given], tuple(COMMANDS)))
+    assert found == {"command": "tokens", "action": action, **proxy, **read}
+    if left_out:
+        found = vars(options.parse(["tokens", action], tuple(COMMANDS)))
+        assert found == {"command": "tokens", "action": action, **proxy, **left_out}
