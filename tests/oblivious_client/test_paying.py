@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -340,7 +341,13 @@ def test_who_is_cancelled_before_an_answer_does_not_know(
     gateway: StandInGateway, wallet: Wallet
 ) -> None:
     fill(wallet, 1)
-    gateway.faults.pieces = lambda _: []  # the answer never begins
+    cancelled = threading.Event()
+
+    def stalled(_: list[bytes]) -> list[bytes]:
+        cancelled.wait(60)  # the answer does not begin before
+        return []
+
+    gateway.faults.pieces = stalled
 
     async def run() -> None:
         async with AsyncObliviousClient(gateway.url, policy=ALLOWED, wallet=wallet) as client:
@@ -351,8 +358,10 @@ def test_who_is_cancelled_before_an_answer_does_not_know(
             with pytest.raises(asyncio.CancelledError):
                 await asking
 
-    gateway.chat.release.clear()
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        cancelled.set()
     assert counts(wallet) == (0, 0, 0, 1)
 
 
