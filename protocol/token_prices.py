@@ -93,7 +93,7 @@ class Asked:
     """What of a request decides about its price.
 
     `octets` are those of its content, `choices` the answers that are made, `limit` the tokens that
-    each of them may have; None where the request names no limit.
+    each of them may have; None where the request names no limit. Documents count as `images`.
     """
 
     octets: int
