@@ -126,7 +126,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": GRACE_SECONDS,
             "limit_request_line": HEAD_BYTES,
             "limit_request_fields": 50,
-            # A field of a request is never a variable of the server, whoever passes it on: SCRIPT_NAME
+            # No field of a request is a variable of the server, whoever passes it on: SCRIPT_NAME
             # would move its path.
             "forwarder_headers": "",
             "forwarded_allow_ips": "",
