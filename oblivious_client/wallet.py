@@ -2,7 +2,7 @@
 
 A token is READY, HELD by a question under way, or UNKNOWN: its question left and nothing came back.
 It is deleted when the gateway has said that it is spent or useless, and by nothing else but the end
-of its time. A token that has left this machine once is *seen*: spent for another question it would
+of its time, when a gateway was just asked whose evidence is of now: a clock alone deletes nothing. A token that has left this machine once is *seen*: spent for another question it would
 tie the two together, for the enclave, so that it is taken when nothing better is there.
 
     READY ──take──▶ HELD ──settle──▶ deleted, READY, READY and seen, or UNKNOWN
@@ -115,6 +115,7 @@ class Wallet:
         now, holder = self.clock(), secrets.token_bytes(16)
         with self.file.writing() as database:
             self._recover(database, now)
+            _forget_ended(database, catalogue, now)
             found = _candidates(database, catalogue, prices, now)
             if not found:
                 return None
@@ -183,11 +184,6 @@ class Wallet:
             "WHERE state = 'unknown' AND since < ?",
             (now - 2 * LEASE_SECONDS,),
         )
-        database.execute(
-            "DELETE FROM tokens WHERE key IN (SELECT id FROM keys WHERE redeem_until < ?)",
-            (now - KEPT_SECONDS,),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
@@ -195,6 +191,18 @@ class _Candidate:
     row: int
     key: CatalogueKey
     is_seen: bool
+
+
+def _forget_ended(database: sqlite3.Connection, catalogue: Catalogue, now: float) -> None:
+    """Delete what has ended, of tokens and purchases, if this `catalogue` is of this time.
+
+    A clock that is years ahead would take all there is, and what was paid for cannot be had again.
+    """
+    if not any(_is_taken_at(key, now) for key in catalogue.keys):
+        return
+    ended = "key IN (SELECT id FROM keys WHERE redeem_until < ?)"
+    for table in ("tokens", "purchases"):
+        database.execute(f"DELETE FROM {table} WHERE {ended}", (now - KEPT_SECONDS,))
 
 
 def _candidates(

@@ -10,7 +10,7 @@ from oblivious_client.errors import EvidenceRefused, IssuerRefused, IssuerSilent
 from oblivious_client.exits import Exit
 from oblivious_client.issuance import Bought, Buyer
 from oblivious_client.purchases import Purchases
-from oblivious_client.wallet import Wallet
+from oblivious_client.wallet import KEPT_SECONDS, Wallet
 from protocol.errors import MalformedMessage
 from protocol.issuer_directory import DirectoryKey, IssuerDirectory
 from protocol.purchase_receipt import Receipt
@@ -253,15 +253,26 @@ def test_a_purchase_that_was_perhaps_paid_for_is_kept_whatever_the_issuer_says(
         assert [each.count for each in buyer.resume()] == [10]
 
 
-def test_a_purchase_whose_tokens_nobody_takes_any_more_is_forgotten(
+def test_a_purchase_is_not_lost_to_a_clock_and_forgotten_with_its_tokens(
     buyer: Buyer, wallet: Wallet, clock: Clock
 ) -> None:
     with StandInIssuer(MINT) as issuer:
-        issuer.faults.lost = 1
-        with pytest.raises(IssuerSilent):
-            buyer.buy(catalogue_of(issuer), C1, 10)
+        catalogue = catalogue_of(issuer)
+        before = clock.now
+        for _ in range(2):
+            issuer.faults.lost = 1
+            with pytest.raises(IssuerSilent):
+                buyer.buy(catalogue, C1, 10)
         clock.now = MINT.epochs[0].redeem_until
         assert buyer.resume() == []
+        assert len(Purchases(wallet).open()) == 2
+        clock.now = before
+        assert [each.count for each in buyer.resume()] == [10, 10]
+        issuer.faults.lost = 1
+        with pytest.raises(IssuerSilent):
+            buyer.buy(catalogue, C1, 10)
+    clock.now = MINT.epochs[0].redeem_until + KEPT_SECONDS + 1
+    assert wallet.take(catalogue, (C1,)) is None
     assert Purchases(wallet).open() == []
 
 

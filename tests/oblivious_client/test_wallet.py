@@ -266,11 +266,24 @@ def test_who_was_only_slow_still_settles(wallet: Wallet, clock: Clock) -> None:
 def test_tokens_go_a_day_after_their_end(wallet: Wallet, clock: Clock) -> None:
     fill(wallet, 1)
     clock.now = MINT.epochs[0].redeem_until + KEPT_SECONDS
-    wallet.recover()
+    assert wallet.take(CATALOGUE, PRICES) is None
     assert total(wallet) == 1
     clock.now += 1
-    wallet.recover()
+    assert wallet.take(CATALOGUE, PRICES) is None
     assert total(wallet) == 0
+
+
+@pytest.mark.parametrize("days", [365, 10 * 365, 100 * 365])
+def test_a_clock_that_is_ahead_takes_nothing(days: int, wallet: Wallet, clock: Clock) -> None:
+    fill(wallet, 3)
+    held, before = taken(wallet), clock.now
+    clock.now += days * 86400
+    wallet.recover()
+    assert wallet.take(CATALOGUE, PRICES) is None
+    assert total(wallet) == 3
+    clock.now = before
+    wallet.settle(held, Outcome.UNSENT)
+    assert taken(wallet).token is not None
 
 
 def test_piles_are_told_by_their_end_and_price(wallet: Wallet) -> None:
