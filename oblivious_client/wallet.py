@@ -2,8 +2,9 @@
 
 A token is READY, HELD by a question under way, or UNKNOWN: its question left and nothing came back.
 It is deleted when the gateway has said that it is spent or useless, and by nothing else but the end
-of its time, when a gateway was just asked whose evidence is of now: a clock alone deletes nothing. A token that has left this machine once is *seen*: spent for another question it would
-tie the two together, for the enclave, so that it is taken when nothing better is there.
+of its time, when a gateway was just asked whose evidence is of now: a clock alone deletes nothing.
+A token that has left this machine once is *seen*: spent for another question it would tie the two
+together, for the enclave, so that it is taken when nothing better is there.
 
     READY ──take──▶ HELD ──settle──▶ deleted, READY, READY and seen, or UNKNOWN
     HELD for longer than any answer takes ──recover──▶ UNKNOWN       (the program was killed)
@@ -185,6 +186,7 @@ class Wallet:
             (now - 2 * LEASE_SECONDS,),
         )
 
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     rank: tuple[int, int, int]
@@ -200,9 +202,8 @@ def _forget_ended(database: sqlite3.Connection, catalogue: Catalogue, now: float
     """
     if not any(_is_taken_at(key, now) for key in catalogue.keys):
         return
-    ended = "key IN (SELECT id FROM keys WHERE redeem_until < ?)"
-    for table in ("tokens", "purchases"):
-        database.execute(f"DELETE FROM {table} WHERE {ended}", (now - KEPT_SECONDS,))
+    for statement in _FORGET_ENDED:
+        database.execute(statement, (now - KEPT_SECONDS,))
 
 
 def _candidates(
@@ -253,3 +254,8 @@ SELECT issuer, origin, price, redeem_until,
     SUM(state = 'held'), SUM(state = 'unknown')
 FROM tokens JOIN keys ON keys.id = tokens.key
 GROUP BY keys.id ORDER BY redeem_until, price"""
+
+_FORGET_ENDED = (
+    "DELETE FROM tokens WHERE key IN (SELECT id FROM keys WHERE redeem_until < ?)",
+    "DELETE FROM purchases WHERE key IN (SELECT id FROM keys WHERE redeem_until < ?)",
+)
