@@ -202,6 +202,14 @@ def _forget_ended(database: sqlite3.Connection, catalogue: Catalogue, now: float
     """
     if not any(_is_taken_at(key, now) for key in catalogue.keys):
         return
+    # A file that was handed over may have said of a key what is not so.
+    database.executemany(
+        "UPDATE keys SET redeem_until = ? WHERE key_id = ? AND redeem_until <> ?",
+        [
+            (key.epoch.redeem_until, key.key.key_id, key.epoch.redeem_until)
+            for key in catalogue.keys
+        ],
+    )
     for statement in _FORGET_ENDED:
         database.execute(statement, (now - KEPT_SECONDS,))
 

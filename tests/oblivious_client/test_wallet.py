@@ -273,6 +273,15 @@ def test_tokens_go_a_day_after_their_end(wallet: Wallet, clock: Clock) -> None:
     assert total(wallet) == 0
 
 
+def test_what_somebody_says_of_a_key_ends_no_token(wallet: Wallet) -> None:
+    fill(wallet, 2)
+    with wallet.file.writing() as database:
+        database.execute("UPDATE keys SET issue_from = 0, issue_until = 1, redeem_until = 2")
+    assert taken(wallet).is_fresh
+    assert total(wallet) == 2
+    assert wallet.piles()[0].redeem_until == MINT.epochs[0].redeem_until
+
+
 @pytest.mark.parametrize("days", [365, 10 * 365, 100 * 365])
 def test_a_clock_that_is_ahead_takes_nothing(days: int, wallet: Wallet, clock: Clock) -> None:
     fill(wallet, 3)
