@@ -20,20 +20,30 @@ from typing import Any, TextIO
 
 import httpx
 
-from oblivious_client import archive, options, report
+from oblivious_client import archive, options, release_report, report
 from oblivious_client import provision as provisioning
 from oblivious_client.answers import Answer, outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
 from oblivious_client.descriptors import Scarcity, affordable
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
-from oblivious_client.evidence import ANEW, PLAIN, Copy, fetch_copy, fetch_keys
+from oblivious_client.evidence import (
+    ANEW,
+    PLAIN,
+    Copy,
+    EvidenceSource,
+    fetch_copy,
+    fetch_keys,
+)
 from oblivious_client.exits import Exit
-from oblivious_client.policy import Simulated
+from oblivious_client.policy import Policy, Simulated
+from oblivious_client.release_commands import releases
+from oblivious_client.releases.source import Releases
+from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
 from oblivious_client.serve import MAX_CONNECTIONS, MAX_REFUSALS, LocalEndpoint, start
 from oblivious_client.transport import AsyncObliviousTransport
-from protocol.evidence import VerifiedEvidence
+from protocol.evidence import Evidence, VerifiedEvidence
 
 Chosen = argparse.Namespace
 Command = Callable[[Chosen], Exit]
@@ -51,13 +61,15 @@ def chat(chosen: Chosen) -> Exit:
     with _client(chosen, chosen.framing) as client:
         _warn(client.transport.route.endpoint)
         verified = client.evidence()
-        _note(report.as_line(verified, client.transport.route.policy, now=time.time()))
+        source = client.transport.source
+        _note_verified(source, verified)
         answer = _answered(client, chosen, question)
+        listed = _listed(source)
     if _stopped_at_a_limit(answer):
         _note("the model stopped at its limit of tokens")
     _note("complete, and signed by the attested key")
     if chosen.save is not None:
-        archive.save(chosen.save, answer)
+        archive.save(chosen.save, answer, listed)
         _note(f"saved; check it any time with: {_check(chosen, chosen.save)}")
     return Exit.OK
 
@@ -66,21 +78,27 @@ def verify(chosen: Chosen) -> Exit:
     """Check what an enclave proves now, or what a saved answer did."""
     if chosen.file is not None:
         return _verify_file(chosen, chosen.file)
-    policy = options.policy(chosen)
     with _client(chosen) as client:
-        endpoint = client.transport.route.endpoint
+        endpoint, source = client.transport.route.endpoint, client.transport.source
         nonce = _nonce(chosen, endpoint)
         fields = ANEW if chosen.fresh_through_relay else PLAIN
+        client.transport.run(source.releases_renewed())
         copy = client.transport.run(fetch_copy(endpoint, nonce, fields))
-    now = time.time()
-    verified = policy.inspect(copy.evidence, now=now, nonce=nonce)
+
+        def inspect(policy: Policy, evidence: Evidence, now: float) -> VerifiedEvidence:
+            return policy.inspect(evidence, now=now, nonce=nonce)
+
+        verified = client.transport.run(source.judged(copy.evidence, inspect))
+    now, policy = time.time(), source.policy
     if not chosen.json:
         print(report.as_text(verified, policy, endpoint, now=now, nonce=nonce, kept=copy.kept))
+        _print_release(source.route.releases, verified, now)
     policy.require_pins(verified)
     if chosen.fresh_through_relay:
         _require_fetched(copy)
     if chosen.json:
-        _print_json(report.as_json(verified, policy, endpoint, now=now, kept=copy.kept))
+        described = report.as_json(verified, policy, endpoint, now=now, kept=copy.kept)
+        _print_json({**described, **_described_release(source.route.releases, verified, now)})
     else:
         print(report.verdict(verified))
     return Exit.OK
@@ -140,6 +158,7 @@ COMMANDS: Mapping[str, Command] = {
     "verify": verify,
     "keys": keys,
     "provision": provision,
+    "releases": releases,
 }
 
 
@@ -157,8 +176,53 @@ def _print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2))
 
 
+def _note_verified(source: EvidenceSource, verified: VerifiedEvidence) -> None:
+    """Say what was verified before a question, and of which release it is."""
+    now, found = time.time(), source.route.releases
+    _note(report.as_line(verified, source.policy, now=now))
+    if found is None or (current := found.current()) is None:
+        return
+    release = found.release_of(verified, now)
+    if release is not None:
+        _note(release_report.as_line(release, current.published, now=now))
+    if warning := found.warning(now):
+        _note(f"warning: {warning}")
+
+
+def _print_release(found: Releases | None, verified: VerifiedEvidence, now: float) -> None:
+    if found is None or (current := found.current()) is None:
+        return
+    release = found.release_of(verified, now)
+    if release is not None:
+        print(release_report.as_text(release, current.published, now=now))
+    if warning := found.warning(now):
+        _note(f"warning: {warning}")
+
+
+def _described_release(
+    found: Releases | None, verified: VerifiedEvidence, now: float
+) -> dict[str, Any]:
+    if found is None or (current := found.current()) is None:
+        return {}
+    release = found.release_of(verified, now)
+    if release is None:
+        return {}
+    return {"release": release_report.as_json(release, current.published, now=now)}
+
+
+def _listed(source: EvidenceSource) -> bytes | None:
+    """Return the list of releases that was relied on."""
+    found = source.route.releases
+    current = None if found is None else found.current()
+    return None if current is None else current.published.notes.encode()
+
+
+def _route(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> Route:
+    return options.route(chosen, framing, options.releases(chosen))
+
+
 def _client(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> ObliviousClient:
-    return ObliviousClient(options.route(chosen, framing))
+    return ObliviousClient(_route(chosen, framing))
 
 
 def _warn(endpoint: Endpoint) -> None:
@@ -194,6 +258,7 @@ def _check(chosen: Chosen, path: Path) -> str:
     words = ["oblivious-client", "verify"]
     words += ["--allow-simulated"] if chosen.allow_simulated else []
     words += ["--pcrs", chosen.pcrs] if chosen.pcrs else []
+    words += ["--trust", chosen.trust] if chosen.trust else []
     words += ["--root", str(chosen.root)] if chosen.root else []
     return shlex.join([*words, str(path)])
 
@@ -260,9 +325,12 @@ def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
 
 
 def _verify_file(chosen: Chosen, path: Path) -> Exit:
-    policy = options.policy(chosen)
+    policy, trust = options.policy(chosen), options.trust(chosen)
+    archived = archive.load(path)
     try:
-        answer = archive.verify(archive.load(path), policy)
+        if trust is not None and not policy.pcrs:
+            policy = archive.policy_then(archived, policy, trust)
+        answer = archive.verify(archived, policy)
     except ClientError as error:
         if error.code not in (Exit.USAGE, Exit.SIMULATED, Exit.UNPINNED):  # advised as elsewhere
             error.advice = "the file does not prove its answer: do not rely on it"
@@ -306,12 +374,12 @@ def _listen_address(text: str) -> tuple[str, int]:
 
 
 async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
-    transport = AsyncObliviousTransport(options.route(chosen))
+    transport = AsyncObliviousTransport(_route(chosen))
     try:
         source = transport.source
         _warn(source.route.endpoint)
         verified: VerifiedEvidence = await transport.evidence()
-        _note(report.as_line(verified, source.route.policy, now=time.time()))
+        _note_verified(source, verified)
         most, refusals = affordable(MAX_CONNECTIONS, MAX_REFUSALS)
         if most < MAX_CONNECTIONS:
             _note(f"few descriptors (ulimit -n): at most {most} programs are served at once")

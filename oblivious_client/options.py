@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,11 @@ from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import table
 from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_releases, read_root
+from oblivious_client.releases.memory import memory_for
+from oblivious_client.releases.published import MAX_LIST_BYTES
+from oblivious_client.releases.source import Releases
+from oblivious_client.releases.trust import Trust
+from oblivious_client.releases.trust_file import NOBODY, packaged_trust, read_trust
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
 
@@ -26,6 +32,7 @@ usage:
   oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
   oblivious-client keys   [options]                  show the keys that questions are sealed to
   oblivious-client provision [options]               hand API keys to an enclave, for its operator
+  oblivious-client releases ACTION [options]         get, show, pin and sign releases
   oblivious-client --version                         show which release this is
 
 where to ask (one of them):
@@ -37,6 +44,8 @@ where to ask (one of them):
 what to demand of the enclave before anything is sent:
   --pcrs FILE          the measurements that `nitro-cli build-enclave` printed, or a JSON list
                        of several such objects: any one of them will do  [OBLIVIOUS_PCRS]
+  --trust FILE         without --pcrs: whose releases will do  [OBLIVIOUS_TRUST]
+  --releases FILE      the list of releases, in place of one that is fetched
   --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
   --root FILE          trust this root certificate, not AWS's: for emulated enclaves
   --allow-simulated    accept a simulated enclave, which proves nothing; for trials
@@ -60,6 +69,17 @@ verify, keys:
                        (verify, with --relay) have the relay fetch its copy anew, so that a
                        gateway that does not answer is seen
 
+releases:
+  fetch [--forget]     fetch the list now, or begin anew with it
+  list, show VERSION   print releases, who signed them and who is trusted to
+  pin VERSION          print the measurements of one, or write them to --out FILE, for --pcrs
+  audit [VERSION]      check every signature, and say how to build one and compare;
+                       --build CHECKOUT does it
+  key                  print the public half of --key FILE for --name NAME; --witness: a witness's
+  sign FILE            (builders) add a line to a statement, if what was built has its
+                       measurements: --measurements FILE, --key FILE, --name NAME
+  witness              (witnesses) cosign the list into --out FILE, if it only grew: --key, --name
+
 provision (once after each start of an enclave; --pcrs is required):
   --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
                        where needed [settings.NAME] with organization = "..." or project = "..."
@@ -74,6 +94,7 @@ exit codes:
 {table()}
 """
 
+RELEASE_ACTIONS = ("fetch", "list", "show", "pin", "audit", "key", "sign", "witness")
 DEFAULT_LISTEN = "127.0.0.1:11435"
 
 
@@ -122,7 +143,46 @@ def policy(options: argparse.Namespace) -> Policy:
     )
 
 
-def route(options: argparse.Namespace, framing: Framing = Framing.CHUNKED) -> Route:
+def trust(options: argparse.Namespace) -> Trust | None:
+    """Return whose releases will do, None if neither the user nor this build names anybody."""
+    named = options.trust or os.environ.get("OBLIVIOUS_TRUST")
+    return read_trust(Path(named)) if named else packaged_trust()
+
+
+def releases(options: argparse.Namespace) -> Releases | None:
+    """Return what is relied on in place of pins; pins win, and so does a trial without trust."""
+    if options.pcrs or os.environ.get("OBLIVIOUS_PCRS"):
+        return None
+    named = options.trust or options.releases or os.environ.get("OBLIVIOUS_TRUST")
+    if options.allow_simulated and not named:
+        return None  # a simulated enclave is no release of anybody's
+    return required_releases(options) if named or trust(options) is not None else None
+
+
+def required_releases(options: argparse.Namespace, *, takes: bool = True) -> Releases:
+    """Return what is trusted of releases; UsageError if nobody is. `takes` the list of a file."""
+    found = trust(options)
+    if found is None:
+        raise UsageError(NOBODY, advice="use --trust FILE, or pin measurements with --pcrs FILE")
+    given = read_list(options.releases) if takes and options.releases else None
+    memory = memory_for(found, default_directory())
+    return Releases(found, memory, given=given, now=time.time())
+
+
+def read_list(path: Path) -> bytes:
+    """Return the content of a list's file, of which nothing is verified; raises UsageError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_LIST_BYTES + 1)  # one more, so that it is seen to be too large
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def route(
+    options: argparse.Namespace,
+    framing: Framing = Framing.CHUNKED,
+    releases: Releases | None = None,
+) -> Route:
     """Return the route that questions take; the cache serves unless it is switched off."""
     relay, gateway = addresses(options)
     return Route(
@@ -132,6 +192,7 @@ def route(options: argparse.Namespace, framing: Framing = Framing.CHUNKED) -> Ro
         framing=framing,
         cache=None if options.no_cache else EvidenceCache(default_directory()),
         proxy=options.proxy,
+        releases=releases,
     )
 
 
@@ -173,6 +234,8 @@ def _parser() -> _Parser:
     parser.add_argument("--gateway")
     parser.add_argument("--proxy", type=_proxy)
     parser.add_argument("--pcrs")
+    parser.add_argument("--trust")
+    parser.add_argument("--releases", type=Path)
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--allow-simulated", action="store_true")
@@ -219,10 +282,24 @@ def _provision_parser() -> _Parser:
     return parser
 
 
+def _releases_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("action", choices=RELEASE_ACTIONS)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--forget", action="store_true")
+    parser.add_argument("--witness", action="store_true")
+    parser.add_argument("--name")
+    for name in ("--out", "--build", "--key", "--measurements"):
+        parser.add_argument(name, type=Path)
+    return parser
+
+
 _PARSERS = {
     "chat": _chat_parser,
     "serve": _serve_parser,
     "verify": _verify_parser,
     "keys": _keys_parser,
     "provision": _provision_parser,
+    "releases": _releases_parser,
 }

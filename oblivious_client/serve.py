@@ -163,7 +163,7 @@ class LocalEndpoint:
     async def _evidence(self) -> LocalResponse:
         source = self._transport.source
         verified = await self._transport.evidence()
-        report = as_json(verified, source.route.policy, source.route.endpoint, now=source.clock())
+        report = as_json(verified, source.policy, source.route.endpoint, now=source.clock())
         return LocalResponse(200, _JSON, json.dumps(report).encode())
 
     async def _ask(self, request: LocalRequest, upload: Upload) -> LocalResponse:

@@ -7,18 +7,22 @@ import pytest
 from oblivious_client import options
 from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.commands import COMMANDS
-from oblivious_client.errors import UsageError
+from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.policy import Policy, Simulated
+from oblivious_client.releases.published import MAX_LIST_BYTES
+from oblivious_client.releases.source import Releases
+from oblivious_client.releases.trust_file import packaged_trust
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
+from tests.support.releases import TRUST, log_of, release
 
 RELAY = "https://relay.example"
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("OBLIVIOUS_RELAY", "OBLIVIOUS_GATEWAY", "OBLIVIOUS_PCRS", "OBLIVIOUS_MODEL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("RELAY", "GATEWAY", "PCRS", "MODEL", "TRUST"):
+        monkeypatch.delenv(f"OBLIVIOUS_{name}", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
@@ -84,6 +88,8 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["chat", "--framing", "half"],
         ["provision"],
         ["serve", "more"],
+        ["releases"],
+        ["releases", "frob"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:
@@ -92,19 +98,22 @@ def test_wrong_usage(arguments: list[str]) -> None:
 
 
 PLACES = ["--relay", "r", "--gateway", "g", "--proxy", "http://p", "--pcrs", "f", "--root", "c"]
-SHARED = [*PLACES, "--max-age", "5", "--allow-simulated", "--no-cache"]
+LISTED = ["--trust", "t", "--releases", "l"]
+SHARED = [*PLACES, *LISTED, "--max-age", "5", "--allow-simulated", "--no-cache"]
 READ: dict[str, object] = {
     "relay": "r",
     "gateway": "g",
     "proxy": "http://p",
     "pcrs": "f",
     "root": Path("c"),
+    "trust": "t",
+    "releases": Path("l"),
     "max_age": 5,
     "allow_simulated": True,
     "no_cache": True,
 }
 LEFT_OUT: dict[str, object] = {
-    **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root")),
+    **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root", "trust", "releases")),
     "max_age": 3600,
     "allow_simulated": False,
     "no_cache": False,
@@ -145,7 +154,25 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {"secrets": Path("s"), "admin_key": Path("k")},
         {"secrets": Path("s"), "admin_key": Path("k")},
     ),
+    "releases": (
+        [
+            *("pin", "1.0", "--json", "--forget", "--witness", "--name", "n", "--out", "o"),
+            *("--build", "b", "--key", "k", "--measurements", "m"),
+        ],
+        {
+            **{"action": "pin", "words": ["1.0"], "json": True, "forget": True, "witness": True},
+            **{"name": "n", "out": Path("o"), "build": Path("b"), "key": Path("k")},
+            "measurements": Path("m"),
+        },
+        {
+            **{"action": "list", "words": [], "json": False, "forget": False, "witness": False},
+            **dict.fromkeys(("name", "out", "build", "key", "measurements")),
+        },
+    ),
 }
+
+# What a command cannot do without.
+REQUIRED = {"provision": ["--secrets", "s", "--admin-key", "k"], "releases": ["list"]}
 
 
 @pytest.mark.parametrize("command", OWN)
@@ -153,7 +180,7 @@ def test_each_option_of_a_command_is_read_and_has_its_default(command: str) -> N
     given, read, left_out = OWN[command]
     found = vars(options.parse([command, *SHARED, *given], tuple(COMMANDS)))
     assert found == {"command": command, **READ, **read}
-    bare = given if command == "provision" else []  # both of whose options are required
+    bare = REQUIRED.get(command, [])
     found = vars(options.parse([command, *bare], tuple(COMMANDS)))
     assert found == {"command": command, **LEFT_OUT, **left_out}
 
@@ -168,3 +195,64 @@ def test_a_number_has_ends(text: str, good: bool) -> None:
         return
     with pytest.raises(UsageError):
         options.parse(arguments, tuple(COMMANDS))
+
+
+# Whose releases will do.
+
+
+def found(*arguments: str) -> Releases | None:
+    return options.releases(options.parse(["keys", *arguments], tuple(COMMANDS)))
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> str:
+    path = tmp_path / "trust.json"
+    path.write_bytes(TRUST.encode_file())
+    return str(path)
+
+
+def test_pins_win_over_releases(
+    trust: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert found("--trust", trust) is not None
+    assert found("--trust", trust, "--pcrs", "f") is None
+    monkeypatch.setenv("OBLIVIOUS_TRUST", trust)
+    assert found() is not None
+    monkeypatch.setenv("OBLIVIOUS_PCRS", "f")
+    assert found() is None
+
+
+def test_this_build_names_nobody_and_says_so() -> None:
+    assert packaged_trust() is None, "then docs/releases.md has to say whom"
+    assert found() is None
+    with pytest.raises(UsageError, match="names no builders") as refused:
+        found("--releases", "l")
+    assert "--trust" in refused.value.advice
+    assert "--pcrs" in refused.value.advice
+
+
+def test_a_build_that_names_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "packaged_trust", lambda: TRUST)
+    releases = found()
+    assert releases is not None
+    assert releases.trust == TRUST
+    # A trial is none of theirs, unless somebody says so.
+    assert found("--allow-simulated") is None
+
+
+def test_a_trial_may_have_releases_of_its_own(trust: str) -> None:
+    assert found("--allow-simulated") is None
+    assert found("--allow-simulated", "--trust", trust) is not None
+
+
+def test_a_list_in_a_file(trust: str, tmp_path: Path) -> None:
+    path = tmp_path / "releases.json"
+    path.write_bytes(log_of(release(1)).served())
+    releases = found("--trust", trust, "--releases", str(path))
+    assert releases is not None
+    assert releases.is_given
+    with pytest.raises(UsageError, match="cannot read"):
+        found("--trust", trust, "--releases", str(tmp_path / "none"))
+    path.write_bytes(b" " * (MAX_LIST_BYTES + 9))
+    with pytest.raises(EvidenceRefused, match="too large"):
+        found("--trust", trust, "--releases", str(path))
