@@ -78,7 +78,8 @@ releases:
   key                  print the public half of --key FILE for --name NAME; --witness: a witness's
   sign FILE            (builders) add a line to a statement, if what was built has its
                        measurements: --measurements FILE, --key FILE, --name NAME
-  witness              (witnesses) cosign the list into --out FILE, if it only grew: --key, --name
+  witness              (witnesses) cosign the list into --out FILE, if it only grew since what
+                       is remembered beside FILE: --key, --name
 
 provision (once after each start of an enclave; --pcrs is required):
   --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
@@ -159,12 +160,18 @@ def releases(options: argparse.Namespace) -> Releases | None:
     return required_releases(options) if named or trust(options) is not None else None
 
 
-def required_releases(options: argparse.Namespace, *, takes: bool = True) -> Releases:
-    """Return what is trusted of releases; UsageError if nobody is. `takes` the list of a file."""
+def required_trust(options: argparse.Namespace) -> Trust:
+    """Return whose releases will do; raises UsageError if nobody's."""
     found = trust(options)
     if found is None:
         raise UsageError(NOBODY, advice="use --trust FILE, or pin measurements with --pcrs FILE")
-    given = read_list(options.releases) if takes and options.releases else None
+    return found
+
+
+def required_releases(options: argparse.Namespace) -> Releases:
+    """Return what is relied on of releases; raises UsageError if nobody is trusted."""
+    found = required_trust(options)
+    given = read_list(options.releases) if options.releases else None
     memory = memory_for(found, default_directory())
     return Releases(found, memory, given=given, now=time.time())
 

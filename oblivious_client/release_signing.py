@@ -16,7 +16,7 @@ from oblivious_client.evidence import fetch_releases
 from oblivious_client.exits import Exit
 from oblivious_client.policy import read_releases
 from oblivious_client.releases import statements
-from oblivious_client.releases.memory import contradiction, follows
+from oblivious_client.releases.memory import ReleaseMemory, contradiction, follows
 from oblivious_client.releases.published import Unverified, cosigned, verify_unwitnessed
 from oblivious_client.releases.refusals import ListRefused
 from oblivious_client.releases.statements import Change, Release
@@ -41,7 +41,7 @@ def sign(chosen: Chosen) -> Exit:
         raise UsageError("`releases sign` takes a FILE with a statement")
     path = Path(chosen.words[0])
     note = _note_in(path)
-    statement = _statement(note, path, options.required_releases(chosen).trust)
+    statement = _statement(note, path, options.required_trust(chosen))
     if isinstance(statement, Release):
         _require_built(chosen, statement)
     signer = _signer(chosen, NoteKeyKind.ED25519)
@@ -55,22 +55,24 @@ def witness(chosen: Chosen) -> Exit:
     if chosen.words or chosen.out is None:
         raise UsageError("`releases witness` takes --out FILE, and no more words")
     signer = _signer(chosen, NoteKeyKind.ED25519_COSIGNATURE)
-    found = options.required_releases(chosen, takes=False)
-    found.memory.require_no_conflict()
+    trust = options.required_trust(chosen)
+    # Not in a cache, which others empty: what a witness forgets he signs twice.
+    memory = ReleaseMemory(chosen.out.with_name(f"{chosen.out.name}.seen"))
+    memory.require_no_conflict()
     served = _served(chosen)
     try:
-        published = verify_unwitnessed(Unverified.decode(served), found.trust)
+        published = verify_unwitnessed(Unverified.decode(served), trust)
     except ListRefused as refusal:
         raise EvidenceRefused(
             f"the list is not witnessed: {refusal}", code=Exit.RELEASES_REFUSED
         ) from refusal
-    seen = found.memory.load()
+    seen = memory.load()
     if seen is not None and not follows(published.notes, seen.size, seen.root):
         # A witness vouches that nothing was ever taken back: for him a shorter list is one.
-        raise contradiction(found.memory.keep_conflict(seen.notes, published.notes))
+        raise contradiction(memory.keep_conflict(seen.notes, published.notes))
     now = int(time.time())
     # First remembered, then signed: a line that is lost can be made again, a memory cannot.
-    found.memory.store(published, now)
+    memory.store(published, now)
     write(chosen.out, cosigned(published.notes, signer, now).encode().decode())
     print(f"witnessed {published.checkpoint.size} entries: {chosen.out}")
     return Exit.OK

@@ -207,6 +207,7 @@ def test_a_witness_signs_nothing_that_does_not_verify(user: User, tmp_path: Path
 def test_where_nothing_can_be_written(user: User, tmp_path: Path) -> None:
     user.publish(listed(running(1)))
     key = key_file(tmp_path, WITNESSES[2])
+    (tmp_path / "no").write_text("")
     out = tmp_path / "no" / "where"
     named = ["--key", key, "--name", WITNESSES[2].name]
     assert user("releases witness", *named, "--out", out).code == Exit.USAGE
