@@ -179,6 +179,8 @@ def _print_json(value: dict[str, Any]) -> None:
 def _note_verified(source: EvidenceSource, verified: VerifiedEvidence) -> None:
     """Say what was verified before a question, and of which release it is."""
     now, found = time.time(), source.route.releases
+    if source.warning:
+        _note(f"warning: {source.warning}")
     _note(report.as_line(verified, source.policy, now=now))
     if found is None or (current := found.current()) is None:
         return

@@ -22,6 +22,7 @@ from oblivious_client.errors import ClientError, EvidenceRefused, ExchangeError,
 from oblivious_client.exits import Exit
 from oblivious_client.outer import BODY_LIMIT, DEADLINE
 from oblivious_client.policy import Policy, decode
+from oblivious_client.releases.keys_seen import NotSighted, SightingFault
 from oblivious_client.releases.published import MAX_LIST_BYTES
 from oblivious_client.releases.source import unpublished
 from oblivious_client.route import Route
@@ -41,6 +42,9 @@ FETCH_SECONDS = 30.0
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds between tries: a limit of one request a second, shared by all of a relay's clients."""
 LONGEST_PAUSE = 5
+
+MIRROR_PAUSES = (60.0,) * 5
+"""Seconds between looks whether a mirror has seen keys: it asks every five minutes."""
 
 REMEMBERED_KEYS = 4
 """As many as a gateway has of one mechanism at a time."""
@@ -94,6 +98,7 @@ class EvidenceSource:
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
         self._failure: Exception | None = None  # that the last renewal ended with
+        self.warning = ""  # of what was last verified
         self.has_verified = False  # any evidence: so the address is right
         self.renewals = 0  # that have ended
 
@@ -157,9 +162,41 @@ class EvidenceSource:
             yield Pause(seconds)  # over its limit a relay serves its copy, be it asked for another
             response = yield from _patiently(self._evidence_request(ANEW, extensions))
             verified = self._verified(response)
+        yield from self._sighted(verified)
         self._hold(verified, freshness(response.headers))
         self._is_copy_old = False
         return verified
+
+    def _sighted(self, verified: VerifiedEvidence) -> Flow[None]:
+        """Have mirrors vouch that everybody is given these keys; raises EvidenceRefused.
+
+        A mirror sees keys of an enclave that has just started a few minutes later: so it is asked
+        again for a while before that counts.
+        """
+        mirrors, self.warning = self.route.mirrors, ""
+        if mirrors is None:
+            return
+        keys = verified.evidence.ohttp_keys
+        for seconds in (*MIRROR_PAUSES, None):
+            try:
+                served = yield from fetch_keys_seen(self.route.endpoint)
+                mirrors.check(served, keys, self.clock())
+                return
+            except (ExchangeError, httpx.TransportError, NotSighted) as failure:
+                if seconds is None or not _may_be_seen_soon(failure):
+                    self._unsighted(failure, is_required=mirrors.is_required)
+                    return
+            yield Pause(seconds)
+
+    def _unsighted(self, failure: Exception, *, is_required: bool) -> None:
+        told = f"nobody vouches that others are given the same keys: {failure}"
+        if is_required:
+            raise EvidenceRefused(
+                told,
+                advice="nothing was sent; try another relay, or --mirror-down warn to ask anyway",
+                code=Exit.KEYS_UNSEEN,
+            ) from failure
+        self.warning = told
 
     def refuse(self, verified: VerifiedEvidence) -> None:
         """Remember that the gateway did not know the key that was sealed to."""
@@ -285,6 +322,10 @@ class EvidenceSource:
 
 
 Step = httpx.Request | Pause
+
+
+def _may_be_seen_soon(failure: Exception) -> bool:
+    return isinstance(failure, NotSighted) and failure.fault is SightingFault.UNSEEN
 
 
 def _verify(policy: Policy, evidence: Evidence, now: float) -> VerifiedEvidence:

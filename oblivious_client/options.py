@@ -15,13 +15,16 @@ from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import table
 from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_releases, read_root
+from oblivious_client.releases.keys_seen import Mirrors
 from oblivious_client.releases.memory import memory_for
 from oblivious_client.releases.published import MAX_LIST_BYTES
 from oblivious_client.releases.source import Releases
-from oblivious_client.releases.trust import Trust
+from oblivious_client.releases.trust import MAX_LISTS, Quorum, Trust
 from oblivious_client.releases.trust_file import NOBODY, packaged_trust, read_trust
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
+from protocol.errors import ProtocolError
+from protocol.note_key import NoteKey
 
 HELP = f"""\
 oblivious-client - ask a language model without saying who you are
@@ -46,6 +49,9 @@ what to demand of the enclave before anything is sent:
                        of several such objects: any one of them will do  [OBLIVIOUS_PCRS]
   --trust FILE         without --pcrs: whose releases will do  [OBLIVIOUS_TRUST]
   --releases FILE      the list of releases, in place of one that is fetched
+  --mirror VKEY        a mirror that has to have seen the same keys; all that are named, or
+                       --mirrors K of them; --mirror-of NAME: of this gateway alone;
+                       --mirror-down warn: warn where they say nothing, do not refuse
   --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
   --root FILE          trust this root certificate, not AWS's: for emulated enclaves
   --allow-simulated    accept a simulated enclave, which proves nothing; for trials
@@ -80,6 +86,8 @@ releases:
                        measurements: --measurements FILE, --key FILE, --name NAME
   witness              (witnesses) cosign the list into --out FILE, if it only grew since what
                        is remembered beside FILE: --key, --name
+  mirror               (mirrors) look at the keys that are served and say so in --out FILE:
+                       --key, --name, --mirror-of NAME; run it every five minutes
 
 provision (once after each start of an enclave; --pcrs is required):
   --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
@@ -95,7 +103,7 @@ exit codes:
 {table()}
 """
 
-RELEASE_ACTIONS = ("fetch", "list", "show", "pin", "audit", "key", "sign", "witness")
+RELEASE_ACTIONS = ("fetch", "list", "show", "pin", "audit", "key", "sign", "witness", "mirror")
 DEFAULT_LISTEN = "127.0.0.1:11435"
 
 
@@ -185,6 +193,24 @@ def read_list(path: Path) -> bytes:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
+def mirrors(options: argparse.Namespace) -> Mirrors | None:
+    """Return the mirrors that have to vouch for keys, None if none is named; raises UsageError."""
+    if not options.mirror:
+        return None
+    named, threshold = tuple(dict.fromkeys(options.mirror)), options.mirrors
+    if any(not key.kind.is_timed for key in named):
+        raise UsageError("--mirror takes the key of a mirror, whose signatures carry a time")
+    if (threshold or 1) > len(named):
+        raise UsageError("--mirrors asks for more mirrors than --mirror names")
+    trusted = trust(options)
+    return Mirrors(
+        Quorum(threshold or len(named), named),
+        options.mirror_of,
+        MAX_LISTS if trusted is None else trusted.max_lists,
+        is_required=options.mirror_down == "refuse",
+    )
+
+
 def route(
     options: argparse.Namespace,
     framing: Framing = Framing.CHUNKED,
@@ -192,14 +218,17 @@ def route(
 ) -> Route:
     """Return the route that questions take; the cache serves unless it is switched off."""
     relay, gateway = addresses(options)
+    asked = mirrors(options)
     return Route(
         relay,
         gateway=gateway,
         policy=policy(options),
         framing=framing,
-        cache=None if options.no_cache else EvidenceCache(default_directory()),
+        # What lies in the cache may have been verified without mirrors.
+        cache=None if options.no_cache or asked else EvidenceCache(default_directory()),
         proxy=options.proxy,
         releases=releases,
+        mirrors=asked,
     )
 
 
@@ -229,7 +258,15 @@ def _framing(text: str) -> Framing:
     return Framing(text)
 
 
+def _note_key(text: str) -> NoteKey:
+    try:
+        return NoteKey.decode(text)
+    except ProtocolError as error:
+        raise ValueError from error
+
+
 # argparse names the types in its errors.
+_note_key.__name__ = "key of signed notes"
 _framing.__name__ = "framing (chunked or whole)"
 _positive.__name__ = "positive number"
 _proxy.__name__ = "proxy address"
@@ -243,6 +280,10 @@ def _parser() -> _Parser:
     parser.add_argument("--pcrs")
     parser.add_argument("--trust")
     parser.add_argument("--releases", type=Path)
+    parser.add_argument("--mirror", type=_note_key, action="append")
+    parser.add_argument("--mirrors", type=_positive)
+    parser.add_argument("--mirror-of")
+    parser.add_argument("--mirror-down", choices=("refuse", "warn"), default="refuse")
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--allow-simulated", action="store_true")

@@ -134,6 +134,7 @@ ACTIONS: Mapping[str, Callable[[Chosen], Exit]] = {
     "key": release_signing.key,
     "sign": release_signing.sign,
     "witness": release_signing.witness,
+    "mirror": release_signing.mirror,
 }
 
 

@@ -16,6 +16,12 @@ from oblivious_client.evidence import fetch_releases
 from oblivious_client.exits import Exit
 from oblivious_client.policy import read_releases
 from oblivious_client.releases import statements
+from oblivious_client.releases.keys_seen import (
+    WINDOW_SECONDS,
+    KeysSeen,
+    decode_notes,
+    encode_notes,
+)
 from oblivious_client.releases.memory import ReleaseMemory, contradiction, follows
 from oblivious_client.releases.published import Unverified, cosigned, verify_unwitnessed
 from oblivious_client.releases.refusals import ListRefused
@@ -76,6 +82,44 @@ def witness(chosen: Chosen) -> Exit:
     write(chosen.out, cosigned(published.notes, signer, now).encode().decode())
     print(f"witnessed {published.checkpoint.size} entries: {chosen.out}")
     return Exit.OK
+
+
+def mirror(chosen: Chosen) -> Exit:
+    """Look at the keys that are served, as any client does, and add them to the mirror's note."""
+    if chosen.words or chosen.out is None or chosen.mirror_of is None:
+        raise UsageError("`releases mirror` takes --out FILE and --mirror-of NAME")
+    signer = _signer(chosen, NoteKeyKind.ED25519_COSIGNATURE)
+    before = _mirrored(chosen, signer)
+    route = options.route(chosen, releases=options.releases(chosen))
+    # No cache: what is served now is what others are served now.
+    with ObliviousClient(replace(route, cache=None, mirrors=None)) as client:
+        keys = client.evidence().evidence.ohttp_keys
+    now = int(time.time())
+    seen = before.seeing(keys, now)
+    text = seen.encode()
+    write(chosen.out, encode_notes([Note(text, (signer.sign(text, now),))]).decode())
+    print(f"{len(seen.lists)} lists of keys in {seen.window // 3600} hours: {chosen.out}")
+    return Exit.OK
+
+
+def _mirrored(chosen: Chosen, signer: NoteSigner) -> KeysSeen:
+    """Return what the mirror has said before; raises UsageError for a note that is not its own."""
+    try:
+        (note,) = decode_notes(chosen.out.read_bytes())
+        said = KeysSeen.decode(note.text)
+        is_own = said.gateway == chosen.mirror_of and bool(signers(note, [signer.key]))
+    except FileNotFoundError:
+        return KeysSeen(chosen.mirror_of, WINDOW_SECONDS, ())
+    except OSError as error:
+        raise UsageError(f"cannot read {chosen.out}: {error.strerror}") from error
+    except (ProtocolError, ValueError):
+        is_own = False
+    if not is_own:
+        raise UsageError(
+            f"{chosen.out} is no note of this mirror's on {chosen.mirror_of}",
+            advice="name another file, or move it away if the mirror is to begin anew",
+        )
+    return said
 
 
 def write(path: Path, text: str) -> None:

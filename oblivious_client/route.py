@@ -9,6 +9,7 @@ from oblivious_client.cache import EvidenceCache
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy
+from oblivious_client.releases.keys_seen import Mirrors
 from oblivious_client.releases.source import Releases
 from oblivious_client.sealing import Framing
 
@@ -22,6 +23,7 @@ class RouteOptions(TypedDict, total=False):
     cache: EvidenceCache | None
     proxy: str | None
     releases: Releases | None
+    mirrors: Mirrors | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Route:
     which takes its place in trials. `policy` says what evidence has to prove, `framing` how a
     question is sealed, `cache` where verified evidence is kept between runs; `proxy` is the URL of
     an HTTP proxy, and those of the environment are not used. With `releases` the measurements that
-    they accept at the time take the place of the policy's. Raises UsageError.
+    they accept at the time take the place of the policy's; `mirrors` have to have seen the keys.
+    Raises UsageError.
     """
 
     relay: str | None = None
@@ -43,6 +46,7 @@ class Route:
     cache: EvidenceCache | None = None
     proxy: str | None = None
     releases: Releases | None = None
+    mirrors: Mirrors | None = None
     endpoint: Endpoint = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

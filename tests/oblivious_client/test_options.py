@@ -14,7 +14,7 @@ from oblivious_client.releases.source import Releases
 from oblivious_client.releases.trust_file import packaged_trust
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
-from tests.support.releases import TRUST, log_of, release
+from tests.support.releases import BUILDERS, TRUST, WITNESSES, log_of, release
 
 RELAY = "https://relay.example"
 
@@ -97,8 +97,10 @@ def test_wrong_usage(arguments: list[str]) -> None:
         options.parse(arguments, tuple(COMMANDS))
 
 
+VKEY = WITNESSES[0].key.encode()
 PLACES = ["--relay", "r", "--gateway", "g", "--proxy", "http://p", "--pcrs", "f", "--root", "c"]
-LISTED = ["--trust", "t", "--releases", "l"]
+LISTED = ["--trust", "t", "--releases", "l", "--mirror", VKEY, "--mirrors", "1"]
+LISTED += ["--mirror-of", "g", "--mirror-down", "warn"]
 SHARED = [*PLACES, *LISTED, "--max-age", "5", "--allow-simulated", "--no-cache"]
 READ: dict[str, object] = {
     "relay": "r",
@@ -108,12 +110,18 @@ READ: dict[str, object] = {
     "root": Path("c"),
     "trust": "t",
     "releases": Path("l"),
+    "mirror": [WITNESSES[0].key],
+    "mirrors": 1,
+    "mirror_of": "g",
+    "mirror_down": "warn",
     "max_age": 5,
     "allow_simulated": True,
     "no_cache": True,
 }
 LEFT_OUT: dict[str, object] = {
     **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root", "trust", "releases")),
+    **dict.fromkeys(("mirror", "mirrors", "mirror_of")),
+    "mirror_down": "refuse",
     "max_age": 3600,
     "allow_simulated": False,
     "no_cache": False,
@@ -256,3 +264,9 @@ def test_a_list_in_a_file(trust: str, tmp_path: Path) -> None:
     path.write_bytes(b" " * (MAX_LIST_BYTES + 9))
     with pytest.raises(EvidenceRefused, match="too large"):
         found("--trust", trust, "--releases", str(path))
+
+
+def test_mirrors_are_keys_whose_signatures_carry_a_time() -> None:
+    asked = options.parse(["keys", "--mirror", BUILDERS[0].key.encode()], tuple(COMMANDS))
+    with pytest.raises(UsageError, match="carry a time"):
+        options.mirrors(asked)
