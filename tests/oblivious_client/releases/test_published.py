@@ -5,6 +5,7 @@ import json
 import random
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ from tests.support.releases import (
     witness,
 )
 
+HERE = Path(__file__).resolve().parent
 FOUR = log_of(*(release(number) for number in range(1, 5)))
 
 
@@ -343,3 +345,26 @@ def test_statements_of_a_list_whose_checkpoint_nobody_signed() -> None:
     entries = statements_of(unsigned(FOUR.entries, TRUST), TRUST)
     assert [entry.is_signed for entry in entries] == [True] * 4
     assert isinstance(entries[0].signers[0], NoteKey)
+
+
+# Lists do not expire: what this client's first release could read, each later one reads.
+
+
+def test_the_first_list_verifies_with_every_later_client() -> None:
+    trust = Trust.decode_file((HERE / "first-trust.json").read_bytes())
+    notes = Unverified.decode((HERE / "first-list.json").read_bytes())
+    found = verify(notes, trust)
+    assert [str(release) for _, release in found.releases()] == [
+        "1.0.0 (number 1, kernel debian-6.12.117-1)",
+        "1.0.0 (number 1, kernel aws-4.14.256)",
+        "1.1.0 (number 2, kernel debian-6.12.117-1)",
+        "1.1.1 (number 3, kernel debian-6.12.117-1)",
+    ]
+    assert [len(entry.signers) for entry in found.entries] == [2, 2, 3, 2, 2]
+    assert all(entry.is_signed for entry in found.entries)
+    assert (found.as_of, found.checkpoint.size) == (1_800_000_000, 5)
+    assert (
+        found.checkpoint.root.hex()
+        == "ea26995d48e3f2e4b6fc4070bb32e347300ba6a1cafcef1f3d8ec55a8e55c53e"
+    )
+    assert found.trust != trust
