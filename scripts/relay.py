@@ -3,8 +3,8 @@
 
     scripts/relay.py --listen tcp://127.0.0.1:8080 --gateway http://127.0.0.1:8443
 
-It hands on a sealed body and its media type, nothing else, as the bytes come in; it keeps one
-copy of the gateway's keys, evidence and releases for everybody; it writes no log. For real use run nginx
+It hands on a sealed body and its media type, nothing else, as the bytes come in; it keeps one copy
+of the gateway's keys, evidence and releases for everybody; it writes no log. For real use run nginx
 with scripts/deploy/relay-nginx.conf.
 """
 

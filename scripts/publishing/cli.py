@@ -5,6 +5,7 @@
     scripts/release state --version V --sequence N --floor N --valid-from SECONDS --commit SHA
                           --kernel NAME --config FILE --sbom FILE [--measurements FILE]
                           [--out FILE] IMAGE.eif
+    scripts/release change [--out FILE] TRUST.json
     scripts/release add   --trust FILE --list FILE --key FILE --name NAME [--out FILE] STATEMENT...
     scripts/release join  [--out FILE] LIST...
 
@@ -12,7 +13,8 @@
 `oblivious-client releases key` prints them. `state` measures an image and writes the statement that
 builders sign with `oblivious-client releases sign`. `add` puts signed statements at the end of a
 list, which need not be there yet, and signs its checkpoint with the log's key; then witnesses
-cosign it, and `join` makes one list of theirs. Exit codes: 0 done, 1 not done (the last line says
+cosign it, and `join` makes one list of theirs. `change` writes the entry by which what follows it
+in the list is judged by another trust; old and new builders sign it like a statement. Exit codes: 0 done, 1 not done (the last line says
 why), 2 wrong usage.
 """
 
@@ -25,6 +27,7 @@ from pathlib import Path
 from oblivious_client.errors import ClientError
 from oblivious_client.provision import read_administrator
 from oblivious_client.releases.published import Unverified
+from oblivious_client.releases.statements import Change
 from oblivious_client.releases.trust import Quorum, Trust
 from oblivious_client.releases.trust_file import read_trust
 from protocol.errors import ProtocolError
@@ -57,6 +60,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         stated.add_argument(f"--{name}", required=True, type=Path)
     stated.add_argument("--measurements", type=Path)
     stated.add_argument("image", type=Path)
+    change = commands.add_parser("change", allow_abbrev=False)
+    change.add_argument("trust", type=Path)
     add = commands.add_parser("add", allow_abbrev=False)
     for name in ("trust", "list", "key"):
         add.add_argument(f"--{name}", required=True, type=Path)
@@ -64,7 +69,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add.add_argument("statements", nargs="+", type=Path)
     join = commands.add_parser("join", allow_abbrev=False)
     join.add_argument("lists", nargs="+", type=Path)
-    for each in (trust, stated, add, join):
+    for each in (trust, stated, change, add, join):
         each.add_argument("--out", type=Path)
     return parser.parse_args(arguments)
 
@@ -92,6 +97,10 @@ def _state(asked: argparse.Namespace) -> bytes:
     return state(asked.image, asked.measurements, members).encode().encode()
 
 
+def _change(asked: argparse.Namespace) -> bytes:
+    return Change(read_trust(asked.trust)).encode().encode()
+
+
 def _add(asked: argparse.Namespace) -> bytes:
     trust = read_trust(asked.trust)
     before = Unverified.decode(asked.list.read_bytes()) if asked.list.exists() else None
@@ -104,7 +113,7 @@ def _join(asked: argparse.Namespace) -> bytes:
     return joined([Unverified.decode(path.read_bytes()) for path in asked.lists]).encode()
 
 
-COMMANDS = {"trust": _trust, "state": _state, "add": _add, "join": _join}
+COMMANDS = {"trust": _trust, "state": _state, "change": _change, "add": _add, "join": _join}
 
 
 def main(arguments: list[str] | None = None) -> int:

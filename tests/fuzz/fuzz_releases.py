@@ -11,7 +11,7 @@ from oblivious_client.releases.statements import Release
 from oblivious_client.releases.trust import Quorum, Trust
 from protocol.errors import MalformedMessage, ProtocolError
 from protocol.signed_note import Note
-from tests.fuzz.faults import returns, slips
+from tests.fuzz.faults import replaced, returns, slips
 from tests.fuzz.reading import Attempt, Refused
 from tests.support.releases import (
     BUILDERS,
@@ -37,7 +37,7 @@ FAULTS = (
         "oblivious_client.releases.published._checkpoint",
         lambda found: replace(found, size=found.size + 1),
     ),
-    returns("oblivious_client.releases.statements._pcrs", lambda found: {0: b"", **found}),
+    replaced("oblivious_client.releases.statements._require_measured", lambda pcrs: None),
 )
 
 
@@ -48,6 +48,7 @@ def seeds() -> list[bytes]:
     said = KeysSeen("g", 172800, ()).seeing(KEYS, NOW).encode()
     mirrored = encode_notes([Note(said, (WITNESSES[0].sign(said, NOW),))])
     texts = [each.text.encode() for each in notes.entries]
+    texts += [texts[0].replace(release(1).pcrs[0].hex().encode(), b"0" * 96)]  # a debug image
     texts += [said.encode(), said.replace(f"{NOW}]", f"{NOW - 1}]").encode()]
     odd = [b'{"checkpoint":"","entries":[]}', b'{"checkpoint":"a","entries":["\\ud800"]}']
     return [notes.encode(), log.fork(0).served(), *texts, TRUST.encode_file(), mirrored, *odd]

@@ -30,7 +30,7 @@ warn: Callable[[Endpoint], None] = commands._warn
 
 
 def test_each_command_is_there() -> None:
-    assert list(COMMANDS) == ["chat", "serve", "verify", "keys", "provision"]
+    assert list(COMMANDS) == ["chat", "serve", "verify", "keys", "provision", "releases"]
 
 
 @pytest.mark.parametrize(

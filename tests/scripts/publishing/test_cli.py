@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from oblivious_client import cli as client
 from oblivious_client.releases.published import Unverified, verify
+from oblivious_client.releases.statements import Change
 from oblivious_client.releases.trust_file import read_trust
 from protocol.note_key import NoteSigner
 from scripts.image import eif
@@ -86,6 +87,14 @@ def test_from_an_image_to_a_list_that_a_client_takes(
     words = ["releases", "audit", "--trust", "trust.json", "--releases", "releases.json"]
     assert client.main(words) == 0
     assert "build-a.example, build-b.example: enough" in capsys.readouterr().out
+
+
+def test_a_change_is_written_for_builders_to_sign(folder: Path) -> None:
+    assert trust_made() == 0
+    assert cli.main(["change", "--out", "change", "trust.json"]) == 0
+    assert (folder / "change").read_text() == Change(TRUST).encode()
+    words = ["releases", "sign", "change", "--trust", "trust.json", *key_of(folder, BUILDERS[0])]
+    assert client.main(words) == 0
 
 
 def add(folder: Path) -> int:
