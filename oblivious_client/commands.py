@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import httpx
 
-from oblivious_client import archive, options, release_report, report
+from oblivious_client import archive, options, release_options, release_report, report
 from oblivious_client import provision as provisioning
 from oblivious_client.answers import Answer, outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
@@ -38,7 +38,6 @@ from oblivious_client.evidence import (
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.release_commands import releases
-from oblivious_client.releases.source import Releases
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
 from oblivious_client.serve import MAX_CONNECTIONS, MAX_REFUSALS, LocalEndpoint, start
@@ -64,7 +63,7 @@ def chat(chosen: Chosen) -> Exit:
         source = client.transport.source
         _note_verified(source, verified)
         answer = _answered(client, chosen, question)
-        listed = _listed(source)
+        listed = release_report.relied_on(source.route.releases)
     if _stopped_at_a_limit(answer):
         _note("the model stopped at its limit of tokens")
     _note("complete, and signed by the attested key")
@@ -92,13 +91,17 @@ def verify(chosen: Chosen) -> Exit:
     now, policy = time.time(), source.policy
     if not chosen.json:
         print(report.as_text(verified, policy, endpoint, now=now, nonce=nonce, kept=copy.kept))
-        _print_release(source.route.releases, verified, now)
+        for line in release_report.lines_of(source.route.releases, verified, now):
+            print(line)
+    for line in release_report.warnings(source, now):
+        _note(line)
     policy.require_pins(verified)
     if chosen.fresh_through_relay:
         _require_fetched(copy)
     if chosen.json:
         described = report.as_json(verified, policy, endpoint, now=now, kept=copy.kept)
-        _print_json({**described, **_described_release(source.route.releases, verified, now)})
+        running = release_report.json_of(source.route.releases, verified, now)
+        _print_json({**described, **running})
     else:
         print(report.verdict(verified))
     return Exit.OK
@@ -120,8 +123,25 @@ def keys(chosen: Chosen) -> Exit:
             advice="right after a change of keys ask again; only attested keys are ever used",
             code=Exit.KEYS_UNBOUND,
         )
+    _require_same(chosen, verified)
     _note("attested, and served alike")
     return Exit.OK
+
+
+def _require_same(chosen: Chosen, verified: VerifiedEvidence) -> None:
+    """Raise EvidenceRefused unless other relays give the same keys; each learns who asks."""
+    ours = verified.evidence.ohttp_keys
+    for url in chosen.also or ():
+        other = replace(_route(chosen), relay=url, gateway=None, cache=None)
+        with ObliviousClient(other) as client:
+            served = client.transport.run(client.transport.source.renewed())
+        if served.evidence.ohttp_keys != ours:
+            raise EvidenceRefused(
+                f"{url} serves other keys, attested as well",
+                advice="a service of several enclaves has several lists, and one of one enclave a "
+                "new list each day: ask again; if it stays, somebody may be given keys of his own",
+                code=Exit.KEYS_UNSEEN,
+            )
 
 
 def serve(chosen: Chosen) -> Exit:
@@ -178,49 +198,14 @@ def _print_json(value: dict[str, Any]) -> None:
 
 def _note_verified(source: EvidenceSource, verified: VerifiedEvidence) -> None:
     """Say what was verified before a question, and of which release it is."""
-    now, found = time.time(), source.route.releases
-    if source.warning:
-        _note(f"warning: {source.warning}")
+    now = time.time()
     _note(report.as_line(verified, source.policy, now=now))
-    if found is None or (current := found.current()) is None:
-        return
-    release = found.release_of(verified, now)
-    if release is not None:
-        _note(release_report.as_line(release, current.published, now=now))
-    if warning := found.warning(now):
-        _note(f"warning: {warning}")
-
-
-def _print_release(found: Releases | None, verified: VerifiedEvidence, now: float) -> None:
-    if found is None or (current := found.current()) is None:
-        return
-    release = found.release_of(verified, now)
-    if release is not None:
-        print(release_report.as_text(release, current.published, now=now))
-    if warning := found.warning(now):
-        _note(f"warning: {warning}")
-
-
-def _described_release(
-    found: Releases | None, verified: VerifiedEvidence, now: float
-) -> dict[str, Any]:
-    if found is None or (current := found.current()) is None:
-        return {}
-    release = found.release_of(verified, now)
-    if release is None:
-        return {}
-    return {"release": release_report.as_json(release, current.published, now=now)}
-
-
-def _listed(source: EvidenceSource) -> bytes | None:
-    """Return the list of releases that was relied on."""
-    found = source.route.releases
-    current = None if found is None else found.current()
-    return None if current is None else current.published.notes.encode()
+    for line in release_report.lines_before(source, verified, now):
+        _note(line)
 
 
 def _route(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> Route:
-    return options.route(chosen, framing, options.releases(chosen))
+    return options.route(chosen, framing, release_options.releases(chosen))
 
 
 def _client(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> ObliviousClient:
@@ -327,7 +312,7 @@ def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
 
 
 def _verify_file(chosen: Chosen, path: Path) -> Exit:
-    policy, trust = options.policy(chosen), options.trust(chosen)
+    policy, trust = options.policy(chosen), release_options.trust(chosen)
     archived = archive.load(path)
     try:
         if trust is not None and not policy.pcrs:

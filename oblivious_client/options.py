@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from pathlib import Path
 from typing import NoReturn
 
 import httpx
 
+from oblivious_client import release_options
 from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import table
 from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_releases, read_root
-from oblivious_client.releases.keys_seen import Mirrors
-from oblivious_client.releases.memory import memory_for
-from oblivious_client.releases.published import MAX_LIST_BYTES
 from oblivious_client.releases.source import Releases
-from oblivious_client.releases.trust import MAX_LISTS, Quorum, Trust
-from oblivious_client.releases.trust_file import NOBODY, packaged_trust, read_trust
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
-from protocol.errors import ProtocolError
-from protocol.note_key import NoteKey
 
 HELP = f"""\
 oblivious-client - ask a language model without saying who you are
@@ -70,6 +63,7 @@ serve:
 
 verify, keys:
   --json               print JSON
+  --also URL           (keys) have another relay give the same keys, which then sees your address
   --fresh              (with --gateway) have a document made for this very request
   --fresh-through-relay
                        (verify, with --relay) have the relay fetch its copy anew, so that a
@@ -103,7 +97,6 @@ exit codes:
 {table()}
 """
 
-RELEASE_ACTIONS = ("fetch", "list", "show", "pin", "audit", "key", "sign", "witness", "mirror")
 DEFAULT_LISTEN = "127.0.0.1:11435"
 
 
@@ -152,65 +145,6 @@ def policy(options: argparse.Namespace) -> Policy:
     )
 
 
-def trust(options: argparse.Namespace) -> Trust | None:
-    """Return whose releases will do, None if neither the user nor this build names anybody."""
-    named = options.trust or os.environ.get("OBLIVIOUS_TRUST")
-    return read_trust(Path(named)) if named else packaged_trust()
-
-
-def releases(options: argparse.Namespace) -> Releases | None:
-    """Return what is relied on in place of pins; pins win, and so does a trial without trust."""
-    if options.pcrs or os.environ.get("OBLIVIOUS_PCRS"):
-        return None
-    named = options.trust or options.releases or os.environ.get("OBLIVIOUS_TRUST")
-    if options.allow_simulated and not named:
-        return None  # a simulated enclave is no release of anybody's
-    return required_releases(options) if named or trust(options) is not None else None
-
-
-def required_trust(options: argparse.Namespace) -> Trust:
-    """Return whose releases will do; raises UsageError if nobody's."""
-    found = trust(options)
-    if found is None:
-        raise UsageError(NOBODY, advice="use --trust FILE, or pin measurements with --pcrs FILE")
-    return found
-
-
-def required_releases(options: argparse.Namespace) -> Releases:
-    """Return what is relied on of releases; raises UsageError if nobody is trusted."""
-    found = required_trust(options)
-    given = read_list(options.releases) if options.releases else None
-    memory = memory_for(found, default_directory())
-    return Releases(found, memory, given=given, now=time.time())
-
-
-def read_list(path: Path) -> bytes:
-    """Return the content of a list's file, of which nothing is verified; raises UsageError."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_LIST_BYTES + 1)  # one more, so that it is seen to be too large
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-
-
-def mirrors(options: argparse.Namespace) -> Mirrors | None:
-    """Return the mirrors that have to vouch for keys, None if none is named; raises UsageError."""
-    if not options.mirror:
-        return None
-    named, threshold = tuple(dict.fromkeys(options.mirror)), options.mirrors
-    if any(not key.kind.is_timed for key in named):
-        raise UsageError("--mirror takes the key of a mirror, whose signatures carry a time")
-    if (threshold or 1) > len(named):
-        raise UsageError("--mirrors asks for more mirrors than --mirror names")
-    trusted = trust(options)
-    return Mirrors(
-        Quorum(threshold or len(named), named),
-        options.mirror_of,
-        MAX_LISTS if trusted is None else trusted.max_lists,
-        is_required=options.mirror_down == "refuse",
-    )
-
-
 def route(
     options: argparse.Namespace,
     framing: Framing = Framing.CHUNKED,
@@ -218,7 +152,7 @@ def route(
 ) -> Route:
     """Return the route that questions take; the cache serves unless it is switched off."""
     relay, gateway = addresses(options)
-    asked = mirrors(options)
+    asked = release_options.mirrors(options)
     return Route(
         relay,
         gateway=gateway,
@@ -258,15 +192,7 @@ def _framing(text: str) -> Framing:
     return Framing(text)
 
 
-def _note_key(text: str) -> NoteKey:
-    try:
-        return NoteKey.decode(text)
-    except ProtocolError as error:
-        raise ValueError from error
-
-
 # argparse names the types in its errors.
-_note_key.__name__ = "key of signed notes"
 _framing.__name__ = "framing (chunked or whole)"
 _positive.__name__ = "positive number"
 _proxy.__name__ = "proxy address"
@@ -278,12 +204,7 @@ def _parser() -> _Parser:
     parser.add_argument("--gateway")
     parser.add_argument("--proxy", type=_proxy)
     parser.add_argument("--pcrs")
-    parser.add_argument("--trust")
-    parser.add_argument("--releases", type=Path)
-    parser.add_argument("--mirror", type=_note_key, action="append")
-    parser.add_argument("--mirrors", type=_positive)
-    parser.add_argument("--mirror-of")
-    parser.add_argument("--mirror-down", choices=("refuse", "warn"), default="refuse")
+    release_options.add_to(parser)
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--allow-simulated", action="store_true")
@@ -319,6 +240,7 @@ def _verify_parser() -> _Parser:
 
 def _keys_parser() -> _Parser:
     parser = _parser()
+    parser.add_argument("--also", action="append")
     parser.add_argument("--json", action="store_true")
     return parser
 
@@ -332,14 +254,7 @@ def _provision_parser() -> _Parser:
 
 def _releases_parser() -> _Parser:
     parser = _parser()
-    parser.add_argument("action", choices=RELEASE_ACTIONS)
-    parser.add_argument("words", nargs="*")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--forget", action="store_true")
-    parser.add_argument("--witness", action="store_true")
-    parser.add_argument("--name")
-    for name in ("--out", "--build", "--key", "--measurements"):
-        parser.add_argument(name, type=Path)
+    release_options.add_actions_to(parser)
     return parser
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from oblivious_client import options, release_report, release_signing
+from oblivious_client import options, release_options, release_report, release_signing
 from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import ClientError, EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
@@ -149,7 +149,7 @@ def _warn_of_age(found: Releases, now: float) -> None:
 
 
 def _releases(chosen: Chosen) -> Releases:
-    return options.required_releases(chosen)
+    return release_options.required_releases(chosen)
 
 
 def _published(found: Releases) -> Published:

@@ -5,12 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from oblivious_client.evidence import EvidenceSource
 from oblivious_client.releases import acceptance, clocks
 from oblivious_client.releases.acceptance import Accepted
 from oblivious_client.releases.published import Entry, Published
+from oblivious_client.releases.source import Releases
 from oblivious_client.releases.statements import Release
 from oblivious_client.releases.trust import Trust
 from oblivious_client.report import moment
+from protocol.evidence import VerifiedEvidence
+
+
+def lines_before(source: EvidenceSource, verified: VerifiedEvidence, now: float) -> Iterator[str]:
+    """Yield what is said before an answer: which release answers, and what to be warned of."""
+    found = _running(source.route.releases, verified, now)
+    if found is not None:
+        yield as_line(*found, now=now)
+    yield from warnings(source, now)
+
+
+def lines_of(releases: Releases | None, verified: VerifiedEvidence, now: float) -> Iterator[str]:
+    """Yield what is known of the release that runs."""
+    found = _running(releases, verified, now)
+    if found is not None:
+        yield as_text(*found, now=now)
+
+
+def json_of(releases: Releases | None, verified: VerifiedEvidence, now: float) -> dict[str, Any]:
+    """Return the member that says which release runs, none where nobody is asked."""
+    found = _running(releases, verified, now)
+    return {} if found is None else {"release": as_json(*found, now=now)}
+
+
+def relied_on(releases: Releases | None) -> bytes | None:
+    """Return the list that was relied on, to be kept with an answer."""
+    current = None if releases is None else releases.current()
+    return None if current is None else current.published.notes.encode()
+
+
+def _running(
+    releases: Releases | None, verified: VerifiedEvidence, now: float
+) -> tuple[Accepted, Published] | None:
+    if releases is None or (current := releases.current()) is None:
+        return None
+    found = releases.release_of(verified, now)
+    return None if found is None else (found, current.published)
+
+
+def warnings(source: EvidenceSource, now: float) -> Iterator[str]:
+    """Yield what somebody should look after, though nothing is refused for it yet."""
+    releases = source.route.releases
+    if releases is not None and (warning := releases.warning(now)):
+        yield f"warning: {warning}"
+    if source.warning:
+        yield f"warning: {source.warning}"
 
 
 def as_line(found: Accepted, published: Published, *, now: float) -> str:

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from oblivious_client import options, provision
+from oblivious_client import options, provision, release_options
 from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.evidence import fetch_releases
@@ -47,7 +47,7 @@ def sign(chosen: Chosen) -> Exit:
         raise UsageError("`releases sign` takes a FILE with a statement")
     path = Path(chosen.words[0])
     note = _note_in(path)
-    statement = _statement(note, path, options.required_trust(chosen))
+    statement = _statement(note, path, release_options.required_trust(chosen))
     if isinstance(statement, Release):
         _require_built(chosen, statement)
     signer = _signer(chosen, NoteKeyKind.ED25519)
@@ -61,7 +61,7 @@ def witness(chosen: Chosen) -> Exit:
     if chosen.words or chosen.out is None:
         raise UsageError("`releases witness` takes --out FILE, and no more words")
     signer = _signer(chosen, NoteKeyKind.ED25519_COSIGNATURE)
-    trust = options.required_trust(chosen)
+    trust = release_options.required_trust(chosen)
     # Not in a cache, which others empty: what a witness forgets he signs twice.
     memory = ReleaseMemory(chosen.out.with_name(f"{chosen.out.name}.seen"))
     memory.require_no_conflict()
@@ -90,7 +90,7 @@ def mirror(chosen: Chosen) -> Exit:
         raise UsageError("`releases mirror` takes --out FILE and --mirror-of NAME")
     signer = _signer(chosen, NoteKeyKind.ED25519_COSIGNATURE)
     before = _mirrored(chosen, signer)
-    route = options.route(chosen, releases=options.releases(chosen))
+    route = options.route(chosen, releases=release_options.releases(chosen))
     # No cache: what is served now is what others are served now.
     with ObliviousClient(replace(route, cache=None, mirrors=None)) as client:
         keys = client.evidence().evidence.ohttp_keys
@@ -137,7 +137,7 @@ def write(path: Path, text: str) -> None:
 
 def _served(chosen: Chosen) -> bytes:
     if chosen.releases is not None:
-        return options.read_list(chosen.releases)
+        return release_options.read_list(chosen.releases)
     route = replace(options.route(chosen, releases=None), releases=None)
     with ObliviousClient(route) as client:
         return client.transport.run(fetch_releases(route.endpoint))

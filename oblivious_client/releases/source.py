@@ -10,6 +10,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.policy import MAX_AGE_SECONDS, Policy
 from oblivious_client.releases import acceptance, clocks
 from oblivious_client.releases.acceptance import Accepted
+from oblivious_client.releases.clocks import HOUR
 from oblivious_client.releases.memory import ReleaseMemory, contradiction, follows
 from oblivious_client.releases.published import Published, Unverified, verify
 from oblivious_client.releases.refusals import ListFault, ListRefused
@@ -89,7 +90,13 @@ class Releases:
 
     def is_due(self, now: float) -> bool:
         """Whether the list should be fetched before evidence is judged by it."""
-        return self._is_older(RENEW_SECONDS, now)
+        current = self._current if self.is_given else self.current()
+        if current is None:
+            return not self.is_given
+        if acceptance.is_stale(current.published, now):
+            return self._is_older(AGAIN_SECONDS, now)
+        is_aging = acceptance.warns(current.published, now)
+        return self._is_older(HOUR if is_aging else RENEW_SECONDS, now)
 
     def may_have_changed(self, now: float) -> bool:
         """Whether fetching the list once more may help evidence that none of it fits."""

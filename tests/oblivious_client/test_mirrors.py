@@ -12,6 +12,7 @@ from oblivious_client.releases.keys_seen import KeysSeen, decode_notes, encode_n
 from protocol.note_key import NoteSigner
 from protocol.signed_note import Note
 from tests.oblivious_client.test_release_signing import key_file
+from tests.support.gateway import StandInGateway
 from tests.support.released_gateway import Outcome, User, listed, running, user
 from tests.support.releases import WITNESSES
 
@@ -132,3 +133,16 @@ def test_wrong_usage(user: User, tmp_path: Path) -> None:
         ["chat", "--mirror-down", "ignore", "Hi"],
     ):
         assert user(*arguments).code == Exit.USAGE
+
+
+def test_another_relay_gives_the_same_keys_or_is_said_not_to(user: User) -> None:
+    user.publish(listed(running(1)))
+    with StandInGateway(name="second") as other:
+        other.files.update(user.gateway.files)
+        outcome = user("keys", "--also", other.url)
+        assert outcome.code == Exit.KEYS_UNSEEN
+        assert f"{other.url} serves other keys" in outcome.err
+        other.keys, other.accepted[:] = user.gateway.keys, user.gateway.keys
+        assert user("keys", "--also", other.url).code == Exit.OK
+    assert user("keys", "--also", user.gateway.url).code == Exit.OK
+    assert user("keys", "--also", "nonsense").code == Exit.USAGE

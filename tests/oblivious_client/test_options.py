@@ -7,14 +7,11 @@ import pytest
 from oblivious_client import options
 from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.commands import COMMANDS
-from oblivious_client.errors import EvidenceRefused, UsageError
+from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy, Simulated
-from oblivious_client.releases.published import MAX_LIST_BYTES
-from oblivious_client.releases.source import Releases
-from oblivious_client.releases.trust_file import packaged_trust
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
-from tests.support.releases import BUILDERS, TRUST, WITNESSES, log_of, release
+from tests.support.releases import WITNESSES
 
 RELAY = "https://relay.example"
 
@@ -156,7 +153,11 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {"json": True, "fresh": True, "fresh_through_relay": True, "file": Path("file")},
         {"json": False, "fresh": False, "fresh_through_relay": False, "file": None},
     ),
-    "keys": (["--json"], {"json": True}, {"json": False}),
+    "keys": (
+        ["--json", "--also", "u", "--also", "v"],
+        {"json": True, "also": ["u", "v"]},
+        {"json": False, "also": None},
+    ),
     "provision": (
         ["--secrets", "s", "--admin-key", "k"],
         {"secrets": Path("s"), "admin_key": Path("k")},
@@ -203,70 +204,3 @@ def test_a_number_has_ends(text: str, good: bool) -> None:
         return
     with pytest.raises(UsageError):
         options.parse(arguments, tuple(COMMANDS))
-
-
-# Whose releases will do.
-
-
-def found(*arguments: str) -> Releases | None:
-    return options.releases(options.parse(["keys", *arguments], tuple(COMMANDS)))
-
-
-@pytest.fixture
-def trust(tmp_path: Path) -> str:
-    path = tmp_path / "trust.json"
-    path.write_bytes(TRUST.encode_file())
-    return str(path)
-
-
-def test_pins_win_over_releases(
-    trust: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert found("--trust", trust) is not None
-    assert found("--trust", trust, "--pcrs", "f") is None
-    monkeypatch.setenv("OBLIVIOUS_TRUST", trust)
-    assert found() is not None
-    monkeypatch.setenv("OBLIVIOUS_PCRS", "f")
-    assert found() is None
-
-
-def test_this_build_names_nobody_and_says_so() -> None:
-    assert packaged_trust() is None, "then docs/releases.md has to say whom"
-    assert found() is None
-    with pytest.raises(UsageError, match="names no builders") as refused:
-        found("--releases", "l")
-    assert "--trust" in refused.value.advice
-    assert "--pcrs" in refused.value.advice
-
-
-def test_a_build_that_names_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "packaged_trust", lambda: TRUST)
-    releases = found()
-    assert releases is not None
-    assert releases.trust == TRUST
-    # A trial is none of theirs, unless somebody says so.
-    assert found("--allow-simulated") is None
-
-
-def test_a_trial_may_have_releases_of_its_own(trust: str) -> None:
-    assert found("--allow-simulated") is None
-    assert found("--allow-simulated", "--trust", trust) is not None
-
-
-def test_a_list_in_a_file(trust: str, tmp_path: Path) -> None:
-    path = tmp_path / "releases.json"
-    path.write_bytes(log_of(release(1)).served())
-    releases = found("--trust", trust, "--releases", str(path))
-    assert releases is not None
-    assert releases.is_given
-    with pytest.raises(UsageError, match="cannot read"):
-        found("--trust", trust, "--releases", str(tmp_path / "none"))
-    path.write_bytes(b" " * (MAX_LIST_BYTES + 9))
-    with pytest.raises(EvidenceRefused, match="too large"):
-        found("--trust", trust, "--releases", str(path))
-
-
-def test_mirrors_are_keys_whose_signatures_carry_a_time() -> None:
-    asked = options.parse(["keys", "--mirror", BUILDERS[0].key.encode()], tuple(COMMANDS))
-    with pytest.raises(UsageError, match="carry a time"):
-        options.mirrors(asked)

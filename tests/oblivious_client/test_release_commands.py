@@ -1,13 +1,21 @@
 """Releases on the command line: got, shown, pinned, and what stops a question."""
 
+import asyncio
 import json
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from oblivious_client.errors import EvidenceRefused
 from oblivious_client.exits import Exit
+from oblivious_client.policy import Policy, Simulated
+from oblivious_client.releases.memory import memory_for
+from oblivious_client.releases.source import Releases
 from oblivious_client.releases.trust import DAY_SECONDS
+from oblivious_client.releases.trust_file import read_trust
+from oblivious_client.transport import AsyncObliviousTransport
 from tests.support.gateway import WORDS
 from tests.support.released_gateway import (
     RELEASES,
@@ -249,6 +257,70 @@ def test_audit_of_an_empty_list(user: User) -> None:
     user.publish(listed())
     user("releases fetch")
     assert user("releases audit").code == Exit.USAGE
+
+
+BUILD = """#!/bin/sh
+test "$1" = --out && printf image >"$2" && cat "$(dirname "$0")/measurements.json"
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> tuple[Path, str]:
+    """A checkout whose build prints measurements, and its commit."""
+    folder = tmp_path / "checkout"
+    (folder / "scripts").mkdir(parents=True)
+    (folder / "scripts/build-eif").write_text(BUILD)
+    (folder / "scripts/build-eif").chmod(0o755)
+    registers = {f"PCR{index}": value.hex() for index, value in running(1).pcrs.items()}
+    (folder / "scripts/measurements.json").write_text(json.dumps({"Measurements": registers}))
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "Begin"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    return folder, head.stdout.strip()
+
+
+def test_audit_builds_and_compares(user: User, checkout: tuple[Path, str]) -> None:
+    folder, commit = checkout
+    good, bad = running(1, commit=commit), begun(2, commit=commit)
+    user.publish(listed(good, bad, begun(3)))
+    user("releases fetch")
+    outcome = user("releases audit 1.1.0", "--build", folder)
+    assert outcome.code == Exit.OK
+    assert "the same measurements" in outcome.out
+    outcome = user("releases audit 1.2.0", "--build", folder)
+    assert outcome.code == Exit.RELEASES_REFUSED
+    assert "OTHER measurements" in outcome.out
+    outcome = user("releases audit", "--build", folder)  # whose commit nobody has
+    assert outcome.code == Exit.FAILURE
+    assert "nothing could be compared" in outcome.err
+    listing = ["git", "-C", str(folder), "worktree", "list"]
+    left = subprocess.run(listing, check=True, capture_output=True, text=True)
+    assert len(left.stdout.splitlines()) == 1
+
+
+def test_a_program_that_goes_on_asks_whether_its_release_still_will_do(user: User) -> None:
+    user.publish(listed(running(1)))
+    trust, now = read_trust(user.trust), time.time()
+    releases = Releases(trust, memory_for(trust, user.trust.parent / "own"), now=now)
+    policy = Policy(simulated=Simulated.ALLOWED)
+
+    async def test() -> None:
+        transport = AsyncObliviousTransport(user.gateway.url, policy=policy, releases=releases)
+        await transport.evidence()
+        await transport.evidence()
+        assert user.asked() == [RELEASES, EVIDENCE]
+        # Another process fetches a list with a floor; the memory is everybody's, the file is not
+        # read again before its time. Here this one takes it.
+        log = listed(running(1), begun(2, floor=2))
+        releases.take(log.served(int(now)), now=now)
+        with pytest.raises(EvidenceRefused) as refused:
+            await transport.evidence()
+        assert refused.value.code is Exit.PCRS
+        await transport.aclose()
+
+    asyncio.run(test())
 
 
 def test_a_list_from_a_file_opens_no_connection(user: User, tmp_path: Path) -> None:

@@ -83,6 +83,14 @@ def test_when_it_is_fetched_again(make: Make) -> None:
         assert releases.may_have_changed(NOW + after) is again
 
 
+def test_one_that_ages_is_fetched_again_sooner(make: Make) -> None:
+    releases = make()
+    for age, after in ((4 * DAY, RENEW_SECONDS), (5 * DAY, 3600), (7 * DAY, AGAIN_SECONDS)):
+        releases.take(FOUR.served(NOW), now=NOW + age)
+        assert not releases.is_due(NOW + age + after - 1 if after != RENEW_SECONDS else NOW + age)
+        assert releases.is_due(NOW + age + after)
+
+
 def test_a_list_that_is_given_is_never_fetched(make: Make) -> None:
     releases = make(FOUR.served())
     assert numbers(releases) == [4, 3, 2, 1]
