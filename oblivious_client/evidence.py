@@ -155,13 +155,13 @@ class EvidenceSource:
         yield from self.releases_renewed()
         extensions = fetching()
         response = yield from _patiently(self._evidence_request(fields, extensions))
-        verified = yield from self._verified_late(response)
+        verified = yield from self._verified(response)
         for seconds in PAUSES:
             if not (self._is_refused(verified) and _is_old(response, self.clock())):
                 break
             yield Pause(seconds)  # over its limit a relay serves its copy, be it asked for another
             response = yield from _patiently(self._evidence_request(ANEW, extensions))
-            verified = self._verified(response)
+            verified = yield from self._verified(response)
         yield from self._sighted(verified)
         self._hold(verified, freshness(response.headers))
         self._is_copy_old = False
@@ -226,10 +226,7 @@ class EvidenceSource:
         request.headers.update(fields)
         return request
 
-    def _verified(self, response: httpx.Response) -> VerifiedEvidence:
-        return self._judged(decode(_evidence_in(response, self.route.endpoint)), _verify)
-
-    def _verified_late(self, response: httpx.Response) -> Flow[VerifiedEvidence]:
+    def _verified(self, response: httpx.Response) -> Flow[VerifiedEvidence]:
         evidence = decode(_evidence_in(response, self.route.endpoint))
         return (yield from self.judged(evidence, _verify))
 

@@ -125,8 +125,8 @@ class ReleaseMemory:
 
 
 def memory_for(trust: Trust, cache: Path) -> ReleaseMemory:
-    """Return the memory for a list; another trust is another list."""
-    key = hashlib.sha256(trust.encode_file()).hexdigest()[:32]
+    """Return the memory for a list, which is the same whoever else is trusted with it later."""
+    key = hashlib.sha256(trust.origin.encode()).hexdigest()[:32]
     return ReleaseMemory(cache / "releases" / key)
 
 

@@ -11,7 +11,7 @@ from oblivious_client.policy import MAX_AGE_SECONDS, Policy
 from oblivious_client.releases import acceptance, clocks
 from oblivious_client.releases.acceptance import Accepted
 from oblivious_client.releases.clocks import HOUR
-from oblivious_client.releases.memory import ReleaseMemory, contradiction, follows
+from oblivious_client.releases.memory import ReleaseMemory, Seen, contradiction, follows
 from oblivious_client.releases.published import Published, Unverified, verify
 from oblivious_client.releases.refusals import ListFault, ListRefused
 from oblivious_client.releases.trust import DAY_SECONDS, Trust
@@ -56,8 +56,9 @@ class Releases:
         """Return the list of the moment, from memory if it was fetched by another process."""
         if self._current is None:
             seen = self.memory.load()
-            if seen is not None:
-                self._current = Current(read(seen.notes.encode(), self.trust), seen.fetched)
+            known = None if seen is None else self._verified(seen)
+            if seen is not None and known is not None:
+                self._current = Current(known, seen.fetched)
         return self._current
 
     def take(self, served: bytes, *, now: float) -> Published:
@@ -86,7 +87,21 @@ class Releases:
             seen.notes, served.size, served.root
         ):
             raise contradiction(self.memory.keep_conflict(seen.notes, published.notes))
-        return read(seen.notes.encode(), self.trust)
+        known = self._verified(seen)
+        if known is None and served.size < seen.size:
+            raise EvidenceRefused(
+                "the list of releases is older than the one that was seen before",
+                advice="nothing was sent; try another relay, or later",
+                code=Exit.RELEASES_REFUSED,
+            )
+        return known
+
+    def _verified(self, seen: Seen) -> Published | None:
+        """Return what was seen, None if others are trusted now who did not sign it."""
+        try:
+            return verify(seen.notes, self.trust)
+        except ListRefused:
+            return None
 
     def is_due(self, now: float) -> bool:
         """Whether the list should be fetched before evidence is judged by it."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from oblivious_client.releases.published import Unverified, verify
+from protocol.errors import SignatureInvalid
 from protocol.merkle_tree import root_hash
 from protocol.note_key import NoteKey, NoteKeyKind, Signed, signers
 from protocol.signed_note import Note
@@ -92,6 +93,20 @@ def test_we_verify_its_cosignature(go: DriverClient, theirs: dict[str, Any]) -> 
     assert begun <= (at or 0) <= time.time()
     both = Unverified(NOTES.checkpoint.signed(note.signatures), NOTES.entries)
     assert verify(both, TRUST).as_of == NOW
+
+
+def test_we_verify_its_cosignature_with_ml_dsa(go: DriverClient) -> None:
+    made = done(go, "ml-dsa-key", name="go.example")
+    key = NoteKey.decode(made["key"])
+    assert key.kind is NoteKeyKind.ML_DSA_44_COSIGNATURE
+    text = NOTES.checkpoint.text
+    note = Note.decode(done(go, "cosign", text=text, key=made["private"])["note"])
+    ((found, at),) = [(each.key, each.time) for each in signers(note, [key])]
+    assert found == key
+    assert abs((at or 0) - time.time()) < 3600
+    other = Note(text.replace("\n7\n", "\n8\n"), note.signatures)
+    with pytest.raises(SignatureInvalid):
+        signers(other, [key])
 
 
 def test_what_we_refuse_it_refuses_too(go: DriverClient) -> None:

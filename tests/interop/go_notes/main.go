@@ -148,6 +148,9 @@ func done(asked question) (answer, error) {
 	case "key":
 		private, public, err := note.GenerateKey(nil, asked.Name)
 		return answer{Private: private, Key: public}, err
+	case "ml-dsa-key":
+		private, public, err := fnote.GenerateMLDSAKey(asked.Name)
+		return answer{Private: private, Key: public}, err
 	}
 	return answer{}, errors.New("unknown: " + asked.Do)
 }

@@ -36,9 +36,11 @@ def test_what_is_stored_is_loaded(memory: ReleaseMemory) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_another_trust_is_another_memory(memory: ReleaseMemory, tmp_path: Path) -> None:
+def test_another_list_is_another_memory(memory: ReleaseMemory, tmp_path: Path) -> None:
     memory.store(PUBLISHED, NOW)
-    assert memory_for(ALONE, tmp_path).load() is None
+    assert memory_for(ALONE, tmp_path).load() == memory.load()  # whoever is trusted with it
+    other = dataclasses.replace(TRUST, origin="other.example")
+    assert memory_for(other, tmp_path).load() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[]", b'{"list":1}', b"[" * 2000])

@@ -12,7 +12,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy
 from oblivious_client.releases.memory import memory_for
 from oblivious_client.releases.source import AGAIN_SECONDS, RENEW_SECONDS, Releases
-from oblivious_client.releases.trust import DAY_SECONDS
+from oblivious_client.releases.trust import DAY_SECONDS, Quorum
 from protocol.evidence import Evidence, Platform
 from tests.support.releases import (
     NOW,
@@ -134,6 +134,23 @@ def test_rollback(make: Make) -> None:
         assert numbers(releases)[0] == 4
         assert numbers(make())[0] == 4
     assert code(releases.accepted, NOW + 7 * DAY) is Exit.RELEASES_STALE
+
+
+def test_what_was_seen_counts_whoever_is_trusted_later(make: Make, tmp_path: Path) -> None:
+    make().take(FOUR.served(), now=NOW)
+    later = dataclasses.replace(TRUST, witnesses=Quorum(1, (WITNESSES[2].key,)))
+    releases = Releases(later, memory_for(later, tmp_path), now=NOW)
+    assert releases.current() is None
+    assert releases.is_due(NOW)
+
+    def served(log: Log) -> bytes:
+        return dataclasses.replace(log, witnesses=WITNESSES[2:]).served()
+
+    assert code(releases.take, served(FOUR.fork(2)), now=NOW) is Exit.RELEASES_REFUSED
+    releases.take(served(FOUR), now=NOW)
+    assert numbers(releases)[0] == 4
+    other = FOUR.fork(3).add(note(release(4, version="9")))
+    assert code(releases.take, served(other), now=NOW) is Exit.RELEASES_CONFLICT
 
 
 def test_an_older_look_of_the_witnesses_takes_nothing_back(make: Make) -> None:
