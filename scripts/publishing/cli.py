@@ -11,11 +11,11 @@
 
 `trust` writes the names, keys and thresholds that clients are given; keys are as
 `oblivious-client releases key` prints them. `state` measures an image and writes the statement that
-builders sign with `oblivious-client releases sign`. `add` puts signed statements at the end of a
-list, which need not be there yet, and signs its checkpoint with the log's key; then witnesses
-cosign it, and `join` makes one list of theirs. `change` writes the entry by which what follows it
-in the list is judged by another trust; old and new builders sign it like a statement. Exit codes: 0 done, 1 not done (the last line says
-why), 2 wrong usage.
+builders sign with `oblivious-client releases sign`. `change` writes the entry by which what follows
+it in the list is judged by another trust; old and new builders sign it like a statement. `add` puts
+what is signed at the end of a list, which need not be there yet, and signs its checkpoint with the
+log's key; then witnesses cosign it, and `join` makes one list of theirs. Exit codes: 0 done, 1 not
+done (the last line says why), 2 wrong usage.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ def test_another_copy_is_asked_for_once(
 ) -> None:
     def other(self: EvidenceSource, response: httpx.Response) -> Flow[VerifiedEvidence]:
         yield from ()
-        return verified("other")
+        found: VerifiedEvidence = verified("other")
+        return found
 
     monkeypatch.setattr(EvidenceSource, "_verified", other)
     monkeypatch.setattr(EvidenceSource, "_hold", lambda *_: None)

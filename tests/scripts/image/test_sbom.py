@@ -108,7 +108,7 @@ def test_the_client_is_listed_too(tmp_path: Path) -> None:
     assert all(each in listed for each in hashes)
     assert {"httpx", "cryptography", "h11"} <= {each["name"] for each in made["components"]}
     assert made["serialNumber"] != sbom.document()["serialNumber"]
-    command = [CHECKOUT / "scripts/sbom", "--client", "--out", "client.json"]
+    command = [str(CHECKOUT / "scripts/sbom"), "--client", "--out", "client.json"]
     subprocess.run(command, cwd=tmp_path, check=True)
     assert json.loads((tmp_path / "client.json").read_text()) == made
 
