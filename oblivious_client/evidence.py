@@ -98,7 +98,7 @@ class EvidenceSource:
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
         self._failure: Exception | None = None  # that the last renewal ended with
-        self.warning = ""  # of what was last verified
+        self.warning = self.list_warning = ""  # of what was last verified
         self.has_verified = False  # any evidence: so the address is right
         self.renewals = 0  # that have ended
 
@@ -256,15 +256,23 @@ class EvidenceSource:
         return verified
 
     def releases_renewed(self) -> Flow[None]:
-        """Fetch the list of releases if it is due; one that is here goes on while it is fresh."""
+        """Fetch the list of releases if it is due; one that is here goes on while it is fresh.
+
+        That somebody serves none, or a bad one, holds newer ones back no longer than a freeze does.
+        """
         releases = self.route.releases
         if releases is None or not releases.is_due(self.clock()):
             return
+        self.list_warning = ""
         try:
             yield from self.fetch_releases()
-        except (ExchangeError, httpx.TransportError):
-            if releases.current() is None:
+        except (ExchangeError, EvidenceRefused, httpx.TransportError) as failure:
+            is_conflict = getattr(failure, "code", None) is Exit.RELEASES_CONFLICT
+            if is_conflict or releases.current() is None:
                 raise
+            self.list_warning = (
+                f"no newer list of releases came, the one that is here goes on: {failure}"
+            )
 
     def fetch_releases(self) -> Flow[None]:
         """Fetch the list of releases and take it; raises EvidenceRefused."""

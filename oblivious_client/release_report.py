@@ -57,8 +57,8 @@ def warnings(source: EvidenceSource, now: float) -> Iterator[str]:
     releases = source.route.releases
     if releases is not None and (warning := releases.warning(now)):
         yield f"warning: {warning}"
-    if source.warning:
-        yield f"warning: {source.warning}"
+    for said in filter(None, (source.list_warning, source.warning)):
+        yield f"warning: {said}"
 
 
 def as_line(found: Accepted, published: Published, *, now: float) -> str:

@@ -125,9 +125,17 @@ def test_a_list_that_is_here_goes_on_without_the_relay(
 ) -> None:
     user.publish(listed(running(1)))
     assert user("releases fetch").code == Exit.OK
-    del user.gateway.files[RELEASES]
     monkeypatch.setattr("oblivious_client.releases.source.RENEW_SECONDS", 0)
-    assert user("chat", "Hi").code == Exit.OK
+    bad = user.gateway.files[RELEASES].replace(b"1.1.0", b"1.1.1")
+    for served in (bad, None):
+        user.gateway.files.pop(RELEASES)
+        if served is not None:
+            user.gateway.files[RELEASES] = served
+        outcome = user("chat --no-cache", "Hi")
+        assert outcome.code == Exit.OK
+        assert "warning: no newer list of releases came" in outcome.err
+    monkeypatch.setattr("oblivious_client.releases.source.acceptance.is_stale", lambda *_: True)
+    assert user("chat --no-cache", "Hi").code == Exit.RELEASES_STALE
 
 
 def test_a_list_that_does_not_verify(user: User) -> None:

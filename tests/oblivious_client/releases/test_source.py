@@ -105,7 +105,9 @@ def test_frozen_list(make: Make) -> None:
     assert code(releases.accepted, NOW + 7 * DAY) is Exit.RELEASES_STALE
     # The relay goes on with the old one.
     releases.take(FOUR.served(NOW), now=NOW + 8 * DAY)
-    assert code(releases.accepted, NOW + 8 * DAY) is Exit.RELEASES_STALE
+    with pytest.raises(EvidenceRefused, match="is 8 days old, and enough for 7 days") as refused:
+        releases.accepted(NOW + 8 * DAY)
+    assert refused.value.code is Exit.RELEASES_STALE
     releases.take(FOUR.served(NOW + 8 * DAY), now=NOW + 8 * DAY)
     assert numbers(releases, NOW + 8 * DAY)
 
