@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from oblivious_client import release_options
 from oblivious_client.defaults import DEFAULT_MODEL, MAX_AGE_SECONDS
 from oblivious_client.exits import table
 from oblivious_client.failure import UsageError
@@ -26,6 +27,7 @@ usage:
   oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
   oblivious-client keys   [options]                  show the keys that questions are sealed to
   oblivious-client provision [options]               hand API keys to an enclave, for its operator
+  oblivious-client releases ACTION [options]         get, show, pin and sign releases
   oblivious-client --version                         show which release this is
 
 where to ask (one of them):
@@ -42,6 +44,11 @@ in SSL_CERT_DIR. No authority can vouch for an enclave: that is what the next op
 what to demand of the enclave before anything is sent:
   --pcrs FILE          the measurements that `nitro-cli build-enclave` printed, or a JSON list
                        of several such objects: any one of them will do  [OBLIVIOUS_PCRS]
+  --trust FILE         without --pcrs: whose releases will do  [OBLIVIOUS_TRUST]
+  --releases FILE      the list of releases, in place of one that is fetched
+  --mirror VKEY        a mirror that has to have seen the same keys; all that are named, or
+                       --mirrors K of them; --mirror-of NAME: of this gateway alone;
+                       --mirror-down warn: warn where they say nothing, do not refuse
   --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
   --root FILE          trust this root certificate, not AWS's: for emulated enclaves
   --allow-simulated    accept a simulated enclave, which proves nothing; for trials
@@ -73,10 +80,25 @@ env --for PROGRAM:     print the settings of codex, claude-code, openwebui, cont
 
 verify, keys:
   --json               print JSON
+  --also URL           (keys) have another relay give the same keys, which then sees your address
   --fresh              (with --gateway) have a document made for this very request
   --fresh-through-relay
                        (verify, with --relay) have the relay fetch its copy anew, so that a
                        gateway that does not answer is seen
+
+releases:
+  fetch [--forget]     fetch the list now, or begin anew with it
+  list, show VERSION   print releases, who signed them and who is trusted to
+  pin VERSION          print the measurements of one, or write them to --out FILE, for --pcrs
+  audit [VERSION]      check every signature, and say how to build one and compare;
+                       --build CHECKOUT does it
+  key                  print the public half of --key FILE for --name NAME; --witness: a witness's
+  sign FILE            (builders) add a line to a statement, if what was built has its
+                       measurements: --measurements FILE, --key FILE, --name NAME
+  witness              (witnesses) cosign the list into --out FILE, if it only grew since what
+                       is remembered beside FILE: --key, --name
+  mirror               (mirrors) look at the keys that are served and say so in --out FILE:
+                       --key, --name, --mirror-of NAME; run it every five minutes
 
 provision (once after each start of an enclave; --pcrs is required):
   --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
@@ -148,6 +170,7 @@ def _parser(relay: str = "store") -> _Parser:
     parser.add_argument("--gateway")
     parser.add_argument("--proxy", type=_proxy)
     parser.add_argument("--pcrs")
+    release_options.add_to(parser)
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--allow-simulated", action="store_true")
@@ -196,6 +219,7 @@ def _verify_parser() -> _Parser:
 
 def _keys_parser() -> _Parser:
     parser = _parser()
+    parser.add_argument("--also", action="append")
     parser.add_argument("--json", action="store_true")
     return parser
 
@@ -207,6 +231,12 @@ def _provision_parser() -> _Parser:
     return parser
 
 
+def _releases_parser() -> _Parser:
+    parser = _parser()
+    release_options.add_actions_to(parser)
+    return parser
+
+
 PARSERS = {
     "chat": _chat_parser,
     "serve": _serve_parser,
@@ -214,4 +244,5 @@ PARSERS = {
     "verify": _verify_parser,
     "keys": _keys_parser,
     "provision": _provision_parser,
+    "releases": _releases_parser,
 }

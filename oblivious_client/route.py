@@ -9,6 +9,8 @@ from oblivious_client.cache import EvidenceCache
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy
+from oblivious_client.releases.keys_seen import Mirrors
+from oblivious_client.releases.source import Releases
 from oblivious_client.sealing import Framing
 
 
@@ -20,6 +22,8 @@ class RouteOptions(TypedDict, total=False):
     framing: Framing
     cache: EvidenceCache | None
     proxy: str | None
+    releases: Releases | None
+    mirrors: Mirrors | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,9 @@ class Route:
     `relay` is `https://HOST[:PORT][/PATH]`, `http://…` for trials, or `unix:PATH`; so is `gateway`,
     which takes its place in trials. `policy` says what evidence has to prove, `framing` how a
     question is sealed, `cache` where verified evidence is kept between runs; `proxy` is the URL of
-    an HTTP proxy, and those of the environment are not used. Raises UsageError.
+    an HTTP proxy, and those of the environment are not used. With `releases` the measurements that
+    they accept at the time take the place of the policy's; `mirrors` have to have seen the keys.
+    Raises UsageError.
     """
 
     relay: str | None = None
@@ -39,6 +45,8 @@ class Route:
     framing: Framing = Framing.CHUNKED
     cache: EvidenceCache | None = None
     proxy: str | None = None
+    releases: Releases | None = None
+    mirrors: Mirrors | None = None
     endpoint: Endpoint = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from oblivious_client import report, settings
+from oblivious_client import release_report, release_settings, settings
 from oblivious_client.advice import warnings
 from oblivious_client.errors import ClientError, OuterRefusal, UsageError
 from oblivious_client.exits import Exit
@@ -25,6 +25,7 @@ from oblivious_client.local.messages import Handled
 from oblivious_client.local.relays import Relays
 from oblivious_client.local.signals import when_told_to_end
 from oblivious_client.transport import AsyncObliviousTransport
+from protocol.evidence import VerifiedEvidence
 
 Chosen = argparse.Namespace
 Tell = Callable[[str], None]
@@ -35,6 +36,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 # What another attempt does not mend: the service manager is not to make one either.
 _REFUSED = [int(code) for code in Exit if Exit.EVIDENCE_MALFORMED <= code <= Exit.UNPINNED]
+_REFUSED.append(int(Exit.RELEASES_CONFLICT))
 
 
 def serve(chosen: Chosen, tell: Tell) -> Exit:
@@ -77,11 +79,24 @@ def command(chosen: Chosen) -> list[str]:
         role = route.endpoint.role.value
         words += [f"--{role}", (route.relay or route.gateway or "")]
     pcrs = settings.pcrs(chosen)
-    paths = {"--pcrs": pcrs, "--root": chosen.root, "--api-key": chosen.api_key}
+    paths = {
+        "--pcrs": pcrs,
+        "--trust": release_settings.trust_file(chosen),
+        "--releases": chosen.releases,
+        "--root": chosen.root,
+        "--api-key": chosen.api_key,
+    }
     words += [
         word for name, path in paths.items() if path for word in (name, str(Path(path).resolve()))
     ]
-    for name, value in (("--proxy", chosen.proxy), ("--listen", chosen.listen)):
+    words += [word for key in chosen.mirror or () for word in ("--mirror", key.encode())]
+    words += ["--mirrors", str(chosen.mirrors)] if chosen.mirrors else []
+    words += ["--mirror-down", chosen.mirror_down] if chosen.mirror else []
+    for name, value in (
+        ("--mirror-of", chosen.mirror_of),
+        ("--proxy", chosen.proxy),
+        ("--listen", chosen.listen),
+    ):
         words += [name, value] if value else []
     words += ["--max-age", str(chosen.max_age)]
     for name, values in (
@@ -166,7 +181,7 @@ async def _verified(relays: Relays, tell: Tell) -> bool:
             raise
         tell(f"not verified yet: {failure}: {failure.advice}")
         return False
-    tell(report.as_line(verified, relays.current.route.policy, now=time.time()))
+    _say(relays, verified, tell)
     return True
 
 
@@ -183,8 +198,14 @@ async def _verify(relays: Relays, tell: Tell) -> None:
                 tell(said)
             last, pause = said, min(2 * pause, LONGEST_PAUSE_SECONDS)
             continue
-        tell(report.as_line(verified, relays.current.route.policy, now=time.time()))
+        _say(relays, verified, tell)
         return
+
+
+def _say(relays: Relays, verified: VerifiedEvidence, tell: Tell) -> None:
+    """Say what was verified, of which release it is, and what to look after."""
+    for said in release_report.lines_before(relays.current.source, verified, time.time()):
+        tell(said)
 
 
 def is_passing(failure: ClientError) -> bool:

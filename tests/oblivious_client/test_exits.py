@@ -24,6 +24,10 @@ def test_a_code_stays_what_it_is() -> None:
         "UNPINNED": 17,
         "PROVISIONED_BEFORE": 18,
         "NOT_ADMINISTRATOR": 19,
+        "RELEASES_STALE": 25,
+        "RELEASES_REFUSED": 26,
+        "RELEASES_CONFLICT": 27,
+        "KEYS_UNSEEN": 28,
         "INTERRUPTED": 130,
     }
 
