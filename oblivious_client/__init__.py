@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     )
     from oblivious_client.exits import Exit
     from oblivious_client.policy import Policy, Simulated, read_releases, read_root
+    from oblivious_client.releases.keys_seen import Mirrors
+    from oblivious_client.releases.memory import ReleaseMemory, memory_for
+    from oblivious_client.releases.source import Releases
+    from oblivious_client.releases.trust import Quorum, Trust
+    from oblivious_client.releases.trust_file import packaged_trust, read_trust
     from oblivious_client.route import Route
     from oblivious_client.sealing import Framing
     from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
@@ -63,6 +68,7 @@ __all__ = [
     "Framing",
     "IssuerRefused",
     "IssuerSilent",
+    "Mirrors",
     "NoAnswer",
     "NoConnection",
     "NoToken",
@@ -70,15 +76,22 @@ __all__ = [
     "ObliviousTransport",
     "OuterRefusal",
     "Policy",
+    "Quorum",
+    "ReleaseMemory",
+    "Releases",
     "Route",
     "ServiceError",
     "Simulated",
     "TokenRefused",
+    "Trust",
     "UsageError",
     "Wallet",
     "WalletUnusable",
+    "memory_for",
+    "packaged_trust",
     "read_releases",
     "read_root",
+    "read_trust",
 ]
 
 _WHERE = {
@@ -100,6 +113,7 @@ _WHERE = {
     "Framing": "sealing",
     "IssuerRefused": "errors",
     "IssuerSilent": "errors",
+    "Mirrors": "releases.keys_seen",
     "NoAnswer": "errors",
     "NoConnection": "errors",
     "NoToken": "errors",
@@ -107,15 +121,22 @@ _WHERE = {
     "ObliviousTransport": "transport",
     "OuterRefusal": "errors",
     "Policy": "policy",
+    "Quorum": "releases.trust",
+    "ReleaseMemory": "releases.memory",
+    "Releases": "releases.source",
     "Route": "route",
     "ServiceError": "errors",
     "Simulated": "policy",
     "TokenRefused": "errors",
+    "Trust": "releases.trust",
     "UsageError": "errors",
     "Wallet": "wallet",
     "WalletUnusable": "errors",
+    "memory_for": "releases.memory",
+    "packaged_trust": "releases.trust_file",
     "read_releases": "policy",
     "read_root": "policy",
+    "read_trust": "releases.trust_file",
 }
 
 

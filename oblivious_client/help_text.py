@@ -17,6 +17,7 @@ usage:
   oblivious-client keys   [options]                  show the keys that questions are sealed to
   oblivious-client tokens ACTION [options]           buy, list, check, export or import tokens
   oblivious-client provision [options]               hand API keys to an enclave, for its operator
+  oblivious-client releases ACTION [options]         get, show, pin and sign releases
   oblivious-client --version                         show which release this is
 
 where to ask (one of them):
@@ -33,6 +34,11 @@ in SSL_CERT_DIR. No authority can vouch for an enclave: that is what the next op
 what to demand of the enclave before anything is sent:
   --pcrs FILE          the measurements that `nitro-cli build-enclave` printed, or a JSON list
                        of several such objects: any one of them will do  [OBLIVIOUS_PCRS]
+  --trust FILE         without --pcrs: whose releases will do  [OBLIVIOUS_TRUST]
+  --releases FILE      the list of releases, in place of one that is fetched
+  --mirror VKEY        a mirror that has to have seen the same keys; all that are named, or
+                       --mirrors K of them; --mirror-of NAME: of this gateway alone;
+                       --mirror-down warn: warn where they say nothing, do not refuse
   --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
   --root FILE          trust this root certificate, not AWS's: for emulated enclaves
   --allow-simulated    accept a simulated enclave, which proves nothing; for trials
@@ -81,10 +87,25 @@ tokens:
 
 verify, keys:
   --json               print JSON
+  --also URL           (keys) have another relay give the same keys, which then sees your address
   --fresh              (with --gateway) have a document made for this very request
   --fresh-through-relay
                        (verify, with --relay) have the relay fetch its copy anew, so that a
                        gateway that does not answer is seen
+
+releases:
+  fetch [--forget]     fetch the list now, or begin anew with it
+  list, show VERSION   print releases, who signed them and who is trusted to
+  pin VERSION          print the measurements of one, or write them to --out FILE, for --pcrs
+  audit [VERSION]      check every signature, and say how to build one and compare;
+                       --build CHECKOUT does it
+  key                  print the public half of --key FILE for --name NAME; --witness: a witness's
+  sign FILE            (builders) add a line to a statement, if what was built has its
+                       measurements: --measurements FILE, --key FILE, --name NAME
+  witness              (witnesses) cosign the list into --out FILE, if it only grew since what
+                       is remembered beside FILE: --key, --name
+  mirror               (mirrors) look at the keys that are served and say so in --out FILE:
+                       --key, --name, --mirror-of NAME; run it every five minutes
 
 provision (once after each start of an enclave; --pcrs is required):
   --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from oblivious_client import release_options
 from oblivious_client.defaults import MAX_AGE_SECONDS, PACKS
 from oblivious_client.failure import UsageError
 from oblivious_client.framing import Framing
@@ -92,6 +93,7 @@ def _parser(relay: str = "store") -> _Parser:
     parser.add_argument("--gateway")
     parser.add_argument("--proxy", type=_proxy)
     parser.add_argument("--pcrs")
+    release_options.add_to(parser)
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--allow-simulated", action="store_true")
@@ -144,6 +146,7 @@ def _verify_parser() -> _Parser:
 
 def _keys_parser() -> _Parser:
     parser = _parser()
+    parser.add_argument("--also", action="append")
     parser.add_argument("--json", action="store_true")
     return parser
 
@@ -216,6 +219,13 @@ _TOKEN_PARSERS = {
     "import": _import_parser,
 }
 
+
+def _releases_parser() -> _Parser:
+    parser = _parser()
+    release_options.add_actions_to(parser)
+    return parser
+
+
 PARSERS = {
     "chat": _chat_parser,
     "serve": _serve_parser,
@@ -223,6 +233,7 @@ PARSERS = {
     "verify": _verify_parser,
     "keys": _keys_parser,
     "provision": _provision_parser,
+    "releases": _releases_parser,
 }
 
 COMMANDS = (*PARSERS, "tokens")

@@ -9,6 +9,8 @@ from oblivious_client.cache import EvidenceCache
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy
+from oblivious_client.releases.keys_seen import Mirrors
+from oblivious_client.releases.source import Releases
 from oblivious_client.sealing import Framing
 from oblivious_client.wallet import Wallet
 from protocol.errors import MalformedMessage
@@ -25,6 +27,8 @@ class RouteOptions(TypedDict, total=False):
     proxy: str | None
     wallet: Wallet | None
     max_price: str | None
+    releases: Releases | None
+    mirrors: Mirrors | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,9 @@ class Route:
     which takes its place in trials. `policy` says what evidence has to prove, `framing` how a
     question is sealed, `cache` where verified evidence is kept between runs; `proxy` is the URL of
     an HTTP proxy, and those of the environment are not used. `wallet` pays for questions that cost
-    something, with tokens of at most `max_price`, as `c16`. Raises UsageError.
+    something, with tokens of at most `max_price`, as `c16`. With `releases` the measurements that
+    they accept at the time take the place of the policy's; `mirrors` have to have seen the keys.
+    Raises UsageError.
     """
 
     relay: str | None = None
@@ -47,6 +53,8 @@ class Route:
     proxy: str | None = None
     wallet: Wallet | None = None
     max_price: str | None = None
+    releases: Releases | None = None
+    mirrors: Mirrors | None = None
     endpoint: Endpoint = field(init=False, repr=False)
     most: PricePoint | None = field(init=False, repr=False)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from oblivious_client import settings, token_report
+from oblivious_client import release_settings, settings, token_report
 from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import ClientError, IssuerRefused, UsageError
 from oblivious_client.exits import Exit
@@ -138,7 +138,8 @@ def read_secret(place: str | None) -> str | None:
 
 
 def _catalogue(chosen: Chosen) -> Catalogue:
-    with ObliviousClient(settings.route(chosen)) as client:
+    route = settings.route(chosen, releases=release_settings.releases(chosen))
+    with ObliviousClient(route) as client:
         catalogue = client.evidence().catalogue
     if catalogue is None:
         raise UsageError("this gateway takes no tokens: it costs nothing to ask it")

@@ -31,7 +31,7 @@ from oblivious_client.exchange import (
     is_sealed,
     refusal,
 )
-from oblivious_client.outer import AsyncOuterTransport, OuterTransport, watching
+from oblivious_client.outer import BODY_LIMIT, AsyncOuterTransport, OuterTransport, watching
 from oblivious_client.paying import Begun, apaid, paid, require_payable
 from oblivious_client.route import Route, RouteOptions, route_of
 from oblivious_client.sealing import Framing
@@ -218,11 +218,11 @@ class ObliviousTransport(httpx.BaseTransport):
             response.request = request
             if is_sealed(response):
                 return response
-            body = bytearray()
+            body, limit = bytearray(), request.extensions.get(BODY_LIMIT, CLEAR_BODY_LIMIT)
             with closing(response):
                 for data in response.iter_raw():
                     body += data
-                    if len(body) > CLEAR_BODY_LIMIT:
+                    if len(body) > limit:
                         raise too_large(request.url)
             return _loaded(response, bytes(body))
 
@@ -305,11 +305,11 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
             response.request = request
             if is_sealed(response):
                 return response
-            body = bytearray()
+            body, limit = bytearray(), request.extensions.get(BODY_LIMIT, CLEAR_BODY_LIMIT)
             try:
                 async for data in response.aiter_raw():
                     body += data
-                    if len(body) > CLEAR_BODY_LIMIT:
+                    if len(body) > limit:
                         raise too_large(request.url)
             finally:
                 await response.aclose()

@@ -147,7 +147,7 @@ class LocalEndpoint:
         except ClientError as failure:
             return refuse(request, 502, fault_of(failure))
         source = self._relays.current.source
-        report = as_json(verified, source.route.policy, source.route.endpoint, now=source.clock())
+        report = as_json(verified, source.policy, source.route.endpoint, now=source.clock())
         return LocalResponse(200, JSON_FIELDS, json.dumps(report).encode())
 
     async def _ask(self, request: LocalRequest, resource: Resource) -> LocalResponse:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from oblivious_client import report, settings
+from oblivious_client import release_report, release_settings, settings
 from oblivious_client.advice import warnings
 from oblivious_client.errors import ClientError, OuterRefusal, UsageError
 from oblivious_client.exits import Exit
@@ -28,6 +28,7 @@ from oblivious_client.local.signals import when_told_to_end
 from oblivious_client.token_commands import buyer_of
 from oblivious_client.top_up import Stocks, TopUp, read_stocks
 from oblivious_client.transport import AsyncObliviousTransport
+from protocol.evidence import VerifiedEvidence
 from protocol.token_catalogue import Catalogue
 
 Chosen = argparse.Namespace
@@ -39,6 +40,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 # What another attempt does not mend: the service manager is not to make one either.
 _REFUSED = [int(code) for code in Exit if Exit.EVIDENCE_MALFORMED <= code <= Exit.UNPINNED]
+_REFUSED.append(int(Exit.RELEASES_CONFLICT))
 
 
 def serve(chosen: Chosen, tell: Tell) -> Exit:
@@ -93,6 +95,8 @@ def command(chosen: Chosen) -> list[str]:
     voucher = None if chosen.voucher == "-" else chosen.voucher
     paths = {
         "--pcrs": pcrs,
+        "--trust": release_settings.trust_file(chosen),
+        "--releases": chosen.releases,
         "--root": chosen.root,
         "--api-key": chosen.api_key,
         "--wallet": chosen.wallet,
@@ -101,7 +105,11 @@ def command(chosen: Chosen) -> list[str]:
     words += [
         word for name, path in paths.items() if path for word in (name, str(Path(path).resolve()))
     ]
+    words += [word for key in chosen.mirror or () for word in ("--mirror", key.encode())]
+    words += ["--mirrors", str(chosen.mirrors)] if chosen.mirrors else []
+    words += ["--mirror-down", chosen.mirror_down] if chosen.mirror else []
     for name, value in (
+        ("--mirror-of", chosen.mirror_of),
         ("--proxy", chosen.proxy),
         ("--listen", chosen.listen),
         ("--max-price", chosen.max_price),
@@ -212,7 +220,7 @@ async def _verified(relays: Relays, tell: Tell) -> bool:
             raise
         tell(f"not verified yet: {failure}: {failure.advice}")
         return False
-    tell(report.as_line(verified, relays.current.route.policy, now=time.time()))
+    _say(relays, verified, tell)
     return True
 
 
@@ -229,8 +237,14 @@ async def _verify(relays: Relays, tell: Tell) -> None:
                 tell(said)
             last, pause = said, min(2 * pause, LONGEST_PAUSE_SECONDS)
             continue
-        tell(report.as_line(verified, relays.current.route.policy, now=time.time()))
+        _say(relays, verified, tell)
         return
+
+
+def _say(relays: Relays, verified: VerifiedEvidence, tell: Tell) -> None:
+    """Say what was verified, of which release it is, and what to look after."""
+    for said in release_report.lines_before(relays.current.source, verified, time.time()):
+        tell(said)
 
 
 def is_passing(failure: ClientError) -> bool:

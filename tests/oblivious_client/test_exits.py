@@ -29,6 +29,10 @@ def test_a_code_stays_what_it_is() -> None:
         "ISSUER_REFUSED": 22,
         "CATALOGUE": 23,
         "WALLET": 24,
+        "RELEASES_STALE": 25,
+        "RELEASES_REFUSED": 26,
+        "RELEASES_CONFLICT": 27,
+        "KEYS_UNSEEN": 28,
         "INTERRUPTED": 130,
     }
 

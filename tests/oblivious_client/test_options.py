@@ -11,14 +11,15 @@ from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
+from tests.support.releases import WITNESSES
 
 RELAY = "https://relay.example"
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("OBLIVIOUS_RELAY", "OBLIVIOUS_GATEWAY", "OBLIVIOUS_PCRS", "OBLIVIOUS_MODEL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("RELAY", "GATEWAY", "PCRS", "MODEL", "TRUST"):
+        monkeypatch.delenv(f"OBLIVIOUS_{name}", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
@@ -94,6 +95,8 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["tokens", "export", "file", "--count", "1"],
         ["tokens", "export", "--price", "c1", "--count", "1"],
         ["tokens", "import"],
+        ["releases"],
+        ["releases", "frob"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:
@@ -101,20 +104,31 @@ def test_wrong_usage(arguments: list[str]) -> None:
         options.parse(arguments, tuple(COMMANDS))
 
 
+VKEY = WITNESSES[0].key.encode()
 PLACES = ["--relay", "r", "--gateway", "g", "--proxy", "http://p", "--pcrs", "f", "--root", "c"]
-SHARED = [*PLACES, "--max-age", "5", "--allow-simulated", "--no-cache"]
+LISTED = ["--trust", "t", "--releases", "l", "--mirror", VKEY, "--mirrors", "1"]
+LISTED += ["--mirror-of", "g", "--mirror-down", "warn"]
+SHARED = [*PLACES, *LISTED, "--max-age", "5", "--allow-simulated", "--no-cache"]
 READ: dict[str, object] = {
     "relay": "r",
     "gateway": "g",
     "proxy": "http://p",
     "pcrs": "f",
     "root": Path("c"),
+    "trust": "t",
+    "releases": Path("l"),
+    "mirror": [WITNESSES[0].key],
+    "mirrors": 1,
+    "mirror_of": "g",
+    "mirror_down": "warn",
     "max_age": 5,
     "allow_simulated": True,
     "no_cache": True,
 }
 LEFT_OUT: dict[str, object] = {
-    **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root")),
+    **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root", "trust", "releases")),
+    **dict.fromkeys(("mirror", "mirrors", "mirror_of")),
+    "mirror_down": "refuse",
     "max_age": 3600,
     "allow_simulated": False,
     "no_cache": False,
@@ -174,13 +188,35 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {"json": True, "fresh": True, "fresh_through_relay": True, "file": Path("file")},
         {"json": False, "fresh": False, "fresh_through_relay": False, "file": None},
     ),
-    "keys": (["--json"], {"json": True}, {"json": False}),
+    "keys": (
+        ["--json", "--also", "u", "--also", "v"],
+        {"json": True, "also": ["u", "v"]},
+        {"json": False, "also": None},
+    ),
     "provision": (
         ["--secrets", "s", "--admin-key", "k"],
         {"secrets": Path("s"), "admin_key": Path("k")},
         {"secrets": Path("s"), "admin_key": Path("k")},
     ),
+    "releases": (
+        [
+            *("pin", "1.0", "--json", "--forget", "--witness", "--name", "n", "--out", "o"),
+            *("--build", "b", "--key", "k", "--measurements", "m"),
+        ],
+        {
+            **{"action": "pin", "words": ["1.0"], "json": True, "forget": True, "witness": True},
+            **{"name": "n", "out": Path("o"), "build": Path("b"), "key": Path("k")},
+            "measurements": Path("m"),
+        },
+        {
+            **{"action": "list", "words": [], "json": False, "forget": False, "witness": False},
+            **dict.fromkeys(("name", "out", "build", "key", "measurements")),
+        },
+    ),
 }
+
+# What a command cannot do without.
+REQUIRED = {"provision": ["--secrets", "s", "--admin-key", "k"], "releases": ["list"]}
 
 
 @pytest.mark.parametrize("command", OWN)
@@ -188,7 +224,7 @@ def test_each_option_of_a_command_is_read_and_has_its_default(command: str) -> N
     given, read, left_out = OWN[command]
     found = vars(options.parse([command, *SHARED, *given], tuple(COMMANDS)))
     assert found == {"command": command, **READ, **read}
-    bare = given if command == "provision" else []  # both of whose options are required
+    bare = REQUIRED.get(command, [])
     found = vars(options.parse([command, *bare], tuple(COMMANDS)))
     assert found == {"command": command, **LEFT_OUT, **left_out}
 

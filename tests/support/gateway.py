@@ -317,6 +317,7 @@ class StandInGateway:
         self.chat = Chat(self.signing_keys, self.faults)
         self.chat.toll = toll
         self.arrived: list[Arrived] = []
+        self.files: dict[str, bytes] = {}  # that a relay or a front serves beside
         self.gateway = Gateway(lambda: self.accepted, self.chat.dispatch)
         self._server = _Server(self, uds, port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -435,6 +436,8 @@ class _Handler(BaseHTTPRequestHandler):
             evidence = gateway.faults.evidence(gateway.evidence(nonce))
             age = (("Cache-Control", f"public, max-age={gateway.faults.max_age}"),)
             self._plain(Plain(200, "application/json", evidence.encode(), age))
+        elif path in gateway.files:
+            self._plain(Plain(200, "application/json", gateway.files[path]))
         elif path == "/.well-known/ohttp-gateway":
             keys = gateway.evidence().ohttp_keys
             self._plain(Plain(200, "application/ohttp-keys", keys))
