@@ -99,9 +99,14 @@ def buyers(ledger: Ledger, key_id: str) -> Mapping[int, int]:
         return {number: int(count) for number, count in connection.execute(query)}
 
 
-def issued_by_key(ledger: Ledger) -> Mapping[str, int]:
-    """Return how many tokens each key signed, by hexadecimal identifiers: the size of its crowd."""
+def issued_by_key(ledger: Ledger, before: int | None = None) -> Mapping[str, int]:
+    """Return how many tokens each key signed, by hexadecimal identifiers: the size of its crowd.
+
+    Those that were bought `before` a time in Unix seconds, if there is one.
+    """
     query = select(issued.c.key_id, func.sum(issued.c.tokens)).group_by(issued.c.key_id)
+    if before is not None:
+        query = query.join(entries, entries.c.id == issued.c.entry).where(entries.c.at < before)
     with ledger.reading() as connection:
         return {key_id: int(count) for key_id, count in connection.execute(query)}
 

@@ -21,6 +21,7 @@ from protocol.registry import TOKEN_ISSUER_DIRECTORY, TOKEN_ISSUER_DIRECTORY_PAT
 from token_issuer import stripe
 from token_issuer.account_secret import secret_digest
 from token_issuer.accounts import Account
+from token_issuer.crowd import crowd, crowd_seconds
 from token_issuer.key_ring import REQUEST_PATH, KeyRing
 from token_issuer.ledger import (
     Entry,
@@ -49,6 +50,7 @@ _ROUTES = Map(
     [
         Rule("/", methods=["GET"], endpoint="page"),
         Rule(TOKEN_ISSUER_DIRECTORY_PATH.decode(), methods=["GET"], endpoint="directory"),
+        Rule("/crowd", methods=["GET"], endpoint="crowd"),
         Rule("/account", methods=["GET"], endpoint="account"),
         Rule(REQUEST_PATH, methods=["POST"], endpoint="tokens"),
         Rule("/payments/stripe", methods=["POST"], endpoint="stripe"),
@@ -97,6 +99,7 @@ class Application:
         self._handlers: dict[str, Callable[[_Exchange], Response]] = {
             "page": lambda _: page(),
             "directory": self._directory,
+            "crowd": self._crowd,
             "account": self._account,
             "tokens": self._tokens,
             "stripe": self._payment,
@@ -137,6 +140,13 @@ class Application:
             self._ring.directory(now).encode(), content_type=TOKEN_ISSUER_DIRECTORY.decode()
         )
         answer.headers["Cache-Control"] = f"max-age={self._ring.directory_seconds(now)}"
+        return answer
+
+    def _crowd(self, _: _Exchange) -> Response:
+        now = self._clock()
+        members = crowd(self._ledger, self._ring, now)
+        answer = Response(json.dumps(members), content_type="application/json")
+        answer.headers["Cache-Control"] = f"public, max-age={crowd_seconds(now)}"
         return answer
 
     def _account(self, exchange: _Exchange) -> Response:

@@ -71,6 +71,10 @@ class PaidStack(Stack):
             f'listen = "127.0.0.1:{port}"\nworkers = 1\n'
         )
         self.issuer_command("keys", "new", "--epochs", "2")
+        return self.run_issuer()
+
+    def run_issuer(self) -> Child:
+        """Run the issuer that has been set up; again, if it was killed."""
         directory = f"{self.issuer}/.well-known/private-token-issuer-directory"
         command = [str(PROGRAMS / "token-issuer"), "--config", str(self._issuer_config), "serve"]
         return self.launch("token issuer", command, lambda: _answers(directory))

@@ -132,12 +132,16 @@ class SoakedPath(Stack):
     def pids(self) -> dict[str, list[int]]:
         """Return the processes of each role; one that is being started again has none."""
         roles = {child.name: [child.process.pid] for child in list(self.children)}
-        roles["relay"] = [each for pid in roles.get("relay", ()) for each in (pid, *_children(pid))]
-        below = [each for pid in roles.get("enclave server", ()) for each in _children(pid)]
+        roles["relay"] = [
+            each for pid in roles.get("relay", ()) for each in (pid, *process_children(pid))
+        ]
+        below = [each for pid in roles.get("enclave server", ()) for each in process_children(pid)]
         engines = [pid for pid in below if b"enclave_server.engine" in _command(pid)]
         roles["engine"] = engines
         roles["worker"] = [pid for pid in below if pid not in engines]
-        roles["readers' template"] = [each for pid in roles["worker"] for each in _children(pid)]
+        roles["readers' template"] = [
+            each for pid in roles["worker"] for each in process_children(pid)
+        ]
         return roles
 
     def kill(self, name: str) -> float:
@@ -205,7 +209,7 @@ def _again(url: str) -> str:
     return url.replace("http://", "tcp://") or "tcp://127.0.0.1:0"
 
 
-def _children(pid: int) -> list[int]:
+def process_children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
