@@ -1,7 +1,7 @@
 """How many tokens of each key were sold: the crowd that a token of it is in, for all to see.
 
-What is told is as of the last full hour, and rounded down: whoever watched exact counts as they grow
-would learn of each purchase, and when it was made.
+What is told is as of the last full hour, and rounded down: whoever watched exact counts as they
+grow would learn of each purchase, and when it was made.
 """
 
 from typing import Any

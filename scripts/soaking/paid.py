@@ -51,8 +51,8 @@ from scripts.soaking.paid_path import (
 )
 from scripts.soaking.token_fates import Offer, Tally, Travels, fate
 
-OF_ENCLAVE = (WORKER,) * 4 + (SERVER,)
-OF_OTHERS = (REDIS, ISSUER_PART, CLIENT)
+OF_ENCLAVE = (*[WORKER] * 9, SERVER)
+OF_OTHERS = (CLIENT, REDIS, CLIENT, ISSUER_PART)
 OFFERERS = 8
 END_SECONDS = 120.0
 
@@ -100,6 +100,7 @@ class Run:
             killed = Counter(kill.part for kill in self.kills)
             _say(f"{time.monotonic() - begun:6.0f} s  killed: {dict(killed)}")
         _sleep_until(edges[-1])
+        self.path.await_issuer()
         self.path.end_payers(END_SECONDS)
 
     def judge(self) -> Tally:

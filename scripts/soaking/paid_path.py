@@ -1,4 +1,4 @@
-"""The paid path under load: Redis, issuer, enclave server and payers, each of which may be killed."""
+"""The paid path under load: Redis, issuer, enclave server and payers; any may be killed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.local.paid_stack import ISSUER, ORIGIN, PaidStack
-from scripts.local.stack import Child, StackError
+from scripts.local.stack import START_SECONDS, Child, StackError
 from scripts.soaking.asking import ECHO
 from scripts.soaking.path import ATTEMPTS, PORT_SECONDS, kill_process, process_children, served_at
 
@@ -44,6 +45,8 @@ class PaidPath(PaidStack):
         self.notes = self.folder / "notes"
         self.stop_file = self.folder / "stop"
         self.payers: dict[int, Child] = {}
+        self._starter = ThreadPoolExecutor(1)
+        self._issuer: Future[None] | None = None
 
     def start(self) -> None:
         """Start all parts, each when the one before it is ready."""
@@ -82,7 +85,9 @@ class PaidPath(PaidStack):
         """Kill one part outright, and have it started again, as systemd or its user would."""
         if part == CLIENT:
             return self._kill_payer(chance.randrange(PAYERS))
-        workers = tuple(self._workers()) if part in (WORKER, SERVER) else ()
+        if part == ISSUER_PART and not (self._issuer is None or self._issuer.done()):
+            return self._kill_payer(chance.randrange(PAYERS))  # it is being started
+        workers = tuple(self._some_workers()) if part in (WORKER, SERVER) else ()
         if part == WORKER:
             killed = chance.choice(workers)
             at = time.monotonic()
@@ -90,8 +95,16 @@ class PaidPath(PaidStack):
             return Kill(part, at, (killed,), at)
         at = time.monotonic()
         self._kill_child(next(each for each in self.children if each.name == PARTS[part]))
-        self._begin_again(part)
+        if part == ISSUER_PART:  # it takes a while, in which other parts can be killed
+            self._issuer = self._starter.submit(self._begin_again, part)
+        else:
+            self._begin_again(part)
         return Kill(part, at, workers, time.monotonic())
+
+    def await_issuer(self) -> None:
+        """Wait until the issuer has been started again; StackError if it was not."""
+        if self._issuer is not None:
+            self._issuer.result()
 
     def _kill_payer(self, number: int) -> Kill:
         at = time.monotonic()
@@ -113,17 +126,25 @@ class PaidPath(PaidStack):
             ISSUER_PART: self.run_issuer,
         }
         for attempt in range(ATTEMPTS):
-            known = list(self.children)
             try:
                 starts[part]()
             except StackError:
-                for child in [each for each in self.children if each not in known]:
+                for child in [each for each in self.children if each.name == PARTS[part]]:
                     self._kill_child(child)
                 if attempt == ATTEMPTS - 1:
                     raise
                 time.sleep(PORT_SECONDS)
             else:
                 return
+
+    def _some_workers(self) -> list[int]:
+        """Return the workers that there are, when there are any."""
+        end = time.monotonic() + START_SECONDS
+        while not (found := self._workers()):
+            if time.monotonic() > end:
+                raise StackError("the enclave server has no workers")
+            time.sleep(PORT_SECONDS)
+        return found
 
     def _workers(self) -> list[int]:
         server = next(each for each in self.children if each.name == PARTS[SERVER])
@@ -143,6 +164,7 @@ class PaidPath(PaidStack):
 
     def stop(self) -> None:
         """Stop all, the payers first."""
+        self._starter.shutdown()
         for payer in self.payers.values():
             payer.process.kill()
             payer.stop()

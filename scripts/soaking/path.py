@@ -210,6 +210,7 @@ def _again(url: str) -> str:
 
 
 def process_children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that are there."""
     with contextlib.suppress(OSError):
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []

@@ -43,8 +43,7 @@ def test_the_answer_is_public_and_kept_until_the_hour_is_over(shop: Shop) -> Non
 
 @pytest.mark.parametrize(
     ("count", "told"),
-    [(0, 0), (9, 0), (10, 10), (49, 40), (50, 50), (99, 90), (100, 100), (999, 990)]
-    + [(1000, 1000), (1099, 1000), (12_999, 12_000), (987_654, 980_000)],
+    [(0, 0), (9, 0), (10, 10), (49, 40), (50, 50), (999, 990), (1099, 1000), (98_765, 98_000)],
 )
 def test_counts_are_rounded_down(count: int, told: int) -> None:
     assert rounded(count) == told
