@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oblivious_client.defaults import PACKS
 from oblivious_client.errors import EvidenceRefused, IssuerRefused, UsageError
@@ -41,6 +41,8 @@ class Bought:
     missing: int
     has_receipt: bool
     was_lost: bool = False
+    crowd: int | None = None
+    """How many of this key the issuer says it had sold an hour ago, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Buyer:
                 if refusal.status == 402:  # what was paid for is signed whatever is left
                     Purchases(self.wallet).drop(purchase)
                 raise
-        return Bought(bought.price, bought.count, bought.missing, bought.has_receipt, was_lost=True)
+        return replace(bought, was_lost=True)
 
     def _source(self, catalogue: Catalogue, price: PricePoint) -> Source:
         key = catalogue.issuing(price, self.wallet.clock())
@@ -119,7 +121,9 @@ class Buyer:
         receipt = issued.receipt if has_receipt else None
         Purchases(self.wallet).finish(purchase, tokens, receipt)
         missing = len(purchase.pending) - len(tokens)
-        return Bought(purchase.source.key.price, len(tokens), missing, has_receipt)
+        crowd = issuer.crowd(purchase.source.key.key.key_id)
+        price = purchase.source.key.price
+        return Bought(price, len(tokens), missing, has_receipt, crowd=crowd)
 
 
 def require_listed(source: Source, directory: IssuerDirectory) -> None:

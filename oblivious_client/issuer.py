@@ -72,6 +72,20 @@ class Issuer:
                 advice="tell the issuer; nothing was paid",
             ) from error
 
+    def crowd(self, key_id: bytes) -> int | None:
+        """Return how many tokens of a key it says it sold, at least; None if it does not say."""
+        try:
+            status, _, content = self._exchange("GET", self.url.join("/crowd"), {}, b"")
+            members = strict_json.decode_object(content) if status == httpx.codes.OK else {}
+        except (IssuerSilent, IssuerRefused, ProtocolError):
+            return None
+        keys = members.get("keys")
+        for each in keys if isinstance(keys, list) else ():
+            if isinstance(each, dict) and each.get("token_key_id") == key_id.hex():
+                count = each.get("at_least")
+                return count if type(count) is int and count >= 0 else None
+        return None
+
     def issue(self, directory: IssuerDirectory, request: bytes, secret: str) -> Issued:
         """Return what the issuer gives for the octets of a batch; it takes their price once."""
         fields = {

@@ -27,6 +27,9 @@ Chosen = argparse.Namespace
 
 MAX_SECRET = 1024
 
+SMALL_CROWD = 50
+"""Below which so few tokens share a key that a buyer is warned."""
+
 
 def buy(chosen: Chosen) -> Exit:
     """Buy a pack for the gateway of a route, now."""
@@ -40,7 +43,9 @@ def buy(chosen: Chosen) -> Exit:
         _note("that purchase had been interrupted: to buy more, ask again")
         return Exit.OK
     _note(f"buying from {catalogue.issuer}, now: it sees your account, this machine and the time")
-    _note(_told(buyer.buy(catalogue, price, chosen.count)))
+    bought = buyer.buy(catalogue, price, chosen.count)
+    _note(_told(bought))
+    _warn_of_crowd(bought)
     _warn(buyer.wallet)
     return Exit.OK
 
@@ -177,6 +182,14 @@ def _told(bought: Bought) -> str:
     if bought.missing:
         told += f"; the issuer gave none for {bought.missing} more"
     return told + ("" if bought.has_receipt else " (without a receipt that verifies)")
+
+
+def _warn_of_crowd(bought: Bought) -> None:
+    if bought.crowd is not None and bought.crowd < SMALL_CROWD:
+        _note(
+            f"warning: before this hour fewer than {SMALL_CROWD} tokens of {bought.price} were "
+            "sold in this epoch: few people come into question; wait before you spend them"
+        )
 
 
 def _warn(wallet: Wallet) -> None:

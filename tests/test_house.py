@@ -15,7 +15,7 @@ RUN_WHOLE = {
     "scripts/benchmark/": "scripts/bench runs them, and what they print is read by people",
     "scripts/emulation/": "scripts/enclave-test runs them against the image, in each .ci/run",
     "scripts/observer/": "test_leak.py runs them together, as scripts/leak does",
-    "scripts/soaking/": "test_soak.py runs them together, as scripts/soak does",
+    "scripts/soaking/": "test_soak.py and test_paid.py run them, as scripts/soak and soak-paid do",
 }
 
 

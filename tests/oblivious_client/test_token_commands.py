@@ -81,6 +81,41 @@ def test_a_pack_is_bought(
     assert gateway.posts() == []
 
 
+def told_crowd(issuer: StandInIssuer, count: object) -> bytes:
+    keys = [{"token_key_id": each.key.key_id.hex(), "at_least": count} for each in issuer.mint.keys]
+    return json.dumps({"keys": keys}).encode()
+
+
+@pytest.mark.parametrize(("count", "is_warned"), [(0, True), (49, True), (50, False)])
+def test_a_small_crowd_is_warned_of(
+    run: Run, gateway: StandInGateway, issuer: StandInIssuer, count: int, is_warned: bool
+) -> None:
+    issuer.faults.crowd_body = told_crowd(issuer, count)
+    code, _, err = run("buy", *by(gateway))
+    assert code == Exit.OK
+    assert ("fewer than 50 tokens of c1" in err) is is_warned
+
+
+@pytest.mark.parametrize("count", [-1, True, "9", None, 1.5])
+def test_a_crowd_that_is_no_number_is_no_news(
+    run: Run, gateway: StandInGateway, issuer: StandInIssuer, wallet: Wallet, count: object
+) -> None:
+    issuer.faults.crowd_body = told_crowd(issuer, count)
+    code, _, err = run("buy", *by(gateway))
+    assert code == Exit.OK
+    assert err.endswith("bought 50 tokens of c1\n")
+    assert counts(wallet) == (50, 0, 0, 0)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"keys":3}', b'{"keys":[1]}', b"x" * 70_000])
+def test_what_is_no_crowd_is_no_news(
+    run: Run, gateway: StandInGateway, issuer: StandInIssuer, wallet: Wallet, body: bytes
+) -> None:
+    issuer.faults.crowd_body = body
+    assert run("buy", *by(gateway))[0] == Exit.OK
+    assert counts(wallet) == (50, 0, 0, 0)
+
+
 def test_a_purchase_that_was_interrupted_is_finished_in_place_of_another(
     run: Run, gateway: StandInGateway, issuer: StandInIssuer, wallet: Wallet
 ) -> None:

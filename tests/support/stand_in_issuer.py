@@ -42,6 +42,8 @@ class Faults:
     responses: Faulty = lambda responses: responses
     directory: Callable[[IssuerDirectory], IssuerDirectory] = lambda directory: directory
     directory_body: bytes | None = None
+    crowd_body: bytes | None = None
+    """What it says of how many tokens it sold; without it nothing."""
     receipt: Callable[[bytes], bytes] = lambda receipt: receipt
     media_type: str = BATCH
 
@@ -131,8 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def do_GET(self) -> None:
-        """Tell the directory."""
+        """Tell the directory, or how many tokens were sold."""
         issuer = self.server.issuer
+        if self.path == "/crowd" and issuer.faults.crowd_body is not None:
+            self._answer(200, "application/json", issuer.faults.crowd_body)
+            return
         if self.path != DIRECTORY:
             self._answer(404, "application/problem+json", b"{}")
             return
