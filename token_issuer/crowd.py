@@ -48,5 +48,5 @@ def crowd_seconds(now: float) -> int:
 def rounded(count: int) -> int:
     """Return a count rounded down."""
     digits = len(str(count))
-    step = max(CROWD_STEP, 10 ** max(0, digits - 2))
+    step: int = max(CROWD_STEP, 10 ** max(0, digits - 2))
     return count - count % step
