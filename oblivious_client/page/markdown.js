@@ -86,7 +86,7 @@ function wrapper(token) {
   if (token.tag === "table") return make("table");
   if (token.tag === "ol") {
     const list = make("ol");
-    list.start = Number(token.attrGet("start")) || (token.attrGet("start") === "0" ? 0 : 1);
+    list.start = Number(token.attrGet("start") ?? 1);
     return list;
   }
   if (Object.hasOwn(HEADINGS, token.tag)) return make(HEADINGS[token.tag]);

@@ -91,7 +91,7 @@ def test_reasoning_is_folded(page: ChatPage) -> None:
     assert page.asked()[1] == {"role": "assistant", "content": "The capital of France is Paris."}
 
 
-@pytest.mark.parametrize("width", [320, 360, 600, 900, 1151, 1152, 1920])
+@pytest.mark.parametrize("width", [320, 360, 600, 700, 900, 1151, 1152, 1920])
 def test_nothing_stands_beyond_the_page(
     page: ChatPage, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
@@ -103,7 +103,7 @@ def test_nothing_stands_beyond_the_page(
     page.value("document.querySelector('option').value = 'stand-in'")
     page.ask_and_wait("w" * 300)
     assert page.value(OVERFLOW) == 0
-    assert page.value("at('question').offsetWidth") >= width * 0.5
+    assert page.value("at('question').offsetWidth") >= min(width * 0.5, 700)
     for name in ("send", "new", "model", "show-role", "verdict"):
         box = page.value(f"at('{name}').getBoundingClientRect().toJSON()")
         assert box["left"] >= 0, name
@@ -135,8 +135,8 @@ def test_little_height_leaves_room_to_read(page: ChatPage) -> None:
 
 def test_all_can_be_reached_by_keys_in_the_order_in_which_it_is_read(page: ChatPage) -> None:
     page.ask_and_wait()
-    page.value("document.activeElement.blur(), scrollTo(0, 0)")
-    reached = []
+    page.value("at('verdict').focus()")
+    reached = ["verdict"]
     for _ in itertools.repeat(None, 12):
         page.browser.press("Tab")
         active = page.value("document.activeElement.id || document.activeElement.className")
