@@ -37,11 +37,11 @@ def gcd(a: int, b: int) -> int:
 | 3 | 12 | 6 |
 | 4 | 6 | 0 |
 
-So it is 6. It ends because `b` becomes smaller with each step; see
+So it is 6. It ends because `b` becomes smaller with each step:
 [Euclid, book VII](https://mathcs.clarku.edu/~djoyce/elements/bookVII/propVII2.html).
 """
 
-SIZES = {"page": (1280, 800), "page-dark": (900, 800), "page-small": (360, 740)}
+SIZES = {"page": (1280, 900), "page-dark": (900, 900), "page-small": (360, 740)}
 
 
 def main() -> None:
