@@ -1,11 +1,11 @@
-"""Bring the library that the page of the local endpoint stands on from its registry, as it is locked.
+"""Bring the library that the page of the local endpoint stands on, as it is locked.
 
     python -m scripts.local.page_library
 
-npm installs what scripts/requirements/page/package-lock.json says, whose hashes it checks; nothing of
-it is run. The one file that browsers load and the licences of all that is in it are then kept in the
-tree, where people can read them and wheels find them. For another version: change package.json, lock
-again (`npm install --package-lock-only --ignore-scripts` there), run this, and set SHA256.
+npm installs what scripts/requirements/page/package-lock.json says, whose hashes it checks; nothing
+of it is run. The one file that browsers load and the licences of all that is in it are then kept in
+the tree, where people can read them and wheels find them. For another version: change package.json,
+lock again (`npm install --package-lock-only --ignore-scripts` there), run this, and set SHA256.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m tests.support.page_pictures
 
-writes docs/page.png, docs/page-dark.png and docs/page-small.png, from the page in a headless Chromium
-with a stand-in behind it.
+writes docs/page.png, docs/page-dark.png and docs/page-small.png, from the page in a headless
+Chromium with a stand-in behind it.
 """
 
 from __future__ import annotations

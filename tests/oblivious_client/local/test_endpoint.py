@@ -315,7 +315,7 @@ def test_a_program_that_goes_away_before_the_answer_cancels_the_handler() -> Non
                 await asyncio.Event().wait()
             finally:
                 cancelled.set()
-            return page()
+            return LocalResponse(200, (), b"")
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await serve_connection(Service(handle), reader, writer)

@@ -81,7 +81,8 @@ _BLOCKS = (
     '<form action="https://evil.example/"><button autofocus onfocus=alert(1)>',
     '<a href="https://evil.example/" ping="https://evil.example/">click</a>',
     '<iframe srcdoc="&lt;script>alert(1)&lt;/script>">',
-    '<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=alert(1)&gt;">',
+    "<math><mtext><table><mglyph><style><!--</style>"
+    '<img title="--&gt;&lt;img src=1 onerror=alert(1)&gt;">',
     "&lt;script&gt;alert(1)&lt;/script&gt;",
     "&#60;script&#62;alert(1)&#60;/script&#62;",
     "\\<script>alert(1)\\</script>",

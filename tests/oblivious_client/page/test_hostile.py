@@ -59,7 +59,9 @@ SHOW_ALL = """(async texts => {
 WATCH = """window.ran = [];
 for (const name of ["alert", "confirm", "prompt", "open", "print"])
   window[name] = (...given) => { ran.push([name, ...given]); };
-addEventListener("securitypolicyviolation", event => ran.push(["violation", event.violatedDirective]));
+addEventListener("securitypolicyviolation", event => {
+  ran.push(["violation", event.violatedDirective]);
+});
 null"""
 
 
@@ -160,7 +162,8 @@ def test_the_browser_refuses_what_makes_markup_of_text(page: ChatPage) -> None:
 LOADS = {
     "img-src": "Object.assign(new Image(), {src: 'https://evil.example/x.png'})",
     "connect-src": "fetch('https://evil.example/').catch(() => {})",
-    "frame-src": "document.body.append(Object.assign(document.createElement('iframe'), {src: '/'}))",
+    "frame-src": "document.body.append(Object.assign(document.createElement('iframe'),"
+    " {src: '/'}))",
     "style-src-elem": "document.head.append(Object.assign(document.createElement('style'),"
     " {textContent: 'p {}'}))",
     "form-action": "(form => { document.body.append(form); form.submit(); })"

@@ -11,7 +11,8 @@ SHOWN = """(async texts => {
   const place = document.createElement("div");
   const spoken = texts.map(text => show(place, text)).at(-1);
   for (const button of place.querySelectorAll("button")) button.remove();
-  return [place.innerHTML.replaceAll('<div class="block" dir="auto">', "").replaceAll("</div>", ""), spoken];
+  const html = place.innerHTML.replaceAll('<div class="block" dir="auto">', "");
+  return [html.replaceAll("</div>", ""), spoken];
 })"""
 
 

@@ -140,7 +140,7 @@ def test_all_can_be_reached_by_keys_in_the_order_in_which_it_is_read(page: ChatP
     for _ in itertools.repeat(None, 12):
         page.browser.press("Tab")
         active = page.value("document.activeElement.id || document.activeElement.className")
-        if not active or active in reached and active != "copy":
+        if not active or (active in reached and active != "copy"):
             break
         reached.append(active)
     assert [each for each in reached if each != "copy"] == [
