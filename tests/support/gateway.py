@@ -42,7 +42,7 @@ EVENTS = ((b"content-type", b"text/event-stream"),)
 MODEL = "stand-in"
 MESSAGES = b"/v1/messages"
 EMBEDDINGS = b"/v1/embeddings"
-WORDS = ("The capital ", "of France ", "is Paris.")
+WORDS: tuple[str, ...] = ("The capital ", "of France ", "is Paris.")
 FINISHED = "stop"
 PROBLEM = "application/problem+json"
 
