@@ -20,7 +20,7 @@ from oblivious_client.local.access import (
 )
 from oblivious_client.local.http import Service
 from oblivious_client.local.messages import Fields, Handled, LocalRequest, LocalResponse
-from oblivious_client.local.page import page
+from oblivious_client.local.page import FILES, page
 from oblivious_client.local.passing import Fault, Passing
 from oblivious_client.local.refusals import (
     JSON_FIELDS,
@@ -31,7 +31,7 @@ from oblivious_client.local.refusals import (
     refuse_unreadable,
 )
 from oblivious_client.local.relays import Relays
-from oblivious_client.local.surfaces import EVIDENCE, HEALTH, PAGE, STOP, Resource, find
+from oblivious_client.local.surfaces import EVIDENCE, HEALTH, STOP, Resource, find
 from oblivious_client.local.waiting import Alive, Waiting, at_once
 from oblivious_client.references import References
 from oblivious_client.report import as_json
@@ -122,8 +122,8 @@ class LocalEndpoint:
             return LocalResponse(204, preflight_fields(request), b"")
         if resource.is_sealed:
             return await self._ask(request, resource)
-        if resource.path == PAGE:
-            return page()
+        if resource.path in FILES:
+            return page(resource.path)
         if resource.path == EVIDENCE:
             return await self._evidence(request)
         if resource.path == STOP:

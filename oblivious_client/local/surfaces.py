@@ -8,6 +8,7 @@ from typing import Any
 
 from oblivious_client.answers import check_embeddings, check_signature, parse_object
 from oblivious_client.blocks import answer_in
+from oblivious_client.local.page import FILES
 from oblivious_client.local.passing import PassedBlocks, PassedChat, PassedItems, Passing
 from protocol.evidence import VerifiedEvidence
 from protocol.signature import SignedAnswer
@@ -42,7 +43,7 @@ class Resource:
         return f"{_ONE_MODEL}*" if self.path.startswith(_ONE_MODEL) else self.path
 
 
-PAGE, EVIDENCE, HEALTH, STOP = "/", "/evidence", "/health", "/stop"
+EVIDENCE, HEALTH, STOP = "/evidence", "/health", "/stop"
 
 _CHAT = Asked(PassedChat)
 _RESOURCES = (
@@ -53,7 +54,7 @@ _RESOURCES = (
     Resource("/v1/messages/count_tokens", POST),
     Resource("/v1/embeddings", POST, asked=Asked(None, check=check_embeddings)),
     Resource("/v1/models", GET),
-    Resource(PAGE, GET, is_sealed=False),
+    *(Resource(path, GET, is_sealed=False) for path in FILES),
     Resource(EVIDENCE, GET, is_sealed=False),
     Resource(HEALTH, GET, is_sealed=False),
     Resource(STOP, POST, is_sealed=False),
@@ -66,7 +67,7 @@ def find(path: str) -> Resource | None:
 
     What is sealed has none, so that no enclave learns which base address a program was given.
     """
-    bare = path.rstrip("/") or PAGE
+    bare = path.rstrip("/") or "/"
     if bare.startswith(_ONE_MODEL):
         return Resource(bare, GET)
     return _BY_PATH.get(bare)

@@ -36,6 +36,15 @@ SETTINGS = (
 )
 
 
+KEYS = {
+    "Enter": ("Enter", 13, "\r"),
+    "Escape": ("Escape", 27, ""),
+    "Tab": ("Tab", 9, ""),
+    " ": (" ", 32, " "),
+}
+"""Keys by their names, with their codes and what they write."""
+
+
 class Browser:
     """One page of a running browser."""
 
@@ -44,6 +53,8 @@ class Browser:
         self._numbers = itertools.count(1)
         self._buffer = b""
         self._session: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
+        """What the browser told by itself, of the domains that are enabled."""
         target = self.command("Target.createTarget", url="about:blank")["targetId"]
         attached = self.command("Target.attachToTarget", targetId=target, flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
@@ -55,7 +66,7 @@ class Browser:
         message = {"id": number, "method": method, "params": parameters, **self._session}
         os.write(self._writing, json.dumps(message).encode() + b"\0")
         while (answer := self._receive()).get("id") != number:
-            pass
+            self.events.append(answer)
         assert "error" not in answer, answer
         result: dict[str, Any] = answer["result"]
         return result
@@ -67,9 +78,39 @@ class Browser:
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression on the page, a promise's once it settles."""
         result = self.command(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+            "Runtime.evaluate",
+            expression=expression,
+            returnByValue=True,
+            awaitPromise=True,
+            allowUnsafeEvalBlockedByCSP=False,  # the page's policy holds for tests as well
         )
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Press and release a key of `KEYS`, or the key of one character."""
+        name, code, text = KEYS.get(key, (key, 0, key))
+        modifiers = 8 if shift else 0
+        pressed = {"key": name, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        self.command("Input.dispatchKeyEvent", type="keyDown", text=text, **pressed)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size, in pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.command("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, scheme: str) -> None:
+        """Prefer a colour scheme: light or dark."""
+        wish = {"name": "prefers-color-scheme", "value": scheme}
+        self.command("Emulation.setEmulatedMedia", features=[wish])
+
+    def wait_until(self, expression: str) -> None:
+        """Wait until a JavaScript expression is true."""
+        deadline = time.monotonic() + DEADLINE
+        while not self.evaluate(expression):
+            assert time.monotonic() < deadline, f"never {expression}: {self.text}"
+            time.sleep(0.02)
 
     def wait_for(self, selector: str) -> str:
         """Return the text of the first element that matches, once there is one."""

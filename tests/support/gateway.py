@@ -43,7 +43,7 @@ EVENTS = ((b"content-type", b"text/event-stream"),)
 MODEL = "stand-in"
 MESSAGES = b"/v1/messages"
 EMBEDDINGS = b"/v1/embeddings"
-WORDS = ("The capital ", "of France ", "is Paris.")
+WORDS: tuple[str, ...] = ("The capital ", "of France ", "is Paris.")
 FINISHED = "stop"
 PROBLEM = "application/problem+json"
 
@@ -111,6 +111,7 @@ class Chat:
         self.signing_keys = signing_keys
         self.faults = faults
         self.events: Sequence[dict[str, Any]] | None = None
+        self.thought = ""
         self.release = threading.Event()
         self.release.set()
         self.pause_after = 1
@@ -204,6 +205,8 @@ class Chat:
 
     async def _stream(self, request: Request, body: dict[str, Any]) -> AsyncIterator[bytes]:
         message = _message(request, body)
+        if self.thought:
+            message["reasoning_content"] = self.thought
         try:
             for number, event in enumerate(self.events or _events(message), 1):
                 yield b": padding\n\ndata: " + json.dumps(event).encode() + b"\r\n\r\n"
@@ -276,6 +279,8 @@ def _events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"role": "assistant"}
+    if "reasoning_content" in message:
+        yield {"reasoning_content": message["reasoning_content"]}
     for call in message.get("tool_calls", ()):
         function = {**call["function"], "arguments": ""}
         yield {"tool_calls": [{"index": 0, **call, "function": function}]}

@@ -23,7 +23,6 @@ from oblivious_client.exits import Exit
 from oblivious_client.local import http as local_http
 from oblivious_client.local.http import Service, serve_connection
 from oblivious_client.local.messages import LocalRequest, LocalResponse
-from oblivious_client.local.page import page
 from oblivious_client.policy import Policy
 from tests.support.chromium import Browser, needs_chromium, running_browser
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
@@ -316,7 +315,7 @@ def test_a_program_that_goes_away_before_the_answer_cancels_the_handler() -> Non
                 await asyncio.Event().wait()
             finally:
                 cancelled.set()
-            return page()
+            return LocalResponse(200, (), b"")
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await serve_connection(Service(handle), reader, writer)
@@ -492,143 +491,10 @@ def test_the_command_refuses_before_it_listens(gateway: StandInGateway, tmp_path
     assert ended.returncode == Exit.SIMULATED
 
 
-# The page.
-
-
-def test_the_page_has_no_external_resource() -> None:
-    response = page()
-    assert isinstance(response.body, bytes)
-    html = response.body.decode()
-    assert not re.findall(r"""(?:src|href|action)\s*=\s*["'](?!data:)|url\(|@import|//""", html)
-    policy = dict(response.fields)[b"content-security-policy"].decode()
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert "innerHTML" not in html
-
-
-QUESTION = "#ask=What%20is%20the%20capital%20of%20France%3F"
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running_browser() as running:
         yield running
-
-
-def ask(browser: Browser, question: str = "And of Spain?") -> None:
-    """Ask as a person does, once the page is ready for it."""
-    browser.wait_for("option")
-    browser.evaluate(f"at('question').value = {json.dumps(question)}; at('send').click()")
-
-
-@needs_chromium
-def test_a_link_writes_a_question_and_does_not_ask_it(
-    url: str, gateway: StandInGateway, browser: Browser
-) -> None:
-    browser.open(f"{url}/{QUESTION}")
-    browser.wait_for("option")
-    assert browser.evaluate("at('question').value") == "What is the capital of France?"
-    assert browser.evaluate("at('talk').children.length") == 0
-    assert [request.path for request in gateway.chat.inner] == [b"/v1/models"]
-    browser.evaluate("at('send').click()")
-    assert browser.wait_for(".user") == "What is the capital of France?"
-    browser.wait_for(".proof")
-
-
-@needs_chromium
-def test_an_answer_can_be_stopped(url: str, gateway: StandInGateway, browser: Browser) -> None:
-    gateway.chat.release.clear()
-    browser.open(url)
-    ask(browser)
-    browser.wait_for(".assistant")
-    browser.evaluate("at('question').value = 'Next?'; at('ask').requestSubmit()")  # as Enter does
-    assert not gateway.chat.abandoned.is_set()
-    browser.evaluate("at('stop').click()")
-    assert "not the whole answer" in browser.wait_for(".stopped")
-    assert gateway.chat.abandoned.wait(DEADLINE)
-    assert browser.evaluate("document.querySelectorAll('.proof, .failed').length") == 0
-    gateway.chat.release.set()
-    ask(browser, "Again?")
-    browser.wait_for(".proof")
-    body = json.loads(gateway.chat.inner[-1].content)
-    assert [message["content"] for message in body["messages"]] == ["Again?"]
-
-
-@needs_chromium
-def test_a_narrow_page_has_room_for_a_question(url: str, browser: Browser) -> None:
-    narrow = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    browser.command("Emulation.setDeviceMetricsOverride", **narrow)
-    browser.open(url)
-    browser.wait_for("option")
-    browser.evaluate("document.querySelector('option').textContent = 'a-model-of-a-long-name'")
-    assert browser.evaluate("at('question').offsetWidth") > 250
-    assert browser.evaluate("document.documentElement.scrollWidth") == 360
-    browser.command("Emulation.clearDeviceMetricsOverride")
-
-
-@needs_chromium
-def test_the_page_shows_the_evidence_and_the_answer(
-    url: str, gateway: StandInGateway, browser: Browser
-) -> None:
-    browser.open(url)
-    ask(browser)
-    assert browser.wait_for(".proof") == "complete, and signed by the attested key"
-    assert browser.wait_for(".assistant") == ANSWER
-    text = browser.text
-    assert "Verified, but SIMULATED" in text
-    assert gateway.module.module_id in text
-    assert f"X-Wing {gateway.keys[0].config.public_key[:32].hex()}…" in text
-    assert browser.picture().startswith(b"\x89PNG")
-
-
-@needs_chromium
-def test_the_page_keeps_the_conversation(
-    url: str, gateway: StandInGateway, browser: Browser
-) -> None:
-    browser.open(url)
-    ask(browser)
-    browser.wait_for(".proof")
-    ask(browser)
-    browser.wait_for(".proof ~ .proof")
-    body = json.loads(gateway.chat.inner[-1].content)
-    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
-    assert body["messages"][1]["content"] == ANSWER
-
-
-@needs_chromium
-def test_the_page_takes_no_markup_from_a_model(
-    url: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.support.gateway.WORDS", ("<img src=x ", "onerror=alert(1)>"))
-    browser.open(url)
-    ask(browser)
-    browser.wait_for(".proof")
-    assert browser.wait_for(".assistant") == "<img src=x onerror=alert(1)>"
-
-
-@needs_chromium
-def test_the_page_shows_a_refusal_and_asks_nothing(
-    gateway: StandInGateway, browser: Browser
-) -> None:
-    with serving(gateway, Policy()) as url:
-        browser.open(f"{url}/{QUESTION}")
-        browser.wait_for("#evidence.bad")
-        browser.evaluate("at('send').click()")
-        browser.wait_for(".failed")
-    assert "Not verified: nothing is sent" in browser.text
-    assert gateway.posts() == []
-
-
-@needs_chromium
-def test_the_page_shows_a_cut_answer_as_cut(
-    url: str, gateway: StandInGateway, browser: Browser
-) -> None:
-    browser.open(url)
-    browser.wait_for("option")
-    gateway.faults.cut_after = 4
-    ask(browser)
-    assert "broke off" in browser.wait_for(".failed")
-    assert browser.evaluate("document.querySelectorAll('.proof').length") == 0
 
 
 @needs_chromium
