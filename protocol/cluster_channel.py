@@ -92,7 +92,9 @@ class Channel:
 
 def leader_channel(to_follower: hpke.Sender, from_follower: hpke.Recipient) -> Channel:
     """Return the leader's end, of the secret that it sent and of the one that it was sent."""
-    down, up = _keys(to_follower.export(_EXPORT, HASH_SIZE), from_follower.export(_EXPORT, HASH_SIZE))
+    down, up = _keys(
+        to_follower.export(_EXPORT, HASH_SIZE), from_follower.export(_EXPORT, HASH_SIZE)
+    )
     return Channel(Sealing(down), Opening(up))
 
 

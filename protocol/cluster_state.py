@@ -17,7 +17,7 @@ import cbor2
 from protocol import cbor
 from protocol.errors import MalformedMessage
 from protocol.kem import KEMS, find_kem
-from protocol.slots import OWNER_BYTES, MAX_OWNERS, SlotTable
+from protocol.slots import MAX_OWNERS, OWNER_BYTES, SlotTable
 
 MAX_GENERATIONS = 8
 """Alive at a time. Each change of members makes one, and the oldest is dropped for a ninth."""
@@ -104,9 +104,7 @@ class State:
 
 def _require_apart(generations: tuple[SharedGeneration, ...]) -> None:
     """Raise ValueError if two keys have one identifier, or one secret."""
-    named = [
-        (each.key_id + at) % KEY_IDS for each in generations for at in range(len(each.keys))
-    ]
+    named = [(each.key_id + at) % KEY_IDS for each in generations for at in range(len(each.keys))]
     secret = [key.private_key for each in generations for key in each.keys]
     if len(set(named)) != len(named) or len(set(secret)) != len(secret):
         raise ValueError("two keys cannot be told apart")

@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
+from enclave_server.gateway.standing import Ownership, Standing
 from enclave_server.gateway.steps import Stepping
 from enclave_server.http import problems
 from enclave_server.http.messages import Headers, OuterRequest, OuterResponse, Router
@@ -91,6 +92,7 @@ class Service:
     pacer: Pacer
     now: Callable[[], float]
     stepping: Stepping
+    standing: Callable[[], Standing] | None = None
 
 
 Answer = Callable[[Service, OuterRequest], OuterResponse | Awaitable[OuterResponse]]
@@ -106,26 +108,36 @@ class Route:
     query: re.Pattern[bytes] = re.compile(rb"")  # what the whole query must match
 
 
+Routes = Mapping[bytes, Mapping[bytes, Route]]
+"""By path, and then by method."""
+
+
 def make_router(
-    state: ServingState, gateway: Gateway, pacer: Pacer, now: Callable[[], float] = time.time
+    state: ServingState,
+    gateway: Gateway,
+    pacer: Pacer,
+    now: Callable[[], float] = time.time,
+    standing: Callable[[], Standing] | None = None,
 ) -> Router:
     """Return what routes requests to answers for `state` and `gateway`.
 
-    The head alone decides about a refusal, so that nobody uploads for nothing.
+    The head alone decides about a refusal, so that nobody uploads for nothing. In a cluster
+    `standing` says which requests are this enclave's.
     """
-    service = Service(state, gateway, pacer, now, Stepping())
+    service = Service(state, gateway, pacer, now, Stepping(), standing)
+    routes = _ROUTES if standing is None else _ROUTES_OF_MEMBERS
 
     def route(
         request: OuterRequest,
     ) -> partial[OuterResponse | Awaitable[OuterResponse]] | OuterResponse:
-        found = _find(request)
+        found = _find(request, routes)
         return found if isinstance(found, OuterResponse) else partial(found, service)
 
     return route
 
 
-def _find(request: OuterRequest) -> Answer | OuterResponse:
-    methods = _ROUTES.get(request.path)
+def _find(request: OuterRequest, routes: Routes) -> Answer | OuterResponse:
+    methods = routes.get(request.path)
     if methods is None:
         return problems.problem(HTTPStatus.NOT_FOUND)
     route = methods.get(request.method)
@@ -151,6 +163,9 @@ def _media_type(request: OuterRequest) -> bytes:
 def _answer_sealed(
     service: Service, request: OuterRequest
 ) -> OuterResponse | Awaitable[OuterResponse]:
+    refusal = _misdirected(service, request, "ohttp")
+    if refusal is not None:
+        return refusal
     if len(request.body) > LARGE_BYTES:
         return _answer_large_sealed(service, service.gateway.begin_in_steps(request.body))
     try:
@@ -181,6 +196,9 @@ async def _sealed_later(body: Awaitable[bytes]) -> OuterResponse:
 def _answer_chunked(
     service: Service, request: OuterRequest
 ) -> OuterResponse | Awaitable[OuterResponse]:
+    refusal = _misdirected(service, request, "ohttp_chunked")
+    if refusal is not None:
+        return refusal
     if (size := len(request.body)) > LARGE_BYTES:
         steps = service.gateway.open_chunked_in_steps(request.body)
         return _answer_large_chunked(service, steps, size)
@@ -215,6 +233,20 @@ def reading_seconds(size: int) -> float:
     size = bucket(size)
     valued = min(size, VALUED_OCTETS) * READING_SECONDS_PER_VALUED_OCTET
     return READING_SECONDS + valued + size * READING_SECONDS_PER_OCTET
+
+
+def _misdirected(service: Service, request: OuterRequest, route: str) -> OuterResponse | None:
+    """Return the refusal of a request that this enclave may not open, before it opens anything."""
+    if service.standing is None:
+        return None
+    match service.standing().of(request.body):
+        case Ownership.OWN:
+            return None
+        case Ownership.OTHERS:
+            return problems.problem(HTTPStatus.MISDIRECTED_REQUEST, route=route)
+        case Ownership.NOBODYS:
+            # To a client it is a key that is gone: it fetches the next one and asks once more.
+            return problems.key_rejected(route)
 
 
 def _not_opened(error: ProtocolError, route: str) -> OuterResponse:
@@ -269,6 +301,12 @@ def _answer_ready(service: Service, request: OuterRequest) -> OuterResponse:
     return OuterResponse(status, headers, body, "ready")
 
 
+def _answer_cluster(service: Service, request: OuterRequest) -> OuterResponse:
+    headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
+    statement = b"" if service.standing is None else service.standing().statement
+    return OuterResponse(HTTPStatus.OK, headers, statement, "cluster")
+
+
 def _cached(media_type: bytes, keys: KeySet, service: Service) -> Headers:
     """Return fields that let caches keep an answer until keys or evidence expire, not longer."""
     seconds = max(0, int(keys.expires - service.now()))
@@ -287,7 +325,7 @@ def _fetched(route: Route) -> dict[bytes, Route]:
 
 _KEYS = _fetched(Route("keys", _answer_keys))
 
-_ROUTES = {
+_ROUTES: Routes = {
     b"/v1/ohttp": {b"POST": _SEALED},
     OHTTP_GATEWAY_PATH: {**_KEYS, b"POST": _SEALED},
     b"/v1/ohttp/config": _KEYS,
@@ -295,4 +333,9 @@ _ROUTES = {
     b"/signing-key": _fetched(Route("signing_key", _answer_signing_key)),
     b"/health": _fetched(Route("health", _answer_health)),
     b"/ready": _fetched(Route("ready", _answer_ready)),
+}
+
+_ROUTES_OF_MEMBERS: Routes = {
+    **_ROUTES,
+    b"/v1/cluster": _fetched(Route("cluster", _answer_cluster)),
 }

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from enclave_server.addresses import UnixAddress, bound_address, listen_socket, parse_address
+from enclave_server.addresses import Address, UnixAddress, bound_address, listen_socket, parse_address
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
+from enclave_server.cluster.beginning import NobodyLeads, Stopped
+from enclave_server.cluster.identity import Unequal
+from enclave_server.cluster.member import Member
 from enclave_server.config import Config
 from enclave_server.engine.child import Engine, Problem, Weights, installed_weights
 from enclave_server.engine.folder import SOCKET_NAME, socket_folder
@@ -26,9 +29,9 @@ from enclave_server.http import descriptors
 from enclave_server.http.rooms import Rooms
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.keeper import KeyKeeper
-from enclave_server.keys.ring import Schedule
 from enclave_server.log import Log
 from enclave_server.processes.catalogue import build_models, engine_share
+from enclave_server.processes.joining import join_cluster, schedule_of
 from enclave_server.processes.pool import Pool
 from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.stop_signals import StopSignals
@@ -87,7 +90,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         provisioned = ProvisionedKeys()
         models = _models(config, engine_socket, provisioned)
         _report_absent_keys(config, models, log)
-        signing_keys, keeper = _make_keys(config, module, log)
+        signing_keys, keeper, member = _make_keys(config, module, log, signals, stack)
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
         attester = Attester(module, signing_keys)
@@ -111,6 +114,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
             readiness,
             wants_secrets=bool(config.provisioned_upstreams),
             grace_seconds=config.server.grace_seconds,
+            member=member,
         )
 
         def work(number: int, channel: socket.socket) -> int:
@@ -185,25 +189,33 @@ def _report_absent_keys(config: Config, models: ModelTable, log: Log) -> None:
             log.event("key_absent", upstream=upstream.name)
 
 
-def _make_keys(config: Config, module: SecurityModule, log: Log) -> tuple[SigningKeys, KeyKeeper]:
-    """Return the signing keys and the keeper of the first HPKE key, made of good randomness."""
+def _make_keys(
+    config: Config,
+    module: SecurityModule,
+    log: Log,
+    signals: StopSignals,
+    stack: contextlib.ExitStack,
+) -> tuple[SigningKeys, KeyKeeper, Member | None]:
+    """Return the signing keys and the keeper of the HPKE keys, made of good randomness.
+
+    Or those of a cluster, which are a leader's unless this is its first enclave.
+    """
     mixing = mix_entropy(module)
     wait_for_pool()
     log.event("randomness", mixing=mixing.value)
+    if config.cluster.enabled:
+        listener = stack.enter_context(_listening(config.cluster.listen))
+        stack.callback(_remove_socket, bound_address(listener))
+        return join_cluster(config, module, listener, signals, log)
     signing_keys = SigningKeys.generate()
     keeper = KeyKeeper(
-        _schedule(config),
+        schedule_of(config),
         Attester(module, signing_keys),
         signing_keys,
         refresh=config.evidence.refresh_seconds,
         now=time.time(),
     )
-    return signing_keys, keeper
-
-
-def _schedule(config: Config) -> Schedule:
-    keys = config.keys
-    return Schedule(keys.lifetime_seconds, keys.announce_seconds, keys.grace_seconds)
+    return signing_keys, keeper, None
 
 
 @contextlib.contextmanager
@@ -220,12 +232,15 @@ def _listening(address: str) -> Iterator[socket.socket]:
 
 
 def _stop_listening(listener: socket.socket) -> None:
-    address = bound_address(listener)
+    # While it still listens: so the socket that is removed is never another server's.
+    _remove_socket(bound_address(listener))
+    listener.close()
+
+
+def _remove_socket(address: Address) -> None:
     if isinstance(address, UnixAddress):
-        # While it still listens: so the socket that is removed is never another server's.
         with contextlib.suppress(OSError):
             Path(address.path).unlink()
-    listener.close()
 
 
 @contextlib.contextmanager
@@ -241,6 +256,15 @@ def _as_start_errors() -> Iterator[None]:
         raise StartError(ExitCode.MODULE, f"no keys are made: {error}") from error
     except ClockError as error:
         raise StartError(ExitCode.CLOCK, str(error)) from error
+    except NobodyLeads as error:
+        raise StartError(
+            ExitCode.FAILED,
+            "peers are there and none of them leads: start one alone, or close the way to them",
+        ) from error
+    except Unequal as error:
+        raise StartError(ExitCode.MODULE, f"no other enclave can be its equal: {error}") from error
+    except Stopped as error:
+        raise StartError(ExitCode.ENDED, "told to end before it had keys") from error
     except EngineFails as error:
         raise StartError(ExitCode.MODEL, str(error)) from error
     except WorkersFail as error:
