@@ -17,7 +17,7 @@ from protocol.hkdf import HASH_SIZE, expand, extract
 from protocol.hpke import Aead
 
 MAX_MESSAGE_BYTES = 64 * 1024
-"""Eight generations of keys with their tables, signing keys, and the secrets of an administrator."""
+"""Eight generations of keys with their tables, signing keys, an administrator's secrets."""
 
 _PIECE_BYTES = MAX_FRAME_BYTES - hpke.TAG_SIZE
 _MORE, _LAST = b"more", b"last"

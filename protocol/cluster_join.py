@@ -1,4 +1,4 @@
-"""How an enclave joins a cluster: attested replication of keys, between enclaves that measure alike.
+"""How an enclave joins a cluster: attested replication of keys, among enclaves that measure alike.
 
     follower → leader    hello     a fresh nonce
     leader → follower    lead      a document over that nonce, and over a fresh key of the leader's
@@ -10,15 +10,15 @@ or, from an enclave that does not lead,
 
     peer → follower      wait      the peer's own nonce
 
-Each side demands of the other's document what a client demands, and more: the same root, PCRs equal
-to its own and not zero, the nonce, an age, a label for each kind of document, so that none can stand
-for another nor for evidence. `info` of both secrets holds the hashes of lead and join, whole: what is
-altered, replayed or spliced gives other keys.
+Each side demands of the other's document what a client demands, and more: the same root, PCRs
+equal to its own and not zero, the nonce, an age, a label for each kind of document, so that none
+can stand for another nor for evidence. The secrets' `info` holds the hashes of lead and join,
+whole: what is altered, replayed or spliced gives other keys.
 
 **Why two secrets.** Sealing to the follower's key alone keeps the state secret and does not say who
-sealed it: a host that passes on a leader's document could answer the join itself, with keys of its own
-making, which the follower would then attest. The secret that is sent to the leader's attested key is
-what only the leader's enclave can answer with; see `protocol.cluster_channel`.
+sealed it: a host that passes on a leader's document could answer the join itself, with keys of its
+own making, which the follower would then attest. The secret that is sent to the leader's attested
+key is what only the leader's enclave can answer with; see `protocol.cluster_channel`.
 
 Every object serves one join, and its next step returns the only thing that can go on.
 """
@@ -57,7 +57,7 @@ LEAD_SECONDS = 10.0
 """For which a lead can be answered, once."""
 
 KEM: Kem = X_WING
-"""Of both secrets. Enclaves whose PCRs are equal run the same code: there is nothing to negotiate."""
+"""Of both secrets. Enclaves whose PCRs are equal run the same code: nothing is negotiated."""
 
 _SUITE = Kdf.HKDF_SHA256, Aead.AES_256_GCM
 _HASH_BYTES = 32
@@ -259,7 +259,7 @@ class Leading:
         self._made = made
 
     def admit(self, frame: bytes, now: float) -> tuple[bytes, Admitted]:
-        """Return the welcome and the follower, or raise ProtocolError; ValueError the second time."""
+        """Return welcome and follower, or raise ProtocolError; ValueError the second time."""
         if self._key is None:
             raise ValueError("a lead is good for one join")
         key, self._key = self._key, None
@@ -292,7 +292,7 @@ def lead(
     *,
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> tuple[bytes, Leading]:
-    """Return the frame that answers `hello`, and what reads the join; MalformedMessage if it is none."""
+    """Return the answer to `hello` and what reads the join; MalformedMessage for no hello."""
     nonce = read_hello(hello)
     key = KEM.load_private_key(random(KEM.private_key_size))
     bound = hashlib.sha256(key.public_key).digest()

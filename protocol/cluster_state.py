@@ -1,4 +1,4 @@
-"""What enclaves of a cluster tell each other on their channel: canonical CBOR, a map of one kind each.
+"""What enclaves of a cluster tell each other on their channel: canonical CBOR, a map of one member.
 
     state     leader → follower   all keys, their tables of slots, who is alive, what is announced
     beat      leader → follower   the serial of the newest state: the leader is alive

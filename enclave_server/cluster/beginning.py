@@ -1,8 +1,8 @@
 """How an enclave begins: it joins a leader that it finds, or is the first of a cluster.
 
-Whether there is a peer, and which, is the host's to say, by the holes that it opens. It can so keep
-enclaves apart, as it can stop them, and gets no key by it. Of several that begin at once and find no
-leader the one with the lowest nonce is the first; the others find it.
+Whether there is a peer, and which, is the host's to say, by the holes that it opens. It can so
+keep enclaves apart, as it can stop them, and gets no key by it. Of several that begin at once and
+find no leader the one with the lowest nonce is the first; the others find it.
 """
 
 import secrets
@@ -24,7 +24,7 @@ LONELY_ROUNDS = 3
 TICK_SECONDS = 0.02
 
 Waiting = Callable[[Sequence[socket.socket], float], bool]
-"""Waits until one of these can be read or the time is over; False when it is not to wait any more."""
+"""Waits until one of these can be read or the time is over; False when nobody is to wait more."""
 
 
 class NobodyLeads(Exception):
@@ -44,7 +44,12 @@ class Beginning:
     peers: Sequence[Address]
     seconds: float
 
-    def find(self, waiting: Waiting, clock: Callable[[], float] = time.monotonic) -> Joined | None:
+    def find(
+        self,
+        waiting: Waiting,
+        clock: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
+    ) -> Joined | None:
         """Return the place in a cluster, None if this enclave is the first of one.
 
         Raises NobodyLeads when the time is over, and Stopped.
@@ -54,10 +59,10 @@ class Beginning:
         deadline = clock() + self.seconds
         try:
             while (now := clock()) < deadline:
-                joined = search.step(now, time.time())
+                joined = search.step(now, unix())
                 if joined is not None:
                     return joined
-                self.doors.step(now, time.time(), None, nonce)
+                self.doors.step(now, unix(), None, nonce)
                 if _is_first(search, nonce):
                     return None
                 if not waiting([*self.doors.sockets, *search.sockets], TICK_SECONDS):

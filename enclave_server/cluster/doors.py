@@ -1,4 +1,4 @@
-"""Where other enclaves knock: accepts connections, a few at a time, and takes each through its join."""
+"""Where other enclaves knock: accepts connections, a few at a time, and takes each to its end."""
 
 import socket
 from collections.abc import Iterator

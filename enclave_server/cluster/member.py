@@ -1,7 +1,7 @@
 """A member of a cluster in time: it follows a leader, looks for one, or leads.
 
     follows    takes states, serves with them, says so, hears a beat every second
-    seeks      its leader is gone: it serves on, asks every peer, and leads if nobody else does in time
+    seeks      its leader is gone: it serves on, asks every peer, and leads if nobody else does soon
     leads      admits followers, tells all of them every change, makes the next keys
 
 The lowest identifier of those that a lost leader left behind leads first. Two leaders of one family
@@ -44,10 +44,13 @@ from protocol.signature import SigningKeys
 from protocol.slots import MAX_OWNERS
 
 PATIENCE_SECONDS = 1.5
-"""Without a leader: so long for each that has a lower identifier, and once more, before one leads."""
+"""Without a leader: so long for each with a lower identifier, and once more, before one leads."""
 
 GATHER_SECONDS = 1.0
 """For others to come as well, before keys are made for those who came."""
+
+REGATHER_SECONDS = 2.5
+"""The same for those that a lost leader left behind: they look for the next one meanwhile."""
 
 PACE_SECONDS = 2.0
 """Between two generations of keys that are made because of who came or went."""
@@ -404,7 +407,7 @@ class Member:
         self._pushed = None
         self._newest_told = None
         self._ready_at = None
-        self._turn_at = now + GATHER_SECONDS
+        self._turn_at = now + REGATHER_SECONDS
         self._look()
         self._report()
 

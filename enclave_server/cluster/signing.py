@@ -15,7 +15,7 @@ from protocol.signature import RSA_BITS, SigningKeys
 
 
 def encode_signing_keys(keys: SigningKeys) -> tuple[bytes, bytes]:
-    """Return the RSA key as DER (PKCS #8), and the 32 octets of the Ed25519 key; both are secret."""
+    """Return the RSA key as DER (PKCS #8), and 32 octets of the Ed25519 key; both are secret."""
     rsa = keys.rsa.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return rsa, keys.ed25519.private_bytes_raw()
 

@@ -17,7 +17,7 @@ class Ownership(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """For each key identifier 256 octets of Ownership, and what a front is told of them, as JSON."""
+    """By key identifier 256 octets of Ownership, and what a front is told of them, as JSON."""
 
     ownership: Mapping[int, bytes]
     statement: bytes

@@ -1,8 +1,9 @@
 """The keys of a cluster: each generation with a table that says which enclave opens which slots.
 
 A leader makes generations, with the table of who is alive then; followers take them as they are.
-What makes it safe, whoever leads and whatever is lost, is not an agreement but that each table is made
-with its keys and never changes: see `enclave_server.keys.holding`. Two leaders make different keys.
+What makes it safe, whoever leads and whatever is lost, is not an agreement but that each table is
+made with its keys and never changes: see `enclave_server.keys.holding`. Two leaders make different
+keys.
 
 All functions take the time (Unix seconds); nothing here reads a clock.
 """

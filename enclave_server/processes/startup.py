@@ -14,7 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from enclave_server.addresses import Address, UnixAddress, bound_address, listen_socket, parse_address
+from enclave_server.addresses import (
+    Address,
+    UnixAddress,
+    bound_address,
+    listen_socket,
+    parse_address,
+)
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
 from enclave_server.cluster.beginning import NobodyLeads, Stopped

@@ -1,4 +1,4 @@
-"""A file with the root of several simulated modules, so that they believe each other's documents."""
+"""A file with the root of several simulated modules, which so believe each other's documents."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from protocol.evidence import SIMULATED_PREFIX
 
 
 def shared_root(file: Path) -> Authority:
-    """Return the root in `file`, which is made if there is none; OSError, ValueError if it cannot be.
+    """Return the root in `file`, which is made if there is none; OSError or ValueError if not.
 
     Of several that make it at the same time one succeeds, and the others take that one.
     """
@@ -36,7 +36,7 @@ def shared_root(file: Path) -> Authority:
 
 def _elliptic(key: object) -> EllipticCurvePrivateKey:
     if not isinstance(key, EllipticCurvePrivateKey):
-        raise ValueError("the key in it is none of an elliptic curve")  # noqa: TRY004
+        raise ValueError("the key in it is none of an elliptic curve")
     return key
 
 
@@ -46,7 +46,7 @@ def _make(file: Path) -> None:
     draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with open(descriptor, "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(key + root.certificate.public_bytes(Encoding.PEM))
         # A link never replaces what another process put there first, and is never half written.
         with contextlib.suppress(FileExistsError):
