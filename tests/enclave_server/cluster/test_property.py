@@ -20,9 +20,9 @@ from tests.support.cluster_world import Node, Sealed, World
 PLACES = 3
 PLACE = st.integers(0, PLACES - 1)
 PAIR = st.sampled_from([(0, 1), (0, 2), (1, 2)])
-HEALING_SECONDS = 90.0
-EXAMPLES = int(os.environ.get("CLUSTER_EXAMPLES", "8"))
-STEPS = int(os.environ.get("CLUSTER_STEPS", "30"))
+HEALING_SECONDS = 60.0
+EXAMPLES = int(os.environ.get("CLUSTER_EXAMPLES", "2"))
+STEPS = int(os.environ.get("CLUSTER_STEPS", "15"))
 
 
 class Clusters(RuleBasedStateMachine):
