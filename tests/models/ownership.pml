@@ -79,8 +79,8 @@ end:
 #else
             fresh(m);
 #endif
-            /* another leader may say of a key that it ends later */
-            for (k : 0 .. KEYS - 1) { over[at(m, k)] = 0 }
+            /* another leader may say of a key that it ends later; what is held ends as before */
+            for (k : 0 .. KEYS - 1) { if :: !holds[at(m, k)] -> over[at(m, k)] = 0 :: else fi }
             alive[m] = true; up[m] = l
         /* a state arrives, or part of the leader's keys, late or early */
         :: l != m && alive[m] && alive[l] && up[m] == l ->
