@@ -1,4 +1,4 @@
-"""Messages between enclaves: frames alike however they are cut, messages written as they were read."""
+"""Messages between enclaves: frames alike however they are cut, messages as they were written."""
 
 from protocol.cluster_frames import FrameReader, encode_frame
 from protocol.cluster_join import read_hello

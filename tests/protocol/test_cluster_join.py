@@ -325,7 +325,7 @@ def renewed(entering: Entering) -> Entering:
 
 
 def test_mutated_messages_give_no_channel(join: Join) -> None:
-    """Of both messages that a peer has to prove itself with; ten thousand are in the fuzz harness."""
+    """Of both messages with which an enclave proves itself."""
     chance = random.Random(15)
     frame, leading = join.lead()
     join_frame, _ = join.offer(frame).join(MEMBER)

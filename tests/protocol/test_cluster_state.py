@@ -55,7 +55,7 @@ def test_ten_thousand_mutations_are_read_as_themselves_or_refused() -> None:
             assert encode_message(decode_message(bytes(data))) == data
         except MalformedMessage:
             refused += 1
-    # What is left changed a key, a time or an identifier, which no reader can tell; the channel can.
+    # The rest changed a key, a time or an identifier, which no reader can tell; the channel can.
     assert 0 < refused < MUTATIONS
 
 

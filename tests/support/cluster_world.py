@@ -1,8 +1,8 @@
-"""Enclaves of a cluster in one process: real members, real sockets, a clock and faults of the test's.
+"""Enclaves of a cluster in one process: real members and sockets, a clock and faults of the test's.
 
-A node's workers are stood in for by what they were last told, which they go on serving with while the
-node's supervisor is paused. What a worker does with a request is here in a few lines: is the key there,
-is the slot its own, was the request here before. Sockets are of the Unix family.
+A node's workers are stood in for by what they were last told, which they go on serving with while
+the node's supervisor is paused. What a worker does with a request is here in a few lines: is the
+key there, is the slot its own, was the request here before. Sockets are of the Unix family.
 """
 
 import contextlib

@@ -27,6 +27,10 @@ class Meeting:
             self.approach.step(0.0, time.time())
             self.entrance = Entrance(FrameStream(listener.accept()[0]), enclave(), 0.0)
 
+    def approach_often(self) -> None:
+        for _ in range(4):
+            self.approach.step(1.0, time.time())
+
     def go(self, message: State | Beat | None = STATE, now: float = 1.0) -> object:
         for _ in range(4):
             follower = self.entrance.step(now, time.time(), LEADERSHIP, b"")
@@ -80,8 +84,7 @@ def test_a_leader_that_goes_away_in_the_middle_is_given_up(tmp_path: Path, steps
             meeting.approach.step(1.0, time.time())
     meeting.entrance.close()
     with pytest.raises(Refused, match="gone"):
-        for _ in range(4):
-            meeting.approach.step(1.0, time.time())
+        meeting.approach_often()
 
 
 def test_garbage_at_the_door_is_refused() -> None:

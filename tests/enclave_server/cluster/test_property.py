@@ -1,8 +1,8 @@
 """No sealed request is opened twice, and after the faults end every client is served.
 
 Hypothesis drives real members over real sockets: it boots and kills enclaves, cuts and mends the
-network between any two, has them hang while their workers go on, lets time pass, and sends requests to
-whichever enclave it likes, as a router with any map would, again and again.
+network between any two, has them hang while their workers go on, lets time pass, and sends requests
+to whichever enclave it likes, as a router with any map would, again and again.
 """
 
 import os

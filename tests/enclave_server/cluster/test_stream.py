@@ -37,9 +37,9 @@ def test_a_frame_that_is_cut_or_too_long_ends_it() -> None:
 def test_a_peer_that_reads_nothing_is_given_up() -> None:
     stream, peer = pair()
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    frames = [bytes(MAX_FRAME_BYTES)] * (8 * MAX_QUEUED_BYTES // MAX_FRAME_BYTES)
     with pytest.raises(PeerGone):
-        for _ in range(8 * MAX_QUEUED_BYTES // MAX_FRAME_BYTES):
-            stream.send([bytes(MAX_FRAME_BYTES)])
+        stream.send(frames)
 
 
 def test_it_dials(tmp_path: Path) -> None:

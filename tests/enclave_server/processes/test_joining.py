@@ -140,7 +140,11 @@ class Cluster:
         listed = decode_key_configs(*self.lists())[0].key_id
         alive = {each["member"] for each in statements}
         return all(
-            set(each["members"]) == alive and each["slots"].get(str(listed)) for each in statements
+            set(each["members"]) == alive
+            and not each["unowned"]
+            and next(iter(each["slots"].items()))[0] == str(listed)
+            and each["slots"][str(listed)]
+            for each in statements
         )
 
     def key(self) -> KeyConfig:
@@ -230,9 +234,7 @@ def test_a_lost_leader_is_followed_by_new_keys_and_clients_recover(cluster: Clus
         assert json.loads(body)["type"] == KEY_PROBLEM
     routes = cluster.routes()
     again = [sealed(cluster.key()) for _ in range(30)]
-    statuses = [
-        cluster.ask(routes[_place(each)][0], "/v1/ohttp", each)[0] for each in again
-    ]
+    statuses = [cluster.ask(routes[_place(each)][0], "/v1/ohttp", each)[0] for each in again]
     assert set(statuses) == {200}
     cluster.start(leader)
     cluster.settle()
