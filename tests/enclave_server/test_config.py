@@ -9,6 +9,7 @@ from enclave_server.config import (
     EMBEDDED_MODEL,
     Config,
     ConfigError,
+    KeysTable,
     load_config,
     parse_config,
 )
