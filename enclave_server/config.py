@@ -10,6 +10,7 @@ import dataclasses
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.conversation import Effort
-from enclave_server.chat.profiles import Range, Thinking
+from enclave_server.chat.profiles import LaterInstructions, Range, Thinking
 from enclave_server.chat.sampling import SamplingName
 from enclave_server.chat.upstream.endpoint import (
     CONNECT_SECONDS,
@@ -28,16 +29,23 @@ from enclave_server.chat.upstream.endpoint import (
     TOTAL_SECONDS,
 )
 from enclave_server.http.limits import Limits
+from enclave_server.tables import Table, require
+from enclave_server.tokens_table import BudgetTable, TokensTable, tariff
 from protocol.attestation import MAX_PCRS
 from protocol.chunked import CHUNK_SIZE
 from protocol.provisioning import administrator_key
 from protocol.shaping import GeometricSeries
+from protocol.token_catalogue import Catalogue
+from protocol.token_prices import IMAGE_OCTETS, Tariff
 
 EMBEDDED_UPSTREAM = "embedded"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 ED25519_KEY_SIZE = 32
 MIN_TICK_MILLISECONDS = 10  # of which the ticker keeps three quiet
 MIN_CHUNK_BYTES = 64
+NULLIFIER_KEY = "spent-tokens"
+"""The name under which the key of nullifiers is handed over; no upstream may have it."""
+
 MIN_ENGINE_MIB = 512  # below that no process of it starts
 MEASURED_REGISTERS = (0, 1, 2, 3)
 MAX_PEERS = 16  # each is asked in turn, four a second
@@ -52,15 +60,6 @@ class ConfigError(Exception):
     """The configuration cannot be used; the text is one sentence for its author."""
 
 
-def _require(condition: object, sentence: str) -> None:
-    if not condition:
-        raise ValueError(sentence)
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file: immutable, and without room for unknown keys."""
-
-
 class ServerTable(Table, frozen=True):
     """Where to listen and with how many processes."""
 
@@ -70,8 +69,8 @@ class ServerTable(Table, frozen=True):
 
     def __post_init__(self) -> None:
         parse_address(self.listen)
-        _require(1 <= self.workers <= 256, "server.workers must be from 1 to 256")
-        _require(self.grace_seconds >= 0, "server.grace_seconds must not be negative")
+        require(1 <= self.workers <= 256, "server.workers must be from 1 to 256")
+        require(self.grace_seconds >= 0, "server.grace_seconds must not be negative")
 
 
 class KeysTable(Table, frozen=True):
@@ -82,17 +81,17 @@ class KeysTable(Table, frozen=True):
     grace_seconds: float = 600
 
     def __post_init__(self) -> None:
-        _require(self.announce_seconds > 0, "keys.announce_seconds must be positive")
-        _require(
+        require(self.announce_seconds > 0, "keys.announce_seconds must be positive")
+        require(
             self.announce_seconds < self.lifetime_seconds,
             "keys.announce_seconds must be less than keys.lifetime_seconds",
         )
-        _require(
+        require(
             0 <= self.grace_seconds <= self.lifetime_seconds,
             "keys.grace_seconds must be from 0 to keys.lifetime_seconds",
         )
         # A request without a Date is remembered until its key ends.
-        _require(
+        require(
             math.isfinite(self.lifetime_seconds + self.grace_seconds),
             "keys.lifetime_seconds must be finite: every key has to end",
         )
@@ -106,8 +105,8 @@ class ReplayTable(Table, frozen=True):
     require_date: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.window_seconds > 0, "replay.window_seconds must be positive")
-        _require(1 <= self.capacity <= 1 << 28, "replay.capacity must be from 1 to 268435456")
+        require(self.window_seconds > 0, "replay.window_seconds must be positive")
+        require(1 <= self.capacity <= 1 << 28, "replay.capacity must be from 1 to 268435456")
 
 
 class EvidenceTable(Table, frozen=True):
@@ -117,8 +116,8 @@ class EvidenceTable(Table, frozen=True):
     nonce_per_second: float = 10
 
     def __post_init__(self) -> None:
-        _require(self.refresh_seconds > 0, "evidence.refresh_seconds must be positive")
-        _require(self.nonce_per_second >= 0, "evidence.nonce_per_second must not be negative")
+        require(self.refresh_seconds > 0, "evidence.refresh_seconds must be positive")
+        require(self.nonce_per_second >= 0, "evidence.nonce_per_second must not be negative")
 
 
 class StreamTable(Table, frozen=True):
@@ -135,11 +134,11 @@ class StreamTable(Table, frozen=True):
     series_ratio: float = 1.5
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             MIN_TICK_MILLISECONDS <= self.tick_milliseconds <= 10_000,
             f"stream.tick_milliseconds must be from {MIN_TICK_MILLISECONDS} to 10000",
         )
-        _require(
+        require(
             MIN_CHUNK_BYTES <= self.chunk_bytes <= CHUNK_SIZE,
             f"stream.chunk_bytes must be from {MIN_CHUNK_BYTES} to {CHUNK_SIZE}",
         )
@@ -168,12 +167,12 @@ class EngineTable(Table, frozen=True):
     memory_mib: int | None = None
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             (self.model_file is None) == (self.sha256 is None),
             "engine.model_file and engine.sha256 belong together",
         )
-        _require(self.threads is None or self.threads >= 1, "engine.threads must be at least 1")
-        _require(
+        require(self.threads is None or self.threads >= 1, "engine.threads must be at least 1")
+        require(
             self.memory_mib is None or self.memory_mib >= MIN_ENGINE_MIB,
             f"engine.memory_mib must be at least {MIN_ENGINE_MIB}",
         )
@@ -189,7 +188,7 @@ class ModelTable(Table, frozen=True):
     name: str
     upstream: str
     upstream_name: str | None = None
-    limits: dict[str, int] = {}
+    limits: dict[str, int] = msgspec.field(default_factory=dict)
     # Counts of tokens: what it reads, and what it writes at most.
     context_length: int | None = None
     output_limit: int | None = None
@@ -207,26 +206,31 @@ class ModelTable(Table, frozen=True):
     efforts: tuple[Effort, ...] | None = None
     # In which of Anthropic's words it is told how much to think; older models know budgets alone.
     thinking: Thinking | None = None
-    # Whether instructions may stand between messages, and an answer to go on from at the end.
-    later_instructions: bool | None = None
+    # Who says instructions that stand between messages: the system, or the user; or nobody.
+    later_instructions: LaterInstructions | None = None
+    # Whether an answer to go on from may stand at the end.
     prefill: bool | None = None
     # Its provider fetches images from where they are, which tells who shows them.
     remote_images: bool | None = None
     # What can be done is done so that its provider shares no cache between requests.
     isolated_cache: bool | None = None
+    # Where models are paid for: whether this one is not, or what a token of each price point buys.
+    free: bool = False
+    budgets: dict[str, BudgetTable] = msgspec.field(default_factory=dict)
+    image_octets: int = IMAGE_OCTETS
 
     def __post_init__(self) -> None:
         for count in (self.context_length, self.output_limit):
-            _require(count is None or count > 0, "a model's counts of tokens must be positive")
+            require(count is None or count > 0, "a model's counts of tokens must be positive")
         known = {field.name for field in dataclasses.fields(Bounds)}
         unknown = sorted(set(self.limits) - known)
-        _require(not unknown, f"a model has no limit {', '.join(unknown)}")
+        require(not unknown, f"a model has no limit {', '.join(unknown)}")
         Bounds(**self.limits)
 
     @property
     def abilities(self) -> dict[str, object]:
         """What is said of what it can do."""
-        named = ("name", "upstream", "upstream_name", "limits")
+        named = {"name", "upstream", "upstream_name", "limits", "free", "budgets", "image_octets"}
         said = msgspec.structs.asdict(self)
         return {
             name: value for name, value in said.items() if name not in named and value is not None
@@ -255,19 +259,19 @@ class UpstreamTable(Table, frozen=True):
 
     def __post_init__(self) -> None:
         parse_address(self.address)
-        _require(
+        require(
             (self.key_env is not None) + (self.key_file is not None) + self.key_provisioned <= 1,
             "an upstream takes one of key_env, key_file and key_provisioned",
         )
         times = (self.connect_seconds, self.idle_seconds, self.total_seconds)
         first = 1 if self.first_byte_seconds is None else self.first_byte_seconds
         # One by one: NaN compares as false, and `min` overlooks it.
-        _require(
+        require(
             all(seconds > 0 for seconds in (*times, first)), "an upstream's times must be positive"
         )
         # Both go into a request's head as they are.
-        _require(_HOST_NAME.fullmatch(self.host_name or "a"), "an upstream's host_name is no name")
-        _require(_PATH.fullmatch(self.path_prefix), "an upstream's path_prefix is no path")
+        require(_HOST_NAME.fullmatch(self.host_name or "a"), "an upstream's host_name is no name")
+        require(_PATH.fullmatch(self.path_prefix), "an upstream's path_prefix is no path")
 
 
 class ProvisionTable(Table, frozen=True):
@@ -277,7 +281,7 @@ class ProvisionTable(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.administrator_key is not None:
-            _require(
+            require(
                 len(_from_base64(self.administrator_key)) == ED25519_KEY_SIZE,
                 "provision.administrator_key must be the base64 of 32 bytes",
             )
@@ -309,18 +313,18 @@ class ClusterTable(Table, frozen=True):
     def __post_init__(self) -> None:
         for address in (self.listen, *self.peers):
             parse_address(address)
-        _require(
+        require(
             len(self.peers) <= MAX_PEERS, f"cluster.peers must be at most {MAX_PEERS} addresses"
         )
-        _require(
+        require(
             set(MEASURED_REGISTERS) <= set(self.same) <= set(range(MAX_PCRS)),
             "cluster.same must hold 0, 1, 2 and 3, and registers below 32",
         )
-        _require(
+        require(
             0 <= self.route_seconds <= MAX_ROUTE_SECONDS,
             f"cluster.route_seconds must be from 0 to {MAX_ROUTE_SECONDS}",
         )
-        _require(0 < self.join_seconds < math.inf, "cluster.join_seconds must be positive")
+        require(0 < self.join_seconds < math.inf, "cluster.join_seconds must be positive")
 
 
 class Config(Table, frozen=True):
@@ -335,28 +339,86 @@ class Config(Table, frozen=True):
     chat: ChatTable = ChatTable()
     engine: EngineTable = EngineTable()
     models: tuple[ModelTable, ...] = (ModelTable(name=EMBEDDED_MODEL, upstream=EMBEDDED_UPSTREAM),)
-    upstreams: dict[str, UpstreamTable] = {}
+    upstreams: dict[str, UpstreamTable] = msgspec.field(default_factory=dict)
     provision: ProvisionTable = ProvisionTable()
     cluster: ClusterTable = ClusterTable()
+    tokens: TokensTable = TokensTable()
 
     def __post_init__(self) -> None:
-        _require(EMBEDDED_UPSTREAM not in self.upstreams, "the upstream name embedded is taken")
+        require(EMBEDDED_UPSTREAM not in self.upstreams, "the upstream name embedded is taken")
         known = {EMBEDDED_UPSTREAM, *self.upstreams}
         for model in self.models:
-            _require(
+            require(
                 model.upstream in known,
                 f"model {model.name!r} names an upstream that is not configured",
             )
-            _require(
+            require(
                 model.upstream != EMBEDDED_UPSTREAM or not model.abilities,
                 f"model {model.name!r} is embedded: what it can do is known",
             )
         names = [model.name for model in self.models]
-        _require(len(names) == len(set(names)), "two models have the same name")
-        _require(
+        require(len(names) == len(set(names)), "two models have the same name")
+        require(
             not self.provisioned_upstreams or self.provision.administrator_key is not None,
             "key_provisioned needs provision.administrator_key: nobody could hand the key over",
         )
+        if self.tokens.required:
+            self._check_payment()
+
+    def _check_payment(self) -> None:
+        tables = self.tariffs
+        # Memory of one enclave: a token spent at one would be good at each of the others.
+        require(
+            not self.cluster.enabled or self.tokens.store == "redis",
+            "tokens.store must be redis in a cluster: its enclaves have to know each other's spent",
+        )
+        is_paid = any(not of.is_free for of in tables.values())
+        require(
+            not (is_paid and self.chat.bare_json),
+            "chat.bare_json has no place for a token: models that are paid for exclude it",
+        )
+        require(NULLIFIER_KEY not in self.upstreams, f"the upstream name {NULLIFIER_KEY} is taken")
+        require(
+            not self.tokens.nullifier_key_provisioned
+            or self.provision.administrator_key is not None,
+            "tokens.nullifier_key_provisioned needs provision.administrator_key",
+        )
+        self.tokens.catalogue(tables)
+        self.tokens.lease(self._longest_answer(tables))
+
+    def _longest_answer(self, tariffs: Mapping[str, Tariff]) -> float:
+        """Return the seconds that an answer of a model that is paid for takes at the most."""
+        paid = {model.upstream for model in self.models if not tariffs[model.name].is_free}
+        times = [table.total_seconds for name, table in self.upstreams.items() if name in paid]
+        return max([*times, *([TOTAL_SECONDS] if EMBEDDED_UPSTREAM in paid else [])], default=0)
+
+    @property
+    def tariffs(self) -> dict[str, Tariff]:
+        """What each model costs, by its name; nothing where no tokens are required."""
+        if not self.tokens.required:
+            return {model.name: Tariff({}) for model in self.models}
+        return {
+            each.name: tariff(
+                each.name, each.budgets, free=each.free, image_octets=each.image_octets
+            )
+            for each in self.models
+        }
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """What clients are told of tokens; None where none are required."""
+        return self.tokens.catalogue(self.tariffs) if self.tokens.required else None
+
+    @property
+    def lease_seconds(self) -> int:
+        """For how long a token is held."""
+        return self.tokens.lease(self._longest_answer(self.tariffs))
+
+    @property
+    def wanted_secrets(self) -> frozenset[str]:
+        """The names of all that is handed to the running server."""
+        is_wanted = self.tokens.required and self.tokens.nullifier_key_provisioned
+        return self.provisioned_upstreams | ({NULLIFIER_KEY} if is_wanted else set())
 
     @property
     def provisioned_upstreams(self) -> frozenset[str]:

@@ -31,8 +31,8 @@ class Failure(Enum):
 class Patience:
     """How long to wait, in seconds."""
 
-    connect: float = 5.0  # one attempt: the look-up and then the connection, each
-    retry: float = 5.0  # begin no new attempt after this; 0 means a single attempt
+    connect: float  # one attempt: the look-up and then the connection, each
+    retry: float  # begin no new attempt after this; 0 means a single attempt
 
 
 class Dial:

@@ -141,7 +141,17 @@ def raise_for_error(status: int, data: bytes) -> None:
     said, advice = _PROBLEMS.get(status, ("no reason given", ""))
     if isinstance(error, dict) and message:
         said, advice = message, _advice_on(error)
-    raise ServiceError(status, str(said), advice=advice)
+    raise ServiceError(status, str(said), advice=advice, **_words_of(error))
+
+
+def _words_of(error: object) -> dict[str, str | None]:
+    """Return the kind and the code that OpenAI's error object has, each only if it is text."""
+    told = error if isinstance(error, dict) else {}
+    kind, code = told.get("type"), told.get("code")
+    return {
+        "kind": kind if isinstance(kind, str) else None,
+        "error_code": code if isinstance(code, str) else None,
+    }
 
 
 def _advice_on(error: Mapping[str, Any]) -> str:
@@ -198,7 +208,8 @@ class StreamedAnswer:
         if error is not None:
             if not isinstance(error, dict):
                 raise ServiceError(500, str(error))
-            raise ServiceError(500, str(error.get("message")), advice=_advice_on(error))
+            said, advice = str(error.get("message")), _advice_on(error)
+            raise ServiceError(500, said, advice=advice, **_words_of(error))
         for choice in chunk.get("choices") or ():
             self._take_choice(choice)
         self._common |= {name: value for name, value in chunk.items() if name != "choices"}

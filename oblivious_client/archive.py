@@ -43,6 +43,13 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write {path}", advice="name a file in a folder that exists")
 
 
+def _keep_private(handle: int) -> None:
+    """Shut others out of a file that may have been there; Windows has other means, by folder."""
+    change = getattr(os, "fchmod", None)
+    if change is not None:
+        change(handle, 0o600)
+
+
 def save(path: Path, answer: Answer) -> None:
     """Write question, answer and evidence; the file is readable by its owner alone."""
     text = json.dumps(
@@ -59,7 +66,7 @@ def save(path: Path, answer: Answer) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             if stat.S_ISREG(os.fstat(handle).st_mode):
-                os.fchmod(handle, 0o600)  # it may have been there, and open to others
+                _keep_private(handle)
             file.write(text + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

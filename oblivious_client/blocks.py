@@ -7,8 +7,8 @@ for reasoning, and the arguments of calls as they are written, to the octet.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Never
 
 from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ServiceError
 from protocol import strict_json
@@ -34,20 +34,33 @@ _ADDED = {
     "input_json_delta": ("tool_use", "partial_json"),
 }
 _HIDDEN = "redacted_thinking"
-_DECODER = json.JSONDecoder()
+_NO_INPUT = "{}"
 _SPACE = " \t\n\r"
+
+Span = tuple[int, int]
+"""Where a value begins and ends in a text."""
+
+
+def _refuse_constant(_: str) -> Never:
+    raise ValueError
+
+
+# Finds where values end. An integer of any length costs no more than its text, as none is made.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
 
 
 def answer_in(data: bytes) -> dict[str, Any]:
     """Return the one choice of a whole answer, and what is signed beside; or AnswerUnreadable."""
     try:
-        body = strict_json.decode_object(data)
-        written = list(_inputs(data.decode()))
+        text = data.decode()
+        spans = list(_inputs(text))
+        # What a model wrote is signed as a text, and may be JSON of more meanings than one.
+        body = strict_json.decode_object(_without(text, spans))
         blocks = [dict(block) for block in body["content"]]
-        for block, arguments in zip(blocks, written, strict=True):
-            block["arguments"] = arguments
+        for block, span in zip(blocks, spans, strict=True):
+            block["arguments"] = None if span is None else text[span[0] : span[1]]
         return _signed(body, blocks, body["stop_reason"])
-    except (MalformedMessage, LookupError, TypeError, ValueError) as error:
+    except (MalformedMessage, LookupError, TypeError, ValueError, RecursionError) as error:
         raise AnswerUnreadable("the answer is no message") from error
 
 
@@ -112,7 +125,8 @@ class StreamedBlocks:
             case "message_delta" if self._reason is None:
                 self._reason = str(body["delta"]["stop_reason"])
             case "error":
-                raise ServiceError(500, str(body["error"]["message"]))
+                error = body["error"]
+                raise ServiceError(500, str(error["message"]), kind=str(error["type"]))
             case "message_stop" | "ping":
                 pass
             case _:
@@ -168,20 +182,29 @@ def _call(block: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": block["id"], "type": "function", "function": function}
 
 
-def _inputs(text: str) -> Iterator[str | None]:
-    """Yield what each block of a message has for `input`, as it is written there.
+def _without(text: str, spans: Iterable[Span | None]) -> str:
+    """Return `text` with an empty object in each of the `spans`."""
+    kept, start = [], 0
+    for begin, end in filter(None, spans):
+        kept += [text[start:begin], _NO_INPUT]
+        start = end
+    return "".join([*kept, text[start:]])
 
-    `text` is JSON of one meaning, of which no member occurs twice.
+
+def _inputs(text: str) -> Iterator[Span | None]:
+    """Yield where each block of a message has its `input`.
+
+    `text` may be anything: of what is no JSON, or has a member twice, what is left without these
+    values is not either.
     """
     content = dict(_members(text, _skip(text, 0))).get("content")
     start = _skip(text, content[0] + 1) if content else len(text)
     while text[start] == "{":
-        span = dict(_members(text, start)).get("input")
-        yield None if span is None else text[span[0] : span[1]]
+        yield dict(_members(text, start)).get("input")
         start = _after(text, start)
 
 
-def _members(text: str, start: int) -> Iterator[tuple[str, tuple[int, int]]]:
+def _members(text: str, start: int) -> Iterator[tuple[str, Span]]:
     """Yield the members of the object at `start`: each name, and where its value stands."""
     start = _skip(text, start + 1)
     while text[start] == '"':

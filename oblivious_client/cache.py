@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from oblivious_client import places
 from oblivious_client.endpoint import Endpoint
 from oblivious_client.policy import Policy
 from protocol import strict_json
@@ -30,10 +31,8 @@ class Entry:
 
 
 def default_directory() -> Path:
-    """Return the cache directory of this user (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "oblivious-inference"
+    """Return the cache directory of this user."""
+    return places.cache()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
 import sys
-from importlib.metadata import version
 
 from oblivious_client import options
-from oblivious_client.commands import COMMANDS
-from oblivious_client.errors import ClientError
 from oblivious_client.exits import Exit
+from oblivious_client.failure import ClientError
 
 DISTRIBUTION = "oblivious-inference"
 
@@ -24,14 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show ends no answer
     try:
-        chosen = options.parse(given, tuple(COMMANDS))
-        if chosen.command == "help":
-            print(options.HELP)
-            return Exit.OK
-        if chosen.command == "version":
-            print(f"oblivious-client {version(DISTRIBUTION)}")
-            return Exit.OK
-        return COMMANDS[chosen.command](chosen)
+        return _run(options.parse(given, tuple(options.PARSERS)))
     except ClientError as error:
         return _fail(given, str(error), error.advice, error.code)
     except KeyboardInterrupt:
@@ -45,6 +37,21 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(
             given, f"input or output failed: {error.strerror or error}", advice, Exit.FAILURE
         )
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    if chosen.command == "help":
+        print(options.HELP)
+        return Exit.OK
+    if chosen.command == "version":
+        from importlib.metadata import version
+
+        print(f"oblivious-client {version(DISTRIBUTION)}")
+        return Exit.OK
+    # Whoever asks for help, or mistypes, does not wait for what a question needs.
+    from oblivious_client.commands import COMMANDS
+
+    return COMMANDS[chosen.command](chosen)
 
 
 def _give_up_output() -> None:

@@ -24,13 +24,13 @@ from oblivious_client.answers import (
     raise_for_error,
     text_of,
 )
+from oblivious_client.defaults import DEFAULT_MODEL as DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.evidence import CONNECT_SECONDS
 from oblivious_client.route import Route, RouteOptions
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
 from protocol.evidence import VerifiedEvidence
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
 # A model that thinks long is silent long; the gateway has deadlines of its own.
 ANSWER_SECONDS = 300.0
 TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)

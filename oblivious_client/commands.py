@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import re
 import secrets
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import httpx
 
-from oblivious_client import archive, options, report
+from oblivious_client import archive, programs, report, settings
 from oblivious_client import provision as provisioning
+from oblivious_client.advice import warnings
 from oblivious_client.answers import Answer, outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
-from oblivious_client.descriptors import Scarcity, affordable
-from oblivious_client.endpoint import Endpoint, Role, is_loopback
+from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
 from oblivious_client.evidence import ANEW, PLAIN, Copy, fetch_copy, fetch_keys
 from oblivious_client.exits import Exit
+from oblivious_client.local import running
+from oblivious_client.local.listening import read_place
 from oblivious_client.policy import Simulated
 from oblivious_client.sealing import Framing
-from oblivious_client.serve import MAX_CONNECTIONS, MAX_REFUSALS, LocalEndpoint, start
-from oblivious_client.transport import AsyncObliviousTransport
-from protocol.evidence import VerifiedEvidence
 
 Chosen = argparse.Namespace
 Command = Callable[[Chosen], Exit]
 
 NONCE_BYTES = 32
-
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def chat(chosen: Chosen) -> Exit:
@@ -66,7 +59,7 @@ def verify(chosen: Chosen) -> Exit:
     """Check what an enclave proves now, or what a saved answer did."""
     if chosen.file is not None:
         return _verify_file(chosen, chosen.file)
-    policy = options.policy(chosen)
+    policy = settings.policy(chosen)
     with _client(chosen) as client:
         endpoint = client.transport.route.endpoint
         nonce = _nonce(chosen, endpoint)
@@ -108,13 +101,20 @@ def keys(chosen: Chosen) -> Exit:
 
 def serve(chosen: Chosen) -> Exit:
     """Be an OpenAI endpoint for the programs of this machine until told to stop."""
-    host, port = _listen_address(chosen.listen)
-    return asyncio.run(_serve(chosen, host, port))
+    return running.serve(chosen, _note)
+
+
+def env(chosen: Chosen) -> Exit:
+    """Print the settings with which a program asks through `serve`."""
+    place, recipe = read_place(chosen.listen), programs.RECIPES[chosen.program]
+    _note(f"for {chosen.program}, {recipe.place}:")
+    print(recipe.text(place.url(place.port), settings.model(chosen)), end="")
+    return Exit.OK
 
 
 def provision(chosen: Chosen) -> Exit:
     """Hand secrets to an enclave whose measurements are pinned."""
-    policy = options.policy(chosen)
+    policy = settings.policy(chosen)
     if not policy.pcrs and policy.simulated is Simulated.REFUSED:
         raise UsageError(
             "secrets are for one program only, and no measurements say which",
@@ -126,7 +126,7 @@ def provision(chosen: Chosen) -> Exit:
         if provisioning.is_open_to_others(path):
             _note(f"warning: other users of this machine can open {path}: chmod 600 it")
     # No cache: whatever was true an hour ago, the secrets are for what runs now.
-    with ObliviousClient(replace(options.route(chosen), cache=None)) as client:
+    with ObliviousClient(replace(settings.route(chosen), cache=None)) as client:
         _warn(client.transport.route.endpoint)
         _note(report.as_line(client.evidence(), policy, now=time.time()))
         provisioning.provision(client.transport, given, administrator)
@@ -137,6 +137,7 @@ def provision(chosen: Chosen) -> Exit:
 COMMANDS: Mapping[str, Command] = {
     "chat": chat,
     "serve": serve,
+    "env": env,
     "verify": verify,
     "keys": keys,
     "provision": provision,
@@ -158,14 +159,12 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def _client(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> ObliviousClient:
-    return ObliviousClient(options.route(chosen, framing))
+    return ObliviousClient(settings.route(chosen, framing))
 
 
 def _warn(endpoint: Endpoint) -> None:
-    if endpoint.role is Role.GATEWAY:
-        _note("note: no relay: the gateway's operator sees your address")
-    if not endpoint.is_protected:
-        _note("note: no TLS: the network sees that you ask (not what); use https://")
+    for warning in warnings(endpoint):
+        _note(warning)
 
 
 def _question(chosen: Chosen) -> str:
@@ -207,7 +206,7 @@ def _answered(client: ObliviousClient, chosen: Chosen, question: str) -> Answer:
     if chosen.system:
         messages.insert(0, {"role": "system", "content": chosen.system})
     limit = {"max_tokens": chosen.max_tokens} if chosen.max_tokens else {}
-    model = options.model(chosen)
+    model = settings.model(chosen)
     if chosen.framing is Framing.WHOLE:
         answer = client.chat(messages, model=model, **limit)
         _show(answer.text + "\n")
@@ -260,7 +259,7 @@ def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
 
 
 def _verify_file(chosen: Chosen, path: Path) -> Exit:
-    policy = options.policy(chosen)
+    policy = settings.policy(chosen)
     try:
         answer = archive.verify(archive.load(path), policy)
     except ClientError as error:
@@ -290,69 +289,3 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
     _show(f"\n{asked}\n{said}\n{beside}\n\n")
     print(report.verdict(answer.evidence))
     return Exit.OK
-
-
-def _listen_address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or not host:
-        raise UsageError(f"not HOST:PORT: {text}")
-    if not is_loopback(host):
-        raise UsageError(
-            f"{host} is not an address of this machine alone",
-            advice="it speaks clear text: listen on 127.0.0.1, and run one on each machine",
-        )
-    return host, int(port)
-
-
-async def _serve(chosen: Chosen, host: str, port: int) -> Exit:
-    transport = AsyncObliviousTransport(options.route(chosen))
-    try:
-        source = transport.source
-        _warn(source.route.endpoint)
-        verified: VerifiedEvidence = await transport.evidence()
-        _note(report.as_line(verified, source.route.policy, now=time.time()))
-        most, refusals = affordable(MAX_CONNECTIONS, MAX_REFUSALS)
-        if most < MAX_CONNECTIONS:
-            _note(f"few descriptors (ulimit -n): at most {most} programs are served at once")
-        await _serve_until_stopped(LocalEndpoint(transport, most, refusals), host, port)
-    finally:
-        await transport.aclose()
-    return Exit.OK
-
-
-async def _serve_until_stopped(endpoint: LocalEndpoint, host: str, port: int) -> None:
-    stop = _stop_when_signalled()
-    asyncio.get_running_loop().set_exception_handler(Scarcity(_note))
-    try:
-        server = await start(endpoint, host, port)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            advice="something else may listen there: choose another with --listen",
-        ) from error
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{server.sockets[0].getsockname()[1]}"
-    _note(f"listening: open {url}/ or set OPENAI_BASE_URL={url}/v1 (any OPENAI_API_KEY)")
-    try:
-        await stop.wait()
-    finally:
-        server.close()
-
-
-def _stop_when_signalled() -> asyncio.Event:
-    """Return what SIGINT or SIGTERM sets; those that follow wait, to the very end.
-
-    asyncio's own handlers write to a pipe that is closed before they are taken away, and Python
-    reports a signal that was on its way when it was told to ignore it.
-    """
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell(*_: object) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        with suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(stop.set)
-
-    for number in _ENDING:
-        signal.signal(number, tell)
-    return stop

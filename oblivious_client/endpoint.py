@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 import httpx
@@ -35,6 +36,10 @@ class Endpoint:
     def parse(cls, role: Role, text: str) -> Endpoint:
         """Parse `http(s)://…` or `unix:PATH`; raises UsageError."""
         if text.startswith("unix:") and len(text) > len("unix:"):
+            if not hasattr(socket, "AF_UNIX"):
+                raise UsageError(
+                    "this system has no Unix sockets", advice="give an address with http(s)://"
+                )
             return cls(role, httpx.URL("http://localhost/"), text.removeprefix("unix:"))
         try:
             url = httpx.URL(text)

@@ -5,22 +5,8 @@ from __future__ import annotations
 import httpx
 
 from oblivious_client.exits import Exit
-
-
-class ClientError(Exception):
-    """Root of the client's errors; `advice` says what the user can do."""
-
-    def __init__(self, message: str, *, advice: str = "", code: Exit = Exit.FAILURE) -> None:
-        super().__init__(message)
-        self.advice = advice
-        self.code = code
-
-
-class UsageError(ClientError):
-    """A wrong option, address or file."""
-
-    def __init__(self, message: str, *, advice: str = "") -> None:
-        super().__init__(message, advice=advice, code=Exit.USAGE)
+from oblivious_client.failure import ClientError as ClientError
+from oblivious_client.failure import UsageError as UsageError
 
 
 class EvidenceRefused(ClientError):
@@ -42,13 +28,21 @@ class AnswerUnproven(ClientError):
 
 
 class ServiceError(ClientError):
-    """The service answered with an error, sealed."""
+    """The service answered with an error, sealed; `kind` and `error_code` are its own words."""
 
-    def __init__(self, status: int, message: str, *, advice: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        advice: str = "",
+        kind: str | None = None,
+        error_code: str | None = None,
+    ) -> None:
         super().__init__(
             f"the service answered {status}: {message}", advice=advice, code=Exit.SERVICE_ERROR
         )
-        self.status = status
+        self.status, self.kind, self.error_code = status, kind, error_code
 
 
 class ExchangeError(ClientError, httpx.RemoteProtocolError):
@@ -81,11 +75,14 @@ class ConnectionLost(ExchangeError):
 
 
 class OuterRefusal(ExchangeError):
-    """The relay or gateway answered with an error instead of a sealed answer."""
+    """The relay or gateway answered with an error instead of a sealed answer.
 
-    def __init__(self, message: str, *, status: int, advice: str) -> None:
+    `is_silence` says that whoever is behind it does not answer.
+    """
+
+    def __init__(self, message: str, *, status: int, advice: str, is_silence: bool = False) -> None:
         super().__init__(message, advice=advice, code=Exit.OUTER_REFUSAL)
-        self.status = status
+        self.status, self.is_silence = status, is_silence
 
 
 class AnswerTruncated(ExchangeError):

@@ -267,10 +267,12 @@ def body_of(response: httpx.Response, what: str, role: Role) -> bytes:
         otherwise = "check the address: it must be a relay or gateway of this service"
         if httpx.codes.is_server_error(response.status_code):
             otherwise = "the gateway or the way to it is down: try again later"
+        silent = silence(response, role)
         raise OuterRefusal(
             f"asked for the {what}, {response.request.url} answered {response.status_code}",
             status=response.status_code,
-            advice=silence(response, role) or otherwise,
+            advice=silent or otherwise,
+            is_silence=silent is not None,
         )
     return response.content
 

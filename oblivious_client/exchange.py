@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import httpx
 
-from oblivious_client.advice import on_refusal
+from oblivious_client.advice import on_refusal, silence
 from oblivious_client.endpoint import Role
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
 from oblivious_client.evidence import OUTER_FIELDS, Flow
@@ -164,6 +164,7 @@ def refusal(response: httpx.Response, role: Role) -> OuterRefusal:
         f"{response.request.url} answered {said}",
         status=status,
         advice=on_refusal(response, role),
+        is_silence=silence(response, role) is not None,
     )
 
 

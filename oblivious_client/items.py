@@ -70,6 +70,7 @@ class StreamedItems:
         self._done: dict[int, Any] = {}
         self._response: dict[str, Any] | None = None
         self.last: Event | None = None
+        self.failed: Event | None = None  # which says that there will be no last
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes but for the last one.
@@ -111,7 +112,10 @@ class StreamedItems:
     def _enter(self, event: Event, body: dict[str, Any]) -> bool:
         kind = body["type"]
         if kind == _FAILED:
-            raise ServiceError(500, str(body["response"]["error"]["message"]))
+            self.failed = event
+            error = body["response"]["error"]
+            code = error.get("code")
+            raise ServiceError(500, str(error["message"]), error_code=code and str(code))
         if kind in _ENDS:
             self.last, self._response = event, dict(body["response"])
             return False

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
-import httpx
-
-from oblivious_client.cache import EvidenceCache, default_directory
-from oblivious_client.client import DEFAULT_MODEL
-from oblivious_client.errors import UsageError
+from oblivious_client.defaults import DEFAULT_MODEL, MAX_AGE_SECONDS
 from oblivious_client.exits import table
-from oblivious_client.policy import MAX_AGE_SECONDS, Policy, Simulated, read_releases, read_root
-from oblivious_client.route import Route
-from oblivious_client.sealing import Framing
+from oblivious_client.failure import UsageError
+from oblivious_client.framing import Framing
+
+PROGRAMS = ("codex", "claude-code", "openwebui", "continue", "aider", "opencode", "llm")
+"""Whose settings `env` prints."""
 
 HELP = f"""\
 oblivious-client - ask a language model without saying who you are
 
 usage:
   oblivious-client chat   [options] [QUESTION ...]   ask; without a question read it from stdin
-  oblivious-client serve  [options]                  be an OpenAI endpoint for this machine
+  oblivious-client serve  [options] [install | status | stop]
+                                                     be an OpenAI endpoint for this machine
+  oblivious-client env    --for PROGRAM              print the settings of a program for that
   oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
   oblivious-client keys   [options]                  show the keys that questions are sealed to
   oblivious-client provision [options]               hand API keys to an enclave, for its operator
@@ -32,7 +32,12 @@ where to ask (one of them):
   --relay URL          a relay: it sees your address, never a word  [OBLIVIOUS_RELAY]
   --gateway URL        the gateway itself, for trials: it sees your address  [OBLIVIOUS_GATEWAY]
                        URL is https://..., http://... or unix:PATH
-  --proxy URL          go through an HTTP proxy; proxies of the environment are not used
+  --proxy URL          go through an HTTP proxy, http://[NAME:WORD@]HOST:PORT; proxies of the
+                       environment are not used
+
+TLS trusts the authorities that come with the package certifi. Where your network or relay has
+authorities of its own, name a PEM file with all that count in SSL_CERT_FILE, or a folder of them
+in SSL_CERT_DIR. No authority can vouch for an enclave: that is what the next options are about.
 
 what to demand of the enclave before anything is sent:
   --pcrs FILE          the measurements that `nitro-cli build-enclave` printed, or a JSON list
@@ -49,9 +54,22 @@ chat:
   --save FILE          keep question, answer and evidence; `verify FILE` checks them offline
   --framing whole      for gateways without chunked answers; streams nothing
 
-serve:
-  --listen HOST:PORT   a loopback address (default 127.0.0.1:11435); then set
+serve [install | status | stop]:
+                       install has it run now and at each login, with the options given here
+  --listen HOST:PORT   where (default port 11435 of 127.0.0.1 and [::1]); then set
                        OPENAI_BASE_URL=http://127.0.0.1:11435/v1
+  --relay URL ...      more than once: the next is tried when one does not answer
+  --allow-origin ORIGIN ...
+                       a site whose pages may ask, exactly, such as http://localhost:3000
+  --api-key FILE       every request has to carry the key in FILE; wants one anybody who listens
+                       elsewhere than on this machine, such as for containers
+  --allow-host NAME ...
+                       a name by which containers call this endpoint
+  --log                a line a request: when, what, how large, how long; never content
+
+env --for PROGRAM:     print the settings of codex, claude-code, openwebui, continue, aider,
+                       opencode or llm, to ask through `serve`
+  --listen HOST:PORT   where that listens; --model NAME, what to ask there
 
 verify, keys:
   --json               print JSON
@@ -74,8 +92,6 @@ exit codes:
 {table()}
 """
 
-DEFAULT_LISTEN = "127.0.0.1:11435"
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -96,48 +112,9 @@ def parse(arguments: list[str], commands: tuple[str, ...]) -> argparse.Namespace
     command, *rest = arguments
     if command not in commands:
         raise UsageError(f"no such command: {command}", advice="see `oblivious-client --help`")
-    parsed = _PARSERS[command]().parse_args(rest)
+    parsed = PARSERS[command]().parse_args(rest)
     parsed.command = command
     return parsed
-
-
-def addresses(options: argparse.Namespace) -> tuple[str | None, str | None]:
-    """Return the relay and the gateway: the command line goes before the environment."""
-    if options.relay is not None or options.gateway is not None:
-        return options.relay, options.gateway
-    relay = os.environ.get("OBLIVIOUS_RELAY")
-    return relay, None if relay else os.environ.get("OBLIVIOUS_GATEWAY")
-
-
-def policy(options: argparse.Namespace) -> Policy:
-    """Return what is demanded of the evidence."""
-    pcrs = options.pcrs or os.environ.get("OBLIVIOUS_PCRS")
-    first, *also = read_releases(Path(pcrs)) if pcrs else (None,)
-    return Policy(
-        pcrs=first,
-        also=tuple(also),
-        simulated=Simulated.ALLOWED if options.allow_simulated else Simulated.REFUSED,
-        max_age=options.max_age,
-        root=read_root(options.root) if options.root else None,
-    )
-
-
-def route(options: argparse.Namespace, framing: Framing = Framing.CHUNKED) -> Route:
-    """Return the route that questions take; the cache serves unless it is switched off."""
-    relay, gateway = addresses(options)
-    return Route(
-        relay,
-        gateway=gateway,
-        policy=policy(options),
-        framing=framing,
-        cache=None if options.no_cache else EvidenceCache(default_directory()),
-        proxy=options.proxy,
-    )
-
-
-def model(options: argparse.Namespace) -> str:
-    """Return the model to ask."""
-    return options.model or os.environ.get("OBLIVIOUS_MODEL") or DEFAULT_MODEL
 
 
 def _positive(text: str) -> int:
@@ -148,11 +125,9 @@ def _positive(text: str) -> int:
 
 
 def _proxy(text: str) -> str:
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise ValueError from error
-    if url.scheme not in ("http", "https") or not url.host:
+    url = urlsplit(text)
+    # A port that is none raises ValueError, as everything else that is wrong does here.
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
         raise ValueError
     return text
 
@@ -167,9 +142,9 @@ _positive.__name__ = "positive number"
 _proxy.__name__ = "proxy address"
 
 
-def _parser() -> _Parser:
+def _parser(relay: str = "store") -> _Parser:
     parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
-    parser.add_argument("--relay")
+    parser.add_argument("--relay", action=relay)
     parser.add_argument("--gateway")
     parser.add_argument("--proxy", type=_proxy)
     parser.add_argument("--pcrs")
@@ -192,8 +167,21 @@ def _chat_parser() -> _Parser:
 
 
 def _serve_parser() -> _Parser:
-    parser = _parser()
-    parser.add_argument("--listen", default=DEFAULT_LISTEN)
+    parser = _parser(relay="append")
+    parser.add_argument("--listen")
+    parser.add_argument("--api-key", type=Path)
+    parser.add_argument("--allow-host", action="append", default=[])
+    parser.add_argument("--allow-origin", action="append", default=[])
+    parser.add_argument("--log", action="store_true")
+    parser.add_argument("action", nargs="?", choices=("install", "status", "stop"))
+    return parser
+
+
+def _env_parser() -> _Parser:
+    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser.add_argument("--for", dest="program", choices=PROGRAMS, required=True)
+    parser.add_argument("--listen")
+    parser.add_argument("--model")
     return parser
 
 
@@ -219,9 +207,10 @@ def _provision_parser() -> _Parser:
     return parser
 
 
-_PARSERS = {
+PARSERS = {
     "chat": _chat_parser,
     "serve": _serve_parser,
+    "env": _env_parser,
     "verify": _verify_parser,
     "keys": _keys_parser,
     "provision": _provision_parser,

@@ -18,6 +18,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from oblivious_client import trust
 from oblivious_client.route import Route
 
 DEADLINE = "oblivious_deadline"
@@ -275,7 +276,7 @@ class _AsyncBody(httpx.AsyncByteStream):
 def _pooling() -> dict[str, Any]:
     # A question never waits for another's end.
     return {
-        "ssl_context": httpx.create_ssl_context(),
+        "ssl_context": trust.context(),
         "max_connections": None,
         "max_keepalive_connections": _KEPT_CONNECTIONS,
         "keepalive_expiry": _KEPT_SECONDS,

@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from oblivious_client.defaults import MAX_AGE_SECONDS as MAX_AGE_SECONDS
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from protocol import strict_json
@@ -25,9 +26,6 @@ from protocol.evidence import (
     simulated_root,
     verify_evidence,
 )
-
-# Gateways remake their document every 30 minutes and relays may keep it as long.
-MAX_AGE_SECONDS = 3600
 
 # Registers that tell which code runs: the image, the kernel with its first ramdisk, the rest. PCR0
 # alone leaves open where one part ends and the next begins, and so does PCR8, whose signature is

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import getpass
 import stat
+import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -99,6 +100,9 @@ def read_administrator(path: Path) -> Ed25519PrivateKey:
 
 def is_open_to_others(path: Path) -> bool:
     """Whether other users of this machine may do anything with a file."""
+    system: str = sys.platform
+    if system == "win32":  # whose modes tell nothing of others
+        return False
     found = path.stat().st_mode
     return stat.S_ISREG(found) and bool(found & _OTHERS)
 

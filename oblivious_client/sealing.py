@@ -5,12 +5,12 @@ Sealing consumes a request and returns the only thing that can open its answer.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from oblivious_client.errors import AnswerTruncated, AnswerUnreadable
+from oblivious_client.framing import Framing as Framing
 from protocol import chunked, encapsulation
 from protocol.binary_http import (
     Event,
@@ -23,32 +23,9 @@ from protocol.binary_http import (
 from protocol.errors import ProtocolError, TruncatedMessage
 from protocol.key_config import KeyConfig
 from protocol.padding import bucket
-from protocol.registry import (
-    CHUNKED_OHTTP_REQUEST,
-    CHUNKED_OHTTP_RESPONSE,
-    OHTTP_REQUEST,
-    OHTTP_RESPONSE,
-)
 
 # The draft's recommended chunk size, which every recipient must accept.
 CHUNK = 16384
-
-
-class Framing(enum.Enum):
-    """How a request is framed; chunked hides whether the answer streams."""
-
-    CHUNKED = "chunked"
-    WHOLE = "whole"
-
-    @property
-    def request_type(self) -> str:
-        """The media type of sealed requests."""
-        return (CHUNKED_OHTTP_REQUEST if self is Framing.CHUNKED else OHTTP_REQUEST).decode()
-
-    @property
-    def response_type(self) -> str:
-        """The media type of sealed answers."""
-        return (CHUNKED_OHTTP_RESPONSE if self is Framing.CHUNKED else OHTTP_RESPONSE).decode()
 
 
 class AnswerReader(Protocol):

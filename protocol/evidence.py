@@ -2,9 +2,9 @@
 
 The document's `user_data` is deterministic CBOR (RFC 8949, Section 4.2.1) of
 `{"ohttp_keys": SHA-256 of the application/ohttp-keys bytes, "signing_key": SHA-256 of the DER
-SubjectPublicKeyInfo of the RSA key, "signing_key_ed25519": that of the Ed25519 key, where there is
-one}`; other members may follow. Its `public_key` is the newest key configuration
-for which a document has room.
+SubjectPublicKeyInfo of the RSA key, "signing_key_ed25519": that of the Ed25519 key, "tokens":
+SHA-256 of the token catalogue, each where there is one}`; other members may follow. Its
+`public_key` is the newest key configuration for which a document has room.
 """
 
 import base64
@@ -39,12 +39,17 @@ from protocol.errors import (
 )
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.signature import PublicKey, encode_spki
+from protocol.token_catalogue import catalogue_hash
 
 MAX_EVIDENCE_BYTES = 65536
 """A document has at most 16 KiB; the rest is keys, and base64."""
 
 ED25519_MEMBER = "signing_key_ed25519"
 """Of the JSON and of `user_data`; in both or in neither."""
+
+CATALOGUE_MEMBER = "token_catalogue"
+TOKENS_MEMBER = "tokens"
+"""Of the JSON, and of `user_data`; both or neither."""
 
 RSA_BITS = range(2048, 4097)
 SIMULATED_PREFIX = "simulated-"
@@ -67,6 +72,7 @@ class Evidence:
     signing_key_pem: bytes
     platform: Platform
     ed25519_pem: bytes | None = None
+    token_catalogue: bytes | None = None
 
     def encode(self) -> bytes:
         """Return the JSON that is served."""
@@ -78,6 +84,8 @@ class Evidence:
         }
         if self.ed25519_pem is not None:  # earlier clients pass it over
             members[ED25519_MEMBER] = self.ed25519_pem.decode("ascii")
+        if self.token_catalogue is not None:
+            members[CATALOGUE_MEMBER] = base64.b64encode(self.token_catalogue).decode()
         return json.dumps(members, separators=(",", ":")).encode()
 
     @classmethod
@@ -92,6 +100,7 @@ class Evidence:
             strict_json.decode_ascii(members.get("signing_key")),
             _platform(members.get("platform")),
             _optional_pem(members),
+            _optional_catalogue(members),
         )
 
 
@@ -117,15 +126,20 @@ class VerifiedEvidence:
 
 
 def encode_user_data(
-    ohttp_keys: bytes, signing_key_spki: bytes, ed25519_spki: bytes | None = None
+    ohttp_keys: bytes,
+    signing_key_spki: bytes,
+    ed25519_spki: bytes | None = None,
+    token_catalogue: bytes | None = None,
 ) -> bytes:
-    """Return the `user_data` that binds the exact key list and each DER SubjectPublicKeyInfo."""
+    """Return the `user_data` that binds these exact octets: of keys, and of the catalogue."""
     hashes = {
         "ohttp_keys": hashlib.sha256(ohttp_keys).digest(),
         "signing_key": hashlib.sha256(signing_key_spki).digest(),
     }
     if ed25519_spki is not None:
         hashes[ED25519_MEMBER] = hashlib.sha256(ed25519_spki).digest()
+    if token_catalogue is not None:
+        hashes[TOKENS_MEMBER] = catalogue_hash(token_catalogue)
     return cbor2.dumps(hashes, canonical=True)
 
 
@@ -259,6 +273,10 @@ def _verify_binding(verified: VerifiedEvidence) -> None:
     # Nobody on the way can take the one that is bound away, nor add one that is not.
     if bound.get(ED25519_MEMBER) != _spki_hash(verified.ed25519_key):
         raise _unbound("the document does not bind this Ed25519 key")
+    # Nor can another catalogue be told than all clients are told, with keys for this one alone.
+    catalogue = evidence.token_catalogue
+    if bound.get(TOKENS_MEMBER) != (None if catalogue is None else catalogue_hash(catalogue)):
+        raise _unbound("the document does not bind this token catalogue")
     held = attested_config(verified.key_configs)
     if held is None or attestation.public_key != held.encode():
         raise _unbound("the document is not for the newest key configuration")
@@ -282,6 +300,12 @@ def _optional_pem(members: Mapping[str, object]) -> bytes | None:
     if ED25519_MEMBER not in members:
         return None
     return strict_json.decode_ascii(members[ED25519_MEMBER])
+
+
+def _optional_catalogue(members: Mapping[str, object]) -> bytes | None:
+    if CATALOGUE_MEMBER not in members:
+        return None
+    return strict_json.decode_base64(members[CATALOGUE_MEMBER])
 
 
 def _platform(value: object) -> Platform:

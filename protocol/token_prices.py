@@ -2,13 +2,14 @@
 
 A price point is named after what it costs, `c1` or `c16`, in units that only the issuer knows. The
 price of a request follows from what it may cost at most and is known before it is answered, so
-that who asks and who answers compute the same.
+that who asks and who answers compute the same: `token_asked` has what is read of its JSON.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import ge
 
 from protocol.errors import MalformedMessage
 
@@ -17,6 +18,9 @@ MAX_AMOUNT = (1 << 53) - 1
 
 MAX_PRICES = 8
 """Each price point is a crowd of its own, and what was bought tells it."""
+
+IMAGE_OCTETS = 6144
+"""What an image counts as beside the octets that it has, where its model's tariff says no other."""
 
 _PRICE = re.compile(r"c([1-9][0-9]{0,5})")
 
@@ -62,7 +66,7 @@ class Budget:
 
     def covers(self, other: "Budget") -> bool:
         """Tell whether a request of `other` may have all that it needs."""
-        return all(mine >= its for mine, its in zip(self.amounts, other.amounts, strict=True))
+        return all(map(ge, self.amounts, other.amounts))
 
     def encode(self) -> dict[str, int]:
         """Return the members that stand in JSON."""
@@ -81,6 +85,21 @@ class Budget:
 
 
 _AMOUNTS = ("input_octets", "output_tokens", "images")
+_IMAGE_MEMBER = "image_octets"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a request decides about its price.
+
+    `octets` are those of its content, `choices` the answers that are made, `limit` the tokens that
+    each of them may have; None where the request names no limit.
+    """
+
+    octets: int
+    limit: int | None = None
+    choices: int = 1
+    images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +107,11 @@ class Tariff:
     """The budgets of one model by price point; of a model that costs nothing there are none."""
 
     budgets: Mapping[PricePoint, Budget]
+    image_octets: int = IMAGE_OCTETS
 
     def __post_init__(self) -> None:
+        if not 0 <= self.image_octets <= MAX_AMOUNT:
+            raise ValueError("an image counts as a number of octets that is not negative")
         ordered = [self.budgets[price] for price in sorted(self.budgets)]
         # Else a dearer token would be refused where a cheaper one is taken.
         for cheaper, dearer in pairwise(ordered):
@@ -106,11 +128,30 @@ class Tariff:
         prices = (price for price in sorted(self.budgets) if self.budgets[price].covers(need))
         return next(prices, None)
 
+    def need(self, asked: Asked) -> Budget:
+        """Return what a request needs; where it names no limit, a token for each choice."""
+        limit = 1 if asked.limit is None else asked.limit
+        octets = asked.octets + self.image_octets * asked.images
+        return Budget(octets, asked.choices * limit, asked.images)
+
+    def limit(self, price: PricePoint, choices: int) -> int:
+        """Return how many tokens each choice may have for a token of `price`, or of more.
+
+        ValueError for a token that is worth less than any budget.
+        """
+        bought = max(each for each in self.budgets if each <= price)
+        return self.budgets[bought].output_tokens // choices
+
     def encode(self) -> dict[str, object]:
         """Return the members that stand in JSON."""
         if self.is_free:
             return {"free": True}
-        return {str(price): self.budgets[price].encode() for price in sorted(self.budgets)}
+        members: dict[str, object] = {
+            str(price): self.budgets[price].encode() for price in sorted(self.budgets)
+        }
+        if self.image_octets != IMAGE_OCTETS:
+            members[_IMAGE_MEMBER] = self.image_octets
+        return members
 
     @classmethod
     def decode(cls, members: object) -> "Tariff":
@@ -119,9 +160,13 @@ class Tariff:
             raise MalformedMessage("a model that is neither free nor has budgets")
         if members.keys() == {"free"} and members["free"] is True:
             return cls({})
-        budgets = {PricePoint.decode(name): Budget.decode(of) for name, of in members.items()}
+        named = {name: of for name, of in members.items() if name != _IMAGE_MEMBER}
+        image_octets = _amount(members.get(_IMAGE_MEMBER, IMAGE_OCTETS))
+        budgets = {PricePoint.decode(name): Budget.decode(of) for name, of in named.items()}
+        if not budgets:
+            raise MalformedMessage("a model that is neither free nor has budgets")
         try:
-            return cls(budgets)
+            return cls(budgets, image_octets)
         except ValueError as error:
             raise MalformedMessage(str(error)) from None
 

@@ -33,8 +33,17 @@ def check_pairs(messages: list[Message]) -> None:
 
 
 def arguments_of(arguments: str) -> str:
-    """Return the arguments of a call as the JSON of an object, also of one that has none."""
-    return arguments if arguments.strip() else "{}"
+    """Return the arguments of a call as the JSON of an object, also of one that has none.
+
+    In one form: how a program spaces what it sends back tells which one it is. What is no JSON
+    stays as it is, for `check_calls` to refuse.
+    """
+    if not arguments.strip():
+        return "{}"
+    try:
+        return msgspec.json.format(arguments, indent=-1)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return arguments
 
 
 def _check_pairs(messages: list[Message], ends: Ends) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from enclave_server.chat.embedding import Embedding
+from enclave_server.chat.errors import LIMIT_NAMES
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -155,6 +156,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     usage: bool = False
     sampling: dict[str, Any] | None = None
 
+    @property
+    def limit_name(self) -> str | None:
+        """What the client calls the limit of the answer, if it says one and by one name."""
+        return None if self.max_tokens is None else "max_tokens"
+
 
 class Conversation(Question, frozen=True, kw_only=True):
     """Messages that the model is to answer."""
@@ -175,6 +181,12 @@ class Conversation(Question, frozen=True, kw_only=True):
     def choices(self) -> int:
         """How many answers there will be."""
         return self.n or 1
+
+    @property
+    def limit_name(self) -> str | None:
+        """What the client calls the limit of the answer, if it says one and by one name."""
+        said = [name for name in LIMIT_NAMES if getattr(self, name) is not None]
+        return said[0] if len(said) == 1 else None
 
     @property
     def shown(self) -> list[Image | File]:
@@ -369,6 +381,11 @@ class ChoiceDelta(msgspec.Struct):
     delta: Delta = msgspec.field(default_factory=Delta)
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
+
+
+def says_something(delta: Delta) -> bool:
+    """Whether there is anything in `delta` for who reads the answer: text, a thought, a call."""
+    return bool(delta.content or delta.refusal or delta.tool_calls or delta.reasoning_content)
 
 
 def refusal_as_text(said: Reply | Delta) -> None:

@@ -13,6 +13,9 @@ from protocol.registry import JSON
 JSON_FIELD = (b"content-type", JSON)
 INVALID_REQUEST = "invalid_request_error"
 
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
+"""What chat completions call the limit of an answer; who is asked may know the other name."""
+
 
 class ChatError(Exception):
     """A request that gets an error object: `status` and the object's four members."""
@@ -30,6 +33,13 @@ class ChatError(Exception):
         super().__init__(status, code)
         self.status, self.message, self.kind = status, message, kind
         self.param, self.code, self.fields = param, code, fields
+        self.token: str | None = None  # what became of it, where a stream that was paid for fails
+
+    def name_limit(self, own: str | None) -> None:
+        """Call the limit of the answer what its client calls it, if it says one."""
+        for name in LIMIT_NAMES:
+            if own is not None and self.param == name:
+                self.param, self.message = own, self.message.replace(f"'{name}'", f"'{own}'")
 
     def encode(self) -> bytes:
         """Return the error object as JSON."""
@@ -39,6 +49,8 @@ class ChatError(Exception):
             "param": self.param,
             "code": self.code,
         }
+        if self.token is not None:
+            error["token"] = self.token
         return msgspec.json.encode({"error": error})
 
     def response(self) -> Response:

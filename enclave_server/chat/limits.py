@@ -41,8 +41,7 @@ UNITS = {
 
 def check(question: AnyQuestion, model: Model) -> None:
     """Refuse what the upstream of `model` would silently ignore or choke on; raises ChatError."""
-    if model.embeddings:
-        raise invalid(EMBEDDINGS_ALONE, "model", "unsupported_value")
+    require_chat(model)
     _check_sampling(question, model)
     if isinstance(question, Conversation):
         _check_conversation(question, model)
@@ -52,6 +51,12 @@ def check(question: AnyQuestion, model: Model) -> None:
         _hold_against(amount, getattr(model.bounds, amount.bound))
     if model.bounds.grammar_rules and isinstance(question, Conversation):
         _check_grammar(question, model.bounds.grammar_rules)
+
+
+def require_chat(model: Model) -> None:
+    """Refuse a model that answers no chat; raises ChatError."""
+    if model.embeddings:
+        raise invalid(EMBEDDINGS_ALONE, "model", "unsupported_value")
 
 
 def check_embedding(question: Embedding, model: Model) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enclave_server.chat.bounds import PROVIDER, Bounds
 from enclave_server.chat.profiles import PLAIN, Profile
 from enclave_server.chat.upstream.endpoint import Upstream
+from protocol.token_prices import Tariff
+
+FREE = Tariff({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,7 @@ class Model:
 
     `completion_options` are `suffix`, `echo` and `best_of`. `context_length` and `output_limit`
     are counts of tokens; `sampling` are the further fields that may pass to its upstream. One that
-    makes `embeddings` answers nothing else.
+    makes `embeddings` answers nothing else. `tariff` is what it costs.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Model:
     structured_output: bool = True
     embeddings: bool = False
     sampling: frozenset[str] = frozenset()
+    tariff: Tariff = FREE
 
 
 @dataclass(frozen=True, slots=True)

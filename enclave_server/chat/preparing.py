@@ -23,8 +23,10 @@ from enclave_server.chat.dialects.dialect import Account, UpstreamRequest
 from enclave_server.chat.embedding import Embedding, Wanted
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError, invalid
 from enclave_server.chat.estimate import count_tokens
-from enclave_server.chat.limits import check, check_embedding
+from enclave_server.chat.later_instructions import placed
+from enclave_server.chat.limits import check, check_embedding, require_chat
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.pricing import budgeted, price_of
 from enclave_server.chat.recoder import Expected
 from enclave_server.chat.states import without_foreign
 from enclave_server.chat.strict_json import printable
@@ -34,6 +36,7 @@ from enclave_server.chat.surfaces.embeddings import Embeddings
 from enclave_server.chat.surfaces.messages import Messages
 from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.surface import Surface
+from protocol.token_prices import PricePoint
 
 MESSAGES = Messages()
 
@@ -64,18 +67,24 @@ AccountOf = Callable[[str], Account | None]
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A request to prepare: its path, its content, and whether its answer may be streamed."""
+    """A request to prepare: its path, its content, and whether its answer may be streamed.
+
+    `presented` is what the token costs that came with it, in units; nothing of that is verified.
+    """
 
     path: bytes
     content: bytes
     may_stream: bool
+    presented: int | None = None
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """The model's name, what its upstream is asked, what a stream must have, and what is signed.
 
     `joins` is how many choices of a stream are joined into the whole answer that is wanted,
-    `choices` how many any answer may have, and `wanted` what it must have if it is embeddings.
+    `choices` how many any answer may have, `wanted` what it must have if it is embeddings, and
+    `limit_name` what the client calls the limit of the answer. `price` is the least that a token
+    for it costs, in units; None if it is free.
     """
 
     model: str
@@ -86,6 +95,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     joins: int | None = None
     wanted: Wanted | None = None
     choices: int | None = None
+    limit_name: str | None = None
+    price: int | None = None
 
 
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
@@ -93,6 +104,16 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
     if job.path == EMBEDDINGS_PATH:
         return _prepare_embedding(models, job, account_of)
     question = SURFACES[job.path].read(job.content)
+    try:
+        return _prepare(models, job, question, account_of)
+    except ChatError as error:
+        error.name_limit(question.limit_name)
+        raise
+
+
+def _prepare(
+    models: ModelTable, job: Job, question: AnyQuestion, account_of: AccountOf
+) -> Prepared:
     model = find_model(models, question.model)
     check(question, model)
     if question.stream and not job.may_stream:
@@ -101,6 +122,8 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
             "message/ohttp-chunked-req, or set 'stream' to false.",
             "stream",
         )
+    price, limit_name = price_of(question, len(job.content), model), question.limit_name
+    question = budgeted(question, len(job.content), model, _larger(price, job.presented))
     account = _found(account_of, model)
     joins = model.profile.streams_always and not question.stream
     return Prepared(
@@ -111,6 +134,8 @@ def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
         hashlib.sha256(job.content).digest(),
         question.choices if joins else None,
         choices=question.choices,
+        limit_name=limit_name,
+        price=None if price is None else price.units,
     )
 
 
@@ -145,9 +170,19 @@ def _prepare_embedding(models: ModelTable, job: Job, account_of: AccountOf) -> P
     question = EMBEDDINGS.read(job.content)
     model = find_model(models, question.model)
     check_embedding(question, model)
+    price = price_of(question, len(job.content), model)
     request = write_embedding(question, model, _found(account_of, model))
     digest = hashlib.sha256(job.content).digest()
-    return Prepared(model.name, "embedding", request, None, digest, wanted=question.wanted)
+    units = None if price is None else price.units
+    wanted = question.wanted
+    return Prepared(model.name, "embedding", request, None, digest, wanted=wanted, price=units)
+
+
+def _larger(price: PricePoint | None, presented: int | None) -> PricePoint | None:
+    """Return what the token buys: what it costs, and else what the request does."""
+    if price is None or presented is None or presented <= price.units:
+        return price
+    return PricePoint(presented)
 
 
 def _found(account_of: AccountOf, model: Model) -> Account:
@@ -160,7 +195,7 @@ def _found(account_of: AccountOf, model: Model) -> Account:
 def count(models: ModelTable, content: bytes) -> int:
     """Return about how many tokens a request to count them has; raises ChatError."""
     question = MESSAGES.read_to_count(content)
-    find_model(models, question.model)
+    require_chat(find_model(models, question.model))
     return count_tokens(question)
 
 
@@ -189,7 +224,7 @@ def _fitted(question: AnyQuestion, model: Model) -> AnyQuestion:
     if not model.reasoning and question.reasoning_effort is not None:  # "none", which it does
         question = msgspec.structs.replace(question, reasoning_effort=None)
     own = without_foreign(question, (model.upstream.name, model.name))
-    return _instructed(own, model)
+    return _instructed(placed(own, model.profile.later_instructions), model)
 
 
 def _instructed(question: Conversation, model: Model) -> Conversation:

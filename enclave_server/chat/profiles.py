@@ -14,7 +14,14 @@ Range = Literal["none", "one", "two"]
 Thinking = Literal["adaptive", "budget"]
 """Whether a model of Anthropic's is told an effort, or how many tokens it may think with."""
 
+LaterInstructions = Literal["system", "user", "none"]
+"""Who says instructions that stand between messages: the system, or the user for it; or nobody."""
+
 NOTHING: Mapping[str, Any] = {}
+
+# One name of the limit leaves, whichever of the two a program has for it.
+LIMIT_AS_NOW = {"max_tokens": "max_completion_tokens"}
+LIMIT_AS_BEFORE = {"max_completion_tokens": "max_tokens"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +52,7 @@ class Profile:
     # Whether a message's `reasoning_details` come back, and a call's signature of its thought.
     details_return: bool = False
     signatures_return: bool = False
-    # Whether instructions may stand between messages, or before all of them alone.
-    later_instructions: bool = True
+    later_instructions: LaterInstructions = "system"
     # Whether an answer of the assistant may stand last, for the model to go on from.
     prefill: bool = True
     # Whether messages of one role that follow one another have to be one message.
@@ -55,12 +61,10 @@ class Profile:
     counts_when_asked: bool = True
     # Whether the answer is asked for as a stream though its client wants it whole.
     streams_always: bool = False
-    # Members that are said in another word there.
-    renamed: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    # Members that are said in another word there. The older name of the limit is known to all
+    # servers but some of OpenAI's models.
+    renamed: Mapping[str, str] = field(default_factory=lambda: LIMIT_AS_BEFORE)
 
-
-LIMIT_AS_NOW = {"max_tokens": "max_completion_tokens"}
-LIMIT_AS_BEFORE = {"max_completion_tokens": "max_tokens"}
 
 LLAMA_SAMPLING = frozenset({"top_k", "min_p", "repetition_penalty", "chat_template_kwargs"})
 
@@ -78,17 +82,19 @@ PROFILES: Mapping[str, Profile] = {
     # Says nothing but what the client says: what every server of a dialect takes.
     "plain": PLAIN,
     "openai": OPENAI,
-    # The same API. A deployment may be older than the newer name of the limit.
-    "azure": Profile(retention={"store": False}, streams_always=True),
-    "xai": Profile(retention={"store": False}, streams_always=True),
-    "bedrock": Profile(sampling=frozenset({"top_k"})),
+    # The same API.
+    "azure": Profile(retention={"store": False}, streams_always=True, renamed=LIMIT_AS_NOW),
+    "xai": Profile(retention={"store": False}, streams_always=True, renamed=LIMIT_AS_NOW),
+    "bedrock": Profile(sampling=frozenset({"top_k"}), renamed=LIMIT_AS_NOW),
     "anthropic": Profile(
         temperature="one",
         output_limit=32_000,
         sampling=frozenset({"top_k"}),
         streams_always=True,
     ),
-    "gemini": Profile(sampling=frozenset({"top_k"}), streams_always=True),
+    "gemini": Profile(
+        sampling=frozenset({"top_k"}), later_instructions="user", streams_always=True
+    ),
     # Google's endpoint that is compatible with OpenAI's.
     "google": Profile(signatures_return=True, renamed=LIMIT_AS_NOW),
     # Refuses what it does not know.
@@ -97,19 +103,16 @@ PROFILES: Mapping[str, Profile] = {
         joins_roles=True,
         renamed={**LIMIT_AS_BEFORE, "seed": "random_seed"},
     ),
-    "deepseek": Profile(reasoning_returns=True, renamed=LIMIT_AS_BEFORE),
-    "groq": Profile(reasoning_name="reasoning"),
+    "deepseek": Profile(reasoning_returns=True),
+    "groq": Profile(reasoning_name="reasoning", renamed=LIMIT_AS_NOW),
     "openrouter": Profile(
         retention={"provider": {"zdr": True, "data_collection": "deny"}},
         details_return=True,
-        renamed=LIMIT_AS_BEFORE,
         sampling=frozenset({"top_k", "min_p", "repetition_penalty"}),
     ),
-    "together": Profile(
-        renamed=LIMIT_AS_BEFORE, sampling=frozenset({"top_k", "min_p", "repetition_penalty"})
-    ),
-    "moonshot": Profile(reasoning_returns=True, renamed=LIMIT_AS_BEFORE),
-    "zai": Profile(reasoning_returns=True, renamed=LIMIT_AS_BEFORE),
+    "together": Profile(sampling=frozenset({"top_k", "min_p", "repetition_penalty"})),
+    "moonshot": Profile(reasoning_returns=True),
+    "zai": Profile(reasoning_returns=True),
     "vllm": VLLM,
     "sglang": VLLM,
 }

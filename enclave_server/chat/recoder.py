@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from enclave_server.chat.conversation import Event
+from enclave_server.chat.conversation import ChoiceDelta, Event, says_something
 from enclave_server.chat.dialects.dialect import StreamReader
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.large import (
@@ -20,6 +20,7 @@ from enclave_server.chat.large import (
     Outside,
     decode_slice,
 )
+from enclave_server.chat.paying import UNPAID, Payment
 from enclave_server.chat.spoken import require_readable
 from enclave_server.chat.surfaces.surface import Signature, Step, StreamWriter
 from enclave_server.chat.transcript import Transcript
@@ -52,9 +53,11 @@ class Recoder:
         "_expected",
         "_fault",
         "_gives_reasoning",
+        "_has_begun",
         "_holding",
         "_large",
         "_outside",
+        "_payment",
         "_reader",
         "_sign",
         "_signature",
@@ -77,6 +80,7 @@ class Recoder:
         *,
         gives_reasoning: bool = True,
         outside: Outside | None = None,
+        payment: Payment = UNPAID,
     ) -> None:
         """What is kept of the answer is taken of `holding`, until `close`.
 
@@ -86,6 +90,7 @@ class Recoder:
         self._reader, self._writer = reader, writer
         self._expected, self._sign = expected, sign
         self._holding, self._gives_reasoning = holding, gives_reasoning
+        self._payment = payment
         self._transcript = Transcript(expected.choices, holding, gives_reasoning=gives_reasoning)
         self._outside = outside
         if outside is not None:
@@ -95,7 +100,7 @@ class Recoder:
         self._slices: Sequence[bytes] = ()
         self._fault: ChatError | None = None
         self._signature: Signature | None = None
-        self.failed = self.is_ending = self.waits = False
+        self.failed = self.is_ending = self.waits = self._has_begun = False
 
     @property
     def has_more(self) -> bool:
@@ -161,12 +166,21 @@ class Recoder:
         """Return the end of an answer that fails."""
         self.failed = self.is_ending = True
         self._steps, self.waits = None, False
+        self._payment.fail(error)
+        error.token = self._payment.status
         return self._writer.fail(error)
 
     def close(self) -> None:
-        """Give back the memory: nothing more is asked of it."""
+        """Give back the memory: nothing more is asked of it, and the client may have gone."""
         self._steps, self._large, self._slices = None, None, ()
         self._holding.give_back()
+        self._payment.begin()
+
+    def _begin(self, parts: Sequence[ChoiceDelta]) -> None:
+        """Have the answer paid for once there is something in it for its client."""
+        if any(says_something(part.delta) for part in parts):
+            self._has_begun = True
+            self._payment.begin()
 
     def _take(self, piece: bytes) -> Steps:
         for event in self._reader.feed(piece):
@@ -195,6 +209,8 @@ class Recoder:
     def _write(self, event: Event) -> Steps:
         self._writer.fit(event.choices)
         if parts := self._transcript.take(event):
+            if not self._has_begun:
+                self._begin(parts)
             yield from self._writer.events(parts)
         if is_heavy := _is_heavy(event):
             yield None
@@ -214,6 +230,7 @@ class Recoder:
             self.waits = True
             yield None
             self._raise_fault()
+        self._payment.begin()
         if (signature := self._signature) is None:
             require_readable(transcript.spoken())
             signature = self._sign(transcript.outputs())

@@ -21,10 +21,11 @@ from enclave_server.chat.elsewhere import (
     encode_said,
     encode_uncounted,
 )
-from enclave_server.chat.errors import JSON_FIELD, ChatError
+from enclave_server.chat.errors import JSON_FIELD, ChatError, UpstreamError
 from enclave_server.chat.finishing import Said, finish
 from enclave_server.chat.large import Outside
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.paying import Payment, pay, presented_units, tell
 from enclave_server.chat.preparing import (
     EMBEDDINGS,
     EMBEDDINGS_PATH,
@@ -46,6 +47,7 @@ from enclave_server.chat.surfaces.embeddings import Embeddings
 from enclave_server.chat.surfaces.surface import Identity, Signature, Surface
 from enclave_server.chat.turns import Turns
 from enclave_server.memory import Holding, Memory
+from enclave_server.payment.gate import Gate
 from protocol.binary_http import Request, Response, field_value
 from protocol.gateway import Answer, Answering, Delivery, StreamedResponse
 from protocol.registry import EVENT_STREAM, JSON, media_type
@@ -82,13 +84,15 @@ class ChatService:
         repeated: Callable[[], None] = lambda: None,
         memory: Memory | None = None,
         elsewhere: Elsewhere | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`version` is that of signatures for who asks for no algorithm.
 
         `repeated` is called for every request that an upstream was asked a second time. Answers
         under way take of `memory`, by default one of its own. Without `elsewhere` large requests
-        and answers are read here, and all others wait meanwhile.
+        and answers are read here, and all others wait meanwhile. Without a `gate` nobody pays.
         """
+        self._gate = gate
         self._elsewhere = elsewhere
         self._memory = memory or Memory()
         self._models = models
@@ -128,17 +132,38 @@ class ChatService:
             algorithm = asked_algorithm(request)
             await self._turns.wait(len(request.content))
             may_stream = delivery is Delivery.CHUNKED
-            prepared = await self._prepare(Job(path, request.content, may_stream))
-            model, asking = self._asking(prepared)
+            presented = None if self._gate is None else self._gate.look(request.headers)
+            units = presented_units(presented)
+            prepared = await self._prepare(Job(path, request.content, may_stream, units))
+            # All that costs nothing has been looked at: from here on a token may be held.
+            payment = await pay(self._gate, presented, prepared.price)
+        except ChatError as error:
+            return surface.refuse(error)
+        try:
+            return await self._answer(path, prepared, algorithm, payment)
+        except ChatError as error:
+            payment.fail(error)
+            tell(error, payment)
+            return surface.refuse(error)
+        except BaseException as error:
+            payment.fail(error)
+            raise
+
+    async def _answer(
+        self, path: bytes, prepared: Prepared, algorithm: Algorithm | None, payment: Payment
+    ) -> Answer:
+        model, asking = self._asking(prepared)
+        try:
             if prepared.expected is None:
-                return await self._whole(path, prepared, model, asking, algorithm)
+                return await self._whole(path, prepared, model, asking, algorithm, payment)
             signing = self._signing(RequestHash(prepared.request_hash), model, algorithm)
             outside = self._aside(model, prepared.kind, signing.ended)
             return await self._streamed(
-                SURFACES[path], model, asking, prepared.expected, signing, outside
+                SURFACES[path], model, asking, prepared.expected, signing, outside, payment
             )
-        except ChatError as error:
-            return surface.refuse(error)
+        except UpstreamError as error:
+            error.name_limit(prepared.limit_name)
+            raise
 
     async def _count(self, request: Request) -> Response:
         """Return about how many tokens there are to read; no upstream is asked."""
@@ -199,9 +224,11 @@ class ChatService:
         model: Model,
         asking: Asking,
         algorithm: Algorithm | None,
+        payment: Payment,
     ) -> Response:
         with Holding(self._memory) as holding:
             body = await asking.whole(holding, self._aside(model, prepared.kind, _unsigned))
+            payment.begin()
             said = Said(
                 path,
                 prepared.kind,
@@ -216,7 +243,7 @@ class ChatService:
             )
             content = await self._finish(said)
         # From here on it is held by whoever sends it, without a turn of the loop in between.
-        return Response(200, (JSON_FIELD,), content)
+        return Response(200, (JSON_FIELD, *payment.fields), content)
 
     async def _streamed(
         self,
@@ -226,6 +253,7 @@ class ChatService:
         expected: Expected,
         signing: Signing,
         outside: Outside | None,
+        payment: Payment,
     ) -> StreamedResponse:
         response, reader = await asking.stream()
         writer = surface.stream(self._name(surface, model))
@@ -237,6 +265,7 @@ class ChatService:
             Holding(self._memory),
             gives_reasoning=signing.covers_reasoning,
             outside=outside,
+            payment=payment,
         )
         return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 
@@ -278,6 +307,7 @@ def _describe(model: Model) -> dict[str, object]:
         "reasoning": model.reasoning,
         "structured_output": model.structured_output,
         "embeddings": model.embeddings,
+        "later_instructions": model.profile.later_instructions,
         "sampling": sorted(model.sampling),
     }
 

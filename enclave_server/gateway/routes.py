@@ -125,18 +125,20 @@ def make_router(
     `standing` says which requests are this enclave's.
     """
     service = Service(state, gateway, pacer, now, Stepping(), standing)
+    sells = state.keyset().evidence.token_catalogue is not None
     routes = _ROUTES if standing is None else _ROUTES_OF_MEMBERS
+    routes = {**routes, b"/v1/tokens": _TOKENS} if sells else routes
 
     def route(
         request: OuterRequest,
     ) -> partial[OuterResponse | Awaitable[OuterResponse]] | OuterResponse:
-        found = _find(request, routes)
+        found = _find(routes, request)
         return found if isinstance(found, OuterResponse) else partial(found, service)
 
     return route
 
 
-def _find(request: OuterRequest, routes: Routes) -> Answer | OuterResponse:
+def _find(routes: Routes, request: OuterRequest) -> Answer | OuterResponse:
     methods = routes.get(request.path)
     if methods is None:
         return problems.problem(HTTPStatus.NOT_FOUND)
@@ -286,6 +288,12 @@ def _answer_signing_key(service: Service, request: OuterRequest) -> OuterRespons
     return OuterResponse(HTTPStatus.OK, _cached(JSON, keys, service), body, "signing_key")
 
 
+def _answer_tokens(service: Service, request: OuterRequest) -> OuterResponse:
+    keys = service.state.keyset()
+    catalogue = keys.evidence.token_catalogue or b""
+    return OuterResponse(HTTPStatus.OK, _cached(JSON, keys, service), catalogue, "tokens")
+
+
 def _answer_health(service: Service, request: OuterRequest) -> OuterResponse:
     # Not whether a model answers: an engine may have ended because of what it was asked.
     headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
@@ -324,6 +332,8 @@ def _fetched(route: Route) -> dict[bytes, Route]:
 
 
 _KEYS = _fetched(Route("keys", _answer_keys))
+
+_TOKENS = _fetched(Route("tokens", _answer_tokens))
 
 _ROUTES: Routes = {
     b"/v1/ohttp": {b"POST": _SEALED},

@@ -51,8 +51,7 @@ class RequestReader:
             return None
         # RFC 9112, Section 2.2: one empty line before the request line SHOULD be ignored.
         if not self._line_skipped and buffer.startswith(b"\r\n"):
-            del buffer[:2]
-            self._searched = 0
+            del buffer[:2]  # of which nothing was searched but a first half
             self._line_skipped = True
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3), self._limits.head_bytes)
         if end < 0:

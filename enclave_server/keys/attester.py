@@ -9,13 +9,18 @@ from protocol.signature import SigningKeys, encode_pem, encode_spki
 
 
 class Attester:
-    """Binds lists of keys, and the keys that sign answers, to this enclave."""
+    """Binds lists of keys, the keys that sign answers and the token catalogue to this enclave."""
 
-    __slots__ = ("_ed25519_pem", "_module", "_rsa_pem", "_spkis")
+    __slots__ = ("_catalogue", "_ed25519_pem", "_module", "_rsa_pem", "_spkis")
 
-    def __init__(self, module: SecurityModule, signing_keys: SigningKeys) -> None:
+    def __init__(
+        self,
+        module: SecurityModule,
+        signing_keys: SigningKeys,
+        token_catalogue: bytes | None = None,
+    ) -> None:
         rsa, ed25519 = signing_keys.public_keys
-        self._module = module
+        self._module, self._catalogue = module, token_catalogue
         self._spkis = encode_spki(rsa), encode_spki(ed25519)
         self._rsa_pem, self._ed25519_pem = encode_pem(rsa), encode_pem(ed25519)
 
@@ -25,10 +30,11 @@ class Attester:
         if held is None:
             raise ValueError("no key configuration fits a document")
         document = self._module.attest(
-            encode_user_data(ohttp_keys, *self._spkis), held.encode(), nonce
+            encode_user_data(ohttp_keys, *self._spkis, self._catalogue), held.encode(), nonce
         )
         platform = self._module.platform
-        return Evidence(document, ohttp_keys, self._rsa_pem, platform, self._ed25519_pem)
+        rsa, ed25519 = self._rsa_pem, self._ed25519_pem
+        return Evidence(document, ohttp_keys, rsa, platform, ed25519, self._catalogue)
 
 
 def document_time(document: bytes) -> float:

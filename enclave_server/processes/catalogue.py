@@ -6,10 +6,19 @@ from typing import Any
 from enclave_server import config as tables
 from enclave_server.addresses import parse_address
 from enclave_server.chat.bounds import PROVIDER
-from enclave_server.chat.dialects.table import find_dialect, find_embedding_dialect
+from enclave_server.chat.dialects.table import (
+    WITHOUT_LATER_INSTRUCTIONS,
+    find_dialect,
+    find_embedding_dialect,
+)
 from enclave_server.chat.embedded import CONCURRENCY, EMBEDDED, embedded_model
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.profiles import Profile, find_profile, profile_of_host
+from enclave_server.chat.profiles import (
+    LaterInstructions,
+    Profile,
+    find_profile,
+    profile_of_host,
+)
 from enclave_server.chat.upstream.credentials import (
     EnvironmentKey,
     FileKey,
@@ -41,7 +50,10 @@ def build_models(config: Config, engine_socket: str, provisioned: ProvisionedKey
             models.append(embedded_model(model.name, engine_socket, prompt, bounds, share))
         else:
             models.append(_provided(model, upstreams[model.upstream]))
-    return ModelTable(tuple(models))
+    tariffs = config.tariffs
+    return ModelTable(
+        tuple(dataclasses.replace(model, tariff=tariffs[model.name]) for model in models)
+    )
 
 
 def _provided(table: tables.ModelTable, upstream: Upstream) -> Model:
@@ -82,7 +94,7 @@ def _profile(table: tables.ModelTable, upstream: Upstream) -> Profile:
         "temperature": table.temperature,
         "efforts": table.efforts,
         "thinking": table.thinking,
-        "later_instructions": table.later_instructions,
+        "later_instructions": _later_instructions(table, upstream),
         "prefill": table.prefill,
         "remote_images": table.remote_images,
         "output_limit": table.output_limit,
@@ -91,6 +103,18 @@ def _profile(table: tables.ModelTable, upstream: Upstream) -> Profile:
     }
     changes = {name: value for name, value in said.items() if value is not None}
     return dataclasses.replace(profile, **changes)
+
+
+def _later_instructions(table: tables.ModelTable, upstream: Upstream) -> LaterInstructions | None:
+    """Return who says them, if not whom the profile says; raises ValueError for what cannot be."""
+    said = table.later_instructions
+    if upstream.dialect not in WITHOUT_LATER_INSTRUCTIONS:
+        return said
+    if said == "system":
+        sentence = f"the dialect {upstream.dialect!r} has no place for its later_instructions"
+        raise ValueError(f"model {table.name!r}: {sentence}")
+    profile = upstream.profile.later_instructions
+    return said or ("user" if profile == "system" else profile)
 
 
 def engine_share(workers: int) -> int:

@@ -32,7 +32,7 @@ def join_cluster(
     listener: socket.socket,
     signals: StopSignals,
     log: Log,
-) -> tuple[SigningKeys, KeyKeeper, Member]:
+) -> tuple[SigningKeys, Attester, KeyKeeper, Member]:
     """Return the keys of a cluster and this enclave's part in it.
 
     Raises NsmError, Unequal, NobodyLeads, Stopped and ClockError.
@@ -51,12 +51,14 @@ def join_cluster(
         signing_keys = SigningKeys.generate()
     else:
         signing_keys = decode_signing_keys(joined.state.rsa, joined.state.ed25519)
+    catalogue = config.catalogue
+    attester = Attester(module, signing_keys, None if catalogue is None else catalogue.encode())
     terms = Terms(peers, schedule_of(config), table.route_seconds)
 
     def make_keeper(ring: KeyRing, succession: Succession, announced: bool) -> KeyKeeper:
         return KeyKeeper(
             terms.schedule,
-            Attester(module, signing_keys),
+            attester,
             signing_keys,
             refresh=config.evidence.refresh_seconds,
             now=time.time(),
@@ -77,4 +79,4 @@ def join_cluster(
         now=time.monotonic(),
     )
     log.event("cluster", leads=member.leads, members=len(member.company.members))
-    return signing_keys, member.keeper, member
+    return signing_keys, attester, member.keeper, member

@@ -38,6 +38,7 @@ from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.log import Log
 from enclave_server.processes.catalogue import build_models, engine_share
 from enclave_server.processes.joining import join_cluster, schedule_of
+from enclave_server.processes.payment import NoEpoch, make_till, warn_of_end
 from enclave_server.processes.pool import Pool
 from enclave_server.processes.readiness import Readiness
 from enclave_server.processes.stop_signals import StopSignals
@@ -96,10 +97,10 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         provisioned = ProvisionedKeys()
         models = _models(config, engine_socket, provisioned)
         _report_absent_keys(config, models, log)
-        signing_keys, keeper, member = _make_keys(config, module, log, signals, stack)
+        till = make_till(config, time.time(), log)
+        signing_keys, attester, keeper, member = _make_keys(config, module, log, signals, stack)
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
-        attester = Attester(module, signing_keys)
         readiness = Readiness()
         inheritance = Inheritance(
             config,
@@ -111,6 +112,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
             provisioned,
             readiness,
             Rooms(config.server.workers),
+            till,
         )
         supervisor = Supervisor(
             signals,
@@ -118,9 +120,10 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
             engine,
             log,
             readiness,
-            wants_secrets=bool(config.provisioned_upstreams),
+            wants_secrets=bool(config.wanted_secrets),
             grace_seconds=config.server.grace_seconds,
             member=member,
+            hourly=lambda: warn_of_end(till, log),
         )
 
         def work(number: int, channel: socket.socket) -> int:
@@ -201,10 +204,11 @@ def _make_keys(
     log: Log,
     signals: StopSignals,
     stack: contextlib.ExitStack,
-) -> tuple[SigningKeys, KeyKeeper, Member | None]:
-    """Return the signing keys and the keeper of the HPKE keys, made of good randomness.
+) -> tuple[SigningKeys, Attester, KeyKeeper, Member | None]:
+    """Return the signing keys, what attests them, and the keeper of the HPKE keys.
 
-    Or those of a cluster, which are a leader's unless this is its first enclave.
+    All are made of good randomness, or are those of a cluster: its leader's, unless this is its
+    first enclave.
     """
     mixing = mix_entropy(module)
     wait_for_pool()
@@ -214,14 +218,16 @@ def _make_keys(
         stack.callback(_remove_socket, bound_address(listener))
         return join_cluster(config, module, listener, signals, log)
     signing_keys = SigningKeys.generate()
+    catalogue = config.catalogue
+    attester = Attester(module, signing_keys, None if catalogue is None else catalogue.encode())
     keeper = KeyKeeper(
         schedule_of(config),
-        Attester(module, signing_keys),
+        attester,
         signing_keys,
         refresh=config.evidence.refresh_seconds,
         now=time.time(),
     )
-    return signing_keys, keeper, None
+    return signing_keys, attester, keeper, None
 
 
 @contextlib.contextmanager
@@ -271,6 +277,8 @@ def _as_start_errors() -> Iterator[None]:
         raise StartError(ExitCode.MODULE, f"no other enclave can be its equal: {error}") from error
     except Stopped as error:
         raise StartError(ExitCode.ENDED, "told to end before it had keys") from error
+    except NoEpoch as error:
+        raise StartError(ExitCode.USAGE, str(error)) from error
     except EngineFails as error:
         raise StartError(ExitCode.MODEL, str(error)) from error
     except WorkersFail as error:

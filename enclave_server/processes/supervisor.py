@@ -27,6 +27,8 @@ STARTING_TICK_SECONDS = 0.02
 CLOCK_SECONDS = 60.0
 """Between comparisons with the hypervisor's clock."""
 
+HOUR_SECONDS = 3600.0
+
 KILL_SECONDS = 2.0
 """After the grace time, for workers to end by themselves."""
 
@@ -56,11 +58,14 @@ class Supervisor:
         wants_secrets: bool,
         grace_seconds: float,
         member: Member | None = None,
+        hourly: Callable[[], None] = lambda: None,
     ) -> None:
         """Without the secrets that it wants a server is not ready, though it serves.
 
-        `member` is this enclave's part in a cluster, if it has one.
+        `member` is this enclave's part in a cluster, if it has one; `hourly` is called at the
+        start, and then once an hour.
         """
+        self._hourly, self._hour_due = hourly, 0.0
         self._signals = signals
         self._keeper = keeper
         self._member = member
@@ -99,6 +104,7 @@ class Supervisor:
         while not self._signals.count:
             now = time.monotonic()
             self._check_clock(now)
+            self._do_hourly(now)
             pool.tend(now)
             self._tend_engine(now)
             if not was_ready and self._is_ready(pool):
@@ -171,6 +177,11 @@ class Supervisor:
         reference = ptp_time()
         if reference is not None:
             check_clock(time.time(), {"PTP device": reference})
+
+    def _do_hourly(self, now: float) -> None:
+        if now >= self._hour_due:
+            self._hour_due = now + HOUR_SECONDS
+            self._hourly()
 
     def _end(self, pool: Pool) -> None:
         """Let the workers finish, and end what is left after the grace time, or a second signal."""

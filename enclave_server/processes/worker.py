@@ -31,7 +31,9 @@ from enclave_server.keys.attester import Attester
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
 from enclave_server.memory import Memory
-from enclave_server.processes import readers
+from enclave_server.payment.gate import Gate
+from enclave_server.processes import payment, readers
+from enclave_server.processes.payment import Till
 from enclave_server.processes.pool import BEAT_SECONDS, EXIT_FAILED, SERIAL
 from enclave_server.processes.readers import Readers
 from enclave_server.processes.readiness import Readiness
@@ -65,6 +67,7 @@ class Inheritance:
     provisioned: ProvisionedKeys
     readiness: Readiness
     rooms: Rooms
+    till: Till | None = None
 
 
 class State:
@@ -145,6 +148,7 @@ async def _serve(
     state = State(inheritance, snapshot, desk)
     limits = inheritance.config.limits
     memory = Memory(limits.buffered_bytes, limits.requests)
+    gate = _make_gate(inheritance, log)
     chat = ChatService(
         inheritance.models,
         state.signing_keys,
@@ -152,6 +156,7 @@ async def _serve(
         repeated=lambda: log.count("upstream_repeated"),
         memory=memory,
         elsewhere=large.do,
+        gate=gate,
     )
     dispatch = make_dispatch(
         make_gate(inheritance.config, snapshot.keys.tee_id),
@@ -175,7 +180,17 @@ async def _serve(
     await ending.wait()
     await server.drain(inheritance.config.server.grace_seconds)
     chat.close()
+    if gate is not None:
+        await gate.close()
     return 0
+
+
+def _make_gate(inheritance: Inheritance, log: Log) -> Gate | None:
+    if inheritance.till is None:
+        return None
+    gate = payment.make_gate(inheritance.till, inheritance.config, inheritance.provisioned, log)
+    payment.report_hourly(gate.tally)
+    return gate
 
 
 def _make_router(

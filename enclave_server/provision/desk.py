@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from enclave_server.chat.errors import ChatError, invalid
 from enclave_server.chat.strict_json import printable
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
-from enclave_server.config import Config
+from enclave_server.config import NULLIFIER_KEY, Config
+from enclave_server.payment.nullifier import MIN_KEY_CHARACTERS
 from enclave_server.provision.proposal import Proposal, decode_proposal
 from protocol.binary_http import Request, Response
 from protocol.errors import MalformedMessage, SignatureInvalid
@@ -67,6 +68,9 @@ class Gate:
                 code="not_authorised",
             ) from None
         self._check_names(secrets)
+        if len(secrets.keys.get(NULLIFIER_KEY, " " * MIN_KEY_CHARACTERS)) < MIN_KEY_CHARACTERS:
+            sentence = f"The key of spent tokens has at least {MIN_KEY_CHARACTERS} characters."
+            raise invalid(sentence, code="short_key")
         return secrets
 
     def _check_names(self, secrets: Secrets) -> None:
@@ -82,7 +86,7 @@ def make_gate(config: Config, tee_id: str) -> Gate | None:
     if administrator is None:
         return None
     window = config.replay.window_seconds
-    return Gate(administrator, tee_id, config.provisioned_upstreams, window)
+    return Gate(administrator, tee_id, config.wanted_secrets, window)
 
 
 class Desk:

@@ -2,8 +2,8 @@
 
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
-ROWS are some of: crypto, steps, dialects, server, peers, alternatives, proxy, writes, memory,
-evidence, streaming, clock (default: all).
+ROWS are some of: crypto, steps, dialects, server, payment, peers, alternatives, proxy, writes,
+memory, evidence, streaming, clock, issuer (default: all).
 Everything in one table comes from one run. Prints tables; a whole run also writes docs/bench.json
 and a picture, docs/bench.svg, unless --json or --svg name other files.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
@@ -26,7 +26,9 @@ from scripts.benchmark import (
     dialects,
     evidence,
     floor,
+    issuer,
     memory,
+    payment,
     peers,
     picture,
     proxies,
@@ -44,6 +46,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "steps": ("CPU microseconds of a request's steps", steps.rows),
     "dialects": ("CPU microseconds of each dialect", dialects.rows),
     "server": ("the server under load", server.rows),
+    "payment": ("paid requests beside unpaid ones, 32 connections", payment.rows),
     "peers": ("beside other gateways, 32 connections", peers.rows),
     "alternatives": ("in front of one upstream, 32 connections", alternatives.rows),
     "proxy": ("host_proxy and socat", proxies.rows),
@@ -52,6 +55,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "evidence": ("evidence, signatures, replays", evidence.rows),
     "streaming": ("streams", streaming.rows),
     "clock": ("streams beside large requests", clock.rows),
+    "issuer": ("the issuer of tokens", issuer.rows),
 }
 
 

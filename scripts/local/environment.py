@@ -33,16 +33,19 @@ LOG_COLUMNS = 100  # of such a line: pip names all packages in one
 LOG_SECONDS = 5.0  # how often a line is added where nothing can move
 KEPT_LINES = 25  # of a failed command's output
 
-# Programs that some tests start, and files that they need, with the Debian package of each.
+# Programs that some tests start, and files that they need, with the Debian package of each; a star
+# stands for a version.
 TEST_PROGRAMS = {
     "nginx": "nginx-light",
     "/usr/lib/nginx/modules/ngx_stream_module.so": "libnginx-mod-stream",
     "haproxy": "haproxy",
+    "/usr/lib/postgresql/*/bin/postgres": "postgresql",
     "socat": "socat",
     "chromium": "chromium",
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
     "jq": "jq",
+    "redis-server": "redis-server",
     # of AWS's reader of enclave images, which is built here
     "cargo": "cargo",
     "pkg-config": "pkg-config",
@@ -213,7 +216,9 @@ def require_package(package: str, purpose: str, display: Display) -> None:
 
 def is_there(name: str) -> bool:
     """Say whether a program, or a file where the name is a path, is on this machine."""
-    return Path(name).exists() if name.startswith("/") else shutil.which(name) is not None
+    if name.startswith("/"):
+        return any(Path("/").glob(name.removeprefix("/")))
+    return shutil.which(name) is not None
 
 
 def install_test_programs(display: Display) -> None:

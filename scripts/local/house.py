@@ -19,7 +19,14 @@ from pathlib import Path
 import grimp
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client", "scripts")
+PACKAGES = (
+    "protocol",
+    "enclave_server",
+    "host_proxy",
+    "oblivious_client",
+    "token_issuer",
+    "scripts",
+)
 
 Arrows = frozenset[tuple[str, str]]
 

@@ -49,7 +49,8 @@ def whole(script: dict[str, Any]) -> bytes:
 
 def key_of(question: dict[str, Any]) -> str:
     """Return the key of the script."""
-    key: str = question.get("stop") or question["messages"][-1]["content"]
+    stops = question.get("stop")
+    key: str = stops[0] if stops else question["messages"][-1]["content"]
     return key.strip()
 
 

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client")
+PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client", "token_issuer")
 
 ELSEWHERE = {
     # Two lines that call `cli.main`: whoever starts the program runs them.
     "host_proxy/__main__.py": "tests/host_proxy/test_cli.py",
     "oblivious_client/__main__.py": "tests/oblivious_client/test_cli.py",
+    "token_issuer/__main__.py": "tests/token_issuer/test_cli.py",
     # Parts of one command, which is tested whole: against good relays and bad ones.
     "scripts/relay_kit/bench.py": "tests/scripts/relay_kit/test_relay_check.py",
     "scripts/relay_kit/cli.py": "tests/scripts/relay_kit/test_relay_check.py",

@@ -124,6 +124,10 @@ def _is_declaration(node: ast.AST) -> bool:
             return True
         case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar" | "NewType"))):
             return True
+        case ast.ClassDef(
+            bases=[ast.Name(id="Protocol") | ast.Subscript(value=ast.Name(id="Protocol"))]
+        ):
+            return True  # who has its methods has them with defaults of its own
     return False
 
 
@@ -186,7 +190,7 @@ def _statements(node: ast.AST, _: TextOf) -> Iterator[Change]:
             yield "dropped assignment", node, "pass"
         case ast.Raise() | ast.Delete():
             yield "dropped statement", node, "pass"
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+        case ast.Return(value=ast.expr() as value) if not _is_nothing(value):
             yield "returned None", node, "return None"
         case ast.Break():
             yield "loop", node, "continue"
@@ -209,5 +213,6 @@ def _is_text(node: ast.BinOp) -> bool:
     )
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.expr) -> bool:
+    """Whether it is None, or False, instead of which the types refuse it and nobody can tell it."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

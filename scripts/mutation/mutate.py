@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = Path(".mutate")  # where pytest keeps what failed
 PYTEST = ("-x", "-q", "--tb=no", "-o", f"cache_dir={KEPT}")
 NICENESS = 10
-HANGING_SECONDS = 240.0  # after which it is measured how long the tests take without the change
+HANGING_SECONDS = 90.0  # after which it is measured how long the tests take without the change
 CROWD = 4  # so much longer may those take that stand beside a module's own
 SLOWER = 4.0  # than the unchanged product: so much longer they may take before they hang
 SPARE_SECONDS = 60.0
@@ -135,11 +135,12 @@ class Copy:
 
     def _noticed(self, trial: Trial, tests: Sequence[Path], seconds: float) -> str:
         """Return what fails with a change and not without it, or an empty text."""
+        known = tuple(tests) in self._usual
+        seconds = self._patience(tests) if known else seconds
         noticed = self._changed(trial, tests, seconds)
         if noticed == HANGS:
-            patient = SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
-            if patient > seconds:
-                noticed = self._changed(trial, tests, patient)
+            if (patience := self._patience(tests)) > seconds:
+                noticed = self._changed(trial, tests, patience)
         # Whether it is the change: without it the same test has to pass.
         elif noticed and (failed := self.tested(self._failed() or tests, UNCHANGED_SECONDS)):
             raise UnchangedFails(failed)
@@ -157,6 +158,10 @@ class Copy:
         """Return the names of the tests that failed in the last run, as pytest takes them."""
         kept = self._folder / KEPT / "v/cache/lastfailed"
         return list(json.loads(kept.read_text())) if kept.is_file() else []
+
+    def _patience(self, tests: Sequence[Path]) -> float:
+        """Return how long test files may take, in seconds; raise UnchangedFails if one fails."""
+        return SLOWER * self._usual_seconds(tests) + SPARE_SECONDS
 
     def _usual_seconds(self, tests: Sequence[Path]) -> float:
         """Run test files unchanged if nobody has; raise UnchangedFails if one fails."""

@@ -1,6 +1,7 @@
 """Play an observer at the relay: record sizes and times of answers, try to tell them apart.
 
-    scripts/leak [--quick] [--questions] [--of-each N] [--at-once N] [--folder FOLDER]
+    scripts/leak [--quick] [--questions | --payments] [--of-each N] [--at-once N]
+                 [--folder FOLDER]
 
 Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about eight minutes. --quick asks
 few questions, none of them to the embedded model, and proves little: it writes nothing unless
@@ -10,6 +11,7 @@ FOLDER is given.
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import os
 import random
@@ -25,7 +27,15 @@ from protocol.shaping import GeometricSeries
 from scripts.local import processes
 from scripts.local.gateway import newest_key
 from scripts.local.stack import Stack, StackError
-from scripts.observer import answers, drawing, finding, questions, telling, watching
+from scripts.observer import (
+    answers,
+    drawing,
+    finding,
+    payments,
+    questions,
+    telling,
+    watching,
+)
 from scripts.observer.finding import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,8 +67,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--questions", action="store_true", help="large questions alone; writes nothing"
     )
+    parser.add_argument(
+        "--payments", action="store_true", help="paid, refused and free alone; writes nothing"
+    )
     options = parser.parse_args()
-    if options.questions:
+    if options.questions or options.payments:
         options.folder = None
     elif options.folder is None and not options.quick:
         options.folder = ROOT / "docs"
@@ -89,7 +102,9 @@ def scripted(scripts: dict[str, answers.Script], padding: str, folder: Path) -> 
     """Run the whole path before an upstream that says what the scripts say."""
     socket, script, configuration = folder / "up.sock", folder / "scripts.json", folder / "c.toml"
     script.write_text(json.dumps(scripts))
-    configuration.write_text(CONFIGURATION.format(padding=padding, socket=socket))
+    plain = CONFIGURATION.format(padding=padding, socket=socket)
+    is_paid = {key.partition("/")[0] for key in scripts} <= payments.KINDS.keys()
+    configuration.write_text(payments.configuration(plain) if is_paid else plain)
     command = [sys.executable, "-m", "scripts.local.scripted_upstream", str(socket), str(script)]
     with (
         processes.running("scripted upstream", command),
@@ -112,7 +127,8 @@ def observe(
     series = GeometricSeries(stream.series_first, stream.series_ratio)
     say(f"padding {padding}: telling them apart …")
     classes = telling.balanced(traces, tick, series, random.SystemRandom())
-    of_questions = {trace.kind for trace in traces} <= questions.LARGE.keys()
+    kinds = {trace.kind for trace in traces}
+    of_questions = kinds <= questions.LARGE.keys() | payments.KINDS.keys()
     return Finding(padding, traces, telling.judge(classes, tick), of_questions)
 
 
@@ -155,6 +171,15 @@ def shape(stream: StreamTable) -> str:
     )
 
 
+def show_payments(of_each: int, at_once: int, folder: Path, chance: random.Random) -> None:
+    """Try to tell what was paid, refused and free, with padding, and print what came of it."""
+    found = observe(payments.scripts(of_each, chance), "on", at_once, folder)
+    statuses = collections.Counter((trace.kind, trace.status) for trace in found.traces)
+    for (kind, status), count in sorted(statuses.items()):
+        say(f"{kind}: {count} answers of status {status}")
+    print(finding.verdict_rows([found]))
+
+
 def run(options: argparse.Namespace) -> None:
     """Measure, and write what was found."""
     asked = {} if options.quick else answers.QUESTIONS
@@ -162,6 +187,9 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="leak-") as name:
         folder = Path(name)
         chance = random.SystemRandom()
+        if options.payments:
+            show_payments(of_each, options.at_once, folder, chance)
+            return
         recordings = {} if options.questions else record(asked, folder)
         findings = []
         for padding, count in (("off", max(30, of_each // 4)), ("on", of_each)):

@@ -12,11 +12,12 @@ import struct
 import time
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from oblivious_client.exchange import content_in, head_in, inner_request
 from oblivious_client.sealing import AnswerReader, Framing, seal
 from protocol.key_config import KeyConfig
+from scripts.observer import payments
 from scripts.observer.answers import Script, first_gap, is_streamed
 from scripts.observer.questions import pause, question
 
@@ -106,8 +107,11 @@ def sealed_post(
     config: KeyConfig, key: str, script: Script, path: bytes = b"/"
 ) -> tuple[bytes, AnswerReader]:
     """Return a client's request for a script, and what opens its answer; a relay is at /."""
-    target, asked = question(key, streamed=is_streamed(script), width=KEY_WIDTH)
+    is_payment = key.partition("/")[0] in payments.KINDS
+    ask = payments.question if is_payment else question
+    target, asked = ask(key, streamed=is_streamed(script), width=KEY_WIDTH)
     inner = inner_request("POST", target, asked, now=time.time())
+    inner = replace(inner, headers=(*inner.headers, *payments.fields(key)))
     sealed = seal(config, inner, Framing.CHUNKED)
     content = b"".join(sealed.pieces)
     head = (

@@ -10,9 +10,9 @@ import httpx
 
 from oblivious_client.client import AsyncObliviousClient
 from oblivious_client.errors import AnswerUnproven, AnswerUnreadable, ClientError
+from oblivious_client.local.refusals import describe
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
-from oblivious_client.serve import describe
 from scripts.soaking.echoing_upstream import MARK
 from scripts.soaking.judging import Outcome
 

@@ -39,6 +39,10 @@ def test_parse_and_write(text: str, address: Address) -> None:
     assert str(address) == text
 
 
+def test_whatever_number_is_any_may_be_written() -> None:
+    assert parse_address("vsock://4294967295:5000") == parse_address("vsock://any:5000")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -67,6 +71,19 @@ def test_listen_on_tcp() -> None:
         assert address.port > 0
         assert not listener.getblocking()
         socket.create_connection((address.host, address.port), 5).close()
+
+
+def test_what_cannot_be_listened_on_leaves_no_socket_behind(tmp_path: Path) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with listen_socket(TcpAddress("127.0.0.1", 0)) as listener:
+        before = descriptors()
+        with pytest.raises(OSError, match="in use"):
+            listen_socket(bound_address(listener))
+        with pytest.raises(FileNotFoundError):
+            listen_socket(UnixAddress(str(tmp_path / "none" / "socket")))
+        assert descriptors() == before
 
 
 def test_listen_on_a_unix_socket(tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def test_requests_are_counted_by_class() -> None:
         "longest_ms": 750.0,
     }
     assert (second["status"], second["count"]) == (422, 1)
+    assert (second["mean_ms"], second["longest_ms"]) == (1.0, 1.0)
+
+
+def test_times_are_told_to_the_microsecond() -> None:
+    stream = io.StringIO()
+    log = Log(stream)
+    for seconds in (0.0123456, 0.002, 0.0):
+        log.request("keys", 200, 1, 2, seconds)
+    log.report()
+    assert (lines(stream)[0]["mean_ms"], lines(stream)[0]["longest_ms"]) == (4.782, 12.346)
 
 
 def test_a_report_starts_anew() -> None:

@@ -31,7 +31,15 @@ from tests.support.attestation_samples import real_documents
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("docs/attacks.md", "docs/conformance.md")
-FOLDERS = ("protocol", "enclave_server", "host_proxy", "oblivious_client", "scripts", "tests")
+FOLDERS = (
+    "protocol",
+    "enclave_server",
+    "host_proxy",
+    "oblivious_client",
+    "token_issuer",
+    "scripts",
+    "tests",
+)
 # A file, perhaps behind some of its folders, perhaps with a test in it.
 NAMED = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|conf|json|lock))((?:::\w+)*)`")
 

@@ -18,6 +18,7 @@ from oblivious_client import options
 from oblivious_client.commands import COMMANDS
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import Exit
+from token_issuer.cli import parser as issuer_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -26,7 +27,15 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
     if "node_modules" not in path.parts
 )
-PLACES = ("protocol", "enclave_server", "host_proxy", "oblivious_client", "scripts", "tests")
+PLACES = (
+    "protocol",
+    "enclave_server",
+    "host_proxy",
+    "oblivious_client",
+    "token_issuer",
+    "scripts",
+    "tests",
+)
 FILES = [
     path.relative_to(ROOT).as_posix()
     for place in (*PLACES, "docs")
@@ -39,6 +48,7 @@ MODULE = re.compile(r"-m (scripts(?:\.\w+)+)")  # what a command runs
 # Where one command of a line ends and the next begins.
 SEPARATORS = {"|", "||", "&&", ";", "&"}
 PREFIXES = {"sudo", "exec"}
+PROGRAMS = ("oblivious-client", "host-proxy", "enclave-server", "token-issuer")
 
 
 def text_of(document: str) -> str:
@@ -144,7 +154,7 @@ def test_commands_of_ours_take_what_they_are_given(document: str) -> None:
     for words in commands(document):
         words = without_redirections(words)
         program = words[0].removeprefix("./") if words else ""
-        if Path(program).name in ("oblivious-client", "host-proxy", "enclave-server"):
+        if Path(program).name in PROGRAMS:
             check_program(Path(program).name, words[1:])
         elif program.startswith("scripts/"):
             check_script(program, words[1:])
@@ -155,6 +165,8 @@ def check_program(program: str, words: list[str]) -> None:
         check_client(words)
     elif program == "host-proxy":
         check_proxy(words)
+    elif program == "token-issuer":
+        check_issuer(words)
     else:
         check_options(program, words, (ROOT / "enclave_server/cli.py").read_text())
 
@@ -171,6 +183,16 @@ def check_client(words: list[str]) -> None:
         options.parse(words, tuple(COMMANDS))
     except UsageError as error:
         pytest.fail(f"oblivious-client {shlex.join(words)}: {error}")
+
+
+def check_issuer(words: list[str]) -> None:
+    source = "".join(path.read_text() for path in (ROOT / "token_issuer").glob("*.py"))
+    check_options("token-issuer", words, source)
+    if is_complete(words) and len(words) > 1:
+        try:
+            issuer_parser().parse_args(words)
+        except SystemExit:
+            pytest.fail(f"token-issuer {shlex.join(words)}")
 
 
 def check_proxy(words: list[str]) -> None:
@@ -216,6 +238,8 @@ def test_wrong_commands_are_noticed() -> None:
         ["oblivious-client", "sing"],
         ["host-proxy", "--egress", "vsock://3:8001"],
         ["enclave-server", "--port", "1"],
+        ["token-issuer", "keys", "burn"],
+        ["token-issuer", "vouchers", "new", "--euros", "5"],
     ):
         with pytest.raises((AssertionError, pytest.fail.Exception)):
             check_program(words[0], words[1:])

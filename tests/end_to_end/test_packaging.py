@@ -13,9 +13,10 @@ import pytest
 
 from enclave_server.__main__ import EXTRA
 from tests.support.enclave import DEADLINE
+from token_issuer.__main__ import EXTRA as ISSUER_EXTRA
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client")
+PACKAGES = ("protocol", "enclave_server", "host_proxy", "oblivious_client", "token_issuer")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,9 @@ def test_the_client_asks_for_nothing_of_the_server(wheel: Path) -> None:
     assert "h11>=0.16" in base  # those before read requests otherwise than their readers do
     extra = [each for each in needed if 'extra == "server"' in each]
     assert {each.split(">")[0] for each in extra} == set(EXTRA)
+    extra = [each for each in needed if 'extra == "issuer"' in each]
+    names = {each.split(">")[0].partition("[")[0].replace("-", "_") for each in extra}
+    assert names == set(ISSUER_EXTRA)
 
 
 def test_the_client_works_without_the_servers_packages(installed: Path) -> None:
@@ -109,6 +113,17 @@ def test_the_server_says_in_one_sentence_what_to_install(installed: Path) -> Non
     assert shown.stderr == (
         "enclave-server: msgspec is missing: "
         "install the server's packages with pip install '.[server]' in a checkout\n"
+    )
+
+
+@pytest.mark.parametrize("missing", ["alembic", "msgspec", "sqlalchemy"])
+def test_the_issuer_says_in_one_sentence_what_to_install(installed: Path, missing: str) -> None:
+    code = "from token_issuer.__main__ import main; sys.exit(main())"
+    shown = run(installed, code, [missing])
+    assert shown.returncode == 2
+    assert shown.stderr == (
+        f"token-issuer: {missing} is missing: "
+        "install the issuer's packages with pip install '.[issuer]' in a checkout\n"
     )
 
 

@@ -3,9 +3,9 @@
 from enclave_server import addresses as enclave
 from host_proxy import addresses as proxy
 from host_proxy.addresses import AddressError
-from oblivious_client import commands
 from oblivious_client.endpoint import Endpoint, Role, is_loopback
 from oblivious_client.errors import UsageError
+from oblivious_client.local.listening import read_place
 from tests.fuzz.faults import fails, returns, slips
 from tests.fuzz.reading import Attempt, Refused
 from tests.host_proxy.test_addresses import BAD, GOOD
@@ -54,10 +54,11 @@ def run(data: bytes) -> None:
     if not isinstance(ours, Refused) and not isinstance(theirs, Refused):
         assert str(ours) == str(theirs)
     _check_endpoint(text)
-    listening = attempt_endpoint(commands._listen_address, text.removeprefix("tcp://"))
-    if not isinstance(listening, Refused):
-        assert is_loopback(listening[0])
-        assert 0 <= listening[1] < 1 << 16
+    place = attempt_endpoint(read_place, text.removeprefix("tcp://"))
+    if not isinstance(place, Refused):
+        assert place.is_here is is_loopback(place.hosts[0])
+        assert 0 <= place.port < 1 << 16
+        assert place.url(place.port).startswith("http://")
 
 
 def _check_endpoint(text: str) -> None:

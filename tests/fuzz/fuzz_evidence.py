@@ -39,7 +39,9 @@ def seeds() -> list[bytes]:
         for each in real_documents()[:3]
     ]
     swapped = Evidence(good.document, others.ohttp_keys, good.signing_key_pem, good.platform)
-    bundles = [good, others, *real, swapped, Evidence(good.document, b"", b"", good.platform)]
+    sells = Attester(SimulatedSecurityModule(), keys, b"{}").attest(encode_key_configs(configs))
+    bundles = [good, others, sells, *real, swapped]
+    bundles.append(Evidence(good.document, b"", b"", good.platform))
     return [each.encode() for each in bundles]
 
 
@@ -56,6 +58,8 @@ def run(data: bytes) -> None:
     assert bound["ohttp_keys"] == hashlib.sha256(found.ohttp_keys).digest()
     assert bound["signing_key"] == hashlib.sha256(encode_spki(verified.signing_key)).digest()
     assert (found.ed25519_pem is None) == (evidence.ED25519_MEMBER not in bound)
+    catalogue = found.token_catalogue
+    assert bound.get("tokens") == (catalogue and hashlib.sha256(catalogue).digest())
     assert verified.attestation.public_key in [each.encode() for each in verified.key_configs]
     assert found.platform is Platform.SIMULATED or found.document in _real()
 

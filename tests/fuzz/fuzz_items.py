@@ -25,7 +25,7 @@ from enclave_server.chat.surfaces.surface import Identity
 from enclave_server.memory import Holding, Memory
 from oblivious_client.answers import choices_of
 from oblivious_client.errors import ServiceError
-from oblivious_client.passing import PassedChat, PassedItems, Passing
+from oblivious_client.local.passing import PassedChat, PassedItems, Passing
 from protocol.signature import Algorithm, verify_choices
 from tests.fuzz.faults import fails, returns, slips
 from tests.fuzz.reading import Attempt, Refused, same, ways

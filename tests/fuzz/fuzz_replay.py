@@ -4,9 +4,8 @@ Each five octets are a request: which one, until when, and how the clock has mov
 """
 
 import math
-import os
 
-from enclave_server.gateway import replay
+from enclave_server import shared_table
 from enclave_server.gateway.replay import ReplayFilter, Verdict
 from tests.fuzz.faults import replaced, returns
 from tests.fuzz.reading import Octets
@@ -15,10 +14,10 @@ START = 1_800_000_000.0
 CAPACITY = 16  # two buckets, of 64 slots in all
 
 FAULTS = (
-    returns("enclave_server.gateway.replay.ReplayFilter._holds", lambda held: False),
-    returns("enclave_server.gateway.replay._ceiling", lambda until: until - 2),
-    replaced("enclave_server.gateway.replay.ReplayFilter._advance", lambda table, now: now),
-    returns("enclave_server.gateway.replay.ReplayFilter._insert", lambda verdict: Verdict.NEW),
+    returns("enclave_server.shared_table.SharedTable.find", lambda slot: None),
+    returns("enclave_server.shared_table.ceiling", lambda until: until - 2),
+    replaced("enclave_server.shared_table.SharedTable.advance", lambda table, now: now),
+    replaced("enclave_server.shared_table.SharedTable.add", lambda table, *_: True),
 )
 
 
@@ -49,7 +48,7 @@ def run(data: bytes) -> None:
                 known[enc] = math.ceil(until)
             assert table.time(START) == time
     finally:
-        os.close(table._fd)
+        table.close()
 
 
 def _expected(verdict: Verdict, is_late: bool, held: bool, live: int) -> Verdict:
@@ -58,5 +57,5 @@ def _expected(verdict: Verdict, is_late: bool, held: bool, live: int) -> Verdict
     if held:
         return Verdict.REPEATED
     # Both buckets of one can be full before the table is, and not before one bucket is.
-    may_be_full = live >= replay.SLOTS
+    may_be_full = live >= shared_table.SLOTS
     return Verdict.FULL if verdict is Verdict.FULL and may_be_full else Verdict.NEW

@@ -25,7 +25,7 @@ FAULTS = (
     slips("protocol.base64url.decode", MalformedMessage),
     slips("protocol.token_fields._challenge", MalformedMessage),
     returns("protocol.token_fields._max_age", lambda age: None if age is None else age + 1),
-    replaced("protocol.token_fields._CREDENTIALS", re.compile(rb"P.*=([\w-]{472})()")),
+    replaced("protocol.token_fields._CREDENTIALS", re.compile(rb"P.*=()([\w-]{472})")),
     replaced("protocol.token_fields.MAX_AGE_DIGITS", 11),
 )
 

@@ -76,6 +76,26 @@ def test_addresses_are_read_and_written_alike(text: str) -> None:
     assert str(GOOD[text]) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("8443", "no address: use one of tcp://, "),
+        ("tcp://8443", "not HOST:PORT"),
+        ("tcp://a:65536", "not a number from 0 to 65535"),
+        ("vsock://16", "not CID:PORT"),
+        ("vsock://4294967295:1", "not a number from 0 to 4294967294"),
+        ("vsock://1:4294967295", "not a number from 0 to 4294967294"),
+        ("vsock-uds:/run/v", "not PATH:PORT"),
+        ("vsock-uds:/run/v:4294967295", "not a number from 0 to 4294967294"),
+        ("systemd:", "needs the FileDescriptorName"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said(text: str, what: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse(text)
+    assert what in str(caught.value)
+
+
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(AddressError):

@@ -580,6 +580,22 @@ def test_a_client_that_breaks_in_the_middle_of_bulk_ends_the_pair(
     pipes.close()
 
 
+def test_bulk_that_is_given_up_on_its_way_leaves_no_pipe_behind() -> None:
+    pipes = PipePool()
+    carried = Carried(pipes)
+    carried.client.setblocking(False)
+    deadline = time.monotonic() + DEADLINE
+    while not pipes.lent or not carried.pair.upstream.peer.blocked:  # nobody reads at the other end
+        assert time.monotonic() < deadline
+        with contextlib.suppress(BlockingIOError):
+            carried.client.send(bytes(1 << 20))
+        carried.run_for(0.01)
+    carried.pair.abort()
+    assert pipes.lent == 0
+    carried.close()
+    pipes.close()
+
+
 def test_an_upstream_that_takes_no_more_bulk_may_yet_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

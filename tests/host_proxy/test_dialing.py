@@ -416,7 +416,7 @@ def test_a_number_is_never_looked_up(upstream: socket.socket) -> None:
     resolver = Resolver(loop, nobody)
     assert dial_again(loop, resolver, Tcp(*upstream.getsockname())) == ([], True)
     loop.shut_down()
-    dial = Dial(loop, resolver, Unix("/a"), Patience(), lambda _: None, lambda _: None)
+    dial = Dial(loop, resolver, Unix("/a"), Patience(DEADLINE, 0), lambda _: None, lambda _: None)
     with pytest.raises(TypeError, match="no name to look up"):
         dial._look_up()
 

@@ -1,5 +1,6 @@
 """host_proxy's addresses, command line and configuration file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,17 @@ def test_a_file_may_ask_for_a_probe(tmp_path: Path) -> None:
     path.write_text('connect = "vsock://16:5000"\nprobe = 2.5\nprobe_misses = 4\n')
     asked = from_command_line(["--config", str(path)]).questions
     assert asked == Questions(Vsock(16, 5000), 2.5, 5, 4, 180)
+
+
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs/operations.md"
+
+
+def test_times_are_by_default_what_operators_are_told() -> None:
+    told = re.findall(r"`--([a-z-]+-seconds)`\s\((\d+)\)", OPERATIONS.read_text(encoding="utf-8"))
+    options = Options(listen=Tcp("127.0.0.1", 1), connect=Tcp("127.0.0.1", 2))
+    assert {"grace-seconds", "quiet-seconds", "probe-start-seconds"} <= dict(told).keys()
+    for name, seconds in told:
+        assert getattr(options, name.replace("-", "_")) == float(seconds), name
 
 
 def test_some_times_may_be_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,7 @@ class Stand:
     room: int = 1000
     shortages: list[int] = field(default_factory=list)
 
-    def route(self, listener: socket.socket) -> Route:
+    def route(self, listener: socket.socket, retry: float = DEADLINE) -> Route:
         machinery = Machinery(
             self.loop,
             Resolver(self.loop),
@@ -45,7 +46,7 @@ class Stand:
             lambda: self.shortages.append(1),
         )
         target = Unix(str(self.directory / "up"))
-        return Route(machinery, "ingress", listener, target, Patience(DEADLINE, DEADLINE))
+        return Route(machinery, "ingress", listener, target, Patience(DEADLINE, retry))
 
     def run(self, seconds: float) -> None:
         self.loop.later(seconds, self.loop.stop)
@@ -96,6 +97,69 @@ def test_the_counts_of_open_and_ended_connections_add_up(
     end(route, *clients, *servers)
     assert route.snapshot().carried == counters.carried
     assert route.counters.endings[Ending.DRAINED] == 1
+
+
+def test_a_client_whose_upstream_is_away_is_turned_away_and_counted(
+    stand: Stand, listener: socket.socket
+) -> None:
+    (stand.directory / "up").unlink()
+    route = stand.route(listener, retry=0)
+    client = connect_unix(stand.directory / "in")
+    stand.run(0.05)
+    assert read_all(client) == b""
+    assert route.active == 0
+    assert route.snapshot().endings == {Ending.UNREACHABLE: 1}
+    end(route, client)
+
+
+def test_a_client_waits_for_an_upstream_that_comes_and_is_then_carried(
+    stand: Stand, listener: socket.socket
+) -> None:
+    (stand.directory / "up").unlink()
+    route = stand.route(listener)
+    client = connect_unix(stand.directory / "in")
+    stand.run(0.05)
+    assert (len(route.pairs), len(route.waiting)) == (0, 1)
+    with listen_unix(stand.directory / "up") as upstream:
+        deadline = time.monotonic() + DEADLINE
+        while route.waiting:
+            assert time.monotonic() < deadline
+            stand.run(0.02)
+        server = accept(upstream)
+        client.sendall(b"question")
+        stand.run(0.05)
+        assert read_exactly(server, 8) == b"question"
+    assert len(route.pairs) == 1
+    end(route, client, server)
+
+
+def test_who_has_had_an_answer_is_released_in_time_and_who_is_idle_ended(
+    stand: Stand, listener: socket.socket
+) -> None:
+    route = stand.route(listener)
+    clients = [connect_unix(stand.directory / "in") for _ in range(2)]
+    stand.run(0.05)
+    servers = [accept(stand.upstream) for _ in clients]
+    for client in clients:
+        client.sendall(b"question")
+    stand.run(0.05)
+    servers[0].sendall(b"answer")
+    stand.run(0.05)
+    begun = time.monotonic()
+    route.sweep(begun, 1000)  # from which on it is known that nothing moves
+    now = begun + 5
+    quiet = max(pair.answered_for(now) for pair in route.pairs)
+    assert quiet == pytest.approx(5)
+    route.release(now, quiet + 0.001)
+    assert not route.counters.endings
+    route.release(now, quiet)
+    assert route.counters.endings == {Ending.RELEASED: 1}
+    (idle,) = route.pairs  # which waits for its answer
+    route.sweep(now, idle.quiet_for(now))
+    assert route.active == 1
+    route.sweep(now, idle.quiet_for(now) - 0.001)
+    assert route.counters.endings == {Ending.RELEASED: 1, Ending.IDLE: 1}
+    end(route, *clients, *servers)
 
 
 def test_an_accepted_unix_socket_lets_its_reader_fall_behind(

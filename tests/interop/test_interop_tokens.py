@@ -1,6 +1,8 @@
 """Tokens, batches and fields with privacypass-ts, in both directions."""
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,11 @@ from protocol.token_fields import (
 )
 from tests.interop.conftest import Drivers
 from tests.interop.peers import TOKEN_PEER, DriverClient
+from tests.support.issuer_process import IssuerFiles, running_issuer
 from tests.support.private_tokens import ISSUER, KEY, OTHER_KEY, SIGN
+from token_issuer.administration import open_account
+from token_issuer.settings import read_settings
+from token_issuer.upgrade import upgraded_ledger
 
 COUNT, BATCH = 5, 50
 CHALLENGE = TokenChallenge("issuer.example", "gateway.example")
@@ -86,6 +92,24 @@ def test_we_issue_a_batch_and_refuse_one_member(peer: DriverClient) -> None:
     for field in fields:
         if field is not None:
             decode_authorization([field.encode()]).verify(KEY, DIGEST)
+
+
+def test_it_buys_from_the_running_issuer(peer: DriverClient, tmp_path: Path) -> None:
+    files = IssuerFiles(tmp_path, f"sqlite:///{tmp_path}/ledger.sqlite3")
+    files.write()
+    with upgraded_ledger(read_settings(files.settings)) as ledger:
+        _, secret = open_account(ledger, int(time.time()), units=1 + BATCH)
+    more = {"challenge": CHALLENGE.encode().hex(), "secret": secret}
+    key = files.key(1).key
+    with running_issuer(files) as issuer:
+        for count in (1, BATCH):
+            bought = done(peer, "buy", url=issuer.url, count=count, **more)
+            assert bytes.fromhex(bought["token_key"]) == key.spki
+            assert len(bought["fields"]) == count
+            for field in bought["fields"]:
+                decode_authorization([field.encode()]).verify(key, DIGEST)
+        asked = {"do": "buy", "token_key": SPKI, "url": issuer.url, "count": 1, **more}
+        assert "402" in peer.ask(asked)["error"]
 
 
 def test_fields_in_both_forms(peer: DriverClient) -> None:

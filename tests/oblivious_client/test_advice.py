@@ -9,7 +9,15 @@ import httpx
 import pytest
 import trustme
 
-from oblivious_client.advice import advising, on_refusal, on_silence, silence
+from oblivious_client.advice import (
+    advising,
+    on_distrust,
+    on_proxy,
+    on_refusal,
+    on_silence,
+    silence,
+    warnings,
+)
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import (
@@ -52,8 +60,30 @@ def test_a_problem_document_is_the_gateways_own() -> None:
     assert silence(httpx.Response(503), Role.RELAY) is not None
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "malformed"),
+        (404, "sealed requests are not taken there"),
+        (405, "sealed requests are not taken there"),
+        (408, "too slow"),
+        (413, "too large"),
+        (415, "--framing whole"),
+        (422, "attested key"),
+        (429, "limits how often"),
+        (502, "does not reach its gateway"),
+        (503, "has no way to its gateway"),
+        (504, "its gateway says nothing"),
+    ],
+)
+def test_each_refusal_has_its_advice(status: int, words: str) -> None:
+    assert words in on_refusal(answered(status), Role.RELAY)
+    for other in (status - 1, status + 1):
+        if other not in (404, 405):
+            assert words not in on_refusal(answered(other), Role.RELAY)
+
+
 def test_what_else_can_be_done() -> None:
-    assert "too large" in on_refusal(answered(413), Role.RELAY)
     assert "check the address" in on_refusal(answered(418), Role.GATEWAY)
     assert "try again later" in on_refusal(answered(500), Role.RELAY)
 
@@ -106,7 +136,49 @@ def test_a_certificate_that_does_not_hold_is_no_outage() -> None:
             with pytest.raises(NoConnection) as caught:
                 client.evidence()
         server.join()
-    assert "certificate there does not hold" in caught.value.advice
+    assert "vouches for the certificate there" in caught.value.advice
+    assert "somebody is in the way" in caught.value.advice
+
+
+def distrusted(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError("x")
+    error.verify_code = code
+    return error
+
+
+def test_who_vouches_for_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    assert "name it in SSL_CERT_FILE" in on_distrust(distrusted(20))
+    monkeypatch.setenv("SSL_CERT_FILE", "/my/authorities.pem")
+    assert "in /my/authorities.pem, which SSL_CERT_FILE names," in on_distrust(distrusted(18))
+    for expired_or_of_another_name in (10, 62):
+        told = on_distrust(distrusted(expired_or_of_another_name))
+        assert told.startswith("the certificate there does not hold")
+
+
+@pytest.mark.parametrize("status", [407, 502, 503, 504])
+def test_a_proxy_that_opens_no_way_is_told_from_the_relay(status: int) -> None:
+    told = on_proxy(f"{status} Whatever")
+    assert told is not None
+    assert told.startswith("the proxy ")
+    assert on_proxy("418 Teapot") is on_proxy("") is None
+    with pytest.raises(NoConnection) as caught, advising(RELAY, "http://p", is_known=False):
+        raise httpx.ProxyError(f"{status} Whatever")
+    assert caught.value.advice == told
+    assert str(caught.value) == f"the proxy answered {status} Whatever"
+
+
+def test_a_proxys_word_is_not_shown() -> None:
+    told = on_silence(RELAY, "http://name:word@proxy.example:8080", is_known=False)
+    assert "http://proxy.example:8080" in told
+    assert "word" not in told.replace("somebody", "")
+
+
+def test_who_sees_something_is_warned_of() -> None:
+    assert warnings(RELAY) == []
+    clear = Endpoint.parse(Role.GATEWAY, "http://gateway.example")
+    assert [each.split(":")[1] for each in warnings(clear)] == [" no relay", " no TLS"]
 
 
 def test_what_has_advice_already_keeps_it() -> None:

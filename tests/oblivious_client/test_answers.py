@@ -70,6 +70,45 @@ def test_several_choices_are_kept_apart() -> None:
     assert [text_of(message) for message in outputs_of(streamed.finish())] == ["a", "bB"]
 
 
+def test_continuations_are_strung_together() -> None:
+    streamed = StreamedAnswer()
+    choices: list[dict[str, Any]] = [
+        {"index": 0, "text": "a"},
+        {"index": 1, "text": None},
+        {"index": 0, "text": "b", "finish_reason": None},
+        {"index": 0, "text": "", "finish_reason": "length"},
+        {"text": "c"},  # of the first, where no other is named
+    ]
+    for choice in choices:
+        streamed.feed(stream({"id": "x", "choices": [choice]}))
+    streamed.feed(b"data: [DONE]\n\ndata: {}\n\n")
+    assert streamed.finish() == {
+        "id": "x",
+        "choices": [
+            {"index": 0, "text": "abc", "finish_reason": "length"},
+            {"index": 1, "text": ""},
+        ],
+    }
+
+
+def test_fragments_of_calls_are_put_in_order_and_joined() -> None:
+    streamed = StreamedAnswer()
+    fragments: list[dict[str, Any]] = [
+        {"index": 2, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{"}},
+        {"index": 1, "id": "a", "function": {"name": "f"}},
+        {"index": 2, "function": {"name": None, "arguments": "}"}},
+        {"index": 1, "id": None},
+    ]
+    for fragment in fragments:
+        streamed.feed(stream({"choices": [{"index": 0, "delta": {"tool_calls": [fragment]}}]}))
+    streamed.feed(b"data: [DONE]\n\n")
+    (message,) = outputs_of(streamed.finish())
+    assert message["tool_calls"] == [
+        {"id": "a", "function": {"name": "f", "arguments": ""}},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+    ]
+
+
 def test_an_empty_text_is_no_tool_call() -> None:
     streamed = StreamedAnswer()
     streamed.feed(stream({"choices": [{"index": 0, "delta": {"content": "a", "tool_calls": ""}}]}))

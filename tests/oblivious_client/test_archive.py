@@ -59,6 +59,20 @@ def test_what_is_saved_is_proven_again(answer: Answer, saved: Path) -> None:
     assert caught.value.code is Exit.SIMULATED
 
 
+def test_a_person_can_read_it(answer: Answer, saved: Path) -> None:
+    text = saved.read_text(encoding="utf-8")
+    assert text.endswith("\n}\n")
+    assert [line[:5] for line in text.splitlines() if line.startswith('  "')] == [
+        '  "fo',
+        '  "re',
+        '  "an',
+        '  "ev',
+    ]
+    named = {**answer.body, "choices": [{"message": {"content": "Zürich"}}]}
+    archive.save(saved, replace(answer, body=named))
+    assert '"Zürich"' in saved.read_text(encoding="utf-8")
+
+
 def test_a_file_that_was_open_to_others_is_not_any_more(answer: Answer, tmp_path: Path) -> None:
     path = tmp_path / "answer.json"
     path.write_text("longer than what is written now" * 10_000)

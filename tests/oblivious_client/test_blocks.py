@@ -121,6 +121,47 @@ def test_arguments_are_read_as_they_are_written(inputs: list[Json], indent: int 
     assert all(text in body for text in arguments)
 
 
+def whole(written: str) -> bytes:
+    """Return a message with two texts around a call with these arguments."""
+    body = json.dumps(message([TEXT, CALL | {"input": {"a": "INPUT"}}, TEXT], "tool_use"))
+    return body.replace('{"a": "INPUT"}', written).encode()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"a": 123456789012345678901234567890}',
+        '{"a": 1, "a": 2}',
+        '{"a": 1e999, "input": {"content": []}, "b": "\\ud800"}',
+        '{"a": ' + "9" * 5000 + "}",
+    ],
+)
+def test_arguments_of_more_meanings_than_one_are_read_as_they_are_written(written: str) -> None:
+    choice = answer_in(whole(written))["choices"][0]
+    assert choice["tool_calls"][0]["function"]["arguments"] == written
+    assert choice["content"] == 2 * TEXT["text"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        whole('{"a": NaN}'),
+        whole('{"a": 1'),
+        whole('{}, "input": {}'),
+        whole('{}, "name": "another"'),
+        whole("{}").replace(b'"content"', b'"content": [], "content"'),
+        whole("{}").replace(b'"model"', b'"model": "another", "model"'),
+        whole("{}").replace(b'"input_tokens": ', b'"input_tokens": ' + b"1" * 20),
+        whole('{"a":' * 100_000 + "1" + "}" * 100_000),
+        b'{"content":"{"input": {}}","stop_reason":"end_turn","model":"m"}',
+    ],
+    ids=lambda body: body[:80].decode(),
+)
+def test_more_meanings_anywhere_else_are_unreadable(body: bytes) -> None:
+    with pytest.raises(AnswerUnreadable):
+        answer_in(body)
+
+
 START = {"type": "content_block_start", "index": 0}
 ODD: dict[str, list[Json]] = {
     "no beginning": told([TEXT])[1:],

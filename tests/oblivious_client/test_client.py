@@ -1,6 +1,7 @@
 """The two clients and their streams: the same promises, each in its own manner alone."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -146,6 +147,8 @@ def test_embeddings_are_verified_in_either_encoding(gateway: StandInGateway) -> 
     with ObliviousClient(gateway.url, policy=ALLOWED) as client:
         numbers = client.embed(["a", "abc"], model=MODEL)
         texts = client.embed(["a", "abc"], model=MODEL, encoding_format="base64")
+        assert b"abc" in numbers.request
+        assert not re.search(r"abc|0\.1", repr(numbers))  # it may be logged
         assert numbers.vectors == texts.vectors == [pytest.approx([1, 0.1]), *asyncio.run(run())]
         assert numbers.signed.version == 2
         assert isinstance(texts.body["data"][0]["embedding"], str)

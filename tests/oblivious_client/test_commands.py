@@ -21,8 +21,8 @@ from oblivious_client.report import FETCHED_SECONDS
 
 # What stands behind the public commands has no other door: `test_cli.py` runs those whole.
 check: Callable[[Namespace, Path], str] = commands._check
-listen_address: Callable[[str], tuple[str, int]] = commands._listen_address
 nonce: Callable[[Namespace, Endpoint], bytes | None] = commands._nonce
+question: Callable[[Namespace], str] = commands._question
 require_fetched: Callable[[Copy], None] = commands._require_fetched
 show: Callable[[str], None] = commands._show
 stopped_at_a_limit: Callable[[Answer], bool] = commands._stopped_at_a_limit
@@ -30,46 +30,51 @@ warn: Callable[[Endpoint], None] = commands._warn
 
 
 def test_each_command_is_there() -> None:
-    assert list(COMMANDS) == ["chat", "serve", "verify", "keys", "provision"]
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("127.0.0.1:0", ("127.0.0.1", 0)),
-        ("localhost:65535", ("localhost", 65535)),
-        ("[::1]:80", ("::1", 80)),
-    ],
-)
-def test_it_listens_on_this_machine(text: str, address: tuple[str, int]) -> None:
-    assert listen_address(text) == address
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "not HOST:PORT"),
-        ("80", "not HOST:PORT"),
-        ("127.0.0.1:" + "9" * 5000, "not HOST:PORT"),
-        ("127.0.0.1:٣", "not HOST:PORT"),
-        (":80", "not HOST:PORT"),
-        ("localhost:", "not HOST:PORT"),
-        ("localhost:-1", "not HOST:PORT"),
-        ("localhost:65536", "not HOST:PORT"),
-        ("localhost:http", "not HOST:PORT"),
-        ("0.0.0.0:80", "not an address of this machine alone"),
-        ("[::]:80", "not an address of this machine alone"),
-        ("relay.example:80", "not an address of this machine alone"),
-    ],
-)
-def test_it_listens_nowhere_else(text: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        listen_address(text)
+    assert list(COMMANDS) == ["chat", "serve", "env", "verify", "keys", "provision"]
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+@pytest.mark.parametrize(
+    ("words", "typed", "asked"),
+    [
+        (["What", "is", "it?"], "unread", "What is it?"),
+        (["-"], " typed\nin lines \n", "typed\nin lines"),
+        ([], "typed", "typed"),
+        (["-", "1"], "unread", "- 1"),
+    ],
+)
+def test_a_question_is_written_or_typed(
+    stream: type[io.StringIO],
+    words: list[str],
+    typed: str,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "stdin", stream(typed))
+    assert question(Namespace(question=words)) == asked
+    is_told_how = stream is Terminal and asked in typed
+    assert ("Ctrl-D" in capsys.readouterr().err) == is_told_how
+
+
+@pytest.mark.parametrize("typed", [io.StringIO(" \n"), None])
+def test_without_a_question_there_is_nothing_to_ask(
+    typed: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", typed)
+    with pytest.raises(UsageError, match="no question"):
+        question(Namespace(question=[]))
+
+
+def test_what_is_no_text_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        question(Namespace(question=["-"]))
 
 
 @pytest.mark.parametrize(

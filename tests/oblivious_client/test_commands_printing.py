@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oblivious_client import cli
+from oblivious_client.local.listening import Place
 from oblivious_client.report import describe_key
 from oblivious_client.transport import AsyncObliviousTransport
 from protocol.kem import X25519_HKDF_SHA256, X_WING
@@ -58,6 +59,19 @@ def test_attested_keys_are_listed_for_people_and_for_programs(
     assert code == 0
     assert json.loads(out) == {"keys": [describe_key(key.config) for key in gateway.keys]}
     assert "attested, and served alike" in err
+
+
+def test_evidence_is_shown_whole_and_then_judged(run: Run, gateway: StandInGateway) -> None:
+    code, out, _ = run("verify", "--relay", gateway.url, "--allow-simulated")
+    assert code == 0
+    lines = out.splitlines()
+    assert any(gateway.url in line for line in lines)
+    assert any(line.startswith("platform") and line.endswith("simulated") for line in lines)
+    assert lines[-1] == "every check holds, but a simulated enclave proves nothing"
+    code, out, _ = run("verify", "--relay", gateway.url, "--allow-simulated", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert (told["verified"], told["platform"]) == (True, "simulated")
 
 
 @pytest.fixture
@@ -126,8 +140,8 @@ def test_an_endpoint_says_what_it_has_verified_before_it_serves(
     served: list[object] = []
     closed: list[object] = []
 
-    async def serve(endpoint: object, host: str, port: int) -> None:
-        served.append((type(endpoint).__name__, host, port))
+    async def serve(endpoint: object, place: Place, key: str, tell: object) -> None:
+        served.append((type(endpoint).__name__, place, key))
 
     close_truly = AsyncObliviousTransport.aclose
 
@@ -135,7 +149,7 @@ def test_an_endpoint_says_what_it_has_verified_before_it_serves(
         closed.append(transport)
         await close_truly(transport)
 
-    monkeypatch.setattr("oblivious_client.commands._serve_until_stopped", serve)
+    monkeypatch.setattr("oblivious_client.local.running._serve_until_stopped", serve)
     monkeypatch.setattr(AsyncObliviousTransport, "aclose", close)
     place = ("--gateway", gateway.url, "--allow-simulated", "--listen", "[::1]:8")
     code, out, err = run("serve", *place)
@@ -143,7 +157,7 @@ def test_an_endpoint_says_what_it_has_verified_before_it_serves(
     lines = err.splitlines()
     assert lines[0].startswith("note: no relay")
     assert lines[1].startswith("verified: simulated document")
-    assert served == [("LocalEndpoint", "::1", 8)]
+    assert served == [("LocalEndpoint", Place(("::1",), 8), "any OPENAI_API_KEY")]
     assert len(closed) == 1
 
 

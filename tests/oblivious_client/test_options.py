@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from oblivious_client import options
+from oblivious_client import options, settings
 from oblivious_client.client import DEFAULT_MODEL
 from oblivious_client.commands import COMMANDS
 from oblivious_client.errors import UsageError
@@ -23,7 +23,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def route(*arguments: str) -> Route:
-    return options.route(options.parse(list(arguments), tuple(COMMANDS)))
+    return settings.route(options.parse(list(arguments), tuple(COMMANDS)))
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_the_environment_names_what_the_command_line_does_not(
 def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
     given = options.parse(["chat", "--model", "m", "Hi"], tuple(COMMANDS))
     bare = options.parse(["chat", "--framing", "whole", "Hi"], tuple(COMMANDS))
-    assert (options.model(given), options.model(bare)) == ("m", DEFAULT_MODEL)
+    assert (settings.model(given), settings.model(bare)) == ("m", DEFAULT_MODEL)
     assert bare.framing is Framing.WHOLE
     monkeypatch.setenv("OBLIVIOUS_MODEL", "other")
-    assert (options.model(given), options.model(bare)) == ("m", "other")
+    assert (settings.model(given), settings.model(bare)) == ("m", "other")
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,23 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         },
     ),
     "serve": (
-        ["--listen", "127.0.0.1:1"],
-        {"listen": "127.0.0.1:1"},
-        {"listen": "127.0.0.1:11435"},
+        [
+            *("--listen", "127.0.0.1:1", "--relay", "s", "--api-key", "k", "--log"),
+            *("--allow-host", "h", "--allow-host", "i", "--allow-origin", "o", "status"),
+        ],
+        {
+            "listen": "127.0.0.1:1",
+            "relay": ["r", "s"],
+            "api_key": Path("k"),
+            "allow_host": ["h", "i"],
+            "allow_origin": ["o"],
+            "log": True,
+            "action": "status",
+        },
+        {
+            **dict.fromkeys(("listen", "api_key", "action")),
+            **{"allow_host": [], "allow_origin": [], "log": False},
+        },
     ),
     "verify": (
         ["--json", "--fresh", "--fresh-through-relay", "file"],

@@ -92,3 +92,9 @@ def test_policies_differ_by_their_fingerprints() -> None:
     ]
     assert len({policy.fingerprint() for policy in policies}) == len(policies)
     assert Policy().fingerprint() == Policy().fingerprint()
+
+
+def test_evidence_ends_when_it_is_too_old(genuine: VerifiedEvidence) -> None:
+    made = genuine.attestation.timestamp / 1000
+    assert Policy().expiry(genuine) == made + 3600
+    assert Policy(max_age=60).expiry(genuine) == made + 60

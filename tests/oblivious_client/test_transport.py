@@ -27,7 +27,11 @@ from oblivious_client.errors import (
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
-from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
+from oblivious_client.transport import (
+    ArrivingAnswer,
+    AsyncObliviousTransport,
+    ObliviousTransport,
+)
 from protocol.evidence import Evidence
 from protocol.kem import X25519_HKDF_SHA256, X_WING
 from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
@@ -559,3 +563,10 @@ def test_an_answer_may_have_its_limit_and_not_an_octet_more(
     arriving.feed(bytes(40))
     with pytest.raises(ClientError):
         arriving.feed(b"x")
+
+
+def test_an_answer_without_a_head_is_no_response() -> None:
+    arriving = ArrivingAnswer(SimpleNamespace())  # type: ignore[arg-type]
+    assert arriving.is_awaited
+    with pytest.raises(ValueError, match="has not begun"):
+        arriving.response(SimpleNamespace())  # type: ignore[arg-type]

@@ -89,6 +89,28 @@ def test_a_factor_is_drawn_until_it_is_below_the_modulus() -> None:
     assert blinding.inverse * 7 % N == 1
 
 
+def test_one_is_a_factor_and_nought_a_residue() -> None:
+    """Nobody draws either; an end that left them out would not take what another may send."""
+    _, blinding = blind(PUBLIC, b"message", random=in_order(bytes(48), (1).to_bytes(BYTES, "big")))
+    assert blinding.inverse == 1
+    assert blind_sign(PUBLIC, bytes(BYTES), SIGN) == bytes(BYTES)
+
+
+@pytest.mark.parametrize("bits", [2041, 2044, 2048])
+def test_numbers_have_as_many_octets_as_the_modulus(bits: int) -> None:
+    public_key = RSAPublicNumbers(65537, (1 << bits) - 1).public_key()
+    assert read_residue(public_key, bytes(BYTES)) == 0
+    for wrong in (BYTES - 1, BYTES + 1):
+        with pytest.raises(MalformedMessage):
+            read_residue(public_key, bytes(wrong))
+
+
+def test_what_is_blinded_has_as_many_octets_as_the_modulus() -> None:
+    public_key = RSAPublicNumbers(65537, (1 << 2041) - 1).public_key()
+    source = in_order(bytes(48), (1).to_bytes(BYTES, "big"))
+    assert len(blind(public_key, b"message", random=source)[0]) == BYTES
+
+
 def test_the_inverse_is_not_printed() -> None:
     _, blinding = blind(PUBLIC, b"message")
     assert str(blinding.inverse) not in repr(blinding)

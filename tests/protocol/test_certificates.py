@@ -79,6 +79,16 @@ def test_keys_are_on_p384() -> None:
             public_key(certificate)
 
 
+@pytest.mark.parametrize("at", ["region", "zone", "leaf"])
+def test_every_authority_signs_with_a_key_on_p384(at: str) -> None:
+    path = changed_path(at, key=ec.generate_private_key(ec.SECP256R1()))
+    if at == "leaf":  # whose key is looked at where it is used
+        verify_path(path, load_root(path[0]), NOW)
+        return
+    with pytest.raises(AttestationError, match="P-384"):
+        verify_path(path, load_root(path[0]), NOW)
+
+
 @pytest.mark.parametrize("der", [b"", b"0", b"garbage", path_der()[0][:-1]])
 def test_what_is_no_certificate(der: bytes) -> None:
     with pytest.raises(AttestationError):

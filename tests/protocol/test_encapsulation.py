@@ -298,5 +298,7 @@ def test_keys_are_compared_by_what_is_public_and_never_printed() -> None:
     assert key != GatewayKey(1, bytes(range(1, 33)))
     assert secret.hex() not in repr(key)
     assert repr(secret)[2:-1] not in repr(key)
+    shown = f"symmetric_algorithms={key.symmetric_algorithms}, config={key.config}"
+    assert repr(key) == f"GatewayKey(key_id=1, {shown})"
     generated = GatewayKey.generate(3, random=lambda size: secret[:size])
     assert generated == GatewayKey(3, secret)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from enclave_server.keys.attester import Attester
 from enclave_server.security_module.simulated import SimulatedSecurityModule
+from protocol.attestation import OPTIONAL_BYTES, verify_attestation
 from protocol.encapsulation import GatewayKey, decapsulate_request, encapsulate_request
 from protocol.errors import (
     AttestationError,
@@ -35,6 +36,7 @@ from protocol.evidence import (
 from protocol.kem import X25519_HKDF_SHA256, X_WING
 from protocol.key_config import encode_key_configs
 from protocol.signature import encode_pem, encode_spki, key_identifier
+from protocol.token_catalogue import MAX_CATALOGUE_BYTES
 from tests.support.attestation_samples import (
     NONCE,
     NOW,
@@ -273,6 +275,63 @@ def test_each_hash_is_needed(name: str) -> None:
 
 def test_there_is_room_for_more_hashes() -> None:
     assert accepted(evidence(user_data=cbor2.dumps(bound_hashes() | {"policy": HASH})))
+
+
+# The token catalogue
+
+CATALOGUE = b'{"version":1}'
+
+
+def with_catalogue(bound: bytes | None = CATALOGUE, told: bytes | None = CATALOGUE) -> Evidence:
+    """Good evidence that tells one catalogue, and binds one."""
+    good, signing_key = evidence(), spki(rsa_key("signing").public_key())
+    user_data = encode_user_data(good.ohttp_keys, signing_key, token_catalogue=bound)
+    return replace(evidence(user_data=user_data), token_catalogue=told)
+
+
+def test_the_catalogue_is_bound() -> None:
+    made = with_catalogue()
+    verified = accepted(Evidence.decode(made.encode()))
+    assert verified.evidence == made
+    assert verified.evidence.token_catalogue == CATALOGUE
+    assert json.loads(made.encode())["token_catalogue"] == base64.b64encode(CATALOGUE).decode()
+    bound = cbor2.loads(verified.attestation.user_data or b"")
+    assert bound["tokens"] == hashlib.sha256(CATALOGUE).digest()
+    assert accepted(evidence()).evidence.token_catalogue is None
+
+
+@pytest.mark.parametrize(
+    "told", [None, b"", CATALOGUE[:-1], CATALOGUE + b" ", CATALOGUE.replace(b"1", b"2")]
+)
+def test_nobody_on_the_way_can_change_it_nor_take_it_away_nor_add_one(told: bytes | None) -> None:
+    assert refusal(with_catalogue(told=told)) == UNBOUND
+    if told is not None:
+        assert refusal(with_catalogue(bound=None, told=told)) == UNBOUND
+
+
+@pytest.mark.parametrize("value", [None, 5, "not base64!", "AAA", "ÄÄÄÄ", ["AAAA"]])
+def test_a_catalogue_that_is_no_base64_is_refused(value: object) -> None:
+    members = json.loads(evidence().encode()) | {"token_catalogue": value}
+    with pytest.raises(MalformedMessage):
+        Evidence.decode(json.dumps(members).encode())
+
+
+def test_clients_of_before_pass_over_the_catalogue() -> None:
+    """They read neither the member of the JSON nor that of `user_data`."""
+    members = json.loads(with_catalogue().encode())
+    del members["token_catalogue"]
+    verify_attestation(
+        base64.b64decode(members["attestation"]), now=NOW, root=root(), pcrs=None, nonce=None
+    )
+
+
+def test_the_largest_catalogue_fits() -> None:
+    catalogue = bytes(MAX_CATALOGUE_BYTES)
+    made = with_catalogue(catalogue, catalogue)
+    assert accepted(Evidence.decode(made.encode())).evidence.token_catalogue == catalogue
+    longest = OPTIONAL_BYTES["user_data"]
+    keys = spki(rsa_key("signing").public_key())
+    assert len(encode_user_data(b"", keys, keys, catalogue)) == 187 < longest
 
 
 # The second signing key

@@ -32,6 +32,15 @@ def test_what_is_served_is_read() -> None:
     assert json.loads(DIRECTORY.encode())["token-keys"][0] == LISTED
 
 
+def test_the_key_for_receipts_is_told_where_there_is_one() -> None:
+    with_key = IssuerDirectory("/token-request", DIRECTORY.keys, bytes(range(32)))
+    assert IssuerDirectory.decode(with_key.encode()) == with_key
+    assert b"receipt" not in DIRECTORY.encode()
+    for value in ("AAAA", "====", 1):
+        with pytest.raises(MalformedMessage):
+            IssuerDirectory.decode(directory(**{"oblivious-receipt-key": value}))
+
+
 def test_exactly_the_listed_keys_are_listed() -> None:
     assert DIRECTORY.has(KEY)
     assert DIRECTORY.has(OTHER_KEY)

@@ -283,7 +283,7 @@ def new_keys(first_id: int) -> tuple[GatewayKey, ...]:
 class StandInGateway:
     """Serves on a loopback port while the `with` block runs."""
 
-    def __init__(self, *, name: str = "first", uds: str | None = None) -> None:
+    def __init__(self, *, name: str = "first", uds: str | None = None, port: int = 0) -> None:
         self.faults = Faults()
         self.keys = new_keys(1)
         self.accepted = [*self.keys]
@@ -292,7 +292,7 @@ class StandInGateway:
         self.chat = Chat(self.signing_keys, self.faults)
         self.arrived: list[Arrived] = []
         self.gateway = Gateway(lambda: self.accepted, self.chat.dispatch)
-        self._server = _Server(self, uds)
+        self._server = _Server(self, uds, port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -343,12 +343,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256  # a crowd that comes at once
 
-    def __init__(self, gateway: StandInGateway, uds: str | None) -> None:
+    def __init__(self, gateway: StandInGateway, uds: str | None, port: int) -> None:
         self.gateway = gateway
         self._open: set[socket.socket] = set()
         if uds is not None:
             self.address_family = socket.AF_UNIX
-        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=uds is None)
+        super().__init__(("127.0.0.1", port), _Handler, bind_and_activate=uds is None)
         if uds is not None:
             self.socket.bind(uds)
             self.socket.listen()

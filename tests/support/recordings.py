@@ -2,17 +2,19 @@
 
 The folder that OBLIVIOUS_RECORDINGS names holds JSON files, each a list of exchanges with `name`,
 `api`, `response` (`status`, `headers`, `body_utf8` or `body_base64`) and, for most of status 200,
-`expected`. Run as a program it tells for each dialect how many of them are read rightly:
+`expected`. Run as a program it tells for each dialect how many of them are read rightly, or writes
+the table of docs/models.md:
 
-    OBLIVIOUS_RECORDINGS=folder python -m tests.support.recordings [dialect]
+    OBLIVIOUS_RECORDINGS=folder python -m tests.support.recordings [dialect | table]
 """
 
 import base64
 import json
 import os
 import random
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +56,7 @@ class Recording:
     fields: tuple[tuple[bytes, bytes], ...]
     body: bytes
     expected: Meaning | None
+    features: frozenset[str] = frozenset()
 
     @property
     def is_stream(self) -> bool:
@@ -86,7 +89,78 @@ def _recording(item: dict[str, Any]) -> Recording:
         tuple((n.lower().encode(), v.encode()) for n, v in response["headers"].items()),
         base64.b64decode(coded) if coded else (response.get("body_utf8") or "").encode(),
         item.get("expected"),
+        features(item),
     )
+
+
+# In a table, where nothing was recorded.
+NONE = "\N{EN DASH}"
+
+# What tells that a request asks for something, in any of the dialects.
+IN_REQUEST = {
+    "results of calls": re.compile(
+        r'"tool_result"|"role": ?"tool"|"function_call_output"|"functionResponse"|"toolResult"'
+    ),
+    "images": re.compile(
+        r'"image_url"|"input_image"|"type": ?"image"|"mimeType": ?"image/|"image": ?\{"format"'
+    ),
+    "files": re.compile(r'"document"|"input_file"|"type": ?"file"|"mimeType": ?"application/pdf'),
+    "structured output": re.compile(
+        r'"json_schema"|"json_object"|"responseJsonSchema"|"responseSchema"|"textFormat"'
+    ),
+    "reasoning sent back": re.compile(
+        r'"signature": ?"|"thoughtSignature"|"encrypted_content": ?"|"reasoning_content": ?"'
+        r'|"reasoning_details"|"redacted_thinking"'
+    ),
+}
+FEATURES = (
+    "text",
+    "streams",
+    "calls",
+    "several calls",
+    *("results of calls", "images", "files", "structured output", "reasoning"),
+    *("reasoning sent back", "cut at the limit", "refused or filtered", "usage"),
+    *("errors before an answer", "errors in a stream"),
+)
+
+
+def features(item: dict[str, Any]) -> frozenset[str]:
+    """Return which of FEATURES an exchange shows."""
+    expected, response = item.get("expected") or {}, item["response"]
+    calls, reason = expected.get("tool_calls") or (), expected.get("finish_reason")
+    asked = json.dumps((item.get("request") or {}).get("body"))
+    media = {n.lower(): v for n, v in response["headers"].items()}.get("content-type", "")
+    streams = response["status"] == 200 and media.partition(";")[0] in STREAMS
+    shown = {
+        "text": bool(expected.get("content")),
+        "streams": streams,
+        "calls": len(calls) == 1,
+        "several calls": len(calls) > 1,
+        **{name: pattern.search(asked) is not None for name, pattern in IN_REQUEST.items()},
+        "reasoning": bool(expected.get("reasoning")),
+        "cut at the limit": reason == "length",
+        "refused or filtered": reason == "content_filter" or bool(expected.get("refusal")),
+        "usage": bool(expected.get("usage")),
+        "errors before an answer": response["status"] != 200,
+        "errors in a stream": streams and "error" in expected,
+    }
+    return frozenset(name for name, is_shown in shown.items() if is_shown)
+
+
+def table(recordings: Iterable[Recording]) -> str:
+    """Return, in Markdown, how many recordings of each feature are read rightly, by dialect."""
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
+    for recording in recordings:
+        right = not differences(recording)
+        for feature in (*recording.features, "all"):
+            passed, known = counts.get((feature, recording.dialect), (0, 0))
+            counts[feature, recording.dialect] = passed + right, known + 1
+    dialects = sorted({dialect for _, dialect in counts})
+    lines = [["feature", *(f"`{name}`" for name in dialects)], ["---"] * (len(dialects) + 1)]
+    for feature in (*FEATURES, "all"):
+        told = [counts.get((feature, dialect)) for dialect in dialects]
+        lines.append([feature, *(f"{of[0]} of {of[1]}" if of else NONE for of in told)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def splits(body: bytes, seed: int) -> Iterator[list[bytes]]:
@@ -189,6 +263,9 @@ def main() -> int:
     if path is None:
         print(f"{VARIABLE} names no folder")
         return 2
+    if sys.argv[1:] == ["table"]:
+        print(table(read_all(path)), end="")
+        return 0
     wanted = sys.argv[1:] or sorted(DIALECTS)
     counts: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in wanted}
     for recording in read_all(path):

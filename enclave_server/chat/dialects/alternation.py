@@ -5,13 +5,13 @@ from itertools import groupby, takewhile
 from typing import Any
 
 from enclave_server.chat.conversation import Message, Text
+from enclave_server.chat.dialects.parts import INSTRUCTING
 from enclave_server.chat.errors import invalid
 
 Json = dict[str, Any]
 BlocksOf = Callable[[int, Message], list[Json]]
 """Returns the blocks of the message of that index."""
 
-INSTRUCTING = ("system", "developer")
 SPEAKERS = {"developer": "system", "tool": "user"}
 
 

@@ -15,6 +15,8 @@ from enclave_server.chat.thoughts import Piece, decode_pieces
 
 Json = dict[str, Any]
 
+INSTRUCTING = ("system", "developer")
+
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -7,6 +7,7 @@ from enclave_server.chat.dialects.gemini.dialect import Gemini
 from enclave_server.chat.dialects.openai_chat.dialect import OpenAIChat
 from enclave_server.chat.dialects.openai_responses.dialect import OpenAIResponses
 
+GEMINI = Gemini()
 OPENAI_CHAT = OpenAIChat()
 
 DIALECTS: dict[str, Dialect] = {
@@ -14,12 +15,15 @@ DIALECTS: dict[str, Dialect] = {
     "anthropic-bedrock": AT_BEDROCK,
     "anthropic-vertex": AT_VERTEX,
     "bedrock": Bedrock(),
-    "gemini": Gemini(),
+    "gemini": GEMINI,
     "openai-chat": OPENAI_CHAT,
     "openai-responses": OpenAIResponses(),
 }
 
-EMBEDDING_DIALECTS: dict[str, EmbeddingDialect] = {"openai-chat": OPENAI_CHAT}
+EMBEDDING_DIALECTS: dict[str, EmbeddingDialect] = {"gemini": GEMINI, "openai-chat": OPENAI_CHAT}
+
+# Their APIs have no place for instructions between messages.
+WITHOUT_LATER_INSTRUCTIONS = frozenset({"gemini"})
 
 
 def find_dialect(name: str) -> Dialect:

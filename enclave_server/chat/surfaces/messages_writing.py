@@ -22,6 +22,7 @@ from enclave_server.chat.errors import ChatError, Failure, UpstreamError
 from enclave_server.chat.surfaces.messages_states import wrap, wrap_piece
 from enclave_server.chat.surfaces.surface import Identity, Signature
 from enclave_server.chat.thoughts import DIALECTS, Hidden, Thought, decode_pieces, in_order
+from enclave_server.payment.refusals import CODES as TOKEN_CODES
 
 Json = dict[str, Any]
 
@@ -35,6 +36,8 @@ STOP_REASONS = {
 # By status and code of an error: the type that Anthropic's SDKs know it by.
 ERROR_TYPES = {
     400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
@@ -68,6 +71,10 @@ def write_error(error: ChatError) -> bytes:
     if error.code == TOO_LONG:
         text = f"{TOO_LONG_WORDS}: {text}"
     told = {"type": kind or _other(error.status), "message": text}
+    if error.code in TOKEN_CODES:  # programs that pay have to tell them apart
+        told["code"] = error.code
+    if error.token is not None:
+        told["token"] = error.token
     return msgspec.json.encode({"type": "error", "error": told})
 
 

@@ -158,6 +158,8 @@ class ResponsesStream:
     def fail(self, error: ChatError) -> bytes:
         """Return the event that ends a failed answer."""
         told = {"code": error.code or "server_error", "message": error.message}
+        if error.token is not None:
+            told["token"] = error.token
         output = self._output()
         response = writing.response_object(self._identity, writing.FAILED, output, error=told)
         return self._event("response.failed", response=response)

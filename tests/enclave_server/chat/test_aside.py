@@ -4,6 +4,8 @@ import asyncio
 import weakref
 from collections.abc import Sequence
 
+import pytest
+
 from enclave_server.chat.aside import Aside, in_turns
 from enclave_server.chat.elsewhere import Ended, do
 from enclave_server.chat.models import ModelTable
@@ -53,6 +55,20 @@ def test_no_two_copies_of_a_large_request_are_made_in_one_turn_and_none_is_kept(
         *("a turn with 1", "decoded"),
         "a turn with 0",
     ]
+
+
+def test_nothing_waits_longer_than_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def elsewhere(job: bytes) -> bytes:
+        return job
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    assert asyncio.run(in_turns(elsewhere, lambda: b"job", bytes)) == b"job"
+    assert pauses == [0, 0, 0]
 
 
 def test_what_is_large_of_streams_is_done_one_after_the_other() -> None:

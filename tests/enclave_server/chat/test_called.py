@@ -116,3 +116,13 @@ def test_what_comes_between_is_refused_where_results_come_at_once(messages: list
     check(*messages)
     with pytest.raises(ChatError):
         check_pairs(messages)
+
+
+@pytest.mark.parametrize("written", ['{"a":[1.50,"b c"]}', '{ "a": [1.50, "b c"] }\n'])
+def test_arguments_have_one_form_however_a_program_spaces_them(written: str) -> None:
+    assert arguments_of(written) == '{"a":[1.50,"b c"]}'
+
+
+@pytest.mark.parametrize("written", ['{"a":', "{}{}", "\ud800"])
+def test_what_is_no_json_stays_for_who_refuses_it(written: str) -> None:
+    assert arguments_of(written) == written

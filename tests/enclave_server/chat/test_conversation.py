@@ -1,18 +1,28 @@
 """What the neutral form tells of a question before anybody is asked."""
 
 import pytest
+from msgspec import UNSET
 
 from enclave_server.chat.conversation import (
+    Answer,
     Choice,
     Continuation,
     Conversation,
+    Delta,
+    Event,
     File,
     Image,
     Message,
+    PartState,
     Refusal,
     Reply,
     Role,
+    State,
     Text,
+    Usage,
+    UsageDetails,
+    refusal_as_text,
+    without_reasoning,
 )
 
 
@@ -66,3 +76,43 @@ def test_what_is_signed_of_a_choice_is_its_reply_number_and_end() -> None:
     assert choice.output["message"]["content"] == "Paris"
     assert choice.output["finish_reason"] == "stop"
     assert "tool_calls" not in choice.output["message"]
+
+
+def test_what_nobody_says_is_not_so() -> None:
+    for question in (Conversation(model="m", messages=[]), Continuation(model="m", prompt="x")):
+        assert not question.stream
+        assert not question.usage
+    assert not Message("tool", "fine").failed
+    assert not Event().ends
+    assert (Usage(3).completion_tokens, Usage(3).total_tokens) == (0, 0)
+    assert UsageDetails().reasoning_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal", "text"),
+    [
+        (None, "No.", "No."),
+        ("Well. ", "No.", "Well. No."),
+        ("Yes.", None, "Yes."),
+        (None, "", None),
+    ],
+)
+def test_a_refusal_can_be_said_as_text(
+    content: str | None, refusal: str | None, text: str | None
+) -> None:
+    for said in (
+        Reply(content=content, refusal=refusal),
+        Delta(content=content, refusal=refusal),
+    ):
+        refusal_as_text(said)
+        assert (said.content, said.refusal) == (text, None)
+
+
+def test_without_what_was_thought_there_is_neither_reasoning_nor_a_state() -> None:
+    choices = [Choice(0, Reply(content="a", reasoning_content="Hm")), Choice(1, Reply(content="b"))]
+    answer = Answer(choices, Usage(1, 2, 3), (PartState(0, State("d", b"s")),))
+    left = without_reasoning(answer)
+    assert left == Answer(
+        [Choice(0, Reply(content="a")), Choice(1, Reply(content="b"))], Usage(1, 2, 3)
+    )
+    assert left.choices[0].message.reasoning_content is UNSET

@@ -27,6 +27,22 @@ def test_every_failure_has_a_status_a_code_and_a_sentence(failure: Failure) -> N
     assert (b"retry-after", b"7") in error.response().headers
 
 
+@pytest.mark.parametrize("own", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("theirs", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_is_called_as_its_client_calls_it(own: str, theirs: str) -> None:
+    error = invalid(f"'{theirs}' is too much.", theirs)
+    error.name_limit(own)
+    assert (error.param, error.message) == (own, f"'{own}' is too much.")
+    error.name_limit(None)
+    assert error.param == own
+
+
+def test_nothing_else_is_called_otherwise() -> None:
+    error = invalid("'n' is more than 'max_tokens'.", "n")
+    error.name_limit("max_completion_tokens")
+    assert (error.param, error.message) == ("n", "'n' is more than 'max_tokens'.")
+
+
 def test_codes_tell_failures_apart() -> None:
     assert len({UpstreamError(failure).code for failure in Failure}) == len(Failure)
 

@@ -59,6 +59,24 @@ def test_it_is_written_and_signed(
     assert (found.version, found.algorithm) == signed
 
 
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", "length", "content_filter"])
+@pytest.mark.parametrize(("name", "arguments"), [("f", "{}"), ("f", ""), ("f", '{"a"'), ("", "{}")])
+def test_calls_can_be_read_or_the_answer_was_cut_off(
+    reason: str, name: str, arguments: str
+) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choices = [{"index": 0, "message": message, "finish_reason": reason}]
+    asked = said(b"/v1/chat/completions", "conversation", completion("", choices=choices))
+    if (name and arguments in ("{}", "")) or reason in ("length", "content_filter"):
+        (choice,) = json.loads(finish(TABLE, KEYS, asked))["choices"]
+        assert choice["message"]["tool_calls"] == [call]
+        return
+    with pytest.raises(UpstreamError) as caught:
+        finish(TABLE, KEYS, asked)
+    assert caught.value.failure is Failure.TOOL_USE_FAILED
+
+
 def test_what_is_no_answer_is_a_failure() -> None:
     with pytest.raises(UpstreamError) as caught:
         finish(TABLE, KEYS, said(b"/v1/chat/completions", "conversation", {"choices": "x"}))

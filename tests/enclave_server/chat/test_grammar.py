@@ -50,7 +50,9 @@ def test_rules_of_a_usual_schema() -> None:
     ],
 )
 def test_every_part_counts(schema: dict[str, Any], rules: int) -> None:
-    assert count_rules(schema, 100) == rules
+    assert count_rules(schema, 100) == count_rules(schema, rules) == rules
+    for most in range(rules):
+        assert count_rules(schema, most) > most
 
 
 def test_a_reference_counts_each_time_and_stops_in_time() -> None:

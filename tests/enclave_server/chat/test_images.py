@@ -68,6 +68,23 @@ def test_what_is_no_image_is_refused_at_its_place(case: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("octets", "is_one"), [(9, False), (12, True), (15, True)])
+def test_an_image_has_at_least_what_tells_its_kind(octets: int, is_one: bool) -> None:
+    """Twelve octets: WebP says what it is in the last four of them, and no picture is smaller."""
+    cut = HEADS["image/jpeg"].ljust(octets, b"\0")
+    assert (inline(url("image/jpeg", cut)) is not None) == is_one
+    webp = HEADS["image/webp"].ljust(octets, b"\0")[:octets]
+    assert (inline(url("image/webp", webp)) is not None) == is_one
+
+
+def test_base64_is_right_as_far_as_the_kind_is_told() -> None:
+    pdf = coded(b"%PDF-1.7\n".ljust(40))
+    broken = [pdf[:at] + "=" + pdf[at + 1 :] for at in range(15)]
+    for wrong in (*broken, pdf[:8] + "****" + pdf[8:], "\n\n\n\n" + pdf):
+        with pytest.raises(ChatError):
+            checked_pdf(wrong, "x")
+
+
 def test_ways_to_write_a_url_leave_no_trace() -> None:
     plain = url("image/jpeg", image("image/jpeg"))
     for odd in (

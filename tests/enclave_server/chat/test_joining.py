@@ -1,5 +1,6 @@
 """A stream joined: what its events say together is what a whole answer says."""
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
@@ -21,7 +22,8 @@ from enclave_server.chat.conversation import (
     Usage,
 )
 from enclave_server.chat.errors import Failure, UpstreamError
-from enclave_server.chat.joining import Joiner
+from enclave_server.chat.joining import LIKELY_OCTETS, Joiner
+from enclave_server.chat.transcript import STEP_OCTETS
 from enclave_server.memory import Holding, Memory
 
 
@@ -93,6 +95,28 @@ def test_an_answer_without_its_end_is_none() -> None:
     with pytest.raises(UpstreamError) as caught:
         joined(said(Delta(content="a"))).answer()
     assert caught.value.failure is Failure.BROKEN
+
+
+def test_what_is_kept_is_counted() -> None:
+    memory = Memory()
+    holding = Holding(memory)
+    joiner = Joiner(1, holding)
+    ahead = 4 * (STEP_OCTETS + 1)
+    joiner.add(said(Delta(content="a")))
+    assert memory.held == ahead
+    likely = Logprobs(tokens=["a" * 100] * 2000)
+    octets = LIKELY_OCTETS + len(msgspec.msgpack.encode(likely))
+    joiner.add(Event([ChoiceDelta(0, Delta(), likely)]))
+    told = ahead + octets // 4 * 4
+    assert memory.held == told
+    # Before it is said, a state is what its reader keeps; from then on it is kept here.
+    joiner.count(100_000)
+    assert memory.held == told + 100_000
+    joiner.add(Event(states=(PartState(0, State("d", bytes(150_000 - 256))),)))
+    joiner.count(50_000)
+    assert memory.held == told + 200_000
+    holding.give_back()
+    assert memory.held == 0
 
 
 def test_likelihoods_take_of_the_memory() -> None:

@@ -1,5 +1,6 @@
 """What becomes of a request before its upstream is asked."""
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.dialects.dialect import Account
+from enclave_server.chat.embedding import Wanted
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.preparing import SURFACES, Job, find_model, prepare
 from enclave_server.chat.profiles import PLAIN
+from enclave_server.chat.recoder import Expected
 from tests.support.chat_service import HELLO, NOWHERE, TABLE, chat
 
 ACCOUNT = Account("key", {"project": "p"})
@@ -120,3 +123,27 @@ def test_an_error_names_the_client_s_own_message(
     named = "input" if case == "responses" else place
     assert f"'{named}'" in told["message"]
     assert "messages[3]" not in told["message"]
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_is_asked_goes_with_what_is_needed_of_the_answer(case: str) -> None:
+    path, body = TAKEN[case]
+    wanted = job(path, body)
+    prepared = prepare(TABLE, wanted, lambda name: ACCOUNT)
+    assert (prepared.model, prepared.joins, prepared.wanted) == ("m", None, None)
+    assert prepared.kind == (
+        "conversation" if path.endswith(b"chat/completions") else "continuation"
+    )
+    assert prepared.request_hash == hashlib.sha256(wanted.content).digest()
+    assert prepared.expected == (Expected(1, usage=True) if case == "stream" else None)
+
+
+def test_what_is_embedded_goes_with_what_is_needed_of_the_vectors() -> None:
+    wanted = job(
+        b"/v1/embeddings", {"model": "e", "input": ["a", "b"], "encoding_format": "base64"}
+    )
+    prepared = prepare(TABLE, wanted, lambda name: ACCOUNT)
+    assert (prepared.model, prepared.kind, prepared.expected) == ("e", "embedding", None)
+    assert prepared.wanted == Wanted(2, "base64")
+    assert prepared.request_hash == hashlib.sha256(wanted.content).digest()
+    assert json.loads(prepared.request.body)["input"] == ["a", "b"]

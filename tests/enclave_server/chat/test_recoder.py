@@ -89,6 +89,8 @@ def test_words_are_passed_on_and_signed_at_the_end() -> None:
 def test_states_are_given_to_the_writer_where_they_came() -> None:
     assert recoder().feed(b"a@b~c") == b"a<@>b<~>c"
     assert recoder(reasoning=False).feed(b"a@b~c") == b"abc"
+    plain = Recoder(Letters(), Plain(), Expected(1, usage=False), sign, Holding(Memory()))
+    assert plain.feed(b"a@b~c") == b"a<@>b<~>c"
 
 
 def test_what_follows_the_end_is_not_read() -> None:

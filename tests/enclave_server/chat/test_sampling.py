@@ -29,6 +29,40 @@ def test_they_pass_in_one_order_and_as_they_are() -> None:
     assert read(top_k=None) is None
 
 
+LARGEST = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most", "step"),
+    [
+        ("min_p", 0, 1, 1e-9),
+        ("top_a", 0, 1, 1e-9),
+        ("typical_p", 0, 1, 1e-9),
+        ("repeat_penalty", 1e-9, 2, 1e-9),
+        ("repetition_penalty", 1e-9, 2, 1e-9),
+        ("min_tokens", 0, LARGEST, 1),
+        ("thinking_budget", 0, LARGEST, 1),
+        ("top_k", -1, LARGEST, 1),
+    ],
+)
+def test_the_ends_of_a_range_are_taken_and_nothing_beyond(
+    name: str, least: float, most: float, step: float
+) -> None:
+    for value in (least, most):
+        assert read(**{name: value}) == {name: value}
+    for value in (least - step, most + step):
+        with pytest.raises(msgspec.ValidationError):
+            read(**{name: value})
+
+
+def test_some_tokens_end_an_answer() -> None:
+    tokens = [0, LARGEST, *range(14)]
+    assert read(stop_token_ids=tokens) == {"stop_token_ids": tokens}
+    for wrong in (-1, LARGEST + 1):
+        with pytest.raises(msgspec.ValidationError):
+            read(stop_token_ids=[wrong])
+
+
 @pytest.mark.parametrize(
     "fields",
     [

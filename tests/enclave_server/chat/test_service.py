@@ -570,6 +570,7 @@ def test_what_a_model_can_is_listed() -> None:
         "reasoning": False,
         "structured_output": True,
         "embeddings": False,
+        "later_instructions": "system",
         "sampling": ["min_p", "top_k"],
     }
 

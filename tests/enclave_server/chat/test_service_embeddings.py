@@ -51,11 +51,13 @@ def run(
     version: int = 2,
     elsewhere: bool = False,
     delivery: Delivery = Delivery.WHOLE,
+    dialect: str = "openai-chat",
 ) -> tuple[list[tuple[Response, dict[str, Any]]], StandInUpstream]:
     async def scenario() -> tuple[list[tuple[Response, dict[str, Any]]], StandInUpstream]:
         async with StandInUpstream(behaviour or sending(200, ANSWER)) as upstream:
             address = parse_address(upstream.address)
-            table = ModelTable((Model("e", Upstream("u", address), "there", embeddings=True),))
+            place = Upstream("u", address, dialect=dialect)
+            table = ModelTable((Model("e", place, "there", embeddings=True),))
             service = ChatService(
                 table,
                 lambda: KEYS,
@@ -101,6 +103,18 @@ def test_the_answer_is_signed_and_only_known_members_pass(delivery: Delivery) ->
     [received] = upstream.requests
     assert received.target == "/v1/embeddings"
     assert received.json == {"model": "there", "input": ["a", "b"]}
+
+
+def test_another_dialect_s_vectors_are_signed_alike() -> None:
+    asked = request(TWO)
+    said = {"embeddings": [{"values": [-1, 1e-7]}, {"values": [0.25, 0.1]}]}
+    [(answer, body)], upstream = run(asked, behaviour=sending(200, said), dialect="gemini")
+    assert answer.status == 200
+    verify_embeddings(KEYS.public_keys, asked.content, body)
+    [(_, other)], _ = run(asked)
+    assert body["data"] == other["data"]
+    assert body["tee_output_hash"] == other["tee_output_hash"]
+    assert upstream.requests[0].target == "/v1/models/there:batchEmbedContents"
 
 
 def test_both_encodings_say_and_sign_the_same_octets() -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from enclave_server.chat.profiles import find_profile
 from tests.support.chat_service import HELLO, ask_nowhere, chat
+from tests.support.provider import Chat
+from tests.support.upstream import sending
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n".ljust(30)).decode()
 
@@ -104,3 +107,32 @@ def test_what_is_right_is_asked() -> None:
         chat(max_tokens=5, max_completion_tokens=5),
     ):
         assert ask_nowhere(body)[0].status == 503
+
+
+TOO_MUCH = {"message": "too large", "type": "invalid_request_error"}
+
+
+@pytest.mark.parametrize(("profile", "theirs"), [("plain", 0), ("openai", 1)])
+@pytest.mark.parametrize(
+    ("path", "said", "told"),
+    [
+        (b"/v1/chat/completions", "max_tokens", b'"param":"max_tokens"'),
+        (b"/v1/chat/completions", "max_completion_tokens", b'"param":"max_completion_tokens"'),
+        (b"/v1/completions", "max_tokens", b'"param":"max_tokens"'),
+        (b"/v1/responses", "max_output_tokens", b'"param":"max_output_tokens"'),
+    ],
+)
+def test_a_limit_that_is_refused_is_called_as_its_client_calls_it(
+    profile: str, theirs: int, path: bytes, said: str, told: bytes
+) -> None:
+    words: dict[bytes, dict[str, Any]] = {
+        b"/v1/completions": {"prompt": "x"},
+        b"/v1/responses": {"input": "x", "store": False},
+    }
+    param = ("max_tokens", "max_completion_tokens")[theirs]
+    behaviour = sending(400, {"error": {**TOO_MUCH, "param": param}})
+    client = Chat("openai-chat", behaviour, find_profile(profile))
+    asked = {**words.get(path, {"messages": HELLO}), said: 9}
+    ((status, body),) = client.exchange(asked, path=path)
+    assert (status, len(client.asked)) == (400, 1)
+    assert told in body

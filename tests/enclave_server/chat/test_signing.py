@@ -53,6 +53,13 @@ def test_version_and_algorithm(
     assert (found.version, found.algorithm) == signed
 
 
+def test_who_says_no_version_signs_what_was_thought_too() -> None:
+    signer = Signer(lambda: KEYS[0], lambda: 1.0)
+    assert signer.covers_reasoning(None)
+    body = {**signer.sign(b"request", OUTPUTS, "m", None), "model": "m"}
+    assert verify_choices(KEYS[0].public_keys, b"request", OUTPUTS, body).version == 2
+
+
 def request(*headers: tuple[bytes, bytes]) -> Request:
     return Request(b"POST", b"https", b"", b"/", headers)
 

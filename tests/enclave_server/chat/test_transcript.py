@@ -91,6 +91,24 @@ def test_what_was_said_of_a_call_is_not_passed_on_again() -> None:
     assert part.delta.tool_calls == [CallDelta(0, function=FunctionDelta(arguments="{}"))]
 
 
+def test_what_others_keep_is_counted_at_its_most() -> None:
+    memory = Memory()
+    transcript = Transcript(1, Holding(memory))
+    transcript.take(word("x"))
+    ahead = 4 * (1 + STEP_OCTETS)
+    assert memory.held == ahead
+    for beside, held in (
+        (100_000, ahead + 100_000),
+        (40_000, ahead + 100_000),
+        (100_000, ahead + 100_000),
+        (300_001, ahead + 300_004),  # as so many octets of text
+    ):
+        transcript.count_beside(beside)
+        assert memory.held == held
+    transcript.count(400_000)
+    assert memory.held == ahead + 700_004
+
+
 def test_choices_that_nobody_asked_for_are_refused() -> None:
     for index in (-1, 2):
         fails(Transcript(2, Holding(Memory())), word("x", index))
@@ -141,6 +159,26 @@ def test_refusals_and_ends_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch)
     assert (second["index"], second["finish_reason"], second["refusal"]) == (1, "stop", "I can't.")
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 3)
     fails(Transcript(1, Holding(Memory())), Event([ChoiceDelta(0, Delta(refusal="long"))]))
+
+
+def test_what_was_thought_is_kept_and_counted_unless_it_is_not_given() -> None:
+    for gives, kept in ((True, "Hm."), (False, "")):
+        memory = Memory()
+        transcript = Transcript(1, Holding(memory), gives_reasoning=gives)
+        parts = [
+            part
+            for text in ("H", "m.")
+            for part in transcript.take(
+                Event([ChoiceDelta(0, Delta(content="a", reasoning_content=text))])
+            )
+        ]
+        assert "".join(part.delta.reasoning_content or "" for part in parts) == kept
+        (output,) = transcript.outputs()
+        assert (output["content"], output["reasoning_content"]) == ("aa", kept)
+        assert (memory.held > 0, transcript._size) == (True, 2 + len(kept))
+    assert Transcript(1, Holding(Memory())).take(
+        Event([ChoiceDelta(0, Delta(reasoning_content="given by default"))])
+    )
 
 
 def test_memory_is_taken_for_characters_of_any_size() -> None:

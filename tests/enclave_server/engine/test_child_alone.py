@@ -85,6 +85,24 @@ def test_it_is_started_with_what_it_needs_and_nothing_of_ours(make: Make, tmp_pa
         os.kill(pid, 0)
 
 
+@pytest.mark.parametrize(("processors", "threads"), [({0, 1, 2}, 2), ({5}, 1)])
+def test_it_leaves_one_processor_of_ours_to_the_gateway(
+    processors: set[int],
+    threads: int,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", {0: processors}.__getitem__)
+    make(READY)  # which says what is started
+    engine = Engine(Weights(str(tmp_path / "model.gguf"), "00"))
+    engine.start(str(tmp_path / "e.sock"))
+    until(engine, State.READY)
+    words = Path(f"/proc/{engine.process_id}/cmdline").read_bytes().split(b"\0")
+    engine.stop()
+    assert f"--threads={threads}".encode() in words
+
+
 def test_who_does_not_end_is_killed(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

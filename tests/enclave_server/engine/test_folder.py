@@ -1,5 +1,7 @@
 """The folder of the engine's socket is gone with its server, however that ends."""
 
+import errno
+import fcntl
 import os
 import signal
 import stat
@@ -42,6 +44,41 @@ def test_it_is_closed_to_others_and_goes_with_its_server(parent: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / SOCKET_NAME).touch()
     assert not list(parent.iterdir())
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_descriptor_stays_open(parent: Path) -> None:
+    (parent / "engine-old").mkdir(0o700)
+    before = descriptors()
+    with socket_folder():
+        assert descriptors() == before + 1  # the lock
+    assert descriptors() == before
+
+
+def test_a_folder_that_another_server_removes_is_left_to_it(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its lock a server that starts may take it for an abandoned one."""
+    lock = fcntl.flock
+    met: list[Path] = []
+
+    def held_by_another(descriptor: int, operation: int) -> None:
+        (new,) = set(parent.iterdir()).difference(met)
+        met.append(new)
+        if len(met) == 1:
+            raise BlockingIOError(errno.EAGAIN, "another has it")
+        lock(descriptor, operation)
+        if len(met) == 2:
+            new.rmdir()  # another had it, and has removed it
+
+    monkeypatch.setattr(fcntl, "flock", held_by_another)
+    with socket_folder() as folder:
+        assert folder.is_dir()
+        assert met == [met[0], met[1], folder]
+        assert met[0] != folder != met[1]
 
 
 def test_an_error_within_is_not_swallowed(parent: Path) -> None:

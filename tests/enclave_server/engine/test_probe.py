@@ -51,6 +51,20 @@ def test_an_answer_ends_the_silence(place: Place) -> None:
     probe.close()
 
 
+def test_after_an_attempt_in_vain_it_waits_as_long(tmp_path: Path) -> None:
+    probe = Probe(str(tmp_path / "engine.sock"), 0.0)
+    probe.look(0.0)  # nobody is there yet
+    place = Place(tmp_path)
+    place.listener.setblocking(False)
+    probe.look(INTERVAL_SECONDS - 0.1)
+    with pytest.raises(BlockingIOError):
+        place.listener.accept()
+    probe.look(INTERVAL_SECONDS)
+    place.take().close()
+    place.listener.close()
+    probe.close()
+
+
 def test_an_answer_may_come_in_pieces(place: Place) -> None:
     probe = Probe(place.path, 0.0)
     probe.look(0.0)
@@ -95,6 +109,7 @@ def test_a_queue_that_is_full_is_silence(tmp_path: Path) -> None:
 
 def test_what_nobody_looked_at_does_not_count(place: Place) -> None:
     """A machine that stood still, or a parent that did, is no proof against the engine."""
+    assert LONGEST_LOOK_SECONDS == 1
     probe = Probe(place.path, 0.0)
     probe.look(1000.0)
     probe.look(999.0)

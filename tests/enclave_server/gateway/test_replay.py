@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enclave_server.gateway.replay import SLOTS, ReplayFilter, Verdict
+from enclave_server.gateway.replay import ReplayFilter, Verdict
+from enclave_server.shared_table import SLOTS, SharedTable
 
 NOW = 1_800_000_000.0
 
@@ -43,7 +44,7 @@ def test_whoever_looks_waits_for_who_writes(look: Callable[[ReplayFilter], objec
     ending, ended = os.pipe()
     pid = os.fork()
     if pid == 0:
-        fcntl.lockf(replays._fd, fcntl.LOCK_EX)
+        fcntl.lockf(replays._table._fd, fcntl.LOCK_EX)
         os.write(holding, b".")
         time.sleep(0.2)
         os.write(ended, b".")  # and the lock ends with the process
@@ -62,6 +63,22 @@ def test_a_request_is_new_once() -> None:
     assert replays.insert(b"a" * 32, NOW + 300, NOW) is Verdict.NEW
     assert replays.insert(b"a" * 32, NOW + 300, NOW) is Verdict.REPEATED
     assert replays.insert(b"b" * 32, NOW + 300, NOW) is Verdict.NEW
+
+
+def test_a_tag_is_found_behind_one_that_ends_as_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {b"before": bytes(11) + b"\5", b"after": b"\5" * 12}
+
+    class Digest:
+        def __init__(self, enc: bytes, **_: object) -> None:
+            self._tag = tags[enc]
+
+        def digest(self) -> bytes:
+            return self._tag + bytes(16)  # in the same bucket both
+
+    monkeypatch.setattr(hashlib, "blake2b", Digest)
+    replays = ReplayFilter(100)
+    told = [replays.insert(enc, NOW + 300, NOW) for enc in (b"before", b"after", b"after")]
+    assert told == [Verdict.NEW, Verdict.NEW, Verdict.REPEATED]
 
 
 def test_it_is_remembered_to_the_last_moment_and_no_longer_accepted_after() -> None:
@@ -186,7 +203,7 @@ def test_a_process_that_is_killed_leaves_no_lock() -> None:
             time.sleep(60)
             return now
 
-        ReplayFilter._advance = lambda self, now: hang(now)  # type: ignore[method-assign]  # inside the lock
+        SharedTable.advance = lambda self, now: hang(now)  # type: ignore[method-assign]  # inside the lock
         replays.insert(b"a" * 32, NOW + 300, NOW)
         os._exit(0)
     assert os.read(read, 1) == b"!"

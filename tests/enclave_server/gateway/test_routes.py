@@ -54,11 +54,12 @@ def signing_keys() -> SigningKeys:
 class State:
     """Keys and evidence that stand still; `failure` is raised for the next nonce."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: bytes | None = None) -> None:
         self.keys = (GatewayKey.generate(7, X_WING), GatewayKey.generate(6))
         pem = encode_pem(signing_keys().rsa.public_key())
         ohttp_keys = encode_key_configs([key.config for key in self.keys])
-        self.evidence = Evidence(b"document", ohttp_keys, pem, Platform.SIMULATED)
+        told = {"token_catalogue": catalogue}
+        self.evidence = Evidence(b"document", ohttp_keys, pem, Platform.SIMULATED, **told)
         self.expires = NOW + 600.5
         self.failure: Exception | None = None
         self.models_answer = True
@@ -127,11 +128,11 @@ class Client:
         return encapsulate_request(self.state.keys[0].config, INNER)
 
 
-def check(test: Callable[[Client], Awaitable[None]]) -> None:
-    """Run `test` against a new server."""
+def check(test: Callable[[Client], Awaitable[None]], catalogue: bytes | None = None) -> None:
+    """Run `test` against a new server, which takes tokens if it has a catalogue of them."""
 
     async def main() -> None:
-        state = State()
+        state = State(catalogue)
         gateway = Gateway(state.opening_keys, dispatch)
         router = make_router(state, gateway, two_pieces, lambda: NOW)
         async with serving_routes(router) as server:
@@ -195,6 +196,34 @@ def test_a_chunked_request(path: str, count: int) -> None:
         opener = context.open_response()
         plaintext = b"".join(opener.feed(answer.body)) + opener.finish()
         assert decode_response(plaintext).content == ANSWER
+
+    check(test)
+
+
+# Tokens.
+
+
+def test_the_catalogue_of_tokens_is_kept_as_long_as_the_keys() -> None:
+    async def test(client: Client) -> None:
+        for method in ("GET", "HEAD"):
+            answer = await client.ask(method, "/v1/tokens")
+            assert (answer.status, answer.body) == (200, b'{"a":1}' if method == "GET" else b"")
+            assert answer.headers["content-type"] == "application/json"
+            assert answer.headers["cache-control"] == "max-age=600"
+        refused = await client.ask("POST", "/v1/tokens")
+        assert is_problem(refused, 405)
+        assert refused.headers["allow"] == "GET, HEAD"
+        assert is_problem(await client.ask("GET", "/v1/tokens?a"), 400)
+
+    check(test, b'{"a":1}')
+
+
+def test_where_nobody_pays_there_is_no_catalogue() -> None:
+    async def test(client: Client) -> None:
+        for method in ("GET", "POST"):
+            answers = [await client.ask(method, path) for path in ("/v1/tokens", "/unknown")]
+            assert is_problem(answers[0], 404)
+            assert answers[0].body == answers[1].body
 
     check(test)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from enclave_server.http.answering import Exchange, Outlet
+from enclave_server.http.answering import PIECE_BYTES, Exchange, Outlet
 from enclave_server.http.dates import CurrentDate
 from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse
@@ -138,3 +138,22 @@ def test_a_writer_waits_for_a_reader_and_is_woken_once() -> None:
         assert waiter(outlet) is None
 
     asyncio.run(scenario())
+
+
+def test_between_pieces_others_have_a_turn_and_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    transport = Transport()
+    outlet = Outlet(cast(asyncio.Transport, transport), CurrentDate())
+    body = bytes(2 * PIECE_BYTES + 1)
+    asyncio.run(outlet.write_in_pieces(b"head", body))
+    assert [len(piece) for piece in transport.written] == [4, PIECE_BYTES, PIECE_BYTES, 1]
+    assert pauses == [0, 0, 0]

@@ -30,6 +30,14 @@ def test_connections_are_admitted_refused_and_dropped() -> None:
     assert budget.admit().admission is Admission.ADMITTED
 
 
+def test_nothing_is_counted_before_it_happens() -> None:
+    budget = Budget(Limits())
+    assert (budget.connections, budget.refusing, budget.held) == (0, 0, 0)
+    assert (budget.accepted, budget.refused) == (0, 0)
+    assert (budget.answered, budget.abandoned) == (0, 0)
+    assert not budget.is_full
+
+
 def test_those_being_refused_take_nobodys_place() -> None:
     budget = Budget(Limits(connections=2))
     first, *_ = admissions(budget, 4)

@@ -31,6 +31,9 @@ def test_one_connection_serves_many_requests(family: str) -> None:
                 assert parsedate_to_datetime(answer.headers["date"])
             assert server.server.counters.accepted == 1
             assert server.server.counters.answered == 3
+        (line,) = (line for line in server.events() if line["event"] == "requests")
+        assert (line["count"], line["received_bytes"]) == (3, 15)
+        assert 0 <= line["mean_ms"] <= line["longest_ms"] <= 1000 * DEADLINE
 
     run(main)
 
@@ -356,8 +359,12 @@ def test_a_head_that_is_too_large_is_a_431() -> None:
     async def main() -> None:
         async with serving(Recorder()) as server:
             peer = await server.connect()
-            await peer.send(get("/a", "X: " + "a" * 16384))
-            assert (await peer.answer()).status == 431
+            await peer.send(sent := get("/a", "X: " + "a" * 16384))
+            answer = await peer.answer()
+            assert answer.status == 431
+        (line,) = (line for line in server.events() if line["event"] == "requests")
+        assert (line["status"], line["count"], line["sent_bytes"]) == (431, 1, len(answer.body))
+        assert line["received_bytes"] == len(sent)
 
     run(main)
 

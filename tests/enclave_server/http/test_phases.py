@@ -88,6 +88,10 @@ def test_a_new_phase_has_its_own_time() -> None:
     assert progress.overdue(clock.now, 0) is None
 
 
+def test_nothing_has_arrived_at_first() -> None:
+    assert Progress(QUICK, Clock()).received == 0
+
+
 def test_an_upload_has_time_for_what_has_arrived() -> None:
     clock = Clock()
     progress = progress_in(Phase.BODY, clock)

@@ -35,6 +35,14 @@ def test_what_is_attested_verifies(attester: Attester) -> None:
         assert verified.ed25519_key == SIGNING_KEYS.ed25519.public_key()
 
 
+def test_a_catalogue_is_bound_and_told() -> None:
+    module = SimulatedSecurityModule(now=lambda: MADE)
+    for catalogue in (None, b"{}"):
+        evidence = Attester(module, SIGNING_KEYS, catalogue).attest(KEYS)
+        assert evidence.token_catalogue == catalogue
+        verify_evidence(evidence, now=MADE, root=simulated_root(evidence.document))
+
+
 def test_a_list_without_keys_cannot_be_attested(attester: Attester) -> None:
     with pytest.raises(ValueError, match="no key configuration fits"):
         attester.attest(b"")

@@ -167,6 +167,15 @@ def test_keys_that_ended_do_not_open() -> None:
     assert keys.end_of(99) == 0
 
 
+def test_a_key_without_an_end_is_a_fault() -> None:
+    keys = made_key_set()
+    cut = dataclasses.replace(keys, ends=keys.ends[:-1])
+    with pytest.raises(ValueError, match="shorter"):
+        cut.end_of(99)
+    with pytest.raises(ValueError, match="shorter"):
+        cut.opening(keys.ends[-1])
+
+
 def test_no_secret_is_printed() -> None:
     keys = made_key_set()
     text = repr(keys)

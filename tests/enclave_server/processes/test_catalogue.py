@@ -126,9 +126,9 @@ def test_a_model_may_differ_from_its_upstream_s_profile() -> None:
     assert (profile.temperature, profile.efforts, profile.remote_images) == ("none", ("low",), True)
     assert profile.retention == {"store": False}
     assert model.upstream.profile == PROFILES["openai"]
-    older = described('thinking = "budget"', "later_instructions = false", "prefill = false")
+    older = described('thinking = "budget"', 'later_instructions = "none"', "prefill = false")
     assert older.profile.thinking == "budget"
-    assert not older.profile.later_instructions
+    assert older.profile.later_instructions == "none"
     assert not older.profile.prefill
     limited = described("output_limit = 7")
     assert (limited.output_limit, limited.profile.output_limit) == (7, 7)
@@ -176,3 +176,30 @@ def test_a_model_makes_embeddings_only_if_its_table_says_so_and_its_dialect_can(
     other = provider('dialect = "anthropic"').replace('name = "m"', 'name = "m"\nembeddings = true')
     with pytest.raises(ValueError, match=r"model 'm': the dialect 'anthropic' makes no embeddings"):
         build(other)
+
+
+def later_instructions(said: str, *settings: str) -> str:
+    text = provider(*settings).replace('name = "m"', f'name = "m"\n{said}')
+    return build(text).models[0].profile.later_instructions
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ('dialect = "gemini"', 'host_name = "generativelanguage.googleapis.com"'),
+        ('dialect = "gemini"', 'host_name = "models.example.com"'),
+    ],
+    ids=str,
+)
+def test_where_there_is_no_place_for_later_instructions_the_user_says_them(
+    settings: tuple[str, ...],
+) -> None:
+    assert later_instructions("", *settings) == "user"
+    assert later_instructions('later_instructions = "none"', *settings) == "none"
+    with pytest.raises(ValueError, match="'m': the dialect 'gemini' has no place"):
+        later_instructions('later_instructions = "system"', *settings)
+
+
+def test_elsewhere_later_instructions_are_the_system_s_unless_it_is_said_otherwise() -> None:
+    assert later_instructions("") == later_instructions('later_instructions = "system"') == "system"
+    assert later_instructions('later_instructions = "user"') == "user"

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
 from enclave_server.processes.pool import (
@@ -22,6 +24,7 @@ from enclave_server.processes.pool import (
     SILENT_SECONDS,
     Pool,
     Run,
+    Worker,
 )
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, decode_snapshot
 from enclave_server.processes.supervisor import TICK_SECONDS as SUPERVISOR_TICK_SECONDS
@@ -52,8 +55,8 @@ def tend_until(pool: Pool, condition: Callable[[], bool], ahead: float = 0.0) ->
 
 
 @contextlib.contextmanager
-def running(size: int, run: Run = acknowledge) -> Iterator[Pool]:
-    pool = Pool(size, run, Log(io.StringIO()))
+def running(size: int, run: Run = acknowledge, log: Log | None = None) -> Iterator[Pool]:
+    pool = Pool(size, run, log or Log(io.StringIO()))
     pool.publish(made_key_set(), time.monotonic())
     try:
         yield pool
@@ -75,6 +78,15 @@ def test_workers_settle_with_each_key_set() -> None:
         assert not pool.settled
         tend_until(pool, lambda: pool.settled)
         assert len(set(pids(pool))) == 3
+
+
+def test_a_worker_without_keys_ends() -> None:
+    pool = Pool(1, acknowledge, Log(io.StringIO()))
+    tend_until(pool, lambda: pool.failures > 0)
+    assert not pool.settled
+    pool.signal(signal.SIGKILL)
+    while pool.workers:
+        pool.watch(time.monotonic())
 
 
 def test_a_worker_that_ended_is_replaced_and_gets_the_newest_keys() -> None:
@@ -99,6 +111,45 @@ def test_a_worker_that_hangs_with_old_keys_is_replaced() -> None:
         assert pids(pool) == [hanging]
         tend_until(pool, lambda: pool.settled, ahead=ACKNOWLEDGE_SECONDS + 1)
         assert pids(pool) != [hanging]
+
+
+def test_who_takes_its_time_to_end_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = io.StringIO()
+    with running(1, log=Log(told)) as pool:
+        tend_until(pool, lambda: pool.settled)
+        (hanging,) = pids(pool)
+        os.kill(hanging, signal.SIGSTOP)
+        now = time.monotonic()
+        pool.publish(made_key_set(), now)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "waitpid", lambda pid, flags: (0, 0))  # it has not ended yet
+            for later in range(1, 4):
+                pool.tend(now + ACKNOWLEDGE_SECONDS + later)
+        assert told.getvalue().count("worker_late") == 1
+        tend_until(pool, lambda: hanging not in pids(pool))
+    assert told.getvalue().count("worker_ended") >= 1
+
+
+def test_a_worker_begins_without_fault_and_without_a_heart() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with ours, theirs:
+        worker = Worker(1, ours, 100.0)
+        assert worker.fault(10_000.0) is None  # it has been sent nothing, and has said nothing
+        worker.excuse(5.0)
+        assert worker.fault(10_000.0) is None
+        worker.send(1, b"snapshot", 100.0)
+        assert theirs.recv(100) == b"snapshot"
+        assert worker.fault(100.0 + ACKNOWLEDGE_SECONDS) is None
+        assert worker.fault(100.1 + ACKNOWLEDGE_SECONDS) == "worker_late"
+        theirs.send(b"a proposal")
+        theirs.send(SERIAL.pack(1))
+        assert worker.receive(103.0) == [b"a proposal"]
+        assert (worker.acknowledged, worker.beaten_at) == (1, 103.0)
+        assert worker.fault(103.0 + SILENT_SECONDS) is None
+        assert worker.fault(103.1 + SILENT_SECONDS) == "worker_silent"
+        worker.excuse(1.0)
+        assert worker.fault(103.1 + SILENT_SECONDS) is None
 
 
 def beat(number: int, channel: socket.socket) -> int:

@@ -118,6 +118,21 @@ def test_memory_is_protected_before_there_is_a_secret(
     assert protections == ["protect_memory", "give_back_memory"]
 
 
+def test_no_key_is_made_before_there_is_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def mixed(_: object) -> Mixing:
+        done.append("mixed")
+        return Mixing.CREDITED
+
+    monkeypatch.setattr(startup, "mix_entropy", mixed)
+    monkeypatch.setattr(startup, "wait_for_pool", lambda: done.append("waited"))
+    monkeypatch.setattr(SigningKeys, "generate", failing(RuntimeError("keys are made")))
+    with pytest.raises(RuntimeError, match="keys are made"):
+        served(ALONE)
+    assert done == ["mixed", "waited"]
+
+
 def test_the_log_tells_of_each_step(protections: list[str]) -> None:
     events = served(ALONE)
     assert [event["event"] for event in events] == ["simulated_evidence", "randomness", "ready"]

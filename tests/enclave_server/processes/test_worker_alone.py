@@ -1,5 +1,7 @@
 """A worker that its parent tells nonsense, or nothing: it ends, and its log tells a place alone."""
 
+import asyncio
+import contextlib
 import json
 import os
 import re
@@ -80,3 +82,24 @@ def test_signals_of_the_parent_are_not_the_workers(monkeypatch: pytest.MonkeyPat
     with socket.socket() as channel, pytest.raises(InterruptedError):
         worker.run_worker(inheritance, 0, channel)
     assert done == [-1, (signal.SIGCHLD, signal.SIG_DFL), (signal.SIGINT, signal.SIG_IGN)]
+
+
+def test_a_parent_that_is_slow_to_listen_holds_nobody_up() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    state: Any = types.SimpleNamespace(serial=7)
+    keys: Any = None
+
+    async def main() -> None:
+        worker._listen_to_parent(state, keys, ours)
+        assert not ours.getblocking()
+        assert asyncio.get_running_loop().remove_reader(ours)  # which had been there
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                ours.send(bytes(8), socket.MSG_DONTWAIT)
+        worker._beat(ours, state)  # which waits for nobody, and is not the last
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with ours, theirs:
+        asyncio.run(main())
+        assert theirs.recv(100) == bytes(8)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)

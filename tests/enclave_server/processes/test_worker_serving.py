@@ -80,6 +80,7 @@ def serve() -> tuple[int, list[int]]:
         readiness=True,
         listener="listener",
         rooms=types.SimpleNamespace(of=lambda number: f"room of {number}"),
+        till=None,
     )
     told: list[object] = []
     large: Any = types.SimpleNamespace(do=None, when_gone=told.append)

@@ -105,6 +105,7 @@ ATTACKS: dict[str, Attack] = {
     "no signature": (lambda _: b'{"keys": {"provider": "sk-attacker"}}', 400, None),
     "garbage": (lambda _: os.urandom(1000), 400, None),
     "nothing": (lambda _: b"", 400, None),
+    "the longest": (lambda _: b" " * MAX_CONTENT_BYTES, 400, None),
     "oversize": (lambda _: b" " * (MAX_CONTENT_BYTES + 1), 413, None),
     "a million octets": (lambda _: os.urandom(1_000_000), 413, None),
     "an upstream that is not configured": (

@@ -5,10 +5,12 @@ import { createInterface } from "node:readline";
 import { webcrypto } from "node:crypto";
 import {
   AuthorizationHeader,
+  MediaType,
   TokenChallenge,
   WWWAuthenticateHeader,
   genericBatched,
   publicVerif,
+  sendTokenRequest,
 } from "@cloudflare/privacypass-ts";
 
 const { BLIND_RSA, BlindRSAMode, Client, Issuer, Origin, TokenRequest, TokenResponse } = publicVerif;
@@ -86,6 +88,27 @@ async function finished(responses) {
   return { fields };
 }
 
+// Buys at an issuer over HTTP with what its directory says: one token, or a batch of several.
+async function buy(asked) {
+  const path = "/.well-known/private-token-issuer-directory";
+  const directory = await (await fetch(new URL(path, asked.url))).json();
+  const listed = directory["token-keys"].find((each) => each["token-type"] === BLIND_RSA.value);
+  const token_key = hex(Buffer.from(listed["token-key"], "base64url"));
+  const uri = new URL(directory["issuer-request-uri"], asked.url);
+  const authorization = `Bearer ${asked.secret}`;
+  if (asked.count === 1) {
+    const [made] = await makeRequests({ ...asked, token_key });
+    const response = await sendTokenRequest(made.serialize(), uri, new Headers({ authorization }));
+    return { token_key, ...(await finalize({ response: hex(response) })) };
+  }
+  const made = await requestBatch({ ...asked, token_key });
+  const headers = { authorization, "content-type": MediaType.GENERIC_BATCHED_TOKEN_REQUEST };
+  const answer = await fetch(uri, { method: "POST", headers, body: bytes(made.octets) });
+  if (answer.status !== 200) throw new Error(`the issuer answers ${answer.status}`);
+  const response = hex(new Uint8Array(await answer.arrayBuffer()));
+  return { token_key, ...(await finalizeBatch({ response })) };
+}
+
 async function verify(asked) {
   const { publicKey } = await importKeys(asked);
   const [{ token }] = AuthorizationHeader.parse(BLIND_RSA, asked.field);
@@ -111,6 +134,7 @@ async function writeChallenge(asked) {
 }
 
 const DO = {
+  buy,
   issue,
   "issue-batch": issueBatch,
   request,

@@ -57,6 +57,8 @@ def test_each_operator(source: str, expected: list[str]) -> None:
         ("while a:\n    break", ["while (not (a)):\n    break", "while a:\n    continue"]),
         ("while a:\n    continue", ["while (not (a)):\n    continue", "while a:\n    break"]),
         ("def f():\n    return a", ["def f():\n    return None"]),
+        ("def f():\n    return False", ["def f():\n    return True"]),
+        ("def f():\n    return ''", ["def f():\n    return None"]),
         ("async def f():\n    await a", ["async def f():\n    pass"]),
     ],
 )
@@ -73,6 +75,8 @@ def test_statements_with_a_block(source: str, expected: list[str]) -> None:
         "a: Literal[1]",
         "def f(a: Literal[1]) -> Literal[2]: ...",
         "@cache(1)\nclass A(B[1], frozen=True): ...",
+        "class A(Protocol):\n    def f(self, a: int = 1) -> int: ...",
+        "class A(Protocol[T]):\n    def f(self, a: int = 1) -> int: ...",
         "__all__ = [1]",
         "__slots__ = (1,)",
         "if TYPE_CHECKING:\n    a = 1",

@@ -14,7 +14,7 @@ from oblivious_client.errors import (
     ServiceError,
 )
 from oblivious_client.exchange import refusal
-from oblivious_client.serve import describe
+from oblivious_client.local.refusals import describe
 from scripts.soaking.faults import FAULTS
 from scripts.soaking.sentences import RIGHT, is_right
 

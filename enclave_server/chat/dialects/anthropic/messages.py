@@ -19,7 +19,6 @@ from enclave_server.chat.dialects.parts import (
     arguments_of,
     identifier,
     inline_image,
-    later_instructions,
     not_empty,
     parts_of,
     pieces_of,
@@ -64,8 +63,6 @@ class _Writer:
             case "user":
                 return not_empty(list(self._parts(message, place)), place)
             case _:
-                if not self._profile.later_instructions:
-                    raise later_instructions(place)
                 return not_empty([_text(text) for text in texts_of(message) if text], place)
 
     def _result(self, message: Message, place: str) -> Json:

@@ -20,7 +20,6 @@ from enclave_server.chat.dialects.parts import (
     arguments_of,
     identifier,
     inline_image,
-    later_instructions,
     not_empty,
     parts_of,
     pieces_of,
@@ -39,7 +38,7 @@ def write_messages(question: Conversation, profile: Profile) -> Json:
     messages = question.messages
     check_pairs(messages)
     refuse_prefill(messages, profile)
-    turns = alternate(messages, _Writer(profile).blocks)
+    turns = alternate(messages, _Writer().blocks)
     system = "\n\n".join(instructions(messages))
     return {"messages": turns, **({"system": [{"text": system}]} if system else {})}
 
@@ -47,10 +46,9 @@ def write_messages(question: Conversation, profile: Profile) -> Json:
 class _Writer:
     """Writes messages; documents are named by their number, which is all that it is told."""
 
-    __slots__ = ("_documents", "_profile")
+    __slots__ = ("_documents",)
 
-    def __init__(self, profile: Profile) -> None:
-        self._profile = profile
+    def __init__(self) -> None:
         self._documents = count(1)
 
     def blocks(self, index: int, message: Message) -> list[Json]:
@@ -65,8 +63,6 @@ class _Writer:
             case "user":
                 return not_empty(list(self._parts(message, place)), place)
             case _:
-                if not self._profile.later_instructions:
-                    raise later_instructions(place)
                 return not_empty([{"text": text} for text in texts_of(message) if text], place)
 
     def _result(self, message: Message, place: str) -> Json:

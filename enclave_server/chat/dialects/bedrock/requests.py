@@ -52,13 +52,13 @@ def _inference(question: Conversation, model: Model, limit: int | None) -> Json:
     }
 
 
-def _tools(question: Conversation) -> Json:
+def _tools(question: Conversation) -> Json | None:
     chosen = tool_choice(question)
     if not question.tools or chosen["type"] == "none":
         if question.tools and any(message.calls for message in question.messages):
             advice = "'none' cannot be said once tools have been called: take another."
             raise unsupported_value("tool_choice", advice)
-        return {}
+        return None
     tools = [{"toolSpec": _tool(tool)} for tool in question.tools]
     match chosen:
         case {"type": "any"}:

@@ -16,13 +16,16 @@ from enclave_server.chat.conversation import (
     Text,
 )
 from enclave_server.chat.dialects.gemini.signatures import STAND_IN, recall
-from enclave_server.chat.dialects.parts import arguments_of, inline_image, later_instructions
+from enclave_server.chat.dialects.parts import (
+    INSTRUCTING,
+    arguments_of,
+    inline_image,
+    later_instructions,
+)
 from enclave_server.chat.dialects.refusals import unsupported_value
 from enclave_server.chat.errors import invalid
 
 Json = dict[str, Any]
-
-INSTRUCTING = ("system", "developer")
 
 _OBJECTS = msgspec.json.Decoder(dict[str, Any])
 

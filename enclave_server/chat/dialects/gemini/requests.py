@@ -55,32 +55,35 @@ def write_request(question: AnyQuestion, model: Model, account: Account) -> Upst
     check_pairs(question.messages)
     refuse(question, UNSAID)
     body = msgspec.json.encode({**_body(question, model), **_retention(model)})
-    fields = _fields(model, account)
-    path = f"/{_resource(model.upstream_name)}"
+    fields = account_fields(model, account)
+    path = f"/{resource_of(model.upstream_name)}"
     if question.stream:
         # Without `alt` a stream is one JSON array that grows.
         return UpstreamRequest(f"{path}:streamGenerateContent?alt=sse", fields, body, EVENT_STREAM)
     return UpstreamRequest(f"{path}:generateContent", fields, body, JSON)
 
 
-def _resource(name: str) -> str:
+def resource_of(name: str) -> str:
+    """Return what a path calls the model of that name."""
     return quote(name if "/" in name else f"models/{name}", safe="/@")
 
 
-def _is_vertex(model: Model) -> bool:
+def is_vertex(model: Model) -> bool:
+    """Whether the model is asked at Vertex AI."""
     return _PROJECT in model.upstream.path_prefix
 
 
 def _retention(model: Model) -> Json:
     """Return what keeps the provider from logging a request; Vertex AI has no such member."""
-    return {**({} if _is_vertex(model) else {"store": False}), **model.profile.retention}
+    return {**({} if is_vertex(model) else {"store": False}), **model.profile.retention}
 
 
-def _fields(model: Model, account: Account) -> Fields:
+def account_fields(model: Model, account: Account) -> Fields:
+    """Return the fields of HTTP that say who pays."""
     if account.key is None:
         return ()
     key = account.key.encode("ascii")
-    if _is_vertex(model):
+    if is_vertex(model):
         return ((b"Authorization", b"Bearer " + key),)
     # Never in the URL, which is logged.
     return ((b"x-goog-api-key", key),)

@@ -74,6 +74,10 @@ def _members(question: AnyQuestion, names: tuple[str, ...]) -> Json:
     return members
 
 
+def _stops(stop: str | list[str]) -> list[str]:
+    return [stop] if isinstance(stop, str) else stop
+
+
 def _tools(tools: list[Tool]) -> list[Json]:
     return [_tool(tool) for tool in tools]
 
@@ -111,6 +115,7 @@ def _without_nulls(fields: Json) -> Json:
 
 # Members that are said in other words there.
 _WRITERS: dict[str, Callable[[Any], object]] = {
+    "stop": _stops,
     "tools": _tools,
     "tool_choice": _tool_choice,
     "response_format": _format,

@@ -170,6 +170,17 @@ def test_what_is_no_answer_is_a_failure(case: str) -> None:
     assert caught.value.failure is failure
 
 
+@pytest.mark.parametrize("words", ["x", "\N{LATIN SMALL LETTER A WITH DIAERESIS}", "\U0001f600"])
+def test_what_is_kept_is_counted_as_if_every_character_were_of_the_largest(words: str) -> None:
+    blocks = Blocks("ours")
+    assert blocks.kept == 0
+    list(blocks.think(words))
+    blocks.sign(words * 2)
+    assert blocks.kept == len("\U0001f600".encode("utf-32-le")) * 3
+    list(blocks.say("text that is passed on"))
+    assert blocks.kept == 4 * (3 + PIECE_CHARACTERS)
+
+
 def test_text_is_bounded_elsewhere() -> None:
     assert len(played(*[say("x" * 1024)] * 5000)) == 5000
 

@@ -11,10 +11,20 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.dialects.table import DIALECTS
-from tests.support.recordings import VARIABLE, Recording, differences, folder, read_all
+from tests.support.recordings import (
+    FEATURES,
+    NONE,
+    VARIABLE,
+    Recording,
+    differences,
+    folder,
+    read_all,
+    table,
+)
 from tests.support.upstream import DONE, chunk_of, completion, event
 
 PLACE = folder()
+ROOT = Path(__file__).resolve().parents[4]
 
 
 READ_OTHERWISE = {
@@ -35,6 +45,11 @@ def test_every_recording_is_read_as_it_is_meant(dialect: str) -> None:
     found = [item for item in read_all(PLACE or Path()) if item.dialect == dialect]
     wrong = {item.name: told for item in found if (told := differences(item))}
     assert wrong.keys() == READ_OTHERWISE & {item.name for item in found}, wrong
+
+
+@pytest.mark.skipif(PLACE is None, reason=f"{VARIABLE} names no folder of recordings")
+def test_documents_tell_how_many_are_read_as_they_are_meant() -> None:
+    assert table(read_all(PLACE or Path())) in (ROOT / "docs" / "models.md").read_text()
 
 
 EXPECTED = {
@@ -94,3 +109,38 @@ def test_a_failure_is_a_difference_unless_it_is_expected(tmp_path: Path) -> None
     assert differences(recording)
     (recording,) = recordings(tmp_path, CHUNKS[:60], expected={"error": "it is cut"})
     assert differences(recording) == []
+
+
+def test_what_an_exchange_shows_is_counted(tmp_path: Path) -> None:
+    (recording,) = recordings(tmp_path, CHUNKS)
+    assert recording.features == {"text", "streams", "reasoning", "usage"}
+    cells = dict(line.strip("| ").split(" | ") for line in table([recording]).splitlines())
+    assert cells.pop("feature") == "`openai-chat`"
+    assert cells.keys() == {"---", *FEATURES, "all"}
+    assert (cells["text"], cells["calls"], cells["all"]) == ("1 of 1", NONE, "1 of 1")
+    (wrong,) = recordings(tmp_path, CHUNKS, expected=EXPECTED | {"content": "5"})
+    assert "| text | 1 of 2 |" in table([recording, wrong])
+
+
+@pytest.mark.parametrize(
+    ("asked", "feature"),
+    [
+        ({"messages": [{"role": "tool", "content": "x"}]}, "results of calls"),
+        ({"contents": [{"parts": [{"functionResponse": {}}]}]}, "results of calls"),
+        ({"messages": [{"content": [{"type": "image", "source": {}}]}]}, "images"),
+        ({"contents": [{"parts": [{"inlineData": {"mimeType": "image/png"}}]}]}, "images"),
+        ({"input": [{"content": [{"type": "input_file"}]}]}, "files"),
+        ({"response_format": {"type": "json_schema"}}, "structured output"),
+        ({"messages": [{"content": [{"signature": "c2ln"}]}]}, "reasoning sent back"),
+    ],
+)
+def test_what_was_asked_is_counted(tmp_path: Path, asked: Any, feature: str) -> None:
+    (recording,) = recordings(tmp_path, CHUNKS, request={"body": asked})
+    assert recording.features - {"text", "streams", "reasoning", "usage"} == {feature}
+
+
+def test_errors_are_told_apart(tmp_path: Path) -> None:
+    (before,) = recordings(tmp_path, b"{}", response={"status": 429, "headers": {}}, expected=None)
+    (within,) = recordings(tmp_path, CHUNKS[:60], expected={"error": "it is cut"})
+    assert before.features == {"errors before an answer"}
+    assert within.features == {"streams", "errors in a stream"}

@@ -142,3 +142,31 @@ def test_every_effort_is_known() -> None:
     for effort in ("none", "minimal", "low", "medium", "high", "xhigh", "max"):
         assert read(reasoning_effort=effort).reasoning_effort == effort
     assert refused(reasoning_effort="utmost").param == "reasoning_effort"
+
+
+def calling(*identifiers: str) -> dict[str, Any]:
+    function = {"name": "f", "arguments": "{}"}
+    calls = [{"id": each, "type": "function", "function": function} for each in identifiers]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def result(identifier: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": identifier, "content": identifier}
+
+
+def test_a_result_is_of_the_latest_call_of_its_identifier() -> None:
+    said = [HELLO, calling("a", "b"), result("b"), result("a"), calling("a"), result("a")]
+    messages = read(*said).messages
+    assert [message.result_of for message in messages] == [None, None, 1, 0, None, 2]
+    numbers = [call.number for message in messages for call in message.calls or ()]
+    assert numbers == [0, 1, 2]
+
+
+@pytest.mark.parametrize("said", [[HELLO, result("a")], [HELLO, calling("a"), result("b")]])
+def test_a_result_of_no_call_is_refused(said: list[dict[str, Any]]) -> None:
+    place = f"messages[{len(said) - 1}].tool_call_id"
+    assert place in (refused(*said).param or refused(*said).message)
+
+
+def test_two_calls_of_one_identifier_are_refused() -> None:
+    assert refused(HELLO, calling("a", "a"), result("a")).code == "invalid_value"

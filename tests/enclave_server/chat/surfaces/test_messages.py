@@ -7,12 +7,16 @@ import httpx2
 import pytest
 from anthropic import Anthropic, APIStatusError
 
+from enclave_server.chat.errors import ChatError
+from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.preparing import Job, count, prepare
 from enclave_server.chat.surfaces.messages import Messages
 from protocol.event_stream import EventParser
 from protocol.signature import verify_choices
 from tests.support.anthropic_messages import CALL, HIDDEN, OTHER_CALL, TEXT, THOUGHT, answered, sse
 from tests.support.provider import KEYS, Chat, answering_in_turn
 from tests.support.upstream import Behaviour, answering, sending
+from tests.support.upstream_connection import upstream_at
 
 PATH = b"/v1/messages"
 THINKING = [HIDDEN, TEXT, THOUGHT, CALL, OTHER_CALL]
@@ -143,6 +147,17 @@ def test_tokens_are_counted_without_asking_anybody() -> None:
     much = sdk.client.messages.count_tokens(model="m", messages=QUESTION, tools=[TOOL])
     assert 0 < little.input_tokens < much.input_tokens
     assert sdk.chat.asked == []
+
+
+def test_a_model_of_embeddings_counts_nothing_and_answers_no_message() -> None:
+    table = ModelTable((Model("e", upstream_at("unix:/nonexistent"), "there", embeddings=True),))
+    content = json.dumps({"model": "e", "max_tokens": 9, "messages": QUESTION}).encode()
+    with pytest.raises(ChatError) as counted:
+        count(table, content)
+    with pytest.raises(ChatError) as asked:
+        prepare(table, Job(PATH, content, may_stream=False), lambda _: None)
+    told = [(error.value.param, error.value.code) for error in (counted, asked)]
+    assert told == 2 * [("model", "unsupported_value")]
 
 
 def test_a_question_that_is_to_think_is_counted() -> None:

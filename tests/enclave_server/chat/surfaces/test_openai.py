@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from enclave_server.chat.conversation import ChoiceDelta, Delta, Usage
+from enclave_server.chat.conversation import ChoiceDelta, Delta, PartState, State, Usage
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.surfaces.chat_completions import ChatCompletions
 from enclave_server.chat.surfaces.completions import Completions
@@ -43,6 +43,20 @@ def test_words_are_events_at_once() -> None:
             {"index": 0, "delta": {"content": "a"}, "logprobs": None, "finish_reason": None}
         ],
     }
+
+
+def test_nothing_is_told_of_a_thought_that_ends_or_of_a_prompt_s_states() -> None:
+    state = State("d", b"s")
+    assert stream().end_thought(state) == b""
+    assert stream().kept == 0
+    assert Completions().stream(IDENTITY).keep([PartState(0, state)]) == b""
+
+
+def test_a_state_is_an_event_of_its_own() -> None:
+    writer = stream()
+    (told,) = objects(writer.keep([PartState(2, State("d", b"s"))]))
+    assert (told["id"], told["model"]) == ("x-1", "m")
+    assert [choice["index"] for choice in told["choices"]] == [2]
 
 
 def test_the_last_end_is_held_back_and_signed() -> None:

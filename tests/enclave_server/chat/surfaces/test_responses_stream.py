@@ -144,6 +144,20 @@ def test_what_is_kept_of_states_grows_with_them() -> None:
     assert kept[1] - kept[0] >= 3_000
 
 
+@pytest.mark.parametrize("says", ["content", "reasoning_content", "arguments"])
+def test_what_escapes_take_beside_the_texts_is_counted(says: str) -> None:
+    kept = []
+    for size in (1, 3_001):
+        stream = ResponsesStream(IDENTITY)
+        said = '"' * size
+        if says == "arguments":
+            stream.write([begun(0, "f"), more(0, said)])
+        else:
+            stream.write([part(**{says: said})])
+        kept.append(stream.kept)
+    assert kept[1] - kept[0] == 3_000
+
+
 def test_failure_ends_it_with_what_had_come() -> None:
     stream = ResponsesStream(IDENTITY)
     data = stream.write([part(reasoning_content="Hm")]) + stream.write([part(content="We")])

@@ -42,6 +42,28 @@ def test_the_first_wrong_field_is_named(fields: dict[str, object], param: str, c
     assert (caught.value.param, caught.value.code) == (param, code)
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "Missing required parameter: 'model'."),
+        ({"model": "m", "oddity": 1}, "Unknown parameter: 'oddity'."),
+        (
+            {"model": "m", "route": "x"},
+            "Unknown parameter: 'route'. One model answers: the one in 'model'.",
+        ),
+        (
+            {"model": "m", "stream_options": {"include": 1}},
+            "Unknown parameter: 'stream_options.include'.",
+        ),
+        ({"model": "m", "n": 0}, "Invalid value for 'n': Expected `int` >= 1."),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ChatError) as caught:
+        convert(fields, Request)
+    assert caught.value.message == sentence
+
+
 def test_options_of_a_stream_need_one() -> None:
     for fields in ({"stream": False}, {}):
         request = convert({"model": "m", "stream_options": {}, **fields}, Request)

@@ -4,11 +4,7 @@ import pytest
 
 from enclave_server.addresses import TcpAddress, VsockAddress
 from enclave_server.chat.models import Model, ModelTable
-from enclave_server.chat.upstream.endpoint import (
-    FIRST_BYTE_SECONDS,
-    TOTAL_SECONDS,
-    Upstream,
-)
+from enclave_server.chat.upstream.endpoint import Upstream
 from enclave_server.chat.upstream.trust import ssl_context
 from tests.support.upstream_connection import NAME, upstream_at
 
@@ -43,8 +39,8 @@ def test_everything_but_the_local_is_encrypted(
 @pytest.mark.parametrize(
     ("changes", "of_stream", "of_whole"),
     [
-        ({}, FIRST_BYTE_SECONDS, TOTAL_SECONDS),
-        ({"total_seconds": 5}, FIRST_BYTE_SECONDS, 5),
+        ({}, 300, 1800),
+        ({"total_seconds": 5}, 300, 5),
         ({"first_byte_seconds": 7}, 7, 7),
     ],
 )
@@ -54,6 +50,10 @@ def test_the_head_of_a_whole_answer_may_take_the_whole_time(
     upstream = upstream_at("unix:/x", **changes)
     assert upstream.head_seconds(is_stream=True) == of_stream
     assert upstream.head_seconds(is_stream=False) == of_whole
+
+
+def test_an_exchange_ends_with_its_connection_unless_the_upstream_tells() -> None:
+    assert not upstream_at("unix:/x").tells_its_end
 
 
 def test_misconfigured_upstreams_are_value_errors() -> None:

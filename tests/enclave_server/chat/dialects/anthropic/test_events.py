@@ -28,6 +28,7 @@ from tests.support.anthropic_messages import (
     read,
     sse,
 )
+from tests.support.kept import kept_of
 
 WORDS = TEXT["text"]
 
@@ -198,3 +199,8 @@ def test_call_that_the_limit_cuts_is_told_as_far_as_it_came() -> None:
     (choice,) = gather(events, None).choices
     (call,) = choice.message.tool_calls or []
     assert (call.function.arguments, choice.finish_reason) == ('{"pl', "length")
+
+
+def test_what_is_kept_of_an_answer_and_of_an_event_is_counted() -> None:
+    thought = {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "Hm"}}
+    assert kept_of(EventReader(), sse([begin(), thought])) == 4 * len("Hm")

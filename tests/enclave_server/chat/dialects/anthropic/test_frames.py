@@ -10,6 +10,7 @@ from enclave_server.chat.dialects.anthropic.frames import FramedEventReader
 from enclave_server.chat.errors import Failure, UpstreamError
 from tests.support.amazon_frames import event, failure, frame
 from tests.support.anthropic_messages import CONTENTS, Json, answered, read, sse
+from tests.support.kept import kept_of
 
 
 def framed(events: list[Json]) -> bytes:
@@ -46,3 +47,11 @@ def test_what_is_no_event_is_a_failure(data: bytes, expected: Failure) -> None:
     with pytest.raises(UpstreamError) as caught:
         read(FramedEventReader(), data)
     assert caught.value.failure is expected
+
+
+def test_what_is_kept_of_an_answer_and_of_a_frame_is_counted() -> None:
+    told = answered(CONTENTS["thought and text"][1], "end_turn")
+    events = told[: [each["type"] for each in told].index("content_block_stop")]
+    begun = framed(events)[:20]
+    kept = kept_of(FramedEventReader(), framed(events), begun)
+    assert kept == kept_of(EventReader(), sse(events)) > 0

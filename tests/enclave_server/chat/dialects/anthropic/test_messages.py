@@ -59,11 +59,9 @@ def test_instructions_are_joined_with_blank_lines() -> None:
     assert "system" not in written(Message("system", ""), HELLO)
 
 
-def test_later_instructions_go_where_they_may() -> None:
+def test_later_instructions_keep_their_place() -> None:
     said = [HELLO, Message("developer", "Now rhyme.")]
     assert turns(*said)[1] == ("system", [text("Now rhyme.")])
-    error = refusal(*said, later_instructions=False)
-    assert (error.param, error.code) == ("messages[1].role", "unsupported_value")
 
 
 def test_images_and_documents() -> None:

@@ -82,7 +82,7 @@ def test_older_models_go_on_from_calls_with_their_thoughts_alone(
     turn = [HELLO, called, *RESULTS, *([] if goes_on else [HELLO])]
     question = asked(*turn, reasoning_effort=effort)
     if profile is not BY_BUDGET or effort != "low" or kept or not goes_on:
-        thinking_of(question, ROOM, profile)
+        assert thinking_of(question, ROOM, profile) == write_thinking(effort, ROOM, profile)
         return
     with pytest.raises(ChatError) as caught:
         thinking_of(question, ROOM, profile)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_server.chat.conversation import END, Answer, Event, Usage
-from enclave_server.chat.dialects.bedrock.answers import ConverseEvents, read_answer
+from enclave_server.chat.dialects.bedrock.answers import ConverseEvents, Tokens, read_answer
 from enclave_server.chat.dialects.blocks import gather
 from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.thoughts import CALL as CALLED
@@ -28,6 +28,7 @@ from tests.support.converse import (
     streamed,
     whole,
 )
+from tests.support.kept import kept_of
 
 SAID, WHY = TEXT["text"], "It is wet."
 CALLS = [("tooluse_1", "rain", '{"place":"Rome","hours":[1.5,2]}'), ("tooluse_2", "now", "{}")]
@@ -61,6 +62,11 @@ def meaning(answer: Answer) -> Meaning:
 
 def events_of(data: bytes, step: int = 1 << 20) -> list[Event]:
     return read(ConverseEvents(), data, step)
+
+
+def test_of_what_is_not_counted_there_is_none() -> None:
+    assert Tokens().usage() == Usage(0, 0, 0)
+    assert Tokens(1, 2, 3, 4).usage() == Usage(8, 2, 10)
 
 
 @pytest.mark.parametrize("case", CONTENTS)
@@ -197,3 +203,17 @@ def test_stream_that_is_cut_does_not_end() -> None:
     data = streamed([TEXT], "end_turn")
     for size in range(len(data)):
         assert END not in events_of(data[:size])
+
+
+def test_what_is_kept_of_an_answer_and_of_a_frame_is_counted() -> None:
+    def told(content: dict[str, str]) -> bytes:
+        return event(
+            "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": content}}
+        )
+
+    begun = told({"text": "Hm"})[:20]
+    hidden = base64.b64encode(b"hidden").decode()
+    assert kept_of(ConverseEvents(), told({"text": "Hm"}), begun) == 4 * len("Hm")
+    assert kept_of(ConverseEvents(), told({"redactedContent": hidden}), begun) == len(b"hidden")
+    both = told({"text": "Hm"}) + told({"redactedContent": hidden})
+    assert kept_of(ConverseEvents(), both, begun) == 4 * len("Hm") + len(b"hidden")

@@ -53,10 +53,9 @@ def test_text_and_instructions() -> None:
     }
 
 
-def test_later_instructions_go_where_they_may() -> None:
+def test_later_instructions_keep_their_place() -> None:
     said = [HELLO, Message("system", "Now rhyme.")]
     assert turns(*said)[1] == ("system", [{"text": "Now rhyme."}])
-    assert refusal(*said, later_instructions=False).param == "messages[1].role"
 
 
 def test_documents_are_named_by_their_number() -> None:

@@ -124,6 +124,15 @@ def test_older_models_are_told_a_budget() -> None:
     }
 
 
+def test_where_nobody_says_a_limit_a_budget_fits_the_usual_one() -> None:
+    said = body(asked(reasoning_effort="low"), thinking="budget")
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    assert said == PLAIN | {"additionalModelRequestFields": {"thinking": thinking}}
+    with pytest.raises(ChatError) as caught:
+        body(asked(reasoning_effort="high"), thinking="budget")
+    assert caught.value.param == "max_completion_tokens"
+
+
 def test_other_models_are_told_an_effort_in_converses_word() -> None:
     said = body(asked(reasoning_effort="low"), "openai.gpt-oss-120b-1:0")
     assert said == PLAIN | {"outputConfig": {"effort": "low"}}

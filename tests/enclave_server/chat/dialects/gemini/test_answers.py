@@ -54,6 +54,23 @@ def test_what_is_said(case: str) -> None:
     assert expected.items() <= read(answer)["choices"][0].items()
 
 
+def test_likelihoods_are_told_and_strung_together() -> None:
+    def likely(token: str) -> Json:
+        return {"chosenCandidates": [{"token": token, "tokenId": 1, "logProbability": -0.5}]}
+
+    first = candidate(text("We"), why=None, logprobsResult=likely("We"))
+    last = candidate(text("t."), logprobsResult=likely("t."))
+    answer = read_answer(json.dumps([response(first), response(last)]).encode())
+    likelihoods = answer.choices[0].logprobs
+    assert likelihoods is not None
+    assert [(each.token, each.logprob) for each in likelihoods.content or ()] == [
+        ("We", -0.5),
+        ("t.", -0.5),
+    ]
+    plain = read_answer(json.dumps(response(candidate(text("Wet.")))).encode())
+    assert plain.choices[0].logprobs is None
+
+
 def test_tokens_of_thought_are_tokens_of_the_answer() -> None:
     assert read(response(candidate(text("Wet."))))["usage"] == {
         "prompt_tokens": 11,

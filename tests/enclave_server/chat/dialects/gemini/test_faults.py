@@ -64,6 +64,29 @@ def test_answers(case: str) -> None:
     assert SECRET not in told.encode().decode()
 
 
+@pytest.mark.parametrize(
+    ("status", "failure"),
+    [
+        ("INVALID_ARGUMENT", Failure.REJECTED),
+        ("FAILED_PRECONDITION", Failure.REFUSED),
+        ("OUT_OF_RANGE", Failure.REJECTED),
+        ("UNAUTHENTICATED", Failure.REFUSED),
+        ("PERMISSION_DENIED", Failure.REFUSED),
+        ("NOT_FOUND", Failure.NOT_SERVED),
+        ("RESOURCE_EXHAUSTED", Failure.LIMITED),
+        ("INTERNAL", Failure.BROKEN),
+        ("UNAVAILABLE", Failure.BUSY),
+        ("DEADLINE_EXCEEDED", Failure.SLOW),
+        ("SOMETHING_NEW", Failure.BROKEN),
+        (None, Failure.BROKEN),
+    ],
+)
+def test_each_status_of_a_stream_has_its_meaning(status: str | None, failure: Failure) -> None:
+    assert fault_in_stream(json.dumps({"status": status}).encode()).failure is failure
+    told = fault_in_stream(json.dumps({"status": status, "code": 429}).encode())
+    assert told.failure is Failure.LIMITED
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 9999, b'{"error":"x"}'])
 def test_garbage_is_read_by_its_status(body: bytes) -> None:
     assert fault_in_answer(400, (), body).failure is Failure.REJECTED

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.dialects.gemini.answers import read_answer
+from enclave_server.chat.dialects.gemini.partial_calls import VALUE_OCTETS
 from enclave_server.chat.dialects.gemini.signatures import NAME
-from enclave_server.chat.dialects.gemini.streams import EventReader
+from enclave_server.chat.dialects.gemini.streams import CANDIDATE_OCTETS, EventReader
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import MAX_EVENT_OCTETS
 from tests.support.gemini_server import (
@@ -23,6 +24,7 @@ from tests.support.gemini_server import (
     text,
     thought,
 )
+from tests.support.kept import kept_of
 from tests.support.meanings import everywhere, meaning_of, meaning_of_stream
 
 Json = dict[str, Any]
@@ -163,3 +165,19 @@ def test_what_is_no_event_is_a_failure(data: bytes) -> None:
 def test_no_more_of_an_event_is_kept_than_its_reader_keeps() -> None:
     with pytest.raises(UpstreamError):
         [*EventReader().feed(b"data:" + b" " * (MAX_EVENT_OCTETS + 1))]
+
+
+def test_what_is_kept_of_candidates_and_of_an_event_is_counted() -> None:
+    signed = candidate(text("Wet.", thoughtSignature=SIGNATURE), why=None)
+    told = [response(signed, candidate(text("Dry."), why=None, index=1))]
+    assert kept_of(EventReader(), encode(told)) == 2 * CANDIDATE_OCTETS + len(SIGNATURE)
+    called = candidate(begun("f"), piece("$.a", string="abc", more=True), why=None)
+    kept = CANDIDATE_OCTETS + VALUE_OCTETS + len("abc")
+    assert kept_of(EventReader(), encode([response(called)])) == kept
+
+
+def test_what_is_blocked_ends_the_stream() -> None:
+    blocked = response(promptFeedback={"blockReason": "SAFETY"}, usageMetadata=None)
+    (event,) = EventReader().feed(encode([blocked]))
+    assert event.ends
+    assert [part.finish_reason for part in event.choices] == ["content_filter"]

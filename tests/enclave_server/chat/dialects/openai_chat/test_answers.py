@@ -21,7 +21,9 @@ from enclave_server.chat.conversation import (
     UsageDetails,
 )
 from enclave_server.chat.dialects.openai_chat.answers import ChunkReader, read_answer
+from enclave_server.chat.dialects.openai_chat.thoughts import DETAIL_CHARACTERS
 from enclave_server.chat.errors import Failure, UpstreamError
+from tests.support.kept import kept_of
 from tests.support.upstream import DONE, chunk_of, completion, event
 
 
@@ -164,6 +166,10 @@ def test_details_of_thoughts_and_signatures_of_calls_are_states() -> None:
     assert events[0].states == (PartState(0, ours[0], 0),)
     assert events[-1].ends
     assert events[-1].states == (PartState(0, ours[1]),)
+    alone = streamed(chunk_of({"tool_calls": [{**call, "index": 7}]}), chunk_of({}, "stop"))
+    assert alone[0].states == (PartState(0, ours[0], 0),)
+    plain = whole(Conversation, {"message": {"content": None, "tool_calls": [call]}})
+    assert plain.states == (PartState(0, ours[0], 0),)
 
 
 # Streams.
@@ -237,3 +243,10 @@ FAILING: dict[str, tuple[bytes, Failure]] = {
 def test_failures_amid_a_stream(case: str) -> None:
     data, failure = FAILING[case]
     assert failure_of(data) is failure
+
+
+def test_what_is_kept_of_details_and_of_an_event_is_counted() -> None:
+    delta = {"reasoning_details": [{"type": "t", "text": "Hm"}], "reasoning": "Hm"}
+    told = event({"choices": [{"index": 0, "delta": delta}]})
+    kept = 4 * (len("tHm") + DETAIL_CHARACTERS)
+    assert kept_of(ChunkReader(Conversation), told) == kept

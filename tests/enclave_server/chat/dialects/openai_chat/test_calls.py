@@ -65,3 +65,11 @@ def test_calls_of_a_whole_answer_are_identified() -> None:
     identify(calls)
     assert (calls[0].id, calls[0].type) == ("a", "function")
     assert calls[1].id.startswith("call_")
+
+
+def test_minus_one_is_no_number() -> None:
+    numbering = Numbering()
+    for name, number in (("f", 0), ("g", 1)):
+        fragment = CallDelta(-1, None, None, FunctionDelta(name, "{}"))
+        numbering.take(fragment)
+        assert fragment.index == number

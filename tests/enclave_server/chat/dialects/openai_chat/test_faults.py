@@ -23,6 +23,13 @@ def test_all_that_is_sent_may_be_blamed_but_the_name_of_the_model() -> None:
     assert {"messages", "prompt", "temperature", "best_of", "tools"} <= BLAMABLE
 
 
+@pytest.mark.parametrize("code", [399, 400, 503, 600])
+def test_a_status_in_an_error_counts_if_it_is_one(code: int) -> None:
+    fault = fault_in_stream(json.dumps({"message": "no", "code": code}).encode())
+    told = {400: Failure.REJECTED, 503: Failure.BUSY}
+    assert fault.failure is told.get(code, Failure.BROKEN)
+
+
 @pytest.mark.parametrize(
     ("blamed", "told"),
     [
@@ -134,6 +141,45 @@ def test_the_place_in_fastapi_s_words_is_blamed() -> None:
 def test_errors_in_a_stream_are_read_by_number_and_word(error: object, failure: Failure) -> None:
     assert fault_in_stream(json.dumps(error).encode()).failure is failure
     assert fault_in_event(json.dumps({"error": error})).failure is failure
+
+
+@pytest.mark.parametrize(
+    ("word", "failure"),
+    [
+        ("rate_limit_exceeded", Failure.LIMITED),
+        ("rate_limit_error", Failure.LIMITED),
+        ("too_many_requests", Failure.LIMITED),
+        ("resource_exhausted", Failure.LIMITED),
+        ("insufficient_quota", Failure.REFUSED),
+        ("overloaded_error", Failure.BUSY),
+        ("overloaded", Failure.BUSY),
+        ("service_unavailable", Failure.BUSY),
+        ("unavailable", Failure.BUSY),
+        ("engine_overloaded", Failure.BUSY),
+        ("timeout", Failure.SLOW),
+        ("deadline_exceeded", Failure.SLOW),
+        ("invalid_request_error", Failure.REJECTED),
+        ("invalid_argument", Failure.REJECTED),
+        ("authentication_error", Failure.REFUSED),
+        ("permission_error", Failure.REFUSED),
+    ],
+)
+def test_each_word_of_a_stream_has_its_meaning(word: str, failure: Failure) -> None:
+    for name in ("type", "code"):
+        assert fault_in_stream(json.dumps({name: word.upper()}).encode()).failure is failure
+
+
+@pytest.mark.parametrize(
+    ("code", "failure"),
+    [
+        (399, Failure.BROKEN),
+        (400, Failure.REJECTED),
+        (404, Failure.NOT_SERVED),
+        (599, Failure.BROKEN),
+    ],
+)
+def test_a_number_of_a_stream_is_a_status(code: int, failure: Failure) -> None:
+    assert fault_in_stream(json.dumps({"code": code}).encode()).failure is failure
 
 
 def test_an_event_is_an_error_if_it_says_no_more_than_one() -> None:

@@ -39,6 +39,12 @@ def test_reasoning_stays_here_where_nobody_wants_it_back(profile: Profile) -> No
     assert "Hm" not in json.dumps(said)
 
 
+def test_a_refusal_is_said_again_as_one() -> None:
+    said = written(PLAIN, HELLO, Message("assistant", None, refusal="No."), HELLO)
+    assert said[1] == {"role": "assistant", "refusal": "No."}
+    assert "refusal" not in said[0]
+
+
 def test_a_call_without_arguments_has_an_object_that_is_empty() -> None:
     said = written(PLAIN, HELLO, Message("assistant", calls=[ToolCall(0, "f", " ")]), RESULT)
     assert said[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}

@@ -24,7 +24,7 @@ from enclave_server.chat.dialects.dialect import Account
 from enclave_server.chat.dialects.openai_chat.members import CHAT_MEMBERS, TEXT_MEMBERS
 from enclave_server.chat.dialects.openai_chat.requests import write_request
 from enclave_server.chat.models import Model
-from enclave_server.chat.profiles import find_profile
+from enclave_server.chat.profiles import PROFILES, find_profile
 from protocol.registry import EVENT_STREAM, JSON
 from tests.support.upstream_connection import upstream_at
 
@@ -157,8 +157,9 @@ def test_members_are_said_in_the_provider_s_words() -> None:
     assert "seed" not in said
 
 
-def test_two_names_of_one_limit_leave_no_trace() -> None:
-    model = Model("m", upstream_at("unix:/x"), "there", profile=find_profile("openai"))
+@pytest.mark.parametrize("profile", sorted({*PROFILES} - {"vllm", "sglang"}))
+def test_two_names_of_one_limit_leave_no_trace(profile: str) -> None:
+    model = Model("m", upstream_at("unix:/x"), "there", profile=find_profile(profile))
     questions = (
         Conversation(model="m", messages=[HELLO], max_tokens=5),
         Conversation(model="m", messages=[HELLO], max_completion_tokens=5),

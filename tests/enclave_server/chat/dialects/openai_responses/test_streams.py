@@ -11,6 +11,7 @@ from enclave_server.chat.dialects.openai_responses.keepsakes import MAX_ENTRIES
 from enclave_server.chat.dialects.openai_responses.streams import EventReader
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import MAX_EVENT_OCTETS
+from tests.support.kept import kept_of
 from tests.support.meanings import everywhere, meaning_of, meaning_of_stream
 from tests.support.responses_server import (
     call,
@@ -236,3 +237,19 @@ def test_no_more_is_kept_than_an_answer_can_have() -> None:
         [*reader.feed(encode([{**item, "output_index": MAX_ENTRIES}], typed=False))]
     with pytest.raises(UpstreamError):
         [*EventReader().feed(b"data:" + b" " * (MAX_EVENT_OCTETS + 1))]
+
+
+def test_what_is_kept_of_reasoning_and_of_an_event_is_counted() -> None:
+    items = [reasoning("Why", encrypted_content="AB=="), reasoning("How", encrypted_content="CD==")]
+    told = [
+        {
+            "type": "response.output_item.done",
+            "sequence_number": index,
+            "output_index": index,
+            "item": item,
+        }
+        for index, item in enumerate(items)
+    ]
+    one = kept_of(EventReader(), encode(told[:1]))
+    assert one > len("WhyAB==")
+    assert kept_of(EventReader(), encode(told)) == 2 * one

@@ -1,0 +1,527 @@
+"""What a token becomes with each outcome of a request, and what its client is told."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from enclave_server.chat.paying import NO_RETRY, STATUS
+from enclave_server.payment.refusals import Refusal, Refused
+from protocol.gateway import Delivery
+from protocol.token_fields import decode_challenges
+from tests.support.minting import paying_with
+from tests.support.paid_service import (
+    LEASE,
+    MINT,
+    NOW,
+    PATHS,
+    Clock,
+    PaidService,
+    code_of,
+    memory_store,
+    told,
+)
+from tests.support.private_tokens import PRICES, WEEK
+from tests.support.upstream import (
+    Behaviour,
+    StandInUpstream,
+    answering,
+    chunk_of,
+    event,
+    hanging_up,
+    sending,
+    silent,
+    stream_of,
+    streaming_then_closing,
+    streaming_without_end,
+)
+
+C1, C4, C16, C64 = PRICES
+EMBEDDED = {"data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 1}}
+Use = Callable[[PaidService], Awaitable[None]]
+
+
+def run(use: Use, behaviour: Behaviour | None = None, **changes: Any) -> None:
+    """Use a paid service whose upstream behaves so."""
+
+    async def scenario() -> None:
+        async with StandInUpstream(behaviour or answering()) as upstream:
+            service = PaidService(upstream, **changes)
+            try:
+                await use(service)
+            finally:
+                await service.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # connections that were aborted are closed in later turns
+
+    asyncio.run(scenario())
+
+
+# What is refused: each row of the table, in each shape.
+
+
+async def nothing(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    return ()
+
+
+async def bearer(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    return ((b"authorization", b"Bearer sk-anything"),)
+
+
+async def two_tokens(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    return (MINT.field(), MINT.field())
+
+
+async def a_token_and_a_bearer(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    return (MINT.field(), (b"authorization", b"Bearer sk-anything"))
+
+
+async def cut(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    name, value = MINT.field()
+    return ((name, value[:-1]),)
+
+
+async def of_another_key(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    return (paying_with(replace(MINT.token(), token_key_id=bytes(32))),)
+
+
+async def for_another_gateway(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    return (paying_with(MINT.token(digest=bytes(32))),)
+
+
+async def forged(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    token = MINT.token()
+    return (paying_with(replace(token, authenticator=token.authenticator[:-1] + b"\0")),)
+
+
+async def of_another_nonce(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    return (paying_with(replace(MINT.token(), nonce=bytes(32))),)
+
+
+async def too_late(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    service.clock.now = MINT.epochs[0].redeem_until + 300
+    return (MINT.field(),)
+
+
+async def too_early(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    service.clock.now = MINT.epochs[1].issue_from - 300.5
+    return (MINT.field(epoch=1),)
+
+
+async def spent(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    token = MINT.field()
+    assert (await service.whole(token)).status == 200
+    return (token,)
+
+
+async def held(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    token = MINT.token()
+    await service.gate.hold(service.gate.look((paying_with(token),)), C1)
+    return (paying_with(token),)
+
+
+async def unknown(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
+    async def fail(nullifier: bytes) -> bytes:
+        raise Refused(Refusal.UNAVAILABLE)
+
+    service.store.hold = fail  # type: ignore[method-assign]
+    return (MINT.field(),)
+
+
+ROWS = [
+    (nothing, 401, "token_required"),
+    (bearer, 401, "token_required"),
+    (two_tokens, 401, "token_invalid"),
+    (a_token_and_a_bearer, 401, "token_invalid"),
+    (cut, 401, "token_invalid"),
+    (of_another_key, 401, "token_invalid"),
+    (for_another_gateway, 401, "token_invalid"),
+    (forged, 401, "token_invalid"),
+    (of_another_nonce, 401, "token_invalid"),
+    (too_late, 401, "token_expired"),
+    (too_early, 401, "token_expired"),
+    (spent, 401, "token_spent"),
+    (held, 409, "token_in_use"),
+    (unknown, 503, "token_store_unavailable"),
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.decode().rpartition("/")[2])
+@pytest.mark.parametrize(("present", "status", "code"), ROWS, ids=[row[0].__name__ for row in ROWS])
+def test_each_refusal(
+    path: bytes,
+    present: Callable[[PaidService], Awaitable[tuple[tuple[bytes, bytes], ...]]],
+    status: int,
+    code: str,
+) -> None:
+    async def use(service: PaidService) -> None:
+        fields = await present(service)
+        asked = len(service.store.done)
+        answer = await service.whole(*fields, path=path)
+        assert (answer.status, code_of(answer)) == (status, code)
+        fields_told = dict(answer.headers)
+        assert (fields_told.pop(b"content-type"), STATUS in fields_told) == (
+            b"application/json",
+            False,
+        )
+        _check_fields(fields_told, status, code, service.clock.now)
+        body = json.loads(answer.content)
+        if path == b"/v1/messages":
+            assert body["type"] == "error"
+            assert body["error"].keys() == {"type", "message", "code"}
+        else:
+            assert body["error"].keys() == {"message", "type", "param", "code"}
+        if code not in ("token_spent", "token_in_use"):
+            assert service.store.done[asked:] == []
+
+    run(use)
+
+
+def _check_fields(fields: dict[bytes, bytes], status: int, code: str, now: float) -> None:
+    if status in (409, 503):
+        assert fields == {b"retry-after": b"30" if status == 409 else b"5"}
+        return
+    assert fields.pop(NO_RETRY[0]) == NO_RETRY[1]
+    (challenge,) = decode_challenges(fields.pop(b"www-authenticate"))
+    catalogue = MINT.catalogue({})
+    assert challenge.challenge == catalogue.challenge.encode()
+    key = catalogue.issuing(C1, now)
+    if key is None:  # too late for any
+        assert (challenge.token_key, challenge.max_age) == (None, None)
+    else:
+        assert challenge.token_key == key.key.spki
+        assert challenge.max_age == int(key.epoch.issue_until - now)
+    assert (b"date" in fields) == (code == "token_expired")
+    fields.pop(b"date", None)
+    assert fields == {}
+
+
+def test_a_token_that_is_too_small_is_told_what_suffices_and_can_be_used_elsewhere() -> None:
+    async def use(service: PaidService) -> None:
+        token = MINT.field(C1)
+        answer = await service.whole(token, max_tokens=513)
+        assert (answer.status, code_of(answer)) == (402, "token_too_small")
+        (challenge,) = decode_challenges(told(answer, b"www-authenticate") or b"")
+        key = MINT.catalogue({}).issuing(C4, NOW)
+        assert key is not None
+        assert challenge.token_key == key.key.spki
+        assert service.store.done == []
+        assert (await service.whole(token, max_tokens=512)).status == 200
+
+    run(use)
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "param"),
+    [
+        (PATHS[0], {"max_tokens": 512 * 64 + 1}, "max_tokens"),
+        (PATHS[0], {"max_completion_tokens": 512 * 64 + 1}, "max_completion_tokens"),
+        (PATHS[0], {"messages": [{"role": "user", "content": "x" * 8192 * 64}]}, "messages"),
+        (PATHS[1], {"prompt": "x" * 8192 * 64}, "prompt"),
+        (PATHS[3], {"input": "x" * 8192 * 64}, "input"),
+        (PATHS[3], {"max_output_tokens": 512 * 64 + 1}, "max_output_tokens"),
+        (PATHS[4], {"input": "x" * 8192 * 64}, "input"),
+    ],
+)
+def test_what_no_token_is_large_enough_for(
+    path: bytes, changes: dict[str, Any], param: str
+) -> None:
+    async def use(service: PaidService) -> None:
+        for fields in ((), (MINT.field(C64),)):
+            answer = await service.whole(*fields, path=path, **changes)
+            assert (answer.status, code_of(answer)) == (400, "budget_exceeded")
+            assert json.loads(answer.content)["error"]["param"] == param
+            assert told(answer, NO_RETRY[0]) == NO_RETRY[1]
+        assert service.store.done == []
+
+    run(use)
+
+
+def test_what_fails_the_schema_never_reaches_the_store() -> None:
+    async def use(service: PaidService) -> None:
+        wrong: tuple[dict[str, Any], ...] = (
+            {"model": "nowhere"},
+            {"messages": []},
+            {"messages": 3},
+            {"unknown": 1},
+            {"n": 129},
+            {"temperature": 3},
+            {"max_tokens": 1, "max_completion_tokens": 2},
+        )
+        for changes in wrong:
+            answer = await service.whole(MINT.field(), **changes)
+            assert answer.status in (400, 404)
+        answer = await service.whole(MINT.field(), stream=True)
+        assert answer.status == 400  # a stream needs chunks
+        assert service.store.done == []
+        assert service.counted.counts == {}
+
+    run(use)
+
+
+# What is answered.
+
+
+@pytest.mark.parametrize("path", PATHS[:4], ids=lambda path: path.decode().rpartition("/")[2])
+def test_an_answer_spends_the_token(path: bytes) -> None:
+    behaviour = {
+        PATHS[1]: sending(200, {"choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]})
+    }
+
+    async def use(service: PaidService) -> None:
+        token = MINT.field()
+        answer = await service.whole(token, path=path)
+        assert answer.status == 200
+        assert told(answer, STATUS) == b"spent"
+        assert service.store.done == ["hold", "commit"]
+        assert service.counted.counts == {"redeemed": 1}
+        again = await service.whole(token, path=path)
+        assert code_of(again) == "token_spent"
+
+    run(use, behaviour.get(path))
+
+
+def test_embeddings_spend_it_too() -> None:
+    async def use(service: PaidService) -> None:
+        answer = await service.whole(MINT.field(), path=PATHS[4])
+        assert (answer.status, told(answer, STATUS)) == (200, b"spent")
+
+    run(use, sending(200, EMBEDDED))
+
+
+def test_a_stream_spends_it_and_says_nothing_of_it() -> None:
+    async def use(service: PaidService) -> None:
+        token = MINT.field()
+        said = await service.stream(token)
+        assert b'"token":' not in said
+        assert said.endswith(b"data: [DONE]\n\n")
+        assert service.store.done == ["hold", "commit"]
+        assert code_of(await service.whole(token)) == "token_spent"
+
+    run(use)
+
+
+def test_a_larger_token_is_taken_and_its_budget_is_the_limit() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream:
+            service = PaidService(upstream)
+            for price, choices, limit in ((C1, 1, 512), (C16, 1, 8192), (C4, 2, 1024)):
+                await service.whole(MINT.field(price), n=choices)
+                assert upstream.requests[-1].json["max_tokens"] == limit
+            await service.whole(MINT.field(C16), max_tokens=7)
+            assert upstream.requests[-1].json["max_tokens"] == 7
+            await service.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_free_takes_no_token() -> None:
+    async def use(service: PaidService) -> None:
+        token = MINT.field()
+        for fields in ((), (token,)):
+            answer = await service.whole(*fields, model="free")
+            assert (answer.status, told(answer, STATUS)) == (200, None)
+        assert service.store.done == []
+        assert (await service.whole(token)).status == 200
+
+    run(use)
+
+
+# What fails: when the token comes back.
+
+BEFORE: dict[str, tuple[Behaviour, int, float]] = {
+    "nobody there": (hanging_up, 502, 0),
+    "overloaded": (sending(529, {}), 503, 0),
+    "limited": (sending(429, {}), 429, 0),
+    "not for us": (sending(401, {}), 503, 0),
+    "broken": (sending(500, {}), 502, 0),
+    "no such model": (sending(404, {}), 404, 0),
+    "rejected": (sending(400, {}), 400, 10),
+    "too long": (sending(413, {}), 400, 10),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+def test_a_token_comes_back_if_its_upstream_fails_first(name: str, streams: bool) -> None:
+    behaviour, status, after = BEFORE[name]
+
+    async def use(service: PaidService) -> None:
+        token = MINT.field()
+        options: dict[str, Any] = {"stream": True, "delivery": Delivery.CHUNKED} if streams else {}
+        answer = await service.whole(token, **options)
+        assert answer.status == status
+        assert told(answer, STATUS) == b"returned"
+        assert told(answer, NO_RETRY[0]) is None
+        assert service.store.done == ["hold", f"give back after {after:g}"]
+        assert service.counted.counts == {"returned": 1}
+        if after:
+            assert code_of(await service.whole(token)) == "token_in_use"
+            service.clock.now += after + 1
+        assert code_of(await service.whole(token)) != "token_in_use"
+
+    run(use, behaviour)
+
+
+def test_a_token_comes_back_if_its_upstream_says_nothing_in_time() -> None:
+    async def use(service: PaidService) -> None:
+        answer = await service.whole(MINT.field())
+        assert (answer.status, told(answer, STATUS)) == (504, b"returned")
+
+    run(use, silent, total_seconds=0.05)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "fate"),
+    [
+        ([], "returned"),
+        ([b": comment\n\n"], "returned"),
+        ([event(chunk_of({"role": "assistant", "content": ""}))], "returned"),
+        ([b"data: {\n\n"], "returned"),
+        (stream_of(["Pa"])[:2], "spent"),
+        ([event(chunk_of({"refusal": "No"}))], "spent"),
+        (
+            [event(chunk_of({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]}))],
+            "spent",
+        ),
+    ],
+    ids=["nothing", "comment", "a role", "garbage", "a word", "a refusal", "a call"],
+)
+@pytest.mark.parametrize("path", [PATHS[0], PATHS[2], PATHS[3]], ids=["chat", "messages", "items"])
+def test_a_stream_that_breaks_off_says_what_became_of_the_token(
+    pieces: list[bytes], fate: str, path: bytes
+) -> None:
+    async def use(service: PaidService) -> None:
+        token = MINT.field()
+        said = await service.stream(token, path=path)
+        assert b'"token":"%b"' % fate.encode() in said
+        assert service.store.done == ["hold", "commit" if fate == "spent" else "give back after 0"]
+        answer = await service.whole(token)
+        assert (code_of(answer) == "token_spent") == (fate == "spent")
+
+    run(use, streaming_then_closing(pieces))
+
+
+def test_an_answer_that_is_read_and_cannot_be_understood_is_paid_for() -> None:
+    async def use(service: PaidService) -> None:
+        answer = await service.whole(MINT.field())
+        assert (answer.status, told(answer, STATUS)) == (502, b"spent")
+        assert told(answer, NO_RETRY[0]) == NO_RETRY[1]
+
+    run(use, sending(200, b"{"))
+
+
+@pytest.mark.parametrize("behaviour", [silent, streaming_without_end()], ids=["before", "after"])
+def test_who_goes_away_has_paid(behaviour: Behaviour) -> None:
+    async def use(service: PaidService) -> None:
+        answer = await service.ask(MINT.field(), delivery=Delivery.CHUNKED, stream=True)
+        content: Any = answer.content
+        reading = asyncio.ensure_future(anext(content))
+        await asyncio.sleep(0.01)
+        reading.cancel()
+        await asyncio.wait((reading,))
+        await content.aclose()
+        assert service.store.done == ["hold", "commit"]
+
+    if behaviour is silent:
+        behaviour = head_alone
+    run(use, behaviour)
+
+
+async def head_alone(exchange: Any) -> None:
+    await exchange.head(200, "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
+    await exchange.wait_gone()
+
+
+def test_who_goes_away_while_the_upstream_thinks_has_paid() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream(silent) as upstream:
+            service = PaidService(upstream)
+            asking = asyncio.ensure_future(service.whole(MINT.field()))
+            while not upstream.requests:
+                await asyncio.sleep(0.001)
+            assert service.store.done == ["hold"]
+            asking.cancel()
+            await asyncio.wait((asking,))
+            assert service.store.done == ["hold", "commit"]
+            await service.close()
+
+    asyncio.run(scenario())
+
+
+# Time.
+
+
+@pytest.mark.parametrize(
+    ("epoch", "name", "offset", "is_taken"),
+    [
+        (1, "issue_from", -301, False),
+        (1, "issue_from", -299, True),
+        (0, "issue_until", -1, True),
+        (0, "issue_until", 1, True),
+        (0, "redeem_until", 299, True),
+        (0, "redeem_until", 301, False),
+    ],
+)
+def test_around_each_of_the_three_times(epoch: int, name: str, offset: int, is_taken: bool) -> None:
+    async def use(service: PaidService) -> None:
+        service.clock.now = getattr(MINT.epochs[epoch], name) + offset
+        answer = await service.whole(MINT.field(epoch=epoch))
+        assert (answer.status == 200) == is_taken
+
+    run(use)
+
+
+def test_two_epochs_at_once_and_a_spent_token_stays_so_to_its_end() -> None:
+    async def use(service: PaidService) -> None:
+        service.clock.now = NOW + 3 * WEEK  # the second has begun two weeks ago
+        tokens = [MINT.field(epoch=0), MINT.field(epoch=1)]
+        for token in tokens:
+            assert (await service.whole(token)).status == 200
+        for moment in (NOW + 5 * WEEK, MINT.epochs[0].redeem_until + 299):
+            service.clock.now = moment
+            for token in tokens:
+                assert code_of(await service.whole(token)) == "token_spent"
+        service.clock.now = MINT.epochs[1].redeem_until + 299
+        assert code_of(await service.whole(tokens[1])) == "token_spent"
+
+    run(use)
+
+
+def test_a_hold_that_nobody_settles_ends_with_its_lease() -> None:
+    async def use(service: PaidService) -> None:
+        fields = await held(service)
+        service.clock.now += LEASE - 1
+        assert code_of(await service.whole(*fields)) == "token_in_use"
+        service.clock.now += 2.5
+        assert (await service.whole(*fields)).status == 200
+
+    run(use)
+
+
+def test_a_memory_that_is_full_refuses_rather_than_forgets() -> None:
+    clock = Clock()
+
+    async def use(service: PaidService) -> None:
+        codes = [code_of(await service.whole(MINT.field())) for _ in range(66)]
+        assert set(codes) == {None, "token_store_unavailable"}
+
+    run(use, store=memory_store(clock, 1), clock=clock)
+
+
+def test_fifty_at_once_are_one_answer() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream:
+            service = PaidService(upstream)
+            token = MINT.field()
+            answers = await asyncio.gather(*(service.whole(token) for _ in range(50)))
+            assert sorted(answer.status for answer in answers)[0] == 200
+            codes = {code_of(answer) for answer in answers if answer.status != 200}
+            assert codes <= {"token_in_use", "token_spent"}
+            assert len(upstream.requests) == 1
+            await service.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,175 @@
+"""When what ends holds is told to a store, and that nothing of it is lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from enclave_server.payment import settling
+from enclave_server.payment.resp import Kind
+from enclave_server.payment.settling import Settlements
+
+Use = Callable[[Settlements, "Told"], Awaitable[None]]
+
+
+class Told:
+    """A store that notes what it is sent, and fails so many times before."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.batches: list[list[bytes]] = []
+        self.kinds: list[Kind] = []
+
+    async def send(self, commands: bytes, kinds: Sequence[Kind]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionRefusedError
+        self.batches.append([b"%c" % octet for octet in commands])
+        self.kinds += kinds
+
+
+class Times:
+    """A loop's clock that a test moves; sleeping moves it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(settling, "_now", lambda: self.now)
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Times:
+    return Times(monkeypatch)
+
+
+def run(use: Use, failures: int = 0) -> Told:
+    told = Told(failures)
+
+    async def scenario() -> None:
+        await use(Settlements(told.send, (OSError,)), told)
+
+    asyncio.run(scenario())
+    return told
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_commits_wait_for_the_flush_and_go_together(times: Times) -> None:
+    async def use(settlements: Settlements, told: Told) -> None:
+        settlements.commit(b"z", b"1")
+        times.now += 19
+        settlements.commit(b"a", b"2")
+        await turns()
+        assert told.batches == []
+        times.now = 1020  # every thirty seconds of the clock
+        settlements.give_back(b"m", b"3", 0)
+        settlements._earlier.set()  # as its timer would
+        await turns()
+        # In the order of their nullifiers, whenever they came.
+        assert told.batches == [[b"3"], [b"2", b"1"]]
+        assert told.kinds == [Kind.COUNT, Kind.DONE, Kind.DONE]
+        assert settlements.waiting == 0
+
+    run(use)
+
+
+def test_what_is_given_back_goes_at_once_or_later() -> None:
+    async def use(settlements: Settlements, told: Told) -> None:
+        settlements.give_back(b"a", b"1", 0.05)
+        settlements.give_back(b"b", b"2", 0)
+        await turns()
+        assert told.batches == [[b"2"]]
+        while settlements.waiting:
+            await asyncio.sleep(0.01)
+        assert told.batches == [[b"2"], [b"1"]]
+
+    run(use)
+
+
+def test_what_is_due_sooner_does_not_wait_for_what_is_due_later() -> None:
+    async def use(settlements: Settlements, told: Told) -> None:
+        settlements.give_back(b"a", b"1", 3600)
+        await turns()
+        settlements.give_back(b"b", b"2", 0)
+        await turns()
+        assert told.batches == [[b"2"]]
+        await settlements.close()
+        assert told.batches == [[b"2"], [b"1"]]
+
+    run(use)
+
+
+def test_what_failed_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "RETRY_SECONDS", 0.01)
+
+    async def use(settlements: Settlements, told: Told) -> None:
+        for octet in b"12345":
+            settlements.give_back(b"%c" % octet, b"%c" % octet, 0)
+        while settlements.waiting:
+            await asyncio.sleep(0.01)
+        assert told.batches == [[b"1", b"2", b"3", b"4", b"5"]]
+
+    assert run(use, failures=3).failures == 0
+
+
+def test_batches_are_bounded_and_what_was_told_is_not_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settling, "BATCH", 2)
+    monkeypatch.setattr(settling, "RETRY_SECONDS", 0.01)
+
+    async def use(settlements: Settlements, told: Told) -> None:
+        send = told.send
+
+        async def failing_second(commands: bytes, kinds: Sequence[Kind]) -> None:
+            if len(told.batches) == 1 and not told.failures:
+                told.failures = 1
+            await send(commands, kinds)
+
+        told.send = failing_second  # type: ignore[method-assign]
+        settlements = Settlements(told.send, (OSError,))
+        for octet in b"12345":
+            settlements.give_back(b"%c" % octet, b"%c" % octet, 0)
+        await asyncio.sleep(0.005)
+        told.failures = 0
+        told.send = send  # type: ignore[method-assign]
+        settlements._send = send
+        while settlements.waiting:
+            await asyncio.sleep(0.01)
+        assert told.batches == [[b"1", b"2"], [b"3", b"4"], [b"5"]]
+
+    run(use)
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_all_that_is_left_is_told_at_the_end_if_the_store_is_there(failures: int) -> None:
+    async def use(settlements: Settlements, told: Told) -> None:
+        settlements.commit(b"a", b"1")
+        settlements.give_back(b"b", b"2", 10)
+        await settlements.close()
+
+    assert run(use, failures).batches == ([] if failures else [[b"2"], [b"1"]])
+
+
+def test_closing_with_nothing_to_do() -> None:
+    async def use(settlements: Settlements, told: Told) -> None:
+        await settlements.close()
+
+    assert run(use).batches == []
+
+
+def test_what_waits_is_bounded_and_the_oldest_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "MAX_COMMITS", 3)
+    monkeypatch.setattr(settling, "MAX_RETURNS", 2)
+
+    async def use(settlements: Settlements, told: Told) -> None:
+        for octet in b"12345":
+            settlements.commit(b"%c" % octet, b"%c" % octet)
+            settlements.give_back(b"%c" % octet, b"%c" % (octet + 16), 5)
+        assert settlements.waiting == 5
+        await settlements.close()
+        assert told.batches == [[b"D", b"E"], [b"3", b"4", b"5"]]
+
+    run(use)

@@ -1,0 +1,1 @@
+"""Programs of other people: what they ask the local endpoint, and print of the answers."""

@@ -1,0 +1,79 @@
+"""What a running endpoint leaves, who can read it, and what is done about what was left behind."""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oblivious_client.local import control
+from oblivious_client.local.access import Access
+from tests.support.gateway import StandInGateway
+from tests.support.local_endpoint import Setting, running
+
+
+@pytest.fixture
+def gateway() -> Iterator[StandInGateway]:
+    with StandInGateway() as running_:
+        yield running_
+
+
+def test_an_endpoint_is_found_and_stopped_even_where_it_wants_a_key(
+    gateway: StandInGateway, tmp_path: Path
+) -> None:
+    setting = Setting(access=Access(key=b"0123456789abcdef"))
+    with running([gateway.url], setting) as (url, endpoint):
+        with control.announced(url, tmp_path) as endpoint.control:
+            (file,) = tmp_path.iterdir()
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            ((found, told),) = control.found(tmp_path)
+            assert (found.url, found.process) == (url, os.getpid())
+            assert told["address"] == f"relay {gateway.url}"
+            assert found.token.encode() == endpoint.control
+            assert found.token not in repr(found)
+            assert control.stop(found)
+            assert endpoint.stop.is_set()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_each_start_has_a_token_of_its_own(tmp_path: Path) -> None:
+    tokens = []
+    for _ in range(2):
+        with control.announced("http://127.0.0.1:1", tmp_path) as token:
+            tokens.append(token)
+    assert tokens[0] != tokens[1]
+    assert all(len(token) >= 32 for token in tokens)
+
+
+def test_what_was_left_behind_is_cleared_away(tmp_path: Path) -> None:
+    left = {"url": "http://127.0.0.1:1", "process": 1, "token": "t"}
+    (tmp_path / "serve-1.json").write_text(json.dumps(left))
+    assert control.found(tmp_path) == []
+    assert not (tmp_path / "serve-1.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"url": 1}', '{"url": "x", "more": 1}'])
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "serve-1.json"
+    file.write_text(content)
+    assert control.found(tmp_path) == []
+    assert file.exists()
+
+
+def test_the_file_of_another_that_started_since_is_left(tmp_path: Path) -> None:
+    with control.announced("http://127.0.0.1:1", tmp_path):
+        outer = control.announced("http://127.0.0.1:1", tmp_path)
+        token = outer.__enter__()
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["token"] == token.decode()
+    outer.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with control.announced("http://127.0.0.1:1", tmp_path / "file") as token:
+        assert token
+    assert control.found(tmp_path / "none") == []

@@ -1,0 +1,71 @@
+"""Errors in the words of each surface."""
+
+import json
+
+import pytest
+
+from oblivious_client.errors import AnswerTruncated, ClientError, NoConnection, ServiceError
+from oblivious_client.local.messages import LocalRequest, LocalResponse
+from oblivious_client.local.passing import Fault
+from oblivious_client.local.refusals import describe, fault_of, refuse, refuse_unreadable
+
+CHAT = LocalRequest("POST", "/v1/chat/completions", ())
+MESSAGES = LocalRequest("POST", "/v1/messages/", ())
+VERSIONED = LocalRequest("GET", "/v1/models", ((b"anthropic-version", b"2023-06-01"),))
+
+
+def told(response: LocalResponse) -> dict[str, object]:
+    assert isinstance(response.body, bytes)
+    assert dict(response.fields)[b"content-type"] == b"application/json"
+    found: dict[str, object] = json.loads(response.body)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "openai", "anthropic"),
+    [
+        (400, "invalid_request_error", "invalid_request_error"),
+        (401, "invalid_request_error", "authentication_error"),
+        (403, "permission_error", "permission_error"),
+        (404, "not_found_error", "not_found_error"),
+        (413, "invalid_request_error", "request_too_large"),
+        (415, "invalid_request_error", "invalid_request_error"),
+        (502, "oblivious_client_error", "api_error"),
+        (503, "oblivious_client_error", "overloaded_error"),
+    ],
+)
+def test_each_status_has_the_types_of_the_makers(status: int, openai: str, anthropic: str) -> None:
+    fault = Fault("what", "code")
+    for head in (CHAT, None):
+        response = refuse(head, status, fault)
+        assert response.status == status
+        error = {"message": "what", "type": openai, "param": None, "code": "code"}
+        assert told(response) == {"error": error}
+    for head in (MESSAGES, VERSIONED):
+        error = {"type": anthropic, "message": "what"}
+        assert told(refuse(head, status, fault)) == {"type": "error", "error": error}
+
+
+def test_a_refusal_can_say_more() -> None:
+    assert refuse(CHAT, 405, Fault("x"), ((b"allow", b"POST"),)).fields[-1] == (b"allow", b"POST")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "malformed"), (413, "request_too_large"), (431, "head_too_large"), (418, "malformed")],
+)
+def test_what_cannot_be_read_is_named(status: int, code: str) -> None:
+    response = refuse_unreadable(status, CHAT)
+    assert response.status == status
+    assert told(response)["error"]["code"] == code  # type: ignore[index]
+    assert told(refuse_unreadable(413, MESSAGES))["type"] == "error"
+
+
+def test_a_failure_is_told_with_its_kind_and_code() -> None:
+    served = ServiceError(500, "slow", advice="wait", kind="server_error", error_code="timeout")
+    assert fault_of(served) == Fault(
+        "the service answered 500: slow: wait", "timeout", "server_error"
+    )
+    assert fault_of(NoConnection("gone", advice="")) == Fault("gone", "no_connection")
+    assert fault_of(AnswerTruncated()).code == "truncated"
+    assert describe(ClientError("It ended.", advice="ask again")) == "It ended: ask again"

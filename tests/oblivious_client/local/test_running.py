@@ -1,0 +1,259 @@
+"""`serve` as a command: what it refuses, how it starts, how it is kept and ended."""
+
+import contextlib
+import os
+import queue
+import re
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from oblivious_client import cli, options
+from oblivious_client.errors import (
+    ClientError,
+    EvidenceRefused,
+    NoAnswer,
+    NoConnection,
+    OuterRefusal,
+    UsageError,
+)
+from oblivious_client.exits import Exit
+from oblivious_client.local import running
+from oblivious_client.local.access import Access
+from oblivious_client.local.listening import read_place
+from tests.support.gateway import StandInGateway
+from tests.support.local_endpoint import DEADLINE
+
+RELAY = "https://relay.example"
+KEY = "0123456789abcdef"
+SAID = re.compile(r"OPENAI_BASE_URL=(http\S+)/v1 \((.*)\)")
+
+
+@pytest.fixture
+def gateway() -> Iterator[StandInGateway]:
+    with StandInGateway() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CACHE_HOME", "CONFIG_HOME", "RUNTIME_DIR"):
+        monkeypatch.setenv(f"XDG_{name}", str(tmp_path / name))
+    for name in ("OBLIVIOUS_RELAY", "OBLIVIOUS_GATEWAY", "OBLIVIOUS_PCRS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def chosen(*words: object) -> running.Chosen:
+    return options.parse(["serve", *map(str, words)], tuple(options.PARSERS))
+
+
+def access(*words: object) -> Access:
+    given = chosen(*words)
+    return running.access(given, read_place(given.listen))
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    file.write_text(KEY + "\n")
+    return file
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "relay.example:80"])
+def test_elsewhere_it_listens_with_a_key_alone(listen: str, key_file: Path) -> None:
+    with pytest.raises(UsageError, match="not an address of this machine alone") as caught:
+        access("--listen", listen)
+    assert "--api-key FILE" in caught.value.advice
+    assert access("--listen", listen, "--api-key", key_file).key == KEY.encode()
+
+
+def test_who_may_ask_is_read_from_the_options(key_file: Path) -> None:
+    words = ["--allow-origin", "http://a.example", "--allow-host", "Box", "--listen", "[::1]:1"]
+    found = access(*words, "--api-key", key_file)
+    assert found == Access(frozenset({"box", "::1"}), frozenset({"http://a.example"}), KEY.encode())
+    for wrong in (["--allow-origin", "*"], ["--allow-host", "a:1"], ["--api-key", "/none"]):
+        with pytest.raises(UsageError):
+            access(*wrong)
+
+
+def test_the_command_of_a_service_says_all_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key_file: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OBLIVIOUS_RELAY", RELAY)
+    monkeypatch.setenv("OBLIVIOUS_PCRS", "pcrs.json")
+    (tmp_path / "pcrs.json").write_text('{"Measurements": {"PCR0": "' + "01" * 48 + '"}}')
+    python, *words = running.command(chosen())
+    assert (python, words[:3]) == (sys.executable, ["-m", "oblivious_client", "serve"])
+    assert words[3:] == [
+        *("--relay", RELAY, "--pcrs", str(tmp_path / "pcrs.json"), "--max-age", "3600"),
+    ]
+    given = [
+        *("--relay", "https://a.example", "--relay", "https://b.example", "--log"),
+        *("--listen", "[::1]:5", "--api-key", str(key_file), "--allow-host", "box"),
+        *("--allow-origin", "http://a", "--allow-simulated", "--no-cache", "--max-age", "60"),
+        *("--proxy", "http://proxy.example:1"),
+    ]
+    again = options.parse(running.command(chosen(*given))[3:], tuple(options.PARSERS))
+    expected = vars(chosen(*given, "--pcrs", str(tmp_path / "pcrs.json")))
+    assert vars(again) == expected
+
+
+@pytest.mark.parametrize(
+    ("failure", "passing"),
+    [
+        (NoConnection("x", advice=""), True),
+        (NoAnswer(), True),
+        (OuterRefusal("x", status=502, advice=""), True),
+        (OuterRefusal("x", status=429, advice=""), True),
+        (OuterRefusal("x", status=404, advice=""), False),
+        (EvidenceRefused("x", code=Exit.CHAIN), False),
+        (UsageError("x"), False),
+    ],
+)
+def test_what_may_be_otherwise_in_a_moment(failure: ClientError, passing: bool) -> None:
+    assert running.is_passing(failure) is passing
+
+
+class Command:
+    """`serve` as a program of its own, and its lines."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.put(line.rstrip("\n"))
+
+    def until(self, words: str) -> str:
+        """Return the next line that has some words in it."""
+        while words not in (line := self._lines.get(timeout=DEADLINE)):
+            pass
+        return line
+
+    def url(self) -> str:
+        found = SAID.search(self.until("listening"))
+        assert found is not None
+        return found[1]
+
+
+@contextlib.contextmanager
+def serving(*words: object) -> Iterator[Command]:
+    command = [sys.executable, "-m", "oblivious_client", "serve", "--allow-simulated"]
+    command += ["--no-cache", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield Command(process)
+        finally:
+            process.kill()
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def command(*words: str) -> tuple[int, str, str]:
+        code = cli.main(["serve", *words])
+        written = capsys.readouterr()
+        return code, written.out, written.err
+
+    return command
+
+
+def test_it_is_found_and_stopped(gateway: StandInGateway, run: Run) -> None:
+    assert run("status")[0] == run("stop")[0] == Exit.FAILURE
+    with serving("--relay", gateway.url, "--listen", "127.0.0.1:0") as served:
+        url = served.url()
+        code, out, _ = run("status")
+        assert code == Exit.OK
+        assert out.startswith(f"{url}  process {served.process.pid}, evidence verified, relay ")
+        assert run("status", "--listen", "127.0.0.1:1")[0] == Exit.FAILURE
+        code, _, err = run("stop", "--listen", url.removeprefix("http://"))
+        assert (code, err) == (Exit.OK, f"stopped: {url}\n")
+        assert served.process.wait(DEADLINE) == Exit.OK
+    assert "no endpoint of yours is running" in run("status")[2]
+
+
+def test_it_starts_without_network_and_verifies_when_there_is_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with serving("--relay", f"http://127.0.0.1:{port}", "--listen", "127.0.0.1:0") as served:
+        assert "no connection" in served.until("not verified yet")
+        url = served.url()
+        assert httpx.get(f"{url}/health").json()["evidence"] == "not yet"
+        assert httpx.get(f"{url}/v1/models").status_code == 502
+        with StandInGateway(port=port):
+            served.until("verified: simulated document")
+            assert httpx.get(f"{url}/v1/models").status_code == 200
+
+
+def test_evidence_that_does_not_hold_ends_it_before_it_listens(gateway: StandInGateway) -> None:
+    command = [sys.executable, "-m", "oblivious_client", "serve", "--relay", gateway.url]
+    ended = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == Exit.SIMULATED
+    assert b"listening" not in ended.stderr
+
+
+def test_the_next_relay_and_each_request_are_in_the_log(gateway: StandInGateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dead = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    words = ["--relay", dead, "--relay", gateway.url, "--listen", "127.0.0.1:0", "--log"]
+    with serving(*words) as served:
+        served.until(f"relay {dead} does not answer")
+        served.until(f"asking through relay {gateway.url} from now on")
+        url = served.url()
+        httpx.get(f"{url}/v1/models/secret")
+        line = served.until("GET ")
+        assert re.search(r"Z GET /v1/models/\* 404 in 0 out \d+ octets, \d+ ms, whole$", line)
+
+
+def test_a_container_is_served_by_name_and_key(gateway: StandInGateway, key_file: Path) -> None:
+    words = ["--relay", gateway.url, "--listen", "0.0.0.0:0", "--api-key", key_file]
+    with serving(*words, "--allow-host", "oblivious") as served:
+        url = served.url()
+        assert url.startswith("http://127.0.0.1:")
+        named = {"host": "oblivious:11435"}
+        assert httpx.get(f"{url}/v1/models", headers=named).status_code == 401
+        good = {**named, "authorization": f"Bearer {KEY}"}
+        assert httpx.get(f"{url}/v1/models", headers=good).status_code == 200
+        other = {**good, "host": "other"}
+        assert httpx.get(f"{url}/v1/models", headers=other).status_code == 403
+
+
+def test_it_is_installed_by_the_service_manager(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    stand_in = tmp_path / "systemctl"
+    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {shlex.quote(str(said))}\n')
+    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    code, _, err = run("install", "--relay", RELAY, "--allow-simulated")
+    assert code == Exit.OK, err
+    unit = tmp_path / "CONFIG_HOME" / "systemd" / "user" / "oblivious-client.service"
+    assert f'"serve" "--relay" "{RELAY}"' in unit.read_text()
+    assert "RestartPreventExitStatus=2 10 11 12 13 14 15 16 17\n" in unit.read_text()
+    assert said.read_text() == (
+        "--user daemon-reload\n"
+        "--user enable oblivious-client.service\n"
+        "--user restart oblivious-client.service\n"
+    )
+    assert "serve status" in err
+
+
+def test_what_cannot_be_served_is_not_installed(run: Run, tmp_path: Path) -> None:
+    for words in (["--listen", "192.0.2.1:1", "--relay", RELAY], []):
+        assert run("install", *words)[0] == Exit.USAGE
+    assert not (tmp_path / "CONFIG_HOME").exists()

@@ -1,0 +1,12 @@
+"""Defaults, and that everything that knows them knows the same."""
+
+from oblivious_client import client, policy
+from oblivious_client.defaults import DEFAULT_MODEL, MAX_AGE_SECONDS
+from oblivious_client.options import HELP
+
+
+def test_there_is_one_of_each() -> None:
+    assert client.DEFAULT_MODEL == DEFAULT_MODEL == "smollm2-135m-instruct"
+    assert policy.MAX_AGE_SECONDS == MAX_AGE_SECONDS == 3600
+    assert f"(default {DEFAULT_MODEL})" in HELP
+    assert f"(default {MAX_AGE_SECONDS})" in HELP

@@ -1,0 +1,50 @@
+"""What is loaded when: help needs next to nothing, and each name all that it stands for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import oblivious_client
+from oblivious_client.commands import COMMANDS
+from oblivious_client.options import PARSERS
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"httpx", "httpcore", "cryptography", "cbor2", "h11", "anyio", "asyncio", "ssl"}
+SHOWN = """\
+import sys
+from oblivious_client.cli import main
+main({words!r})
+print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["chat", "--no-such-option"], ["sing"]]
+)
+def test_who_asks_for_help_or_mistypes_does_not_wait(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SHOWN.format(words=words, heavy=HEAVY)],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_every_command_has_its_options() -> None:
+    assert list(PARSERS) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", oblivious_client.__all__)
+def test_each_name_that_is_offered_is_there(name: str) -> None:
+    assert getattr(oblivious_client, name).__module__.startswith("oblivious_client.")
+    assert name in dir(oblivious_client)
+
+
+def test_no_other_name_is() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        oblivious_client.nothing  # noqa: B018 - that it cannot be named is what is tested
+    assert set(oblivious_client._WHERE) == set(oblivious_client.__all__)

@@ -1,0 +1,106 @@
+"""`token-issuer keys`: over the months, with a clock that is moved by hand."""
+
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.support.private_tokens import START, WEEK
+from token_issuer import cli, key_commands
+from token_issuer.administration import open_account
+from token_issuer.key_files import read_keys, read_receipt_key
+from token_issuer.ledger import Purchase
+from token_issuer.settings import read_settings
+from token_issuer.upgrade import upgraded_ledger
+
+EPOCH = 4 * WEEK
+
+
+class Months:
+    """A directory of keys through which time goes."""
+
+    def __init__(
+        self, path: Path, patch: pytest.MonkeyPatch, read: pytest.CaptureFixture[str]
+    ) -> None:
+        self.settings = path / "issuer.toml"
+        self.settings.write_text(f'database = "sqlite:///{path}/l"\nkeys = "{path}/keys"\n')
+        self.keys = path / "keys"
+        self._patch, self._read = patch, read
+
+    def at(self, now: int, words: str, code: int = 0) -> str:
+        """Run a command at a time and return what it printed."""
+        self._patch.setattr(time, "time", lambda: now)
+        assert cli.main(["--config", str(self.settings), "keys", *words.split()]) == code
+        said = self._read.readouterr()
+        return said.out if code == 0 else said.err
+
+
+@pytest.fixture
+def months(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Months:
+    return Months(tmp_path, monkeypatch, capsys)
+
+
+def test_a_year_of_two_epochs_at_a_time(months: Months) -> None:
+    first = months.at(START + 5000, "new --epochs 2 --prices c4,c1")
+    tables = tomllib.loads(first)["tokens"]["keys"]
+    assert [table["price"] for table in tables] == ["c1", "c4"] * 2
+    assert [int(table["issue_from"].timestamp()) for table in tables[::2]] == [START, START + EPOCH]
+    assert [int(table["redeem_until"].timestamp()) for table in tables[1::2]] == [
+        START + 2 * EPOCH,
+        START + 3 * EPOCH,
+    ]
+    assert months.at(START, "list --gateway") == first
+
+    # Nothing is destroyed before its time, nor while somebody may still ask for what was paid.
+    for now in (START, START + EPOCH, START + EPOCH + key_commands.GRACE_SECONDS - 1):
+        assert months.at(now, "retire") == ""
+    gone = months.at(START + EPOCH + key_commands.GRACE_SECONDS, "retire")
+    assert gone.count("destroyed") == 2
+    assert months.at(START + EPOCH + key_commands.GRACE_SECONDS, "retire") == ""
+
+    # The next epochs follow the last; those whose tokens are still taken are printed with them.
+    now = START + 2 * EPOCH - 1
+    second = tomllib.loads(months.at(now, "new --epochs 1 --prices c1,c4"))["tokens"]["keys"]
+    assert second[:4] == tables
+    assert int(second[4]["issue_from"].timestamp()) == START + 2 * EPOCH
+    later = tomllib.loads(months.at(now + 1, "list --gateway"))["tokens"]["keys"]
+    assert later == second[2:]
+
+    listed = months.at(START + 2 * EPOCH, "list").splitlines()[1:]
+    states = [line.split("  ")[-1] for line in listed]
+    assert states == ["retired", "retired", "over", "over", "signs", "signs"]
+    assert months.at(START + EPOCH, "list").splitlines()[-1].endswith("waits")
+
+
+def test_other_prices_beside_those_that_are_known_are_refused(months: Months) -> None:
+    months.at(START, "new --epochs 1 --prices c1")
+    before = len(read_keys(months.keys))
+    assert "same price points" in months.at(START, "new --epochs 1 --prices c1,c4", code=1)
+    assert len(read_keys(months.keys)) == before
+
+
+def test_the_receipt_key_stays(months: Months) -> None:
+    months.at(START, "new --epochs 1 --prices c1")
+    first = read_receipt_key(months.keys).private_bytes_raw()
+    months.at(START, "new --epochs 1 --prices c1")
+    assert read_receipt_key(months.keys).private_bytes_raw() == first
+
+
+def test_a_start_of_ones_own(months: Months) -> None:
+    said = months.at(START, "new --epochs 1 --prices c1 --days 7 --start 2026-01-05")
+    (table,) = tomllib.loads(said)["tokens"]["keys"]
+    assert str(table["issue_from"]) == "2026-01-05 00:00:00+00:00"
+    assert str(table["issue_until"]) == "2026-01-12 00:00:00+00:00"
+
+
+def test_who_bought_of_a_key_that_leaked(months: Months) -> None:
+    months.at(START, "new --epochs 1 --prices c1")
+    key_id = read_keys(months.keys)[0].entry.key.key_id.hex()
+    with upgraded_ledger(read_settings(months.settings)) as ledger:
+        number, _ = open_account(ledger, START, units=9)
+        ledger.purchase(number, Purchase("a", 5, {key_id: 5}, 1, is_issuing=True), START)
+    assert months.at(START, f"buyers {key_id.upper()}") == f"{number}  5\n"
+    assert "  5  signs" in months.at(START, "list")

@@ -1,0 +1,18 @@
+"""The tables that queries are written for are those that the steps make."""
+
+from sqlalchemy import Engine, inspect
+
+from token_issuer.schema import METADATA, TOKENS, entries
+
+
+def test_the_database_has_the_same_columns(engine: Engine) -> None:
+    looked = inspect(engine)
+    for name, table in METADATA.tables.items():
+        there = {each["name"]: each["nullable"] for each in looked.get_columns(name)}
+        assert there == {column.name: column.nullable for column in table.columns}
+
+
+def test_payments_are_all_kinds_but_one() -> None:
+    (index,) = (each for each in entries.indexes if each.name == "once_a_payment")
+    for dialect in ("sqlite", "postgresql"):
+        assert str(index.dialect_options[dialect]["where"]) == f"kind <> '{TOKENS}'"

@@ -1,0 +1,75 @@
+"""The configuration: what is taken, and one sentence for what is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from token_issuer.settings import Settings, SettingsError, StripeSettings, read_settings
+
+ISSUER_MD = Path(__file__).resolve().parents[2] / "docs/issuer.md"
+LEAST = 'database = "sqlite:////l"\nkeys = "/k"\n'
+STRIPE = '[stripe]\nsecret_file = "/s"\ncurrency = "eur"\nminor_per_unit = 5\n'
+
+
+def read(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "issuer.toml"
+    path.write_text(text)
+    return read_settings(path)
+
+
+def test_two_settings_are_enough(tmp_path: Path) -> None:
+    settings = read(tmp_path, LEAST)
+    assert settings == Settings(database="sqlite:////l", keys=Path("/k"))
+    assert (settings.listen, settings.metrics, settings.workers) == ("127.0.0.1:8600", None, 2)
+    assert (settings.tokens_per_minute, settings.stripe) == (6000, None)
+
+
+def test_all_settings(tmp_path: Path) -> None:
+    more = 'listen = "unix:/a"\nmetrics = "127.0.0.1:9600"\nworkers = 8\ntokens_per_minute = 1\n'
+    settings = read(tmp_path, LEAST + more + STRIPE)
+    assert (settings.listen, settings.metrics) == ("unix:/a", "127.0.0.1:9600")
+    assert (settings.workers, settings.tokens_per_minute) == (8, 1)
+    expected = StripeSettings(secret_file=Path("/s"), currency="eur", minor_per_unit=5)
+    assert settings.stripe == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "database"),
+        ("database", "Expected"),
+        ('database = "a"', "keys"),
+        (LEAST + 'listener = "a"', "listener"),
+        (LEAST.replace('"/k"', "1"), "keys"),
+        (LEAST.replace('"/k"', '""'), "not a path"),
+        (LEAST + "workers = 0", "workers"),
+        (LEAST + "workers = 257", "workers"),
+        (LEAST + 'workers = "2"', "workers"),
+        (LEAST + "tokens_per_minute = 0", "tokens_per_minute"),
+        (LEAST + 'metrics = "127.0.0.1:8600"', "port of their own"),
+        (LEAST + 'listen = "unix:/a"\nmetrics = "unix:/a"', "port of their own"),
+        (LEAST + STRIPE.replace("eur", "EUR"), "currency"),
+        (LEAST + STRIPE.replace("5", "0"), "minor_per_unit"),
+        (LEAST + "[stripe]", "secret_file"),
+        (LEAST + "\N{SNOWMAN}".encode().decode("latin-1"), "issuer.toml"),
+    ],
+)
+def test_settings_that_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        read(tmp_path, text)
+
+
+def test_the_documents_have_every_setting_and_its_default(tmp_path: Path) -> None:
+    table = re.findall(r"^\| `([a-z_\[\]]+)` \| (\S+) \|", ISSUER_MD.read_text(), re.MULTILINE)
+    told = {name.strip("[]"): default.strip("`") for name, default in table}
+    settings = read(tmp_path, LEAST)
+    assert told.keys() == {*Settings.__struct_fields__}
+    for name, default in told.items():
+        if default != "\N{EN DASH}":
+            assert str(getattr(settings, name)) == default
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_settings(tmp_path / "issuer.toml")

@@ -1,0 +1,14 @@
+"""Bringing a database to the newest step, as each command does."""
+
+from pathlib import Path
+
+from token_issuer.settings import Settings
+from token_issuer.upgrade import upgrade, upgraded_ledger
+
+
+def test_a_ledger_is_there_however_often_it_is_opened(address: str, tmp_path: Path) -> None:
+    settings = Settings(database=address, keys=tmp_path)
+    for _ in range(2):
+        with upgraded_ledger(settings) as ledger:
+            assert ledger.find(bytes(32), 0) is None
+            upgrade(ledger.engine)

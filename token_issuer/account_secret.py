@@ -1,0 +1,28 @@
+"""Secrets of accounts: who knows one may spend the account's balance, and nothing names anybody.
+
+A voucher is an account with a printed secret; an API key is the same, and is topped up.
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+
+PREFIX = "OBL-"
+
+CHARACTERS = 26
+"""Of base32, 5 bits each: 130 bits, which nobody finds by trying."""
+
+
+def new_secret(random: Callable[[int], bytes] = secrets.token_bytes) -> str:
+    """Return a fresh secret: `OBL-` and 26 characters of base32 (RFC 4648, Section 6)."""
+    octets = random(-(-CHARACTERS * 5 // 8))
+    return PREFIX + base64.b32encode(octets).decode("ascii")[:CHARACTERS]
+
+
+def secret_digest(secret: str) -> bytes:
+    """Return the SHA-256 by which the ledger knows a secret; capitals and spaces do not matter.
+
+    No salt and no slow hash: there is nothing to guess in 130 random bits.
+    """
+    return hashlib.sha256("".join(secret.split()).upper().encode()).digest()

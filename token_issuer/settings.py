@@ -1,0 +1,65 @@
+"""The configuration file of an issuer, in TOML."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+_Positive = Annotated[int, Meta(ge=1)]
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; one sentence says why."""
+
+
+class StripeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Payments that a provider tells of as Stripe does."""
+
+    secret_file: Path
+    """In which the endpoint's signing secret stands, `whsec_...`."""
+    currency: Annotated[str, Meta(pattern=r"\A[a-z]{3}\Z")]
+    minor_per_unit: _Positive
+    """What a unit costs, in the currency's smallest amount: 5 of `eur` are 0.05 euros."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings; what has no default has to be there."""
+
+    database: str
+    """`sqlite:////absolute/path`, or `postgresql://user@host/name`."""
+    keys: Path
+    """The directory of the issuing keys."""
+    listen: str = "127.0.0.1:8600"
+    """`address:port`, or `unix:path`; a front with TLS stands before it."""
+    metrics: str | None = None
+    """Where Prometheus may ask, in the same form."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 2
+    """Processes, each of which signs one batch at a time: as many as processors."""
+    tokens_per_minute: Annotated[int, Meta(ge=1, le=10_000_000)] = 6000
+    """What one account may have signed in a minute, repetitions included, and at once."""
+    stripe: StripeSettings | None = None
+
+
+def read_settings(path: Path) -> Settings:
+    """Return the settings in a file, or raise SettingsError."""
+    try:
+        settings = msgspec.toml.decode(path.read_bytes(), type=Settings, dec_hook=_decode)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}.") from None
+    if settings.metrics is not None and _port(settings.metrics) == _port(settings.listen):
+        raise SettingsError(f"{path}: metrics need a port of their own.")
+    return settings
+
+
+def _decode(kind: type, value: object) -> object:
+    """Return a path, which is the one type here that TOML has not."""
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError("not a path")
+
+
+def _port(address: str) -> str:
+    return address if address.startswith("unix:") else address.rpartition(":")[2]
