@@ -8,6 +8,7 @@ from protocol.slots import SlotTable
 from tests.fuzz.faults import replaced, slips
 from tests.fuzz.reading import REFUSED, Refused, attempt, same, ways
 from tests.protocol.test_cluster_state import MESSAGES
+from tests.protocol.test_cluster_state import REFUSED as ILL_FORMED
 
 FAULTS = (
     slips("protocol.cluster_state._number", MalformedMessage),
@@ -18,9 +19,9 @@ FAULTS = (
 
 
 def seeds() -> list[bytes]:
-    """Return each kind of message, and frames of several."""
+    """Return each kind of message, what is none, and frames of several."""
     messages = [encode_message(message) for message in MESSAGES]
-    return [*messages, b"".join(map(encode_frame, messages)), b"\xa2avah"]
+    return [*messages, *ILL_FORMED, b"".join(map(encode_frame, messages)), b"\xa2avah"]
 
 
 def run(data: bytes) -> None:

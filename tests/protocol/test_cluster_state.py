@@ -68,43 +68,43 @@ def changed(**members: object) -> bytes:
 FIRST = cbor2.loads(encode_message(STATE))["state"]["generations"][0]
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        changed(serial=0),
-        changed(serial=True),
-        changed(serial=-1),
-        changed(turns=1 << 60),
-        changed(leader=b"x" * 16),
-        changed(members=b""),
-        changed(members=OTHER + LEADER),
-        changed(members=LEADER + LEADER),
-        changed(members=LEADER + b"short"),
-        changed(announced=1),
-        changed(generations=[]),
-        changed(generations=[FIRST] * 2),
-        changed(generations=[FIRST[:-1]]),
-        changed(generations=[[256, *FIRST[1:]]]),
-        changed(generations=[[*FIRST[:1], FIRST[1][:-1], *FIRST[2:]]]),
-        changed(generations=[[*FIRST[:1], b"", *FIRST[2:]]]),
-        changed(generations=[[*FIRST[:1], b"\xff\xff" + bytes(32), *FIRST[2:]]]),
-        changed(generations=[[*FIRST[:2], FIRST[3] + 1, *FIRST[3:]]]),
-        changed(generations=[[*FIRST[:4], b"", FIRST[5]]]),
-        changed(announced=False, generations=[FIRST]),
-        changed(rsa=b""),
-        changed(rsa=bytes(4097)),
-        changed(ed25519=bytes(31)),
-        changed(secrets=bytes(MAX_SECRETS_BYTES + 1)),
-        changed(more=1),
-        cbor2.dumps({"propose": b""}),
-        cbor2.dumps({"ack": -1}),
-        cbor2.dumps({"beat": False}),
-        cbor2.dumps({"other": 1}),
-        cbor2.dumps({"ack": 1, "beat": 1}),
-        cbor2.dumps([]),
-        b"\xa1\x63ack\x18\x01",  # one, in two octets
-    ],
-)
+REFUSED = [
+    changed(serial=0),
+    changed(serial=True),
+    changed(serial=-1),
+    changed(turns=1 << 60),
+    changed(leader=b"x" * 16),
+    changed(members=b""),
+    changed(members=OTHER + LEADER),
+    changed(members=LEADER + LEADER),
+    changed(members=LEADER + b"short"),
+    changed(announced=1),
+    changed(generations=[]),
+    changed(generations=[FIRST] * 2),
+    changed(generations=[FIRST[:-1]]),
+    changed(generations=[[256, *FIRST[1:]]]),
+    changed(generations=[[*FIRST[:1], FIRST[1][:-1], *FIRST[2:]]]),
+    changed(generations=[[*FIRST[:1], b"", *FIRST[2:]]]),
+    changed(generations=[[*FIRST[:1], b"\xff\xff" + bytes(32), *FIRST[2:]]]),
+    changed(generations=[[*FIRST[:2], FIRST[3] + 1, *FIRST[3:]]]),
+    changed(generations=[[*FIRST[:4], b"", FIRST[5]]]),
+    changed(announced=False, generations=[FIRST]),
+    changed(rsa=b""),
+    changed(rsa=bytes(4097)),
+    changed(ed25519=bytes(31)),
+    changed(secrets=bytes(MAX_SECRETS_BYTES + 1)),
+    changed(more=1),
+    cbor2.dumps({"propose": b""}),
+    cbor2.dumps({"ack": -1}),
+    cbor2.dumps({"beat": False}),
+    cbor2.dumps({"other": 1}),
+    cbor2.dumps({"ack": 1, "beat": 1}),
+    cbor2.dumps([]),
+    b"\xa1\x63ack\x18\x01",  # one, in two octets
+]
+
+
+@pytest.mark.parametrize("data", REFUSED)
 def test_what_nobody_would_write_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
         decode_message(data)

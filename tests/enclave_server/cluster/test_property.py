@@ -21,8 +21,8 @@ PLACES = 3
 PLACE = st.integers(0, PLACES - 1)
 PAIR = st.sampled_from([(0, 1), (0, 2), (1, 2)])
 HEALING_SECONDS = 60.0
-EXAMPLES = int(os.environ.get("CLUSTER_EXAMPLES", "2"))
-STEPS = int(os.environ.get("CLUSTER_STEPS", "15"))
+EXAMPLES = int(os.environ.get("CLUSTER_EXAMPLES", "6"))
+STEPS = int(os.environ.get("CLUSTER_STEPS", "25"))
 
 
 class Clusters(RuleBasedStateMachine):
