@@ -26,17 +26,28 @@ if TYPE_CHECKING:
         ConnectionLost,
         EvidenceRefused,
         ExchangeError,
+        IssuerRefused,
+        IssuerSilent,
         NoAnswer,
         NoConnection,
+        NoToken,
         OuterRefusal,
         ServiceError,
+        TokenRefused,
         UsageError,
+        WalletUnusable,
     )
     from oblivious_client.exits import Exit
     from oblivious_client.policy import Policy, Simulated, read_releases, read_root
+    from oblivious_client.releases.keys_seen import Mirrors
+    from oblivious_client.releases.memory import ReleaseMemory, memory_for
+    from oblivious_client.releases.source import Releases
+    from oblivious_client.releases.trust import Quorum, Trust
+    from oblivious_client.releases.trust_file import packaged_trust, read_trust
     from oblivious_client.route import Route
     from oblivious_client.sealing import Framing
     from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
+    from oblivious_client.wallet import Wallet
 
 __all__ = [
     "Answer",
@@ -55,18 +66,32 @@ __all__ = [
     "ExchangeError",
     "Exit",
     "Framing",
+    "IssuerRefused",
+    "IssuerSilent",
+    "Mirrors",
     "NoAnswer",
     "NoConnection",
+    "NoToken",
     "ObliviousClient",
     "ObliviousTransport",
     "OuterRefusal",
     "Policy",
+    "Quorum",
+    "ReleaseMemory",
+    "Releases",
     "Route",
     "ServiceError",
     "Simulated",
+    "TokenRefused",
+    "Trust",
     "UsageError",
+    "Wallet",
+    "WalletUnusable",
+    "memory_for",
+    "packaged_trust",
     "read_releases",
     "read_root",
+    "read_trust",
 ]
 
 _WHERE = {
@@ -86,18 +111,32 @@ _WHERE = {
     "ExchangeError": "errors",
     "Exit": "exits",
     "Framing": "sealing",
+    "IssuerRefused": "errors",
+    "IssuerSilent": "errors",
+    "Mirrors": "releases.keys_seen",
     "NoAnswer": "errors",
     "NoConnection": "errors",
+    "NoToken": "errors",
     "ObliviousClient": "client",
     "ObliviousTransport": "transport",
     "OuterRefusal": "errors",
     "Policy": "policy",
+    "Quorum": "releases.trust",
+    "ReleaseMemory": "releases.memory",
+    "Releases": "releases.source",
     "Route": "route",
     "ServiceError": "errors",
     "Simulated": "policy",
+    "TokenRefused": "errors",
+    "Trust": "releases.trust",
     "UsageError": "errors",
+    "Wallet": "wallet",
+    "WalletUnusable": "errors",
+    "memory_for": "releases.memory",
+    "packaged_trust": "releases.trust_file",
     "read_releases": "policy",
     "read_root": "policy",
+    "read_trust": "releases.trust_file",
 }
 
 

@@ -15,6 +15,8 @@ from oblivious_client.answers import Answer, check_signature
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, decode
+from oblivious_client.releases.source import accepted_of, pinned, read
+from oblivious_client.releases.trust import Trust
 from protocol import strict_json
 from protocol.errors import ProtocolError, SignatureInvalid
 from protocol.evidence import Evidence
@@ -34,6 +36,7 @@ class Archived:
     request: bytes
     body: Mapping[str, Any]
     evidence: Evidence
+    releases: bytes | None = None
 
 
 def check_writable(path: Path) -> None:
@@ -50,14 +53,19 @@ def _keep_private(handle: int) -> None:
         change(handle, 0o600)
 
 
-def save(path: Path, answer: Answer) -> None:
-    """Write question, answer and evidence; the file is readable by its owner alone."""
+def save(path: Path, answer: Answer, releases: bytes | None = None) -> None:
+    """Write question, answer and evidence; the file is readable by its owner alone.
+
+    With the list of `releases` that was relied on, what would do then can be judged years later.
+    """
+    listed = {} if releases is None else {"releases": json.loads(releases)}
     text = json.dumps(
         {
             "format": FORMAT,
             "request": base64.b64encode(answer.request).decode(),
             "answer": answer.body,
             "evidence": json.loads(answer.evidence.evidence.encode()),
+            **listed,
         },
         indent=2,
         ensure_ascii=False,
@@ -80,7 +88,8 @@ def load(path: Path) -> Archived:
             raise ValueError("another format")
         request = base64.b64decode(stored["request"], validate=True)
         evidence = decode(json.dumps(stored["evidence"]).encode())
-        return Archived(request, stored["answer"], evidence)
+        releases = json.dumps(stored["releases"]).encode() if "releases" in stored else None
+        return Archived(request, stored["answer"], evidence, releases)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ProtocolError, ValueError, KeyError, TypeError) as error:
@@ -97,21 +106,36 @@ def _read(path: Path) -> bytes:
     return data
 
 
+def policy_then(archived: Archived, policy: Policy, trust: Trust) -> Policy:
+    """Return a policy with what would do at the time of the answer, by the list beside it.
+
+    Raises EvidenceRefused. The time is not proven yet; `verify` proves it, by this policy.
+    """
+    if archived.releases is None:
+        return policy
+    published = read(archived.releases, trust)
+    return pinned(policy, accepted_of(published, _claimed_time(archived)))
+
+
 def verify(archived: Archived, policy: Policy) -> Answer:
     """Return the answer, proven by the evidence beside it at the time of the answer.
 
     Raises EvidenceRefused or AnswerUnproven. The time is the one that is signed, so neither
     today's date nor the network matter.
     """
-    try:
-        claimed = SignedAnswer.from_fields(archived.body).timestamp
-    except SignatureInvalid as error:
-        raise EvidenceRefused(
-            "the answer carries no signature", code=Exit.ANSWER_SIGNATURE
-        ) from error
+    claimed = _claimed_time(archived)
     # The document was young enough when the question was sealed, and the answer came later.
     patient = replace(policy, max_age=policy.max_age + LONGEST_ANSWER_SECONDS)
     # The signed time is cut to seconds and may lie up to one before the document's.
     evidence = patient.verify(archived.evidence, now=claimed + 1)
     signed = check_signature(evidence, archived.request, archived.body)
     return Answer(archived.request, archived.body, evidence, signed)
+
+
+def _claimed_time(archived: Archived) -> int:
+    try:
+        return SignedAnswer.from_fields(archived.body).timestamp
+    except SignatureInvalid as error:
+        raise EvidenceRefused(
+            "the answer carries no signature", code=Exit.ANSWER_SIGNATURE
+        ) from error

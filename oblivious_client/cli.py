@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from oblivious_client import options
+from oblivious_client import help_text, options
 from oblivious_client.exits import Exit
 from oblivious_client.failure import ClientError
 
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show ends no answer
     try:
-        return _run(options.parse(given, tuple(options.PARSERS)))
+        return _run(options.parse(given, options.COMMANDS))
     except ClientError as error:
         return _fail(given, str(error), error.advice, error.code)
     except KeyboardInterrupt:
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     if chosen.command == "help":
-        print(options.HELP)
+        print(help_text.HELP)
         return Exit.OK
     if chosen.command == "version":
         from importlib.metadata import version

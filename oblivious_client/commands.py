@@ -16,19 +16,22 @@ from typing import Any, TextIO
 
 import httpx
 
-from oblivious_client import archive, programs, report, settings
+from oblivious_client import archive, programs, release_report, release_settings, report, settings
 from oblivious_client import provision as provisioning
 from oblivious_client.advice import warnings
 from oblivious_client.answers import Answer, outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
-from oblivious_client.evidence import ANEW, PLAIN, Copy, fetch_copy, fetch_keys
+from oblivious_client.evidence import ANEW, PLAIN, Copy, EvidenceSource, fetch_copy, fetch_keys
 from oblivious_client.exits import Exit
 from oblivious_client.local import running
 from oblivious_client.local.listening import read_place
-from oblivious_client.policy import Simulated
+from oblivious_client.policy import Policy, Simulated
+from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
+from oblivious_client.token_commands import tokens
+from protocol.evidence import Evidence, VerifiedEvidence
 
 Chosen = argparse.Namespace
 Command = Callable[[Chosen], Exit]
@@ -44,13 +47,15 @@ def chat(chosen: Chosen) -> Exit:
     with _client(chosen, chosen.framing) as client:
         _warn(client.transport.route.endpoint)
         verified = client.evidence()
-        _note(report.as_line(verified, client.transport.route.policy, now=time.time()))
+        source = client.transport.source
+        _note_verified(source, verified)
         answer = _answered(client, chosen, question)
+        listed = release_report.relied_on(source.route.releases)
     if _stopped_at_a_limit(answer):
         _note("the model stopped at its limit of tokens")
     _note("complete, and signed by the attested key")
     if chosen.save is not None:
-        archive.save(chosen.save, answer)
+        archive.save(chosen.save, answer, listed)
         _note(f"saved; check it any time with: {_check(chosen, chosen.save)}")
     return Exit.OK
 
@@ -59,21 +64,31 @@ def verify(chosen: Chosen) -> Exit:
     """Check what an enclave proves now, or what a saved answer did."""
     if chosen.file is not None:
         return _verify_file(chosen, chosen.file)
-    policy = settings.policy(chosen)
     with _client(chosen) as client:
-        endpoint = client.transport.route.endpoint
+        endpoint, source = client.transport.route.endpoint, client.transport.source
         nonce = _nonce(chosen, endpoint)
         fields = ANEW if chosen.fresh_through_relay else PLAIN
+        client.transport.run(source.releases_renewed())
         copy = client.transport.run(fetch_copy(endpoint, nonce, fields))
-    now = time.time()
-    verified = policy.inspect(copy.evidence, now=now, nonce=nonce)
+
+        def inspect(policy: Policy, evidence: Evidence, now: float) -> VerifiedEvidence:
+            return policy.inspect(evidence, now=now, nonce=nonce)
+
+        verified = client.transport.run(source.judged(copy.evidence, inspect))
+    now, policy = time.time(), source.policy
     if not chosen.json:
         print(report.as_text(verified, policy, endpoint, now=now, nonce=nonce, kept=copy.kept))
+        for line in release_report.lines_of(source.route.releases, verified, now):
+            print(line)
+    for line in release_report.warnings(source, now):
+        _note(line)
     policy.require_pins(verified)
     if chosen.fresh_through_relay:
         _require_fetched(copy)
     if chosen.json:
-        _print_json(report.as_json(verified, policy, endpoint, now=now, kept=copy.kept))
+        described = report.as_json(verified, policy, endpoint, now=now, kept=copy.kept)
+        released = release_report.json_of(source.route.releases, verified, now)
+        _print_json({**described, **released})
     else:
         print(report.verdict(verified))
     return Exit.OK
@@ -95,8 +110,25 @@ def keys(chosen: Chosen) -> Exit:
             advice="right after a change of keys ask again; only attested keys are ever used",
             code=Exit.KEYS_UNBOUND,
         )
+    _require_same(chosen, verified)
     _note("attested, and served alike")
     return Exit.OK
+
+
+def _require_same(chosen: Chosen, verified: VerifiedEvidence) -> None:
+    """Raise EvidenceRefused unless other relays give the same keys; each learns who asks."""
+    ours = verified.evidence.ohttp_keys
+    for url in chosen.also or ():
+        other = replace(_route(chosen), relay=url, gateway=None, cache=None)
+        with ObliviousClient(other) as client:
+            served = client.transport.run(client.transport.source.renewed())
+        if served.evidence.ohttp_keys != ours:
+            raise EvidenceRefused(
+                f"{url} serves other keys, attested as well",
+                advice="a service of several enclaves has several lists, and one of one enclave a "
+                "new list each day: ask again; if it stays, somebody may be given keys of his own",
+                code=Exit.KEYS_UNSEEN,
+            )
 
 
 def serve(chosen: Chosen) -> Exit:
@@ -134,13 +166,22 @@ def provision(chosen: Chosen) -> Exit:
     return Exit.OK
 
 
+def releases(chosen: Chosen) -> Exit:
+    """Get, show, pin or sign releases."""
+    from oblivious_client import release_commands  # which no question waits for
+
+    return release_commands.releases(chosen)
+
+
 COMMANDS: Mapping[str, Command] = {
     "chat": chat,
     "serve": serve,
     "env": env,
     "verify": verify,
     "keys": keys,
+    "tokens": tokens,
     "provision": provision,
+    "releases": releases,
 }
 
 
@@ -158,8 +199,18 @@ def _print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2))
 
 
+def _note_verified(source: EvidenceSource, verified: VerifiedEvidence) -> None:
+    """Say what was verified before a question, and of which release it is."""
+    for line in release_report.lines_before(source, verified, time.time()):
+        _note(line)
+
+
+def _route(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> Route:
+    return settings.route(chosen, framing, release_settings.releases(chosen))
+
+
 def _client(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> ObliviousClient:
-    return ObliviousClient(settings.route(chosen, framing))
+    return ObliviousClient(_route(chosen, framing))
 
 
 def _warn(endpoint: Endpoint) -> None:
@@ -193,6 +244,7 @@ def _check(chosen: Chosen, path: Path) -> str:
     words = ["oblivious-client", "verify"]
     words += ["--allow-simulated"] if chosen.allow_simulated else []
     words += ["--pcrs", chosen.pcrs] if chosen.pcrs else []
+    words += ["--trust", chosen.trust] if chosen.trust else []
     words += ["--root", str(chosen.root)] if chosen.root else []
     return shlex.join([*words, str(path)])
 
@@ -259,9 +311,12 @@ def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
 
 
 def _verify_file(chosen: Chosen, path: Path) -> Exit:
-    policy = settings.policy(chosen)
+    policy, trust = settings.policy(chosen), release_settings.trust(chosen)
+    archived = archive.load(path)
     try:
-        answer = archive.verify(archive.load(path), policy)
+        if trust is not None and not policy.pcrs:
+            policy = archive.policy_then(archived, policy, trust)
+        answer = archive.verify(archived, policy)
     except ClientError as error:
         if error.code not in (Exit.USAGE, Exit.SIMULATED, Exit.UNPINNED):  # advised as elsewhere
             error.advice = "the file does not prove its answer: do not rely on it"

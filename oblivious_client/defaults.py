@@ -6,3 +6,6 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 
 # Gateways remake their document every 30 minutes and relays may keep it as long.
 MAX_AGE_SECONDS = 3600
+
+PACKS = (10, 50, 100)
+"""How many tokens are bought at a time. Equal amounts look alike: nobody is known by theirs."""

@@ -14,6 +14,8 @@ from protocol.registry import OHTTP_GATEWAY_PATH
 
 _EVIDENCE = "/v1/attestation"
 _GATEWAY_RESOURCE = "/v1/ohttp"
+_RELEASES = "/.well-known/oblivious-inference/releases.json"
+_KEYS_SEEN = "/.well-known/oblivious-inference/keys-seen.json"
 MAX_PORT = 65535
 
 
@@ -66,6 +68,16 @@ class Endpoint:
     def keys(self) -> httpx.URL:
         """The URL of the key configurations (RFC 9540)."""
         return self.url.join(OHTTP_GATEWAY_PATH.decode())
+
+    @property
+    def releases(self) -> httpx.URL:
+        """The URL of the list of releases, which a relay or front serves as a file."""
+        return self.url.join(_RELEASES)
+
+    @property
+    def keys_seen(self) -> httpx.URL:
+        """The URL of the mirrors' notes, which a relay or front serves as a file."""
+        return self.url.join(_KEYS_SEEN)
 
     @property
     def is_protected(self) -> bool:

@@ -105,3 +105,48 @@ class AnswerUnreadable(ExchangeError):
             advice="somebody on the way altered it, or the gateway is faulty; ask again",
             code=Exit.UNREADABLE,
         )
+
+
+class WalletUnusable(ClientError):
+    """The wallet cannot be read or written; nothing in it was changed."""
+
+    def __init__(self, message: str, *, advice: str) -> None:
+        super().__init__(message, advice=advice, code=Exit.WALLET)
+
+
+class NoToken(ClientError):
+    """No token in the wallet suffices for a question; nothing was sent."""
+
+    def __init__(self, message: str, *, advice: str) -> None:
+        super().__init__(message, advice=advice, code=Exit.NO_TOKEN)
+
+
+class TokenRefused(ClientError):
+    """The gateway refused every token that it was offered, and answered nothing."""
+
+    def __init__(self, message: str, *, advice: str) -> None:
+        super().__init__(message, advice=advice, code=Exit.TOKEN_REFUSED)
+
+
+class IssuerRefused(ClientError):
+    """An issuer gave no tokens; `status` is that of its answer, where it is one of HTTP."""
+
+    def __init__(self, message: str, *, advice: str = "", status: int | None = None) -> None:
+        super().__init__(message, advice=advice, code=Exit.ISSUER_REFUSED)
+        self.status = status
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the refusal says that nothing was paid for this request."""
+        return self.status is not None and 400 <= self.status < 500
+
+
+class IssuerSilent(ClientError):
+    """No answer of an issuer came; a purchase under way can be finished later."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            advice="what was begun is kept: `oblivious-client tokens check` finishes it",
+            code=Exit.NO_CONNECTION,
+        )

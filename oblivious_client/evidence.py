@@ -18,10 +18,13 @@ import httpx
 from oblivious_client.advice import silence
 from oblivious_client.cache import Entry
 from oblivious_client.endpoint import Endpoint, Role
-from oblivious_client.errors import EvidenceRefused, ExchangeError, OuterRefusal
+from oblivious_client.errors import ClientError, EvidenceRefused, ExchangeError, OuterRefusal
 from oblivious_client.exits import Exit
-from oblivious_client.outer import DEADLINE
-from oblivious_client.policy import decode
+from oblivious_client.outer import BODY_LIMIT, DEADLINE
+from oblivious_client.policy import Policy, decode
+from oblivious_client.releases.keys_seen import NotSighted, SightingFault
+from oblivious_client.releases.published import MAX_LIST_BYTES
+from oblivious_client.releases.source import unpublished
 from oblivious_client.route import Route
 from protocol.evidence import Evidence, VerifiedEvidence
 from protocol.key_config import KeyConfig
@@ -40,6 +43,9 @@ PAUSES = (1.0, 2.0, 4.0)
 """Seconds between tries: a limit of one request a second, shared by all of a relay's clients."""
 LONGEST_PAUSE = 5
 
+MIRROR_PAUSES = (60.0,) * 5
+"""Seconds between looks whether a mirror has seen keys: it asks every five minutes."""
+
 REMEMBERED_KEYS = 4
 """As many as a gateway has of one mechanism at a time."""
 
@@ -51,6 +57,8 @@ T = TypeVar("T")
 # Yields a request and is sent its response, or yields a pause and goes on after it.
 Flow = Generator["Step", httpx.Response, T]
 Clock = Callable[[], float]
+# Says what evidence proves at a Unix second, or raises EvidenceRefused.
+Judge = Callable[[Policy, Evidence, float], VerifiedEvidence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +98,24 @@ class EvidenceSource:
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
         self._failure: Exception | None = None  # that the last renewal ended with
+        self.warning = self.list_warning = ""  # of what was last verified
         self.has_verified = False  # any evidence: so the address is right
         self.renewals = 0  # that have ended
+
+    @property
+    def policy(self) -> Policy:
+        """What is demanded now: pins, or the releases that will do; raises EvidenceRefused."""
+        releases = self.route.releases
+        if releases is None:
+            return self.route.policy
+        return releases.policy(self.route.policy, self.clock())
 
     def kept(self) -> VerifiedEvidence | None:
         """Return evidence that holds now, if there is any that costs no request."""
         held = self._held or self._stored()
         if held is None or self.clock() >= held.expires or self._is_refused(held.verified):
+            return None
+        if not self._is_accepted(held.verified):
             return None
         self._held, self.has_verified = held, True
         return held.verified
@@ -133,18 +152,51 @@ class EvidenceSource:
         # The gateway refuses a key that should hold: the relay's copy is as old as ours.
         fields = ANEW if is_held or self._is_copy_old else PLAIN
         self.forget()
+        yield from self.releases_renewed()
         extensions = fetching()
         response = yield from _patiently(self._evidence_request(fields, extensions))
-        verified = self._verified(response)
+        verified = yield from self._verified(response)
         for seconds in PAUSES:
             if not (self._is_refused(verified) and _is_old(response, self.clock())):
                 break
             yield Pause(seconds)  # over its limit a relay serves its copy, be it asked for another
             response = yield from _patiently(self._evidence_request(ANEW, extensions))
-            verified = self._verified(response)
+            verified = yield from self._verified(response)
+        yield from self._sighted(verified)
         self._hold(verified, freshness(response.headers))
         self._is_copy_old = False
         return verified
+
+    def _sighted(self, verified: VerifiedEvidence) -> Flow[None]:
+        """Have mirrors vouch that everybody is given these keys; raises EvidenceRefused.
+
+        A mirror sees keys of an enclave that has just started a few minutes later: so it is asked
+        again for a while before that counts.
+        """
+        mirrors, self.warning = self.route.mirrors, ""
+        if mirrors is None:
+            return
+        keys = verified.evidence.ohttp_keys
+        for seconds in (*MIRROR_PAUSES, None):
+            try:
+                served = yield from fetch_keys_seen(self.route.endpoint)
+                mirrors.check(served, keys, self.clock())
+                return
+            except (ExchangeError, httpx.TransportError, NotSighted) as failure:
+                if seconds is None or not _may_be_seen_soon(failure):
+                    self._unsighted(failure, is_required=mirrors.is_required)
+                    return
+            yield Pause(seconds)
+
+    def _unsighted(self, failure: Exception, *, is_required: bool) -> None:
+        told = f"nobody vouches that others are given the same keys: {failure}"
+        if is_required:
+            raise EvidenceRefused(
+                told,
+                advice="nothing was sent; try another relay, or --mirror-down warn to ask anyway",
+                code=Exit.KEYS_UNSEEN,
+            ) from failure
+        self.warning = told
 
     def refuse(self, verified: VerifiedEvidence) -> None:
         """Remember that the gateway did not know the key that was sealed to."""
@@ -160,9 +212,9 @@ class EvidenceSource:
 
     def forget(self) -> None:
         """Drop what is kept."""
-        self._held = None
-        if self.route.cache is not None:
-            self.route.cache.forget(self.route.endpoint, self.route.policy)
+        policy, self._held = self._policy_or_none(), None
+        if self.route.cache is not None and policy is not None:
+            self.route.cache.forget(self.route.endpoint, policy)
 
     def _is_refused(self, verified: VerifiedEvidence) -> bool:
         return verified.sealing_config in self._refused
@@ -174,11 +226,83 @@ class EvidenceSource:
         request.headers.update(fields)
         return request
 
-    def _verified(self, response: httpx.Response) -> VerifiedEvidence:
-        served = _evidence_in(response, self.route.endpoint)
-        verified = self.route.policy.verify(decode(served), now=self.clock())
+    def _verified(self, response: httpx.Response) -> Flow[VerifiedEvidence]:
+        evidence = decode(_evidence_in(response, self.route.endpoint))
+        return (yield from self.judged(evidence, _verify))
+
+    def judged(self, evidence: Evidence, judge: Judge) -> Flow[VerifiedEvidence]:
+        """Return what `judge` says of evidence by the policy of the moment; EvidenceRefused.
+
+        What no release fits may be of one that has just come out: then the list is fetched, once.
+        """
+        releases = self.route.releases
+        try:
+            return self._judged(evidence, judge)
+        except EvidenceRefused as refusal:
+            if refusal.code is not Exit.PCRS or releases is None:
+                raise
+            if not releases.may_have_changed(self.clock()):
+                raise
+        yield from self.fetch_releases()
+        return self._judged(evidence, judge)
+
+    def _judged(self, evidence: Evidence, judge: Judge) -> VerifiedEvidence:
+        now = self.clock()
+        try:
+            verified = judge(self.policy, evidence, now)
+        except EvidenceRefused as refusal:
+            raise self._explained(refusal, evidence, now) from refusal
         self.has_verified = True
         return verified
+
+    def releases_renewed(self) -> Flow[None]:
+        """Fetch the list of releases if it is due; one that is here goes on while it is fresh.
+
+        That somebody serves none, or a bad one, holds newer ones back no longer than a freeze does.
+        """
+        releases = self.route.releases
+        if releases is None or not releases.is_due(self.clock()):
+            return
+        self.list_warning = ""
+        try:
+            yield from self.fetch_releases()
+        except (ExchangeError, EvidenceRefused, httpx.TransportError) as failure:
+            is_conflict = getattr(failure, "code", None) is Exit.RELEASES_CONFLICT
+            if is_conflict or releases.current() is None:
+                raise
+            self.list_warning = (
+                f"no newer list of releases came, the one that is here goes on: {failure}"
+            )
+
+    def fetch_releases(self) -> Flow[None]:
+        """Fetch the list of releases and take it; raises EvidenceRefused."""
+        served = yield from fetch_releases(self.route.endpoint)
+        if self.route.releases is not None:
+            self.route.releases.take(served, now=self.clock())
+
+    def _explained(
+        self, refusal: EvidenceRefused, evidence: Evidence, now: float
+    ) -> EvidenceRefused:
+        """Return a refusal that tells of the clock, if that is what it comes of."""
+        releases = self.route.releases
+        if releases is None:
+            return refusal
+        if refusal.code is Exit.PCRS:
+            return unpublished(refusal, releases.trust)
+        return releases.explained(refusal, evidence, now)
+
+    def _is_accepted(self, verified: VerifiedEvidence) -> bool:
+        """Whether what has verified will still do; pins do not change, releases do."""
+        if self.route.releases is None:
+            return True
+        policy = self._policy_or_none()
+        return policy is not None and bool(policy.pins_of(verified))
+
+    def _policy_or_none(self) -> Policy | None:
+        try:
+            return self.policy
+        except ClientError:
+            return None  # what is fetched next says why
 
     def _hold(self, verified: VerifiedEvidence, seconds: int) -> None:
         now = self.clock()
@@ -186,22 +310,31 @@ class EvidenceSource:
         self._held = Held(verified, expires)
         if self.route.cache is not None and expires > now:
             entry = Entry(verified.evidence.encode(), expires)
-            self.route.cache.store(self.route.endpoint, self.route.policy, entry)
+            self.route.cache.store(self.route.endpoint, self.policy, entry)
 
     def _stored(self) -> Held | None:
-        if self.route.cache is None:
+        policy = self._policy_or_none()
+        if self.route.cache is None or policy is None:
             return None
-        entry = self.route.cache.load(self.route.endpoint, self.route.policy)
+        entry = self.route.cache.load(self.route.endpoint, policy)
         if entry is None or entry.expires <= self.clock():
             return None
         try:
-            verified = self.route.policy.verify(decode(entry.evidence), now=self.clock())
+            verified = policy.verify(decode(entry.evidence), now=self.clock())
         except EvidenceRefused:
             return None  # what is fetched instead is verified by the same policy
         return Held(verified, min(entry.expires, self.route.policy.expiry(verified)))
 
 
 Step = httpx.Request | Pause
+
+
+def _may_be_seen_soon(failure: Exception) -> bool:
+    return isinstance(failure, NotSighted) and failure.fault is SightingFault.UNSEEN
+
+
+def _verify(policy: Policy, evidence: Evidence, now: float) -> VerifiedEvidence:
+    return policy.verify(evidence, now=now)
 
 
 def _patiently(request: httpx.Request) -> Flow[httpx.Response]:
@@ -245,6 +378,24 @@ def fetch_keys(endpoint: Endpoint) -> Flow[bytes]:
     fields = [*OUTER_FIELDS, ("Accept", OHTTP_KEYS.decode())]
     response = yield httpx.Request("GET", endpoint.keys, headers=fields, extensions=fetching())
     return body_of(response, "keys", endpoint.role)
+
+
+def fetch_releases(endpoint: Endpoint) -> Flow[bytes]:
+    """Return the list of releases that is served, nothing of it verified."""
+    return (yield from _fetch_file(endpoint, endpoint.releases, "list of releases"))
+
+
+def fetch_keys_seen(endpoint: Endpoint) -> Flow[bytes]:
+    """Return the mirrors' notes that are served, nothing of them verified."""
+    return (yield from _fetch_file(endpoint, endpoint.keys_seen, "mirrors' notes"))
+
+
+def _fetch_file(endpoint: Endpoint, url: httpx.URL, what: str) -> Flow[bytes]:
+    # The same fields as for evidence, so that it tells no two apart who asks for it.
+    fields = [*OUTER_FIELDS, ("Accept", JSON.decode())]
+    extensions = {**fetching(), BODY_LIMIT: MAX_LIST_BYTES}
+    request = httpx.Request("GET", url, headers=fields, extensions=extensions)
+    return body_of((yield from _patiently(request)), what, endpoint.role)
 
 
 def fetching() -> dict[str, object]:

@@ -33,9 +33,13 @@ class Opened:
 
 @dataclass(slots=True)
 class Upload:
-    """Whether a sealed request has begun to leave: from then on it may have been answered."""
+    """Whether a sealed request has begun to leave, from when on it may have been answered.
+
+    `copies` is how often it has, sealed to one key after the other.
+    """
 
     begun: bool = False
+    copies: int = 0
 
 
 class SealedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -48,6 +52,7 @@ class SealedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         """Yield the pieces."""
         self._upload.begun = True
+        self._upload.copies += 1
         yield from self._pieces
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -56,7 +61,9 @@ class SealedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield piece
 
 
-def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Request:
+def inner_request(
+    method: str, path: bytes, body: bytes, *, now: float, authorization: bytes | None = None
+) -> Request:
     """Return the request as the enclave sees it.
 
     Only what is named here goes in: no field of the caller's program, account or machine.
@@ -64,18 +71,21 @@ def inner_request(method: str, path: bytes, body: bytes, *, now: float) -> Reque
     fields = [(b"date", formatdate(int(now), usegmt=True).encode()), ASKED_FIELD]
     if body:
         fields.insert(0, (b"content-type", JSON))
+    if authorization is not None:
+        fields.append((b"authorization", authorization))
     return Request(method.encode(), b"https", b"", path, tuple(fields), body)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request to be sealed, and how long its sending may take."""
+    """A request to be sealed, and how long its sending may take; `authorization` pays for it."""
 
     method: str
     path: bytes
     body: bytes = field(repr=False)
     extensions: dict[str, object]
     upload: Upload = field(default_factory=Upload)
+    authorization: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,13 @@ def ask(
     route: Route, question: Question, evidence: VerifiedEvidence, *, now: float
 ) -> Flow[Opened | KeyUnknown]:
     """Send one request sealed to the keys in `evidence`; raises OuterRefusal."""
-    inner = inner_request(question.method, question.path, question.body, now=now)
+    inner = inner_request(
+        question.method,
+        question.path,
+        question.body,
+        now=now,
+        authorization=question.authorization,
+    )
     try:
         sealed = seal(evidence.sealing_config, inner, route.framing)
     except KeyRejected as error:

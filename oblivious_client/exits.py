@@ -37,6 +37,15 @@ class Exit(enum.IntEnum):
     UNPINNED = 17, "no measurements are pinned, so any program in any enclave would pass"
     PROVISIONED_BEFORE = 18, "the enclave has its secrets already: it takes them once"
     NOT_ADMINISTRATOR = 19, "the enclave's configuration names another administrator's key"
+    NO_TOKEN = 20, "no token in the wallet suffices; the message says how to buy one"
+    TOKEN_REFUSED = 21, "the gateway refused the tokens that it was offered"
+    ISSUER_REFUSED = 22, "the issuer sold no tokens: its answer to the voucher says why"
+    CATALOGUE = 23, "the tokens' keys are not the attested ones, or the issuer has others"
+    WALLET = 24, "the wallet cannot be read or written"
+    RELEASES_STALE = 25, "there is no list of releases that is fresh enough to be relied on"
+    RELEASES_REFUSED = 26, "the list of releases does not verify, or none of it will do now"
+    RELEASES_CONFLICT = 27, "two lists of releases contradict one another: a person has to decide"
+    KEYS_UNSEEN = 28, "the mirrors have not seen the keys that were served, or are silent"
     INTERRUPTED = 130, "interrupted"
 
 

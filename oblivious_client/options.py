@@ -1,4 +1,4 @@
-"""The command line: options, their environment variables, and the text of `--help`."""
+"""The command line: options and their environment variables."""
 
 from __future__ import annotations
 
@@ -7,90 +7,13 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from oblivious_client.defaults import DEFAULT_MODEL, MAX_AGE_SECONDS
-from oblivious_client.exits import table
+from oblivious_client import release_options
+from oblivious_client.defaults import MAX_AGE_SECONDS, PACKS
 from oblivious_client.failure import UsageError
 from oblivious_client.framing import Framing
 
 PROGRAMS = ("codex", "claude-code", "openwebui", "continue", "aider", "opencode", "llm")
 """Whose settings `env` prints."""
-
-HELP = f"""\
-oblivious-client - ask a language model without saying who you are
-
-usage:
-  oblivious-client chat   [options] [QUESTION ...]   ask; without a question read it from stdin
-  oblivious-client serve  [options] [install | status | stop]
-                                                     be an OpenAI endpoint for this machine
-  oblivious-client env    --for PROGRAM              print the settings of a program for that
-  oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
-  oblivious-client keys   [options]                  show the keys that questions are sealed to
-  oblivious-client provision [options]               hand API keys to an enclave, for its operator
-  oblivious-client --version                         show which release this is
-
-where to ask (one of them):
-  --relay URL          a relay: it sees your address, never a word  [OBLIVIOUS_RELAY]
-  --gateway URL        the gateway itself, for trials: it sees your address  [OBLIVIOUS_GATEWAY]
-                       URL is https://..., http://... or unix:PATH
-  --proxy URL          go through an HTTP proxy, http://[NAME:WORD@]HOST:PORT; proxies of the
-                       environment are not used
-
-TLS trusts the authorities that come with the package certifi. Where your network or relay has
-authorities of its own, name a PEM file with all that count in SSL_CERT_FILE, or a folder of them
-in SSL_CERT_DIR. No authority can vouch for an enclave: that is what the next options are about.
-
-what to demand of the enclave before anything is sent:
-  --pcrs FILE          the measurements that `nitro-cli build-enclave` printed, or a JSON list
-                       of several such objects: any one of them will do  [OBLIVIOUS_PCRS]
-  --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
-  --root FILE          trust this root certificate, not AWS's: for emulated enclaves
-  --allow-simulated    accept a simulated enclave, which proves nothing; for trials
-  --no-cache           fetch the evidence even if what was verified before still holds
-
-chat:
-  --model NAME         the model (default {DEFAULT_MODEL})  [OBLIVIOUS_MODEL]
-  --system TEXT        a system prompt
-  --max-tokens N       the longest answer, in tokens
-  --save FILE          keep question, answer and evidence; `verify FILE` checks them offline
-  --framing whole      for gateways without chunked answers; streams nothing
-
-serve [install | status | stop]:
-                       install has it run now and at each login, with the options given here
-  --listen HOST:PORT   where (default port 11435 of 127.0.0.1 and [::1]); then set
-                       OPENAI_BASE_URL=http://127.0.0.1:11435/v1
-  --relay URL ...      more than once: the next is tried when one does not answer
-  --allow-origin ORIGIN ...
-                       a site whose pages may ask, exactly, such as http://localhost:3000
-  --api-key FILE       every request has to carry the key in FILE; wants one anybody who listens
-                       elsewhere than on this machine, such as for containers
-  --allow-host NAME ...
-                       a name by which containers call this endpoint
-  --log                a line a request: when, what, how large, how long; never content
-
-env --for PROGRAM:     print the settings of codex, claude-code, openwebui, continue, aider,
-                       opencode or llm, to ask through `serve`
-  --listen HOST:PORT   where that listens; --model NAME, what to ask there
-
-verify, keys:
-  --json               print JSON
-  --fresh              (with --gateway) have a document made for this very request
-  --fresh-through-relay
-                       (verify, with --relay) have the relay fetch its copy anew, so that a
-                       gateway that does not answer is seen
-
-provision (once after each start of an enclave; --pcrs is required):
-  --secrets FILE       TOML: [keys] with NAME = "API KEY" for each upstream that wants one, and
-                       where needed [settings.NAME] with organization = "..." or project = "..."
-                       (OpenAI), or access_key_id = "...", session_token = "..." and region = "..."
-                       (Amazon, where the API key is the secret access key)
-  --admin-key FILE     PEM: the Ed25519 private key of the administrator whom the enclave's
-                       measured configuration names
-
-The answer goes to standard output, everything else to standard error.
-
-exit codes:
-{table()}
-"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,8 +35,19 @@ def parse(arguments: list[str], commands: tuple[str, ...]) -> argparse.Namespace
     command, *rest = arguments
     if command not in commands:
         raise UsageError(f"no such command: {command}", advice="see `oblivious-client --help`")
-    parsed = PARSERS[command]().parse_args(rest)
+    is_nested = command == "tokens"
+    parsed = _parse_tokens(rest) if is_nested else PARSERS[command]().parse_args(rest)
     parsed.command = command
+    return parsed
+
+
+def _parse_tokens(rest: list[str]) -> argparse.Namespace:
+    action = rest[0] if rest else ""
+    if action not in _TOKEN_PARSERS:
+        known = ", ".join(_TOKEN_PARSERS)
+        raise UsageError(f"tokens does one of {known}", advice="see `oblivious-client --help`")
+    parsed = _TOKEN_PARSERS[action]().parse_args(rest[1:])
+    parsed.action = action
     return parsed
 
 
@@ -132,6 +66,16 @@ def _proxy(text: str) -> str:
     return text
 
 
+def _issuer_proxy(text: str) -> str:
+    return text if text.startswith(("socks5://", "socks5h://")) else _proxy(text)
+
+
+def _pack(text: str) -> int:
+    if (count := int(text)) not in PACKS:
+        raise ValueError
+    return count
+
+
 def _framing(text: str) -> Framing:
     return Framing(text)
 
@@ -139,7 +83,8 @@ def _framing(text: str) -> Framing:
 # argparse names the types in its errors.
 _framing.__name__ = "framing (chunked or whole)"
 _positive.__name__ = "positive number"
-_proxy.__name__ = "proxy address"
+_proxy.__name__ = _issuer_proxy.__name__ = "proxy address"
+_pack.__name__ = "pack of tokens (10, 50 or 100)"
 
 
 def _parser(relay: str = "store") -> _Parser:
@@ -148,6 +93,7 @@ def _parser(relay: str = "store") -> _Parser:
     parser.add_argument("--gateway")
     parser.add_argument("--proxy", type=_proxy)
     parser.add_argument("--pcrs")
+    release_options.add_to(parser)
     parser.add_argument("--max-age", type=_positive, default=MAX_AGE_SECONDS)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--allow-simulated", action="store_true")
@@ -162,6 +108,7 @@ def _chat_parser() -> _Parser:
     parser.add_argument("--max-tokens", type=_positive)
     parser.add_argument("--save", type=Path)
     parser.add_argument("--framing", type=_framing, default=Framing.CHUNKED)
+    _add_paying(parser)
     parser.add_argument("question", nargs="*")
     return parser
 
@@ -174,6 +121,9 @@ def _serve_parser() -> _Parser:
     parser.add_argument("--allow-origin", action="append", default=[])
     parser.add_argument("--log", action="store_true")
     parser.add_argument("action", nargs="?", choices=("install", "status", "stop"))
+    parser.add_argument("--top-up")
+    _add_paying(parser)
+    _add_buying(parser)
     return parser
 
 
@@ -196,6 +146,7 @@ def _verify_parser() -> _Parser:
 
 def _keys_parser() -> _Parser:
     parser = _parser()
+    parser.add_argument("--also", action="append")
     parser.add_argument("--json", action="store_true")
     return parser
 
@@ -207,6 +158,74 @@ def _provision_parser() -> _Parser:
     return parser
 
 
+def _add_paying(parser: _Parser) -> None:
+    parser.add_argument("--wallet", type=Path)
+    parser.add_argument("--max-price")
+
+
+def _add_buying(parser: _Parser) -> None:
+    parser.add_argument("--voucher")
+    parser.add_argument("--issuer-proxy", type=_issuer_proxy)
+
+
+def _buy_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--wallet", type=Path)
+    parser.add_argument("--price")
+    parser.add_argument("--count", type=_pack, default=PACKS[1])
+    _add_buying(parser)
+    return parser
+
+
+def _wallet_parser() -> _Parser:
+    """Return a parser for what asks no gateway."""
+    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser.add_argument("--wallet", type=Path)
+    return parser
+
+
+def _list_parser() -> _Parser:
+    parser = _wallet_parser()
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def _check_parser() -> _Parser:
+    parser = _wallet_parser()
+    _add_buying(parser)
+    return parser
+
+
+def _export_parser() -> _Parser:
+    parser = _wallet_parser()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--price", required=True)
+    parser.add_argument("--count", type=_positive, required=True)
+    parser.add_argument("--origin")
+    return parser
+
+
+def _import_parser() -> _Parser:
+    parser = _wallet_parser()
+    parser.add_argument("file", type=Path)
+    return parser
+
+
+_TOKEN_PARSERS = {
+    "buy": _buy_parser,
+    "list": _list_parser,
+    "check": _check_parser,
+    "export": _export_parser,
+    "import": _import_parser,
+}
+
+
+def _releases_parser() -> _Parser:
+    parser = _parser()
+    release_options.add_actions_to(parser)
+    return parser
+
+
 PARSERS = {
     "chat": _chat_parser,
     "serve": _serve_parser,
@@ -214,4 +233,8 @@ PARSERS = {
     "verify": _verify_parser,
     "keys": _keys_parser,
     "provision": _provision_parser,
+    "releases": _releases_parser,
 }
+
+COMMANDS = (*PARSERS, "tokens")
+"""The names of the commands."""

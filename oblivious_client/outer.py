@@ -24,6 +24,9 @@ from oblivious_client.route import Route
 DEADLINE = "oblivious_deadline"
 """The extension of a request: when all of its response has to be there, on the monotonic clock."""
 
+BODY_LIMIT = "oblivious_body_limit"
+"""The extension of a request: the most octets that an answer in the clear may have."""
+
 MAX_INTERIM_RESPONSES = 16
 """Before the final one; nobody on the way has more to say than a few."""
 

@@ -1,4 +1,4 @@
-"""Folders of a user, where each system has its own custom: cache, configuration, state.
+"""Folders of a user, where each system has its own custom: cache, configuration, data, state.
 
 The variables of the XDG Base Directory Specification name them on every system, if they are set.
 """
@@ -20,6 +20,11 @@ def cache() -> Path:
 def configuration() -> Path:
     """Return the folder for what the user decides."""
     return _place("XDG_CONFIG_HOME", "APPDATA", "Library/Application Support", ".config")
+
+
+def data() -> Path:
+    """Return the folder for what would be lost, such as tokens."""
+    return _place("XDG_DATA_HOME", "LOCALAPPDATA", "Library/Application Support", ".local/share")
 
 
 def state() -> Path:

@@ -80,6 +80,11 @@ _REFUSALS: dict[AttestationReason, tuple[Exit, str, str]] = {
         "the keys that were served are not the keys in the document: somebody swapped them",
         _WRONG_PLACE,
     ),
+    AttestationReason.CATALOGUE: (
+        Exit.CATALOGUE,
+        "the token catalogue is not the attested one, or one that no client may use",
+        _WRONG_PLACE,
+    ),
     AttestationReason.SIMULATED: (
         Exit.SIMULATED,
         "the document is simulated: no hardware vouches for it",

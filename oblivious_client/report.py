@@ -18,6 +18,7 @@ from protocol.hpke import Aead, Kdf
 from protocol.kem import find_kem
 from protocol.key_config import KeyConfig
 from protocol.signature import algorithm_of, key_identifier
+from protocol.token_catalogue import Catalogue, catalogue_hash
 
 # A copy of a few seconds was fetched for somebody who asked just before, or clocks differ by this.
 FETCHED_SECONDS = 5
@@ -65,6 +66,7 @@ def as_json(
         "seal_to": verified.sealing_config.key_id,
         "tee_id": key_identifier(verified.signing_key),
         "tee_ids": dict(_identifiers(verified)),
+        "tokens": _tokens(verified),
     }
 
 
@@ -224,6 +226,30 @@ def _facts(
     yield "seal to", f"key {newest['key_id']}, {newest['kem']}, {newest['suites'][0]}"
     for algorithm, identifier in _identifiers(verified):
         yield "tee_id", f"{identifier} ({algorithm})"
+    if (catalogue := verified.catalogue) is not None:
+        tokens = _tokens(verified) or {}
+        yield "tokens", f"catalogue {tokens['catalogue']}: the SHA-256 in the document matches"
+        yield "", f"of {catalogue.issuer}, {', '.join(tokens['prices'])}, in {_epochs(catalogue)}"
+
+
+def _tokens(verified: VerifiedEvidence) -> dict[str, Any] | None:
+    """Return what is attested of payment; None where nobody pays."""
+    evidence, catalogue = verified.evidence, verified.catalogue
+    if catalogue is None or evidence.token_catalogue is None:
+        return None
+    return {
+        "catalogue": catalogue_hash(evidence.token_catalogue).hex(),
+        "issuer": catalogue.issuer,
+        "issuer_url": catalogue.issuer_url,
+        "origin": catalogue.origin,
+        "prices": [str(price) for price in sorted({key.price for key in catalogue.keys})],
+        "models": {name: tariff.encode() for name, tariff in catalogue.models.items()},
+    }
+
+
+def _epochs(catalogue: Catalogue) -> str:
+    count = len({key.epoch for key in catalogue.keys})
+    return f"{count} epochs" if count > 1 else "1 epoch"
 
 
 def _identifiers(verified: VerifiedEvidence) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,12 @@ from oblivious_client.cache import EvidenceCache
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy
+from oblivious_client.releases.keys_seen import Mirrors
+from oblivious_client.releases.source import Releases
 from oblivious_client.sealing import Framing
+from oblivious_client.wallet import Wallet
+from protocol.errors import MalformedMessage
+from protocol.token_prices import PricePoint
 
 
 class RouteOptions(TypedDict, total=False):
@@ -20,6 +25,10 @@ class RouteOptions(TypedDict, total=False):
     framing: Framing
     cache: EvidenceCache | None
     proxy: str | None
+    wallet: Wallet | None
+    max_price: str | None
+    releases: Releases | None
+    mirrors: Mirrors | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,10 @@ class Route:
     `relay` is `https://HOST[:PORT][/PATH]`, `http://…` for trials, or `unix:PATH`; so is `gateway`,
     which takes its place in trials. `policy` says what evidence has to prove, `framing` how a
     question is sealed, `cache` where verified evidence is kept between runs; `proxy` is the URL of
-    an HTTP proxy, and those of the environment are not used. Raises UsageError.
+    an HTTP proxy, and those of the environment are not used. `wallet` pays for questions that cost
+    something, with tokens of at most `max_price`, as `c16`. With `releases` the measurements that
+    they accept at the time take the place of the policy's; `mirrors` have to have seen the keys.
+    Raises UsageError.
     """
 
     relay: str | None = None
@@ -39,10 +51,17 @@ class Route:
     framing: Framing = Framing.CHUNKED
     cache: EvidenceCache | None = None
     proxy: str | None = None
+    wallet: Wallet | None = None
+    max_price: str | None = None
+    releases: Releases | None = None
+    mirrors: Mirrors | None = None
     endpoint: Endpoint = field(init=False, repr=False)
+    most: PricePoint | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", _endpoint(self.relay, self.gateway))
+        most = None if self.max_price is None else price_point(self.max_price)
+        object.__setattr__(self, "most", most)
 
 
 def route_of(relay: Route | str | None, options: RouteOptions) -> Route:
@@ -52,6 +71,14 @@ def route_of(relay: Route | str | None, options: RouteOptions) -> Route:
     if options:
         raise UsageError("a route is whole: put what is beside it into it")
     return relay
+
+
+def price_point(name: str) -> PricePoint:
+    """Return the price point of that name; raises UsageError."""
+    try:
+        return PricePoint.decode(name)
+    except MalformedMessage as error:
+        raise UsageError(f"not a price point: {name!r}", advice="write c1, c4, c16, …") from error
 
 
 def _endpoint(relay: str | None, gateway: str | None) -> Endpoint:

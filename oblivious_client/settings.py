@@ -7,11 +7,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from oblivious_client import places, release_settings
 from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.defaults import DEFAULT_MODEL
 from oblivious_client.framing import Framing
 from oblivious_client.policy import Policy, Simulated, read_releases, read_root
+from oblivious_client.releases.source import Releases
 from oblivious_client.route import Route
+from oblivious_client.wallet import Wallet
 
 
 def addresses(options: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -40,17 +43,34 @@ def policy(options: argparse.Namespace) -> Policy:
     )
 
 
-def route(options: argparse.Namespace, framing: Framing = Framing.CHUNKED) -> Route:
+def route(
+    options: argparse.Namespace,
+    framing: Framing = Framing.CHUNKED,
+    releases: Releases | None = None,
+) -> Route:
     """Return the route that questions take; the cache serves unless it is switched off."""
     relay, gateway = addresses(options)
-    return _route(options, relay, gateway, framing)
+    return _route(options, relay, gateway, framing, releases)
 
 
 def routes(options: argparse.Namespace) -> list[Route]:
-    """Return the routes of who may name several relays, in the order in which they are tried."""
+    """Return the routes of who may name several relays, in the order in which they are tried.
+
+    They rely on one list of releases, wherever the newest one comes from.
+    """
     relays, gateway = addresses(options)
     named: Sequence[str | None] = [relays] if relays is None or isinstance(relays, str) else relays
-    return [_route(options, relay, gateway, Framing.CHUNKED) for relay in dict.fromkeys(named)]
+    relied_on = release_settings.releases(options)
+    return [
+        _route(options, relay, gateway, Framing.CHUNKED, relied_on)
+        for relay in dict.fromkeys(named)
+    ]
+
+
+def wallet(options: argparse.Namespace) -> Wallet:
+    """Return the wallet of the command line, of the environment, or of this user."""
+    named = options.wallet or os.environ.get("OBLIVIOUS_WALLET")
+    return Wallet(Path(named) if named else places.data() / "wallet.sqlite3")
 
 
 def model(options: argparse.Namespace) -> str:
@@ -59,13 +79,23 @@ def model(options: argparse.Namespace) -> str:
 
 
 def _route(
-    options: argparse.Namespace, relay: str | None, gateway: str | None, framing: Framing
+    options: argparse.Namespace,
+    relay: str | None,
+    gateway: str | None,
+    framing: Framing,
+    releases: Releases | None,
 ) -> Route:
+    mirrors = release_settings.mirrors(options)
     return Route(
         relay,
         gateway=gateway,
         policy=policy(options),
         framing=framing,
-        cache=None if options.no_cache else EvidenceCache(default_directory()),
+        # What lies in the cache may have been verified without mirrors.
+        cache=None if options.no_cache or mirrors else EvidenceCache(default_directory()),
         proxy=options.proxy,
+        wallet=wallet(options) if "wallet" in options else None,
+        max_price=getattr(options, "max_price", None),
+        releases=releases,
+        mirrors=mirrors,
     )

@@ -31,9 +31,11 @@ from oblivious_client.exchange import (
     is_sealed,
     refusal,
 )
-from oblivious_client.outer import AsyncOuterTransport, OuterTransport, watching
+from oblivious_client.outer import BODY_LIMIT, AsyncOuterTransport, OuterTransport, watching
+from oblivious_client.paying import Begun, apaid, paid, require_payable
 from oblivious_client.route import Route, RouteOptions, route_of
 from oblivious_client.sealing import Framing
+from oblivious_client.spending import Bill, Purse, is_paid
 from protocol.binary_http import Event, ResponseHead, field_value
 from protocol.evidence import VerifiedEvidence
 from protocol.registry import EVENT_STREAM, media_type
@@ -50,7 +52,7 @@ CLEAR_BODY_LIMIT = 65536
 # No answer of a language model comes near; a gateway that sends more is broken or hostile.
 ANSWER_LIMIT = 256 * 1024 * 1024
 # Fields of the inner answer that mean something to an SDK.
-_PASSED = (b"content-type", b"retry-after", b"date")
+_PASSED = (b"content-type", b"retry-after", b"date", b"x-should-retry")
 
 
 class ArrivingAnswer:
@@ -76,15 +78,16 @@ class ArrivingAnswer:
             raise AnswerUnreadable("the sealed answer holds no response")
         return self._end.release() + last
 
-    def response(self, stream: AnswerStream | AsyncAnswerStream) -> httpx.Response:
-        """Return the answer as httpx knows it, with the evidence as an extension."""
+    def begun(self, early: bytes, stream: AnswerStream | AsyncAnswerStream) -> Begun:
+        """Return the answer as httpx knows it, with the evidence as an extension, and its head."""
         if self.head is None:
             raise ValueError("the answer has not begun")
         fields = [field for field in self.head.headers if field[0].lower() in _PASSED]
         extensions = {"oblivious_evidence": self.opened.evidence}
-        return httpx.Response(
+        response = httpx.Response(
             self.head.status, headers=fields, stream=stream, extensions=extensions
         )
+        return Begun(self.head, early, _is_event_stream(self.head), response)
 
     @property
     def is_awaited(self) -> bool:
@@ -144,11 +147,23 @@ class ObliviousTransport(httpx.BaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         self._outer = OuterTransport(self.route)
+        self._purse = Purse(self.route.wallet, self.route.most)
         self._renewal = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the opened answer; raises EvidenceRefused before anything is sent."""
-        opened = self._ask(_question(self.route, request, request.read()))
+        """Return the opened answer; raises EvidenceRefused or NoToken before anything is sent."""
+        question = _question(self.route, request, request.read())
+        if not is_paid(question.path):
+            return self._begun(question).response
+        evidence = self.evidence()
+        bill = _bill(self._purse, evidence, question)
+        if bill is not None:
+            return paid(bill, question, self._begun)
+        begun = self._begun(question)
+        return (begun if evidence.catalogue else require_payable(begun)).response
+
+    def _begun(self, question: Question) -> Begun:
+        opened = self._ask(question)
         try:
             return _begin(ArrivingAnswer(opened))
         except BaseException:
@@ -203,11 +218,11 @@ class ObliviousTransport(httpx.BaseTransport):
             response.request = request
             if is_sealed(response):
                 return response
-            body = bytearray()
+            body, limit = bytearray(), request.extensions.get(BODY_LIMIT, CLEAR_BODY_LIMIT)
             with closing(response):
                 for data in response.iter_raw():
                     body += data
-                    if len(body) > CLEAR_BODY_LIMIT:
+                    if len(body) > limit:
                         raise too_large(request.url)
             return _loaded(response, bytes(body))
 
@@ -219,11 +234,23 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         self._outer = AsyncOuterTransport(self.route)
+        self._purse = Purse(self.route.wallet, self.route.most)
         self._renewal = anyio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the opened answer; raises EvidenceRefused before anything is sent."""
-        opened = await self._ask(_question(self.route, request, await request.aread()))
+        """Return the opened answer; raises EvidenceRefused or NoToken before anything is sent."""
+        question = _question(self.route, request, await request.aread())
+        if not is_paid(question.path):
+            return (await self._begun(question)).response
+        evidence = await self.evidence()
+        bill = _bill(self._purse, evidence, question)
+        if bill is not None:
+            return await apaid(bill, question, self._begun)
+        begun = await self._begun(question)
+        return (begun if evidence.catalogue else require_payable(begun)).response
+
+    async def _begun(self, question: Question) -> Begun:
+        opened = await self._ask(question)
         try:
             return await _abegin(ArrivingAnswer(opened))
         except BaseException:
@@ -278,11 +305,11 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
             response.request = request
             if is_sealed(response):
                 return response
-            body = bytearray()
+            body, limit = bytearray(), request.extensions.get(BODY_LIMIT, CLEAR_BODY_LIMIT)
             try:
                 async for data in response.aiter_raw():
                     body += data
-                    if len(body) > CLEAR_BODY_LIMIT:
+                    if len(body) > limit:
                         raise too_large(request.url)
             finally:
                 await response.aclose()
@@ -313,13 +340,19 @@ def _is_event_stream(head: ResponseHead) -> bool:
     return media_type(field_value(head.headers, b"content-type")) == EVENT_STREAM
 
 
-def _begin(answer: ArrivingAnswer) -> httpx.Response:
+def _bill(purse: Purse, evidence: VerifiedEvidence, question: Question) -> Bill | None:
+    if evidence.catalogue is None:
+        return None
+    return purse.bill(evidence.catalogue, question.path.decode("ascii", "replace"), question.body)
+
+
+def _begin(answer: ArrivingAnswer) -> Begun:
     outer = answer.opened.response
     contents = _contents(outer, answer)
     early = bytearray()
     while answer.is_awaited and (content := next(contents, None)) is not None:
         early += content
-    return answer.response(AnswerStream(outer, bytes(early), contents))
+    return answer.begun(bytes(early), AnswerStream(outer, bytes(early), contents))
 
 
 def _contents(outer: httpx.Response, answer: ArrivingAnswer) -> Iterator[bytes]:
@@ -335,13 +368,13 @@ def _contents(outer: httpx.Response, answer: ArrivingAnswer) -> Iterator[bytes]:
     yield answer.finish()
 
 
-async def _abegin(answer: ArrivingAnswer) -> httpx.Response:
+async def _abegin(answer: ArrivingAnswer) -> Begun:
     outer = answer.opened.response
     contents = _acontents(outer, answer)
     early = bytearray()
     while answer.is_awaited and (content := await anext(contents, None)) is not None:
         early += content
-    return answer.response(AsyncAnswerStream(outer, bytes(early), contents))
+    return answer.begun(bytes(early), AsyncAnswerStream(outer, bytes(early), contents))
 
 
 async def _acontents(outer: httpx.Response, answer: ArrivingAnswer) -> AsyncIterator[bytes]:

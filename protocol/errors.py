@@ -50,6 +50,7 @@ class AttestationReason(enum.Enum):
     NONCE_MISMATCH = "nonce-mismatch"
     STALE = "stale"
     UNBOUND_KEYS = "unbound-keys"
+    CATALOGUE = "catalogue"
     SIMULATED = "simulated"
 
 

@@ -12,7 +12,7 @@ import enum
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import cbor2
@@ -39,7 +39,7 @@ from protocol.errors import (
 )
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.signature import PublicKey, encode_spki
-from protocol.token_catalogue import catalogue_hash
+from protocol.token_catalogue import Catalogue, catalogue_hash
 
 MAX_EVIDENCE_BYTES = 65536
 """A document has at most 16 KiB; the rest is keys, and base64."""
@@ -113,6 +113,8 @@ class VerifiedEvidence:
     signing_key: RSAPublicKey
     evidence: Evidence
     ed25519_key: Ed25519PublicKey | None = None
+    catalogue: Catalogue | None = None
+    """Of the keys whose tokens are taken; None where nobody pays."""
 
     @property
     def sealing_config(self) -> KeyConfig:
@@ -185,7 +187,7 @@ def verify_evidence(
     configs, signing_key, ed25519_key = _read_keys(evidence)
     verified = VerifiedEvidence(attestation, configs, signing_key, evidence, ed25519_key)
     _verify_binding(verified)
-    return verified
+    return replace(verified, catalogue=_read_catalogue(evidence.token_catalogue))
 
 
 def simulated_root(document: bytes) -> x509.Certificate:
@@ -276,7 +278,7 @@ def _verify_binding(verified: VerifiedEvidence) -> None:
     # Nor can another catalogue be told than all clients are told, with keys for this one alone.
     catalogue = evidence.token_catalogue
     if bound.get(TOKENS_MEMBER) != (None if catalogue is None else catalogue_hash(catalogue)):
-        raise _unbound("the document does not bind this token catalogue")
+        raise _catalogue_error("the document does not bind this token catalogue")
     held = attested_config(verified.key_configs)
     if held is None or attestation.public_key != held.encode():
         raise _unbound("the document is not for the newest key configuration")
@@ -308,6 +310,14 @@ def _optional_catalogue(members: Mapping[str, object]) -> bytes | None:
     return strict_json.decode_base64(members[CATALOGUE_MEMBER])
 
 
+def _read_catalogue(data: bytes | None) -> Catalogue | None:
+    """Return the catalogue that is bound; it must not be one that tells buyers apart."""
+    try:
+        return None if data is None else Catalogue.decode(data)
+    except MalformedMessage as error:
+        raise _catalogue_error(str(error)) from None
+
+
 def _platform(value: object) -> Platform:
     try:
         return Platform(strict_json.decode_ascii(value).decode())
@@ -317,6 +327,10 @@ def _platform(value: object) -> Platform:
 
 def _unbound(detail: str) -> AttestationError:
     return _binding_error(AttestationReason.UNBOUND_KEYS, detail)
+
+
+def _catalogue_error(detail: str) -> AttestationError:
+    return _binding_error(AttestationReason.CATALOGUE, detail)
 
 
 def _binding_error(reason: AttestationReason, detail: str) -> AttestationError:

@@ -28,7 +28,8 @@ _LIMITS = {
     MESSAGES_PATH: ("max_tokens",),
     RESPONSES_PATH: ("max_output_tokens",),
 }
-_IMAGE_TYPES = ("image_url", "input_image", "image")
+_SHOWN_TYPES = ("image_url", "input_image", "image", "file", "input_file")
+"""Of images and documents, which count alike: the pages of a document are seen."""
 
 Json = Any
 
@@ -49,7 +50,7 @@ def read_asked(path: str, content: bytes) -> tuple[str, Asked]:
         len(content),
         limit=max(limits, default=None),
         choices=_choices(path, members),
-        images=sum(_is_image(part) for part in _parts(path, members)),
+        images=sum(_is_shown(part) for part in _parts(path, members)),
     )
 
 
@@ -81,8 +82,14 @@ def _parts(path: str, members: dict[str, Json]) -> Iterator[Json]:
                 yield from _listed(part.get("content"))
 
 
-def _is_image(part: Json) -> bool:
-    return isinstance(part, dict) and part.get("type") in _IMAGE_TYPES
+def _is_shown(part: Json) -> bool:
+    if not isinstance(part, dict):
+        return False
+    kind = part.get("type")
+    if kind == "document":  # of plain text it is text
+        source = part.get("source")
+        return isinstance(source, dict) and source.get("type") == "base64"
+    return kind in _SHOWN_TYPES
 
 
 def _listed(value: Json) -> list[Json]:

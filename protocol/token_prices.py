@@ -93,7 +93,7 @@ class Asked:
     """What of a request decides about its price.
 
     `octets` are those of its content, `choices` the answers that are made, `limit` the tokens that
-    each of them may have; None where the request names no limit.
+    each of them may have; None where the request names no limit. Documents count as `images`.
     """
 
     octets: int
@@ -132,7 +132,9 @@ class Tariff:
         """Return what a request needs; where it names no limit, a token for each choice."""
         limit = 1 if asked.limit is None else asked.limit
         octets = asked.octets + self.image_octets * asked.images
-        return Budget(octets, asked.choices * limit, asked.images)
+        amounts = octets, asked.choices * limit, asked.images
+        # Whoever asks for more than can be written has the answer of who asks for too much.
+        return Budget(*(min(amount, MAX_AMOUNT) for amount in amounts))
 
     def limit(self, price: PricePoint, choices: int) -> int:
         """Return how many tokens each choice may have for a token of `price`, or of more.

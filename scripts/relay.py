@@ -3,8 +3,8 @@
 
     scripts/relay.py --listen tcp://127.0.0.1:8080 --gateway http://127.0.0.1:8443
 
-It hands on a sealed body and its media type, nothing else, as the bytes come in; it keeps one
-copy of the gateway's keys and evidence for everybody; it writes no log. For real use run nginx
+It hands on a sealed body and its media type, nothing else, as the bytes come in; it keeps one copy
+of the gateway's keys, evidence and releases for everybody; it writes no log. For real use run nginx
 with scripts/deploy/relay-nginx.conf.
 """
 
@@ -34,7 +34,7 @@ except ModuleNotFoundError:
 
 HEAD_BYTES = 16 * 1024  # more than any browser sends
 BODY_BYTES = 22 * 1024 * 1024  # a little more than the gateway takes, so that it decides
-KEPT_BYTES = 256 * 1024  # of keys or evidence; real ones take under 16 KiB
+KEPT_BYTES = 1024 * 1024  # of a copy: keys and evidence take under 16 KiB, a release about one
 READ_BYTES = 64 * 1024
 IDLE_SECONDS = 75.0  # without a byte from the client
 ANSWER_SECONDS = 300.0  # without a byte from the gateway; a long answer in one piece takes minutes
@@ -59,6 +59,8 @@ METHODS = {
     b"/v1/ohttp": (b"POST",),
     b"/.well-known/ohttp-gateway": FETCHED,
     b"/v1/attestation": FETCHED,
+    b"/.well-known/oblivious-inference/releases.json": FETCHED,
+    b"/.well-known/oblivious-inference/keys-seen.json": FETCHED,
 }
 PASSED_BACK = (b"content-type", b"content-length", b"cache-control", b"retry-after", b"incremental")
 LOST = (OSError, TimeoutError, h11.RemoteProtocolError)  # how a connection fails

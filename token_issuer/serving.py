@@ -126,6 +126,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": GRACE_SECONDS,
             "limit_request_line": HEAD_BYTES,
             "limit_request_fields": 50,
+            # No field of a request is a variable of the server, whoever passes it on: SCRIPT_NAME
+            # would move its path.
+            "forwarder_headers": "",
+            "forwarded_allow_ips": "",
             "proc_name": "token-issuer",
             "control_socket_disable": True,
             "accesslog": None,  # it would tell addresses

@@ -7,7 +7,7 @@ client that goes away while its upstream works spends the token: that work is pa
 
 from typing import Protocol
 
-from enclave_server.chat.errors import INVALID_REQUEST, ChatError, UpstreamError
+from enclave_server.chat.errors import INVALID_REQUEST, ChatError, Failure, UpstreamError
 from enclave_server.payment.gate import Gate, Presented
 from enclave_server.payment.hold import Hold, State
 from enclave_server.payment.refusals import Refusal, Refused
@@ -18,6 +18,11 @@ from protocol.token_prices import PricePoint
 REJECTED_SECONDS = 10.0
 """Before a token is free that paid for a request which its upstream called wrong: so nobody can
 hammer a provider with one token for nothing."""
+
+PROVOKED = frozenset(
+    {Failure.REJECTED, Failure.TOO_LONG, Failure.FILTERED, Failure.TOOL_USE_FAILED}
+)
+"""What a request brings about by what it says; of the last its model has even written an answer."""
 
 STATUS = b"privatetoken-status"
 SPENT, RETURNED = "spent", "returned"
@@ -92,7 +97,7 @@ class Paid:
     def fail(self, error: BaseException) -> None:
         """Give the token back if its upstream failed before anything was there, else spend it."""
         if self._hold.state is State.HELD and isinstance(error, UpstreamError):
-            self._hold.give_back(REJECTED_SECONDS if error.status == 400 else 0.0)
+            self._hold.give_back(REJECTED_SECONDS if error.failure in PROVOKED else 0.0)
             self._tally.count(Outcome.RETURNED)
         self.begin()
 

@@ -1,13 +1,13 @@
 """What a question costs, which its client computes alike of its JSON (`protocol/token_asked.py`).
 
-Of a conversation: its octets, images and choices, and the tokens that it may be answered with. Of
-prompts: all candidates, since the best of them are not made alone. Embeddings are read and not
-written, so that their octets are all. Counts of tokens and lists of models are free.
+Of a conversation: its octets, its images and documents, its choices, and the tokens that it may be
+answered with. Of prompts: all candidates, since the best of them are not made alone. Embeddings are
+read and not written, so that their octets are all. Counts of tokens and lists of models are free.
 """
 
 import msgspec
 
-from enclave_server.chat.conversation import AnyQuestion, Conversation, Image
+from enclave_server.chat.conversation import AnyQuestion, Conversation
 from enclave_server.chat.embedding import Embedding
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.models import Model
@@ -23,8 +23,8 @@ def asked(question: AnyQuestion | Embedding, octets: int) -> Asked:
         return Asked(octets, question.max_tokens, question.candidates)
     limits = [question.max_tokens, question.max_completion_tokens]
     named = [limit for limit in limits if limit is not None]
-    images = sum(isinstance(part, Image) for part in question.shown)
-    return Asked(octets, max(named, default=None), question.choices, images)
+    # A document of a few octets may have hundreds of pages, which its reader sees as images.
+    return Asked(octets, max(named, default=None), question.choices, len(question.shown))
 
 
 def price_of(question: AnyQuestion | Embedding, octets: int, model: Model) -> PricePoint | None:

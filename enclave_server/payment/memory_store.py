@@ -36,6 +36,10 @@ class MemoryStore:
             if slot is not None:
                 is_spent = table.until(slot) in self._ends
                 raise Refused(Refusal.SPENT if is_spent else Refusal.IN_USE)
+            if now > max(self._ends):
+                # A clock that was wrong has taken the table's time, which never goes back, beyond
+                # all that it could keep: what is spent would be free at once.
+                raise Refused(Refusal.UNAVAILABLE)
             until = self._held_until(now + self._lifetimes.lease)
             if not table.add(place, until, now):
                 raise Refused(Refusal.UNAVAILABLE)

@@ -121,13 +121,26 @@ class Settlements:
         self._wakes_at = math.inf
 
     async def _send_due(self, now: float) -> None:
+        """Send what is due; raises what the last of both failed with.
+
+        Neither waits for the other: a store that takes no scripts shall still learn what is spent.
+        """
+        failed: Exception | None = None
         for waiting in (self._returns, self._commits):
-            due = [each for each in waiting.values() if each.due <= now]
-            # In the order of their nullifiers, which is none: whose answer began before whose is
-            # not told.
-            due.sort(key=lambda each: each.nullifier)
-            for start in range(0, len(due), BATCH):
-                await self._send_batch(waiting, due[start : start + BATCH])
+            try:
+                await self._send_all(waiting, now)
+            except self._errors as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    async def _send_all(self, waiting: Waiting, now: float) -> None:
+        due = [each for each in waiting.values() if each.due <= now]
+        # In the order of their nullifiers, which is none: whose answer began before whose is not
+        # told.
+        due.sort(key=lambda each: each.nullifier)
+        for start in range(0, len(due), BATCH):
+            await self._send_batch(waiting, due[start : start + BATCH])
 
     async def _send_batch(self, waiting: Waiting, batch: Sequence[Settlement]) -> None:
         commands = b"".join(each.command for each in batch)

@@ -10,7 +10,7 @@ import httpx
 
 from oblivious_client.answers import check_signature
 from oblivious_client.client import TIMEOUT, evidence_of
-from oblivious_client.errors import ClientError
+from oblivious_client.errors import ClientError, NoToken, TokenRefused
 from oblivious_client.exchange import Upload, content_type
 from oblivious_client.local.access import (
     Access,
@@ -24,8 +24,10 @@ from oblivious_client.local.page import page
 from oblivious_client.local.passing import Fault, Passing
 from oblivious_client.local.refusals import (
     JSON_FIELDS,
+    ONCE,
     fault_of,
     refuse,
+    refuse_unpaid,
     refuse_unreadable,
 )
 from oblivious_client.local.relays import Relays
@@ -44,7 +46,6 @@ _EVENTS: Fields = (
     (b"content-type", EVENT_STREAM + b"; charset=utf-8"),
     (b"cache-control", b"no-store"),
 )
-_ONCE: Fields = ((b"x-should-retry", b"false"),)  # which OpenAI's SDKs heed
 _COME_BACK: Fields = ((b"retry-after", b"1"), (b"connection", b"close"))
 _BEARER: Fields = ((b"www-authenticate", b"Bearer"),)
 _NOT_STREAMED = Fault("the service answered in one piece where a stream was asked for")
@@ -146,7 +147,7 @@ class LocalEndpoint:
         except ClientError as failure:
             return refuse(request, 502, fault_of(failure))
         source = self._relays.current.source
-        report = as_json(verified, source.route.policy, source.route.endpoint, now=source.clock())
+        report = as_json(verified, source.policy, source.route.endpoint, now=source.clock())
         return LocalResponse(200, JSON_FIELDS, json.dumps(report).encode())
 
     async def _ask(self, request: LocalRequest, resource: Resource) -> LocalResponse:
@@ -171,9 +172,11 @@ class LocalEndpoint:
         upload = Upload()
         try:
             return await self._sealed(request, resource, upload)
+        except (NoToken, TokenRefused) as failure:
+            return refuse_unpaid(request, failure)
         except ClientError as failure:
             # Asked again by itself, an SDK would have the question answered, and paid for, twice.
-            once = _ONCE if upload.begun and resource.asked is not None else ()
+            once = ONCE if upload.begun and resource.asked is not None else ()
             return refuse(request, 502, fault_of(failure), once)
 
     async def _sealed(
@@ -264,10 +267,9 @@ def _wrong_type(head: LocalRequest) -> LocalResponse | None:
 
 def _passed(response: httpx.Response) -> Fields:
     """Return the fields that an SDK acts on."""
-    retry = response.headers.get("retry-after")
-    if retry is None:
-        return JSON_FIELDS
-    return (*JSON_FIELDS, (b"retry-after", retry.encode("ascii")))
+    names = ("retry-after", "x-should-retry")
+    found = [(name, response.headers[name]) for name in names if name in response.headers]
+    return (*JSON_FIELDS, *((name.encode(), value.encode("ascii")) for name, value in found))
 
 
 def _fault_in(response: LocalResponse) -> Fault:

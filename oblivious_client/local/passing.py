@@ -113,8 +113,8 @@ class PassedBlocks:
 
     def fail(self, fault: Fault) -> bytes:
         """Return an event of an error."""
-        error = {"type": fault.kind or "api_error", "message": fault.message}
-        return _encode(Event(json.dumps({"type": "error", "error": error}), "error"))
+        error = message_error(fault.message, fault.kind or "api_error")
+        return _encode(Event(error.decode(), "error"))
 
 
 def error_object(fault: Fault, kind: str | None = None) -> bytes:
@@ -122,6 +122,12 @@ def error_object(fault: Fault, kind: str | None = None) -> bytes:
     type_ = fault.kind or kind or OWN
     fields = {"message": fault.message, "type": type_, "param": None, "code": fault.code}
     return json.dumps({"error": fields}).encode()
+
+
+def message_error(message: str, kind: str, code: str | None = None) -> bytes:
+    """Return the error object of Anthropic's API, which has no codes: ours is a member more."""
+    fields = {"type": kind, "message": message} | ({} if code is None else {"code": code})
+    return json.dumps({"type": "error", "error": fields}).encode()
 
 
 def _encode(event: Event) -> bytes:

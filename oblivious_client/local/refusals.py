@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
-from oblivious_client.errors import ClientError, ServiceError
+from oblivious_client.errors import ClientError, NoToken, ServiceError, TokenRefused
 from oblivious_client.local.messages import Fields, LocalRequest, LocalResponse
-from oblivious_client.local.passing import Fault, error_object
+from oblivious_client.local.passing import Fault, error_object, message_error
 from protocol.registry import JSON
 
+ONCE: Fields = ((b"x-should-retry", b"false"),)  # which OpenAI's SDKs heed
 JSON_FIELDS: Fields = ((b"content-type", JSON), (b"cache-control", b"no-store"))
 
 _MESSAGES = "/v1/messages"
@@ -36,6 +35,17 @@ def refuse(
     is_anthropic = head is not None and _is_anthropic(head)
     body = _anthropic(status, fault) if is_anthropic else _openai(status, fault)
     return LocalResponse(status, (*JSON_FIELDS, *more), body)
+
+
+def refuse_unpaid(head: LocalRequest, failure: NoToken | TokenRefused) -> LocalResponse:
+    """Return that a question was not paid for; asked again by itself, it would not be either."""
+    code = "no_tokens" if isinstance(failure, NoToken) else "token_refused"
+    fault = Fault(describe(failure), code)
+    if _is_anthropic(head):
+        body = message_error(fault.message, "billing_error", code)
+    else:
+        body = error_object(fault)
+    return LocalResponse(402, (*JSON_FIELDS, *ONCE), body)
 
 
 def refuse_unreadable(status: int, head: LocalRequest | None) -> LocalResponse:
@@ -68,5 +78,4 @@ def _openai(status: int, fault: Fault) -> bytes:
 
 def _anthropic(status: int, fault: Fault) -> bytes:
     kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    error = {"type": kind, "message": fault.message}
-    return json.dumps({"type": "error", "error": error}).encode()
+    return message_error(fault.message, kind)

@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from oblivious_client import report, settings
+from oblivious_client import release_report, release_settings, settings
 from oblivious_client.advice import warnings
 from oblivious_client.errors import ClientError, OuterRefusal, UsageError
 from oblivious_client.exits import Exit
@@ -24,7 +25,11 @@ from oblivious_client.local.log import line
 from oblivious_client.local.messages import Handled
 from oblivious_client.local.relays import Relays
 from oblivious_client.local.signals import when_told_to_end
+from oblivious_client.token_commands import buyer_of
+from oblivious_client.top_up import Stocks, TopUp, read_stocks
 from oblivious_client.transport import AsyncObliviousTransport
+from protocol.evidence import VerifiedEvidence
+from protocol.token_catalogue import Catalogue
 
 Chosen = argparse.Namespace
 Tell = Callable[[str], None]
@@ -35,6 +40,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 # What another attempt does not mend: the service manager is not to make one either.
 _REFUSED = [int(code) for code in Exit if Exit.EVIDENCE_MALFORMED <= code <= Exit.UNPINNED]
+_REFUSED.append(int(Exit.RELEASES_CONFLICT))
 
 
 def serve(chosen: Chosen, tell: Tell) -> Exit:
@@ -44,7 +50,15 @@ def serve(chosen: Chosen, tell: Tell) -> Exit:
 
 def _run(chosen: Chosen, tell: Tell) -> Exit:
     place = read_place(chosen.listen)
-    return asyncio.run(_serve(chosen, place, access(chosen, place), tell))
+    who, stocks = access(chosen, place), _stocks(chosen)
+    return asyncio.run(_serve(chosen, place, who, stocks, tell))
+
+
+def _stocks(chosen: Chosen) -> Stocks | None:
+    """Return what is to be kept of tokens; what is wrong with it shows before anything is sent."""
+    if chosen.top_up is None:
+        return None
+    return Stocks(buyer_of(chosen), read_stocks(chosen.top_up))
 
 
 def access(chosen: Chosen, place: Place) -> Access:
@@ -63,6 +77,7 @@ def access(chosen: Chosen, place: Place) -> Access:
 def _install(chosen: Chosen, tell: Tell) -> Exit:
     place = read_place(chosen.listen)
     access(chosen, place)  # what `serve` would refuse is refused now
+    _stocks(chosen)
     installed = units.install(command(chosen), _REFUSED)
     tell(f"written: {installed.path}")
     units.start(installed)
@@ -77,11 +92,30 @@ def command(chosen: Chosen) -> list[str]:
         role = route.endpoint.role.value
         words += [f"--{role}", (route.relay or route.gateway or "")]
     pcrs = settings.pcrs(chosen)
-    paths = {"--pcrs": pcrs, "--root": chosen.root, "--api-key": chosen.api_key}
+    voucher = None if chosen.voucher == "-" else chosen.voucher
+    paths = {
+        "--pcrs": pcrs,
+        "--trust": release_settings.trust_file(chosen),
+        "--releases": chosen.releases,
+        "--root": chosen.root,
+        "--api-key": chosen.api_key,
+        "--wallet": chosen.wallet,
+        "--voucher": voucher,
+    }
     words += [
         word for name, path in paths.items() if path for word in (name, str(Path(path).resolve()))
     ]
-    for name, value in (("--proxy", chosen.proxy), ("--listen", chosen.listen)):
+    words += [word for key in chosen.mirror or () for word in ("--mirror", key.encode())]
+    words += ["--mirrors", str(chosen.mirrors)] if chosen.mirrors else []
+    words += ["--mirror-down", chosen.mirror_down] if chosen.mirror else []
+    for name, value in (
+        ("--mirror-of", chosen.mirror_of),
+        ("--proxy", chosen.proxy),
+        ("--listen", chosen.listen),
+        ("--max-price", chosen.max_price),
+        ("--top-up", chosen.top_up),
+        ("--issuer-proxy", chosen.issuer_proxy),
+    ):
         words += [name, value] if value else []
     words += ["--max-age", str(chosen.max_age)]
     for name, values in (
@@ -131,7 +165,9 @@ _ACTIONS: dict[str, Callable[[Chosen, Tell], Exit]] = {
 }
 
 
-async def _serve(chosen: Chosen, place: Place, who: Access, tell: Tell) -> Exit:
+async def _serve(
+    chosen: Chosen, place: Place, who: Access, stocks: Stocks | None, tell: Tell
+) -> Exit:
     routes = settings.routes(chosen)
     relays = Relays([AsyncObliviousTransport(route) for route in routes], tell)
     try:
@@ -147,7 +183,8 @@ async def _serve(chosen: Chosen, place: Place, who: Access, tell: Tell) -> Exit:
         verifying = None if is_verified else asyncio.ensure_future(_verify(relays, tell))
         try:
             key = "any OPENAI_API_KEY" if who.key is None else "OPENAI_API_KEY from its file"
-            await _serve_until_stopped(endpoint, place, key, tell)
+            with _topping_up(stocks, relays, tell):
+                await _serve_until_stopped(endpoint, place, key, tell)
         finally:
             if verifying is not None:
                 verifying.cancel()
@@ -155,6 +192,23 @@ async def _serve(chosen: Chosen, place: Place, who: Access, tell: Tell) -> Exit:
     finally:
         await relays.aclose()
     return Exit.OK
+
+
+@contextmanager
+def _topping_up(stocks: Stocks | None, relays: Relays, tell: Tell) -> Iterator[None]:
+    """Keep stocks of tokens while the block runs, if that is asked for."""
+    if stocks is None:
+        yield
+        return
+
+    async def catalogue() -> Catalogue | None:
+        return (await relays.evidence()).catalogue
+
+    task = asyncio.create_task(TopUp(stocks, catalogue, tell).run())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _verified(relays: Relays, tell: Tell) -> bool:
@@ -166,7 +220,7 @@ async def _verified(relays: Relays, tell: Tell) -> bool:
             raise
         tell(f"not verified yet: {failure}: {failure.advice}")
         return False
-    tell(report.as_line(verified, relays.current.route.policy, now=time.time()))
+    _say(relays, verified, tell)
     return True
 
 
@@ -183,8 +237,14 @@ async def _verify(relays: Relays, tell: Tell) -> None:
                 tell(said)
             last, pause = said, min(2 * pause, LONGEST_PAUSE_SECONDS)
             continue
-        tell(report.as_line(verified, relays.current.route.policy, now=time.time()))
+        _say(relays, verified, tell)
         return
+
+
+def _say(relays: Relays, verified: VerifiedEvidence, tell: Tell) -> None:
+    """Say what was verified, of which release it is, and what to look after."""
+    for said in release_report.lines_before(relays.current.source, verified, time.time()):
+        tell(said)
 
 
 def is_passing(failure: ClientError) -> bool:

@@ -1,11 +1,12 @@
-"""List what an enclave image is made of.
+"""List what an enclave image, or the client, is made of.
 
-    scripts/sbom [--out FILE]
+    scripts/sbom [--client] [--out FILE]
 
 Prints a CycloneDX 1.6 document of the image that `scripts/build-eif` makes of this checkout: Python
 packages, Debian packages, and the kernel, each as the locks pin it. What only builds has the scope
-"excluded". Equal locks give equal documents. Exit codes: 0 written, 1 a lock cannot be read,
-2 wrong usage.
+"excluded". With --client it lists the packages that the client is installed with, as its lock pins
+them. Equal locks give equal documents. Exit codes: 0 written, 1 a lock cannot be read, 2 wrong
+usage.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from scripts.image.packages import RELEASE
 
 REQUIREMENTS = [REPOSITORY / "scripts/requirements" / name for name in ("enclave.txt", "model.txt")]
 NAME = "oblivious-inference-enclave-image"
+CLIENT_NAME = "oblivious-inference"
+CLIENT_REQUIREMENTS = REPOSITORY / "scripts/requirements/client.txt"
 
 _PINNED = re.compile(r"([a-z0-9][a-z0-9._-]*)==([\w.+!-]+)((?: --hash=sha256:[0-9a-f]{64})+)")
 _DISTRIBUTION = {"distro": RELEASE}
@@ -43,8 +46,18 @@ class LockError(Exception):
 
 def document() -> dict[str, Any]:
     """Return the document; raises LockError, PackageError, KernelError or OSError."""
-    described = {component["bom-ref"]: component for component in _components()}
-    subject = _subject()
+    return _document(_subject(NAME, "firmware"), _components())
+
+
+def client_document() -> dict[str, Any]:
+    """Return the document of the client; raises LockError or OSError."""
+    pinned_lines = pinned(CLIENT_REQUIREMENTS.read_text())
+    subject = _subject(CLIENT_NAME, "application")
+    return _document(subject, (_python(*line) for line in pinned_lines))
+
+
+def _document(subject: Component, components: Iterable[Component]) -> dict[str, Any]:
+    described = {component["bom-ref"]: component for component in components}
     body = {
         "metadata": {"component": subject},
         "components": sorted(described.values(), key=lambda each: str(each["bom-ref"])),
@@ -55,14 +68,14 @@ def document() -> dict[str, Any]:
     return {**head, "serialNumber": serial.urn, **body}
 
 
-def _subject() -> Component:
+def _subject(name: str, kind: str) -> Component:
     project = configparser.ConfigParser()
     project.read(REPOSITORY / "setup.cfg")
-    version, licence = (project["metadata"][name] for name in ("version", "license_expression"))
+    version, licence = (project["metadata"][key] for key in ("version", "license_expression"))
     return {
-        "type": "firmware",
-        "bom-ref": NAME,
-        "name": NAME,
+        "type": kind,
+        "bom-ref": name,
+        "name": name,
         "version": version,
         "licenses": [{"expression": licence}],
     }
@@ -158,10 +171,12 @@ def _sha256(values: Iterable[str]) -> list[dict[str, str]]:
 def main() -> int:
     """Write the document; return the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/sbom", allow_abbrev=False)
+    parser.add_argument("--client", action="store_true", help="list the client's packages")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there, not to the output")
     arguments = parser.parse_args()
     try:
-        text = json.dumps(document(), indent=2) + "\n"
+        found = client_document() if arguments.client else document()
+        text = json.dumps(found, indent=2) + "\n"
         if arguments.out is None:
             sys.stdout.write(text)
         else:

@@ -1,11 +1,15 @@
 """Ask a sealed question through the whole path on this machine, or keep the path up.
 
     scripts/demo "What is the capital of France?"
+    scripts/demo --paid "What is the capital of France?"
     scripts/demo --serve
+    scripts/demo --serve --paid
 
 The answer goes to standard output, everything else to standard error. With --serve one JSON
-line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it. A demo that is
-killed outright ends its parts too, and leaves a folder oblivious-… in /tmp that nobody reads.
+line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it. With --paid a
+question costs a token: an issuer and a Redis are started as well, and tokens are bought with a
+voucher. A demo that is killed outright ends its parts too, and leaves a folder oblivious-… in /tmp
+that nobody reads.
 """
 
 import argparse
@@ -20,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from scripts.local.environment import Display
+from scripts.local.paid_stack import PaidStack
 from scripts.local.stack import PROGRAMS, Stack, StackError
 
 WATCH_SECONDS = 0.5  # how soon it shows that a part has died
@@ -64,18 +69,56 @@ def describe(stack: Stack, narrator: Narrator, seconds: float) -> None:
     narrator.say(f"  relay           {stack.relay}")
     narrator.say(f"  host proxy      {stack.gateway}")
     narrator.say(f"  enclave server  {stack.enclave}")
+    if isinstance(stack, PaidStack):
+        narrator.say(f"  token issuer    {stack.issuer}")
+        narrator.say(f"  Redis           {stack.redis}")
     narrator.say("This is a trial on one machine. The enclave is simulated: it proves nothing.")
 
 
-def client(stack: Stack, command: str, *arguments: str) -> list[str]:
-    """Return a command line of the client's."""
+def client(stack: Stack, *arguments: str) -> list[str]:
+    """Return a command line of the client's, that ends with what the arguments end with."""
+    command, *rest = arguments
+    words = [command, rest.pop(0)] if command == "tokens" else [command]
     options = ["--relay", stack.relay, "--allow-simulated"]
-    return [str(PROGRAMS / "oblivious-client"), command, *options, *arguments]
+    return [str(PROGRAMS / "oblivious-client"), *words, *options, *rest]
+
+
+def environment_of(stack: Stack) -> dict[str, str]:
+    """Return an environment in which the client keeps all that it keeps beside the stack."""
+    kept = {"XDG_CACHE_HOME": "cache", "OBLIVIOUS_WALLET": "wallet.sqlite3"}
+    return os.environ | {name: str(stack.folder / place) for name, place in kept.items()}
+
+
+def buy(stack: PaidStack, narrator: Narrator) -> int:
+    """Buy tokens with a voucher and show the wallet; return the client's exit code."""
+    voucher = stack.folder / "voucher"
+    voucher.write_text(stack.voucher())
+    narrator.say("\nBuying tokens with a voucher, for keys that the evidence binds:")
+    command = client(stack, "tokens", "buy", "--count", "10", "--voucher", str(voucher))
+    bought = subprocess.run(command, env=environment_of(stack), stdout=sys.stderr, check=False)
+    return bought.returncode or show_wallet(stack, "before", narrator)
+
+
+def show_wallet(stack: Stack, when: str, narrator: Narrator) -> int:
+    """Show what is in the wallet; return the client's exit code."""
+    narrator.say(f"\nThe wallet {when} the question:")
+    command = [str(PROGRAMS / "oblivious-client"), "tokens", "list"]
+    environment = environment_of(stack)
+    return subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
+
+
+def ask_and_pay(stack: PaidStack, question: str, narrator: Narrator) -> int:
+    """Buy, ask, and show the wallet before and after; return the client's exit code."""
+    return (
+        buy(stack, narrator)
+        or ask(stack, question, narrator)
+        or show_wallet(stack, "after", narrator)
+    )
 
 
 def ask(stack: Stack, question: str, narrator: Narrator) -> int:
     """Show the verified evidence, then the answer; return the client's exit code."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(stack.folder / "cache")}
+    environment = environment_of(stack)
     narrator.say("\nWhat the client verified before it sealed anything:")
     verified = subprocess.run(
         client(stack, "verify"), stdout=sys.stderr, env=environment, check=False
@@ -90,10 +133,17 @@ def ask(stack: Stack, question: str, narrator: Narrator) -> int:
 
 def serve(stack: Stack, narrator: Narrator) -> int:
     """Keep the path up until a signal comes or a part dies."""
-    print(json.dumps({"relay": stack.relay, "gateway": stack.gateway}), flush=True)
+    urls, voucher = {"relay": stack.relay, "gateway": stack.gateway}, ""
+    if isinstance(stack, PaidStack):
+        urls |= {"issuer": stack.issuer, "voucher": stack.voucher()}
+        voucher = (
+            f"  export OBLIVIOUS_ISSUER_KEY={urls['voucher']}\n"
+            "  .venv/bin/oblivious-client tokens buy --allow-simulated\n"
+        )
+    print(json.dumps(urls), flush=True)
     program = Path("scripts") / "demo"
     narrator.say(
-        f"In another shell:\n  export OBLIVIOUS_RELAY={stack.relay}\n"
+        f"In another shell:\n  export OBLIVIOUS_RELAY={stack.relay}\n{voucher}"
         '  .venv/bin/oblivious-client chat --allow-simulated "Hello"\n'
         f"{program} goes on until Ctrl-C."
     )
@@ -109,11 +159,15 @@ def run(arguments: argparse.Namespace) -> int:
     narrator = Narrator()
     begun = time.monotonic()
     try:
-        with Stack(report=narrator.waiting) as stack:
+        made = PaidStack if arguments.paid else Stack
+        with made(report=narrator.waiting) as stack:
             describe(stack, narrator, time.monotonic() - begun)
             if arguments.serve:
                 return serve(stack, narrator)
-            return ask(stack, " ".join(arguments.question), narrator)
+            question = " ".join(arguments.question)
+            if isinstance(stack, PaidStack):
+                return ask_and_pay(stack, question, narrator)
+            return ask(stack, question, narrator)
     except StackError as error:
         narrator.fail(str(error))
         return 1
@@ -129,6 +183,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--paid", action="store_true", help="let questions cost a token")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("question", nargs="*", default=[], help="what to ask")
     what.add_argument("--serve", action="store_true", help="keep the path up instead")

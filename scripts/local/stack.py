@@ -26,6 +26,7 @@ KEPT_LINES = 20_000
 TIED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 
 Report = Callable[[str, float], None]
+IsUp = Callable[[], bool]
 Interpose = Callable[[str, str], str]
 
 
@@ -66,10 +67,10 @@ class Child:
                 elif event.get("event") == "ready":
                     self.ready.set()
 
-    def wait_ready(self, report: Report) -> None:
-        """Return when the program has said that it is ready."""
+    def wait_ready(self, report: Report, is_up: IsUp | None = None) -> None:
+        """Return when the program has said that it is ready, or when it is seen to be up."""
         begun = time.monotonic()
-        while not self.ready.wait(POLL_SECONDS):
+        while not (self.ready.wait(POLL_SECONDS) or (is_up is not None and is_up())):
             waited = time.monotonic() - begun
             if self.process.poll() is not None:
                 self.reader.join()
@@ -176,11 +177,11 @@ class Stack:
         self.relay = relay.url
         return relay
 
-    def launch(self, name: str, command: Sequence[str | Path]) -> Child:
-        """Start a part and wait until it is ready."""
+    def launch(self, name: str, command: Sequence[str | Path], is_up: IsUp | None = None) -> Child:
+        """Start a part and wait until it is ready; `is_up` is for those that do not say so."""
         child = Child(name, command, {"TMPDIR": str(self.folder)})
         self.children.append(child)
-        child.wait_ready(self.report)
+        child.wait_ready(self.report, is_up)
         return child
 
     def stop(self) -> None:

@@ -36,6 +36,8 @@ CHECKS: tuple[Check, ...] = (
     streaming.hanging_up_passes,
     keeping.keys_kept,
     keeping.evidence_kept,
+    keeping.releases_kept,
+    keeping.keys_seen_kept,
     keeping.renewal_shared,
 )
 

@@ -14,7 +14,7 @@ from host_proxy.counters import RouteCounters, prometheus_text
 from host_proxy.exposition import text
 from host_proxy.options import from_command_line
 from host_proxy.watch import Tally, families
-from oblivious_client import options
+from oblivious_client import help_text, options
 from oblivious_client.commands import COMMANDS
 from oblivious_client.errors import UsageError
 from oblivious_client.exits import Exit
@@ -177,7 +177,7 @@ def check_client(words: list[str]) -> None:
         return
     assert words[0] in {*COMMANDS, "help"}, words
     if not is_complete(words) or (len(words) == 2 and words[1].startswith("--")):
-        check_options("oblivious-client", words, options.HELP)
+        check_options("oblivious-client", words, help_text.HELP)
         return
     try:
         options.parse(words, tuple(COMMANDS))

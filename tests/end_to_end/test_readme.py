@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from enclave_server.security_module.simulated import simulated_pcrs
+from scripts.local.paid_stack import PaidStack
 from scripts.local.stack import PROGRAMS, ROOT, Stack
 
 DEADLINE_SECONDS = 300.0
@@ -31,12 +32,15 @@ BLOCKS = [
 
 # These go on until they are told to end: fixtures keep them up while the other examples run.
 SERVE_ALL = "./scripts/demo --serve"
+SERVE_PAID = "./scripts/demo --serve --paid"
 SERVE = ".venv/bin/oblivious-client serve --allow-simulated"
 # This is where the present test runs.
 TEST = "./scripts/test"
-NOT_RUN = {SERVE_ALL, SERVE, TEST}
+NOT_RUN = {SERVE_ALL, SERVE_PAID, SERVE, TEST}
 
 RELAY = "http://127.0.0.1:8080"
+PAID_RELAY = "http://127.0.0.1:8090"
+VOUCHER = "OBL-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ENDPOINT = "http://127.0.0.1:11435"
 
 
@@ -57,7 +61,11 @@ class Shell:
         lines = [line for language, text in BLOCKS if language == "sh" for line in text.split("\n")]
         words = [word for line in lines if line.startswith("export ") for word in shlex.split(line)]
         given = dict(word.split("=", 1) for word in words if "=" in word)
-        private = {"XDG_CACHE_HOME": str(self.folder / "cache"), "NO_PROXY": "*"}
+        private = {
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "XDG_DATA_HOME": str(self.folder / "data"),
+            "NO_PROXY": "*",
+        }
         return os.environ | {name: self.real(value) for name, value in given.items()} | private
 
     def run(self, *command: str) -> str:
@@ -105,9 +113,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("readme")
     pins = {f"PCR{index}": value.hex() for index, value in simulated_pcrs().items() if index < 3}
     (folder / "pcrs.json").write_text(json.dumps({"Measurements": pins}))
-    with Stack() as stack, serving(SERVE, stack.relay) as endpoint:
+    with Stack() as stack, PaidStack() as paid, serving(SERVE, stack.relay) as endpoint:
         replaced = {
             RELAY: stack.relay,
+            PAID_RELAY: paid.relay,
+            VOUCHER: paid.voucher(),
             ENDPOINT: endpoint,
             ".venv/bin/": f"{shlex.quote(str(PROGRAMS))}/",
             "./scripts/demo": f"PYTHONPATH={shlex.quote(str(ROOT))} {DEMO}",
@@ -126,10 +136,12 @@ def test_example(shell: Shell, language: str, text: str) -> None:
         assert "Paris" in written
     if "oblivious-client verify" in text:
         assert "every check holds" in written
+    if "tokens list" in text:
+        assert re.search(r"^c1 +49 +0 +0 +0 ", written, re.MULTILINE)
 
 
 def test_what_is_not_run_is_there() -> None:
     lines = [line for _, text in BLOCKS for line in text.split("\n")]
     assert set(lines) >= NOT_RUN
     assert os.access(ROOT / TEST, os.X_OK)
-    assert all(address in README for address in (RELAY, ENDPOINT))
+    assert all(word in README for word in (RELAY, PAID_RELAY, VOUCHER, ENDPOINT))

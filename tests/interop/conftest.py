@@ -13,6 +13,7 @@ from scripts.local.stack import Child, Stack
 from tests.interop.peers import (
     BLIND_RSA_PEER,
     HPKE_PEER,
+    NOTE_PEER,
     PEERS,
     TOKEN_PEER,
     Command,
@@ -35,7 +36,7 @@ padding = "off"  # five million octets would take minutes by the clock
 
 REPORT = pytest.StashKey[Report]()
 
-_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER, BLIND_RSA_PEER, TOKEN_PEER)}
+_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER, BLIND_RSA_PEER, NOTE_PEER, TOKEN_PEER)}
 
 
 class Drivers:

@@ -67,6 +67,13 @@ def build_go_blind_rsa() -> Command:
     return (str(program),)
 
 
+def build_go_notes() -> Command:
+    """Return the command of the driver on Go's signed notes."""
+    program = BUILT / "go_notes" / "notes-driver"
+    build(["go", "build", "-mod=readonly", "-trimpath", "-o", program, "."], "go_notes")
+    return (str(program),)
+
+
 def build_javascript() -> Command:
     """Return the command of the JavaScript driver."""
     return install_javascript("js")
@@ -129,6 +136,14 @@ BLIND_RSA_PEER = Peer(
     "go-blind-rsa", "`github.com/cloudflare/circl` v1.6.5", ("go",), build_go_blind_rsa
 )
 """Has blind RSA and no tokens."""
+
+NOTE_PEER = Peer(
+    "go-notes",
+    "`golang.org/x/mod/sumdb/note` v0.43.0 and `github.com/transparency-dev/formats` v0.1.1",
+    ("go",),
+    build_go_notes,
+)
+"""Has signed notes, checkpoints and cosignatures, and Merkle trees."""
 
 TOKEN_PEER = Peer(
     "javascript-tokens",

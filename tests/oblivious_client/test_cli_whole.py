@@ -4,14 +4,14 @@ import importlib.metadata
 
 import pytest
 
-from oblivious_client import cli, options
+from oblivious_client import cli, help_text
 from oblivious_client.exits import Exit
 
 
 @pytest.mark.parametrize("word", ["help", "--help", "-h"])
 def test_help_is_printed(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([word]) == Exit.OK
-    assert options.HELP in capsys.readouterr().out
+    assert help_text.HELP in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("word", ["--version"])

@@ -30,7 +30,8 @@ warn: Callable[[Endpoint], None] = commands._warn
 
 
 def test_each_command_is_there() -> None:
-    assert list(COMMANDS) == ["chat", "serve", "env", "verify", "keys", "provision"]
+    first = ["chat", "serve", "env", "verify", "keys", "tokens", "provision", "releases"]
+    assert list(COMMANDS) == first
 
 
 class Terminal(io.StringIO):
@@ -141,15 +142,19 @@ def test_who_sees_something_is_said(
 
 
 def test_a_saved_answer_is_checked_as_strictly_as_it_was_asked_for() -> None:
-    lax = Namespace(allow_simulated=False, pcrs=None, root=None)
+    lax = Namespace(allow_simulated=False, pcrs=None, root=None, trust=None)
     assert check(lax, Path("a b")) == "oblivious-client verify 'a b'"
-    strict = Namespace(allow_simulated=True, pcrs="my pins.json", root=Path("root.pem"))
+    strict = Namespace(
+        allow_simulated=True, pcrs="my pins.json", root=Path("root.pem"), trust="trust.json"
+    )
     assert shlex.split(check(strict, Path("answer.json"))) == [
         "oblivious-client",
         "verify",
         "--allow-simulated",
         "--pcrs",
         "my pins.json",
+        "--trust",
+        "trust.json",
         "--root",
         "root.pem",
         "answer.json",

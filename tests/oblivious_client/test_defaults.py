@@ -2,7 +2,7 @@
 
 from oblivious_client import client, policy
 from oblivious_client.defaults import DEFAULT_MODEL, MAX_AGE_SECONDS
-from oblivious_client.options import HELP
+from oblivious_client.help_text import HELP
 
 
 def test_there_is_one_of_each() -> None:

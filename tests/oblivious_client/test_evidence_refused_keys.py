@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from oblivious_client.evidence import ANEW, REMEMBERED_KEYS, EvidenceSource, Held
+from oblivious_client.evidence import ANEW, REMEMBERED_KEYS, EvidenceSource, Flow, Held
 from oblivious_client.route import Route
+from protocol.evidence import VerifiedEvidence
 
 
 def verified(*keys: str) -> Any:
@@ -79,7 +80,12 @@ def test_who_was_refused_asks_for_another_copy(source: EvidenceSource) -> None:
 def test_another_copy_is_asked_for_once(
     source: EvidenceSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EvidenceSource, "_verified", lambda self, response: verified("other"))
+    def other(self: EvidenceSource, response: httpx.Response) -> Flow[VerifiedEvidence]:
+        yield from ()
+        found: VerifiedEvidence = verified("other")
+        return found
+
+    monkeypatch.setattr(EvidenceSource, "_verified", other)
     monkeypatch.setattr(EvidenceSource, "_hold", lambda *_: None)
     source.refuse(verified("key"))
     flow = source.renewed()

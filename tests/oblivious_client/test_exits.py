@@ -24,6 +24,15 @@ def test_a_code_stays_what_it_is() -> None:
         "UNPINNED": 17,
         "PROVISIONED_BEFORE": 18,
         "NOT_ADMINISTRATOR": 19,
+        "NO_TOKEN": 20,
+        "TOKEN_REFUSED": 21,
+        "ISSUER_REFUSED": 22,
+        "CATALOGUE": 23,
+        "WALLET": 24,
+        "RELEASES_STALE": 25,
+        "RELEASES_REFUSED": 26,
+        "RELEASES_CONFLICT": 27,
+        "KEYS_UNSEEN": 28,
         "INTERRUPTED": 130,
     }
 

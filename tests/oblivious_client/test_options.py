@@ -11,14 +11,15 @@ from oblivious_client.errors import UsageError
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
+from tests.support.releases import WITNESSES
 
 RELAY = "https://relay.example"
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("OBLIVIOUS_RELAY", "OBLIVIOUS_GATEWAY", "OBLIVIOUS_PCRS", "OBLIVIOUS_MODEL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("RELAY", "GATEWAY", "PCRS", "MODEL", "TRUST"):
+        monkeypatch.delenv(f"OBLIVIOUS_{name}", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
@@ -84,6 +85,18 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["chat", "--framing", "half"],
         ["provision"],
         ["serve", "more"],
+        ["serve", "--issuer-proxy", "ftp://p"],
+        ["tokens"],
+        ["tokens", "sell"],
+        ["tokens", "--wallet", "w"],
+        ["tokens", "buy", "--count", "20"],
+        ["tokens", "buy", "more"],
+        ["tokens", "list", "--relay", "r"],
+        ["tokens", "export", "file", "--count", "1"],
+        ["tokens", "export", "--price", "c1", "--count", "1"],
+        ["tokens", "import"],
+        ["releases"],
+        ["releases", "frob"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:
@@ -91,20 +104,31 @@ def test_wrong_usage(arguments: list[str]) -> None:
         options.parse(arguments, tuple(COMMANDS))
 
 
+VKEY = WITNESSES[0].key.encode()
 PLACES = ["--relay", "r", "--gateway", "g", "--proxy", "http://p", "--pcrs", "f", "--root", "c"]
-SHARED = [*PLACES, "--max-age", "5", "--allow-simulated", "--no-cache"]
+LISTED = ["--trust", "t", "--releases", "l", "--mirror", VKEY, "--mirrors", "1"]
+LISTED += ["--mirror-of", "g", "--mirror-down", "warn"]
+SHARED = [*PLACES, *LISTED, "--max-age", "5", "--allow-simulated", "--no-cache"]
 READ: dict[str, object] = {
     "relay": "r",
     "gateway": "g",
     "proxy": "http://p",
     "pcrs": "f",
     "root": Path("c"),
+    "trust": "t",
+    "releases": Path("l"),
+    "mirror": [WITNESSES[0].key],
+    "mirrors": 1,
+    "mirror_of": "g",
+    "mirror_down": "warn",
     "max_age": 5,
     "allow_simulated": True,
     "no_cache": True,
 }
 LEFT_OUT: dict[str, object] = {
-    **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root")),
+    **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root", "trust", "releases")),
+    **dict.fromkeys(("mirror", "mirrors", "mirror_of")),
+    "mirror_down": "refuse",
     "max_age": 3600,
     "allow_simulated": False,
     "no_cache": False,
@@ -113,7 +137,8 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
     "chat": (
         [
             *("--model", "m", "--system", "s", "--max-tokens", "7"),
-            *("--save", "a", "--framing", "whole", "Hi", "you"),
+            *("--save", "a", "--framing", "whole", "--wallet", "w", "--max-price", "c4"),
+            *("Hi", "you"),
         ],
         {
             "model": "m",
@@ -121,10 +146,12 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
             "max_tokens": 7,
             "save": Path("a"),
             "framing": Framing.WHOLE,
+            "wallet": Path("w"),
+            "max_price": "c4",
             "question": ["Hi", "you"],
         },
         {
-            **dict.fromkeys(("model", "system", "max_tokens", "save")),
+            **dict.fromkeys(("model", "system", "max_tokens", "save", "wallet", "max_price")),
             "framing": Framing.CHUNKED,
             "question": [],
         },
@@ -132,7 +159,9 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
     "serve": (
         [
             *("--listen", "127.0.0.1:1", "--relay", "s", "--api-key", "k", "--log"),
-            *("--allow-host", "h", "--allow-host", "i", "--allow-origin", "o", "status"),
+            *("--allow-host", "h", "--allow-host", "i", "--allow-origin", "o", "--top-up", "c1=40"),
+            *("--wallet", "w", "--max-price", "c4", "--voucher", "v"),
+            *("--issuer-proxy", "socks5://p:1", "status"),
         ],
         {
             "listen": "127.0.0.1:1",
@@ -142,9 +171,15 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
             "allow_origin": ["o"],
             "log": True,
             "action": "status",
+            "top_up": "c1=40",
+            "wallet": Path("w"),
+            "max_price": "c4",
+            "voucher": "v",
+            "issuer_proxy": "socks5://p:1",
         },
         {
-            **dict.fromkeys(("listen", "api_key", "action")),
+            **dict.fromkeys(("listen", "api_key", "action", "top_up", "wallet")),
+            **dict.fromkeys(("max_price", "voucher", "issuer_proxy")),
             **{"allow_host": [], "allow_origin": [], "log": False},
         },
     ),
@@ -153,13 +188,35 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {"json": True, "fresh": True, "fresh_through_relay": True, "file": Path("file")},
         {"json": False, "fresh": False, "fresh_through_relay": False, "file": None},
     ),
-    "keys": (["--json"], {"json": True}, {"json": False}),
+    "keys": (
+        ["--json", "--also", "u", "--also", "v"],
+        {"json": True, "also": ["u", "v"]},
+        {"json": False, "also": None},
+    ),
     "provision": (
         ["--secrets", "s", "--admin-key", "k"],
         {"secrets": Path("s"), "admin_key": Path("k")},
         {"secrets": Path("s"), "admin_key": Path("k")},
     ),
+    "releases": (
+        [
+            *("pin", "1.0", "--json", "--forget", "--witness", "--name", "n", "--out", "o"),
+            *("--build", "b", "--key", "k", "--measurements", "m"),
+        ],
+        {
+            **{"action": "pin", "words": ["1.0"], "json": True, "forget": True, "witness": True},
+            **{"name": "n", "out": Path("o"), "build": Path("b"), "key": Path("k")},
+            "measurements": Path("m"),
+        },
+        {
+            **{"action": "list", "words": [], "json": False, "forget": False, "witness": False},
+            **dict.fromkeys(("name", "out", "build", "key", "measurements")),
+        },
+    ),
 }
+
+# What a command cannot do without.
+REQUIRED = {"provision": ["--secrets", "s", "--admin-key", "k"], "releases": ["list"]}
 
 
 @pytest.mark.parametrize("command", OWN)
@@ -167,7 +224,7 @@ def test_each_option_of_a_command_is_read_and_has_its_default(command: str) -> N
     given, read, left_out = OWN[command]
     found = vars(options.parse([command, *SHARED, *given], tuple(COMMANDS)))
     assert found == {"command": command, **READ, **read}
-    bare = given if command == "provision" else []  # both of whose options are required
+    bare = REQUIRED.get(command, [])
     found = vars(options.parse([command, *bare], tuple(COMMANDS)))
     assert found == {"command": command, **LEFT_OUT, **left_out}
 
@@ -182,3 +239,35 @@ def test_a_number_has_ends(text: str, good: bool) -> None:
         return
     with pytest.raises(UsageError):
         options.parse(arguments, tuple(COMMANDS))
+
+
+OF_TOKENS: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
+    "buy": (
+        [*SHARED, *("--price", "c4", "--count", "100", "--voucher", "-", "--wallet", "w")],
+        {**READ, "price": "c4", "count": 100, "voucher": "-", "wallet": Path("w")},
+        {**LEFT_OUT, "price": None, "count": 50, "voucher": None, "wallet": None},
+    ),
+    "list": (["--json"], {"json": True, "wallet": None}, {"json": False, "wallet": None}),
+    "check": (
+        ["--voucher", "v", "--issuer-proxy", "http://p", "--wallet", "w"],
+        {"voucher": "v", "issuer_proxy": "http://p", "wallet": Path("w")},
+        {"voucher": None, "issuer_proxy": None, "wallet": None},
+    ),
+    "export": (
+        ["f", "--price", "c1", "--count", "7", "--origin", "o"],
+        {"file": Path("f"), "price": "c1", "count": 7, "origin": "o", "wallet": None},
+        {},
+    ),
+    "import": (["f"], {"file": Path("f"), "wallet": None}, {}),
+}
+
+
+@pytest.mark.parametrize("action", OF_TOKENS)
+def test_each_option_of_what_tokens_do_is_read_and_has_its_default(action: str) -> None:
+    given, read, left_out = OF_TOKENS[action]
+    proxy = {"issuer_proxy": None} if action == "buy" else {}
+    found = vars(options.parse(["tokens", action, *given], tuple(COMMANDS)))
+    assert found == {"command": "tokens", "action": action, **proxy, **read}
+    if left_out:
+        found = vars(options.parse(["tokens", action], tuple(COMMANDS)))
+        assert found == {"command": "tokens", "action": action, **proxy, **left_out}

@@ -84,6 +84,7 @@ def test_each_reason_has_its_code_and_only_measurements_show_their_detail(
         AttestationReason.NONCE_MISMATCH: Exit.STALE,
         AttestationReason.STALE: Exit.STALE,
         AttestationReason.UNBOUND_KEYS: Exit.KEYS_UNBOUND,
+        AttestationReason.CATALOGUE: Exit.CATALOGUE,
         # Who allows simulated ones was shown one that is none.
         AttestationReason.SIMULATED: (
             Exit.CHAIN if simulated is Simulated.ALLOWED else Exit.SIMULATED

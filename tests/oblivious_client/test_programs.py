@@ -11,7 +11,8 @@ import yaml
 
 from oblivious_client.cli import main
 from oblivious_client.defaults import DEFAULT_MODEL
-from oblivious_client.options import HELP, PROGRAMS
+from oblivious_client.help_text import HELP
+from oblivious_client.options import PROGRAMS
 from oblivious_client.programs import RECIPES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "programs.md"

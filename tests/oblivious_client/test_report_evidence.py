@@ -1,5 +1,7 @@
 """Reports of evidence: each fact under its name, for people and for programs."""
 
+import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence, Platform, VerifiedEvidence
 from protocol.key_config import KeyConfig
 from protocol.signature import SigningKeys, key_identifier
+from tests.support.private_tokens import catalogue
 
 MADE = 1_700_000_000
 RELAY = Endpoint.parse(Role.RELAY, "https://relay.example/")
@@ -144,6 +147,7 @@ def test_programs_get_the_same_as_json() -> None:
         "seal_to": 7,
         "tee_id": key_identifier(RSA),
         "tee_ids": {"rsa-pss-sha256": key_identifier(RSA), "ed25519": key_identifier(ED25519)},
+        "tokens": None,
     }
     bare = report.as_json(verified(), Policy(), None, now=MADE + 1.5)
     assert (bare["address"], bare["nonce"], bare["copy_seconds"]) == (None, None, None)
@@ -168,3 +172,29 @@ def test_a_short_line_leaves_room_for_a_word() -> None:
     assert [len(line) for line in lines] == [30, 30, 20]
     tabs = report.answered([{"content": "\t" * 9}], 80).split("\n")
     assert [line.count("\t") for line in tabs] == [8, 1]
+
+
+def test_a_catalogue_of_tokens_is_told_with_its_hash() -> None:
+    listed = catalogue()
+    data = listed.encode()
+    found = verified()
+    paid = replace(found, catalogue=listed, evidence=replace(found.evidence, token_catalogue=data))
+    digest = hashlib.sha256(data).hexdigest()
+    assert facts(report.as_text(paid, PINNED, RELAY, now=MADE))[-2:] == [
+        ("tokens", f"catalogue {digest}: the SHA-256 in the document matches"),
+        ("", "of issuer.example, c1, c4, c16, c64, in 3 epochs"),
+    ]
+    told = report.as_json(paid, PINNED, RELAY, now=MADE)["tokens"]
+    assert told["catalogue"] == digest
+    assert told["prices"] == ["c1", "c4", "c16", "c64"]
+    assert told["models"]["small"] == {"free": True}
+    assert (told["issuer"], told["origin"]) == ("issuer.example", "gateway.example")
+    assert told["issuer_url"] == "https://issuer.example"
+
+
+def test_one_epoch_is_told_as_one() -> None:
+    listed = catalogue(keys=catalogue().keys[:4])
+    found = verified()
+    evidence = replace(found.evidence, token_catalogue=listed.encode())
+    text = report.as_text(replace(found, catalogue=listed, evidence=evidence), PINNED, None, now=0)
+    assert text.endswith("in 1 epoch")

@@ -7,7 +7,7 @@ import pytest
 from oblivious_client import settings
 from oblivious_client.cache import EvidenceCache
 from oblivious_client.errors import UsageError
-from oblivious_client.options import PARSERS, parse
+from oblivious_client.options import COMMANDS, parse
 from oblivious_client.policy import Policy, Simulated
 
 ONE, TWO = "https://one.example", "https://two.example"
@@ -21,7 +21,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def relays(*words: str) -> list[str | None]:
-    return [route.relay for route in settings.routes(parse(["serve", *words], tuple(PARSERS)))]
+    return [route.relay for route in settings.routes(parse(["serve", *words], COMMANDS))]
 
 
 def test_relays_are_tried_in_the_order_of_the_command_line_each_once() -> None:
@@ -43,7 +43,7 @@ def test_without_any_or_with_a_gateway_beside_it_there_is_no_route() -> None:
 
 def test_every_route_demands_the_same(tmp_path: Path) -> None:
     words = ["serve", "--relay", ONE, "--relay", TWO, "--allow-simulated", "--proxy", "http://p"]
-    routes = settings.routes(parse(words, tuple(PARSERS)))
+    routes = settings.routes(parse(words, COMMANDS))
     assert {route.policy for route in routes} == {Policy(simulated=Simulated.ALLOWED)}
     assert {route.proxy for route in routes} == {"http://p"}
     assert routes[0].cache == EvidenceCache(tmp_path / "oblivious-inference")
@@ -51,5 +51,35 @@ def test_every_route_demands_the_same(tmp_path: Path) -> None:
 
 def test_measurements_are_named_by_option_or_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OBLIVIOUS_PCRS", "theirs.json")
-    assert settings.pcrs(parse(["keys"], tuple(PARSERS))) == "theirs.json"
-    assert settings.pcrs(parse(["keys", "--pcrs", "mine.json"], tuple(PARSERS))) == "mine.json"
+    assert settings.pcrs(parse(["keys"], COMMANDS)) == "theirs.json"
+    assert settings.pcrs(parse(["keys", "--pcrs", "mine.json"], COMMANDS)) == "mine.json"
+
+
+def test_where_the_wallet_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def path(*arguments: str) -> Path:
+        parsed = parse(["tokens", "list", *arguments], COMMANDS)
+        return settings.wallet(parsed).file.path
+
+    monkeypatch.delenv("OBLIVIOUS_WALLET", raising=False)
+    for base in ("", "relative"):
+        monkeypatch.setenv("XDG_DATA_HOME", base)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        own = tmp_path / ".local" / "share" / "oblivious-inference" / "wallet.sqlite3"
+        assert path() == own
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert path() == Path("/data/oblivious-inference/wallet.sqlite3")
+    monkeypatch.setenv("OBLIVIOUS_WALLET", "/other")
+    assert path() == Path("/other")
+    assert path("--wallet", "/mine") == Path("/mine")
+
+
+def test_what_pays_is_part_of_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBLIVIOUS_RELAY", ONE)
+    asked = parse(["chat", "--wallet", "/w", "--max-price", "c16", "Hi"], COMMANDS)
+    found = settings.route(asked)
+    assert found.wallet is not None
+    assert found.wallet.file.path == Path("/w")
+    assert str(found.most) == "c16"
+    assert settings.route(parse(["keys"], COMMANDS)).wallet is None
+    with pytest.raises(UsageError, match="not a price point: 'dear'"):
+        settings.route(parse(["chat", "--max-price", "dear"], COMMANDS))

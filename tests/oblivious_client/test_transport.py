@@ -569,4 +569,4 @@ def test_an_answer_without_a_head_is_no_response() -> None:
     arriving = ArrivingAnswer(SimpleNamespace())  # type: ignore[arg-type]
     assert arriving.is_awaited
     with pytest.raises(ValueError, match="has not begun"):
-        arriving.response(SimpleNamespace())  # type: ignore[arg-type]
+        arriving.begun(b"", SimpleNamespace())  # type: ignore[arg-type]

@@ -52,6 +52,7 @@ from tests.support.attestation_samples import (
     signing_keys,
     spki,
 )
+from tests.support.private_tokens import catalogue
 from tests.support.x_wing import without_x_wing
 
 __all__ = ["without_x_wing"]
@@ -279,7 +280,9 @@ def test_there_is_room_for_more_hashes() -> None:
 
 # The token catalogue
 
-CATALOGUE = b'{"version":1}'
+LISTED = catalogue()
+CATALOGUE = LISTED.encode()
+REFUSED_CATALOGUE = BINDING, AttestationReason.CATALOGUE
 
 
 def with_catalogue(bound: bytes | None = CATALOGUE, told: bytes | None = CATALOGUE) -> Evidence:
@@ -294,19 +297,33 @@ def test_the_catalogue_is_bound() -> None:
     verified = accepted(Evidence.decode(made.encode()))
     assert verified.evidence == made
     assert verified.evidence.token_catalogue == CATALOGUE
+    assert verified.catalogue == LISTED
     assert json.loads(made.encode())["token_catalogue"] == base64.b64encode(CATALOGUE).decode()
     bound = cbor2.loads(verified.attestation.user_data or b"")
     assert bound["tokens"] == hashlib.sha256(CATALOGUE).digest()
     assert accepted(evidence()).evidence.token_catalogue is None
+    assert accepted(evidence()).catalogue is None
 
 
 @pytest.mark.parametrize(
-    "told", [None, b"", CATALOGUE[:-1], CATALOGUE + b" ", CATALOGUE.replace(b"1", b"2")]
+    "told", [None, b"", CATALOGUE[:-1], CATALOGUE + b" ", CATALOGUE.replace(b"1", b"2", 1)]
 )
 def test_nobody_on_the_way_can_change_it_nor_take_it_away_nor_add_one(told: bytes | None) -> None:
-    assert refusal(with_catalogue(told=told)) == UNBOUND
+    assert refusal(with_catalogue(told=told)) == REFUSED_CATALOGUE
     if told is not None:
-        assert refusal(with_catalogue(bound=None, told=told)) == UNBOUND
+        assert refusal(with_catalogue(bound=None, told=told)) == REFUSED_CATALOGUE
+
+
+def test_one_that_would_tell_buyers_apart_is_refused_though_it_is_bound() -> None:
+    members = json.loads(CATALOGUE)
+    members["keys"][0]["redeem_until"] += 1
+    for data in (
+        json.dumps(members).encode(),
+        b"",
+        b"{}",
+        CATALOGUE.ljust(MAX_CATALOGUE_BYTES + 1),
+    ):
+        assert refusal(with_catalogue(data, data)) == REFUSED_CATALOGUE
 
 
 @pytest.mark.parametrize("value", [None, 5, "not base64!", "AAA", "ÄÄÄÄ", ["AAAA"]])
@@ -326,12 +343,12 @@ def test_clients_of_before_pass_over_the_catalogue() -> None:
 
 
 def test_the_largest_catalogue_fits() -> None:
-    catalogue = bytes(MAX_CATALOGUE_BYTES)
-    made = with_catalogue(catalogue, catalogue)
-    assert accepted(Evidence.decode(made.encode())).evidence.token_catalogue == catalogue
+    largest = CATALOGUE.ljust(MAX_CATALOGUE_BYTES)
+    made = with_catalogue(largest, largest)
+    assert accepted(Evidence.decode(made.encode())).evidence.token_catalogue == largest
     longest = OPTIONAL_BYTES["user_data"]
     keys = spki(rsa_key("signing").public_key())
-    assert len(encode_user_data(b"", keys, keys, catalogue)) == 187 < longest
+    assert len(encode_user_data(b"", keys, keys, largest)) == 187 < longest
 
 
 # The second signing key

@@ -22,6 +22,8 @@ SHOWN = {"type": "image_url", "image_url": {"url": PNG}}
 SOURCE = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
 BLOCK = {"type": "image", "source": SOURCE}
 TEXT = {"type": "text", "text": "a"}
+PDF = {"type": "document", "source": {"type": "base64", "data": "AAAA"}}
+PLAIN = {"type": "document", "source": {"type": "text", "data": "a"}}
 
 
 def user(*parts: object) -> dict[str, object]:
@@ -52,6 +54,9 @@ def user(*parts: object) -> dict[str, object]:
             1,
             2,
         ),
+        (CHAT_PATH, {"messages": [user(TEXT, {"type": "file", "file": {}}, SHOWN)]}, None, 1, 2),
+        (MESSAGES_PATH, {"messages": [user(PDF, PLAIN, BLOCK)]}, None, 1, 2),
+        (RESPONSES_PATH, {"input": [user({"type": "input_file"}, SHOWN)]}, None, 1, 2),
         (RESPONSES_PATH, {"max_output_tokens": 5, "max_tokens": 9, "input": "a"}, 5, 1, 0),
         (
             RESPONSES_PATH,
@@ -78,6 +83,7 @@ def test_what_counts(
         {"n": True, "max_tokens": 1.5, "messages": {"content": [SHOWN]}},
         {"n": -1, "max_tokens": -4, "messages": [3, None, {"content": [1, "a", None]}]},
         {"messages": [{"content": [{"type": ["image_url"]}, {"type": "tool_result"}]}]},
+        {"messages": [{"content": [{"type": "document"}, {"type": "document", "source": 1}]}]},
     ],
 )
 def test_what_is_ill_formed_counts_for_nothing(members: dict[str, Any]) -> None:

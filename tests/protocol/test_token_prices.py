@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import MalformedMessage
-from protocol.token_prices import MAX_AMOUNT, Budget, PricePoint, Tariff
+from protocol.token_prices import MAX_AMOUNT, Asked, Budget, PricePoint, Tariff
 
 C1, C4, C16 = PricePoint(1), PricePoint(4), PricePoint(16)
 TARIFF = Tariff({C4: Budget(40, 20, 1), C1: Budget(10, 20)})
@@ -136,3 +136,17 @@ def test_an_amount_has_its_range() -> None:
     for amounts in ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, MAX_AMOUNT + 1, 0)):
         with pytest.raises(ValueError, match="negative"):
             Budget(*amounts)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked(1, limit=2**31 - 1, choices=2**31 - 1),
+        Asked(MAX_AMOUNT + 1),
+        Asked(1, images=MAX_AMOUNT),
+        Asked(10**40, 10**40, 10**40, 10**40),
+    ],
+)
+def test_more_than_can_be_written_is_too_much(asked: Asked) -> None:
+    tariff = Tariff({PricePoint(1): Budget(10**9, 10**9, 10**9)})
+    assert tariff.price(tariff.need(asked)) is None

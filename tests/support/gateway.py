@@ -36,6 +36,7 @@ from protocol.kem import Kem, find_kem
 from protocol.key_config import encode_key_configs
 from protocol.registry import KEY_PROBLEM
 from protocol.signature import SigningKeys, encode_pem, encode_spki
+from tests.support.toll import Toll
 
 JSON = ((b"content-type", b"application/json"),)
 EVENTS = ((b"content-type", b"text/event-stream"),)
@@ -118,20 +119,31 @@ class Chat:
         self.abandoned = threading.Event()
         self.finished = threading.Event()
         self.inner: list[Request] = []
+        self.toll: Toll | None = None
 
     async def dispatch(self, request: Request, delivery: Delivery) -> Answer:
         """Answer one inner request."""
         self.inner.append(request)
+        if self.toll is not None and (refused := self.toll.refuse(request)) is not None:
+            return refused
         if self.busy:
             self.busy -= 1
             return StreamedResponse(503, JSON, self._slow_error())
+        if request.path.startswith(b"/v1/models"):
+            return self._listed(request)
+        return self._answer(request, delivery)
+
+    def _listed(self, request: Request) -> Answer:
+        """Answer what asks for models."""
         if request.path == b"/v1/models":
             listing = {"object": "list", "data": [{"id": MODEL, "object": "model"}]}
             return Response(200, JSON, json.dumps(listing).encode())
         if request.path == f"/v1/models/{MODEL}".encode():
             return Response(200, JSON, json.dumps({"id": MODEL, "object": "model"}).encode())
-        if request.path.startswith(b"/v1/models/"):
-            return _error(404, "there is no model of that name")
+        return _error(404, "there is no model of that name")
+
+    def _answer(self, request: Request, delivery: Delivery) -> Answer:
+        """Answer what asks a model."""
         body = json.loads(request.content)
         if body.get("model") != MODEL:
             return _error(404, f"there is no model {body.get('model')}")
@@ -143,6 +155,9 @@ class Chat:
             return self._message(request, body)
         if body.get("stream"):
             return StreamedResponse(200, EVENTS, self._stream(request, body))
+        if self.toll is not None:
+            fields = (*JSON, *self.toll.told)
+            return Response(200, fields, json.dumps(self._whole(request, body)).encode())
         return Response(200, JSON, json.dumps(self._whole(request, body)).encode())
 
     def _message(self, request: Request, body: dict[str, Any]) -> Answer:
@@ -192,6 +207,9 @@ class Chat:
         try:
             for number, event in enumerate(self.events or _events(message), 1):
                 yield b": padding\n\ndata: " + json.dumps(event).encode() + b"\r\n\r\n"
+                if self.toll is not None and self.toll.breaks_streams:
+                    yield self.toll.broken_stream()
+                    return
                 while number >= self.pause_after and not self.release.is_set():
                     await asyncio.sleep(0.01)
                     yield b": padding\n\n"
@@ -283,14 +301,23 @@ def new_keys(first_id: int) -> tuple[GatewayKey, ...]:
 class StandInGateway:
     """Serves on a loopback port while the `with` block runs."""
 
-    def __init__(self, *, name: str = "first", uds: str | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "first",
+        uds: str | None = None,
+        port: int = 0,
+        toll: Toll | None = None,
+    ) -> None:
         self.faults = Faults()
         self.keys = new_keys(1)
         self.accepted = [*self.keys]
         self.module = security_module(name)
         self.signing_keys = signing_keys(name)
         self.chat = Chat(self.signing_keys, self.faults)
+        self.chat.toll = toll
         self.arrived: list[Arrived] = []
+        self.files: dict[str, bytes] = {}  # that a relay or a front serves beside
         self.gateway = Gateway(lambda: self.accepted, self.chat.dispatch)
         self._server = _Server(self, uds, port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -305,12 +332,18 @@ class StandInGateway:
         """Return evidence for the keys of the moment."""
         configs = [key.config for key in self.keys]
         keys, held = encode_key_configs(configs), attested_config(configs)
+        first, second = self.signing_keys.public_keys
         # One of before there was a second key has one.
-        public = self.signing_keys.public_keys[: 1 if self.faults.is_old else 2]
-        user_data = encode_user_data(keys, *map(encode_spki, public))
+        more = None if self.faults.is_old else second
+        toll = self.chat.toll
+        catalogue = None if toll is None or toll.is_hidden else toll.catalogue.encode()
+        spki = None if more is None else encode_spki(more)
+        user_data = encode_user_data(keys, encode_spki(first), spki, catalogue)
         document = self.module.attest(user_data, None if held is None else held.encode(), nonce)
-        pem, *more = map(encode_pem, public)
-        return Evidence(document, keys, pem, Platform.SIMULATED, *more)
+        pem = None if more is None else encode_pem(more)
+        return Evidence(
+            document, keys, encode_pem(first), Platform.SIMULATED, pem, token_catalogue=catalogue
+        )
 
     def posts(self) -> list[Arrived]:
         """Return the sealed requests that arrived."""
@@ -403,6 +436,8 @@ class _Handler(BaseHTTPRequestHandler):
             evidence = gateway.faults.evidence(gateway.evidence(nonce))
             age = (("Cache-Control", f"public, max-age={gateway.faults.max_age}"),)
             self._plain(Plain(200, "application/json", evidence.encode(), age))
+        elif path in gateway.files:
+            self._plain(Plain(200, "application/json", gateway.files[path]))
         elif path == "/.well-known/ohttp-gateway":
             keys = gateway.evidence().ohttp_keys
             self._plain(Plain(200, "application/ohttp-keys", keys))

@@ -15,6 +15,7 @@ from oblivious_client.local.messages import Handled
 from oblivious_client.local.relays import Relays
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.transport import AsyncObliviousTransport
+from oblivious_client.wallet import Wallet
 from tests.support.gateway import StandInGateway
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
@@ -34,6 +35,7 @@ class Setting:
     handled: Callable[[Handled], None] = lambda handled: None
     place: Place = HERE
     control: bytes | None = None
+    wallet: Wallet | None = None
 
 
 @contextlib.contextmanager
@@ -43,7 +45,10 @@ def running(relays: Sequence[str], setting: Setting) -> Iterator[tuple[str, Loca
     made: list[tuple[str, LocalEndpoint, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def run() -> None:
-        transports = [AsyncObliviousTransport(relay, policy=setting.policy) for relay in relays]
+        transports = [
+            AsyncObliviousTransport(relay, policy=setting.policy, wallet=setting.wallet)
+            for relay in relays
+        ]
         asked = Relays(transports, setting.tell)
         endpoint = LocalEndpoint(
             asked,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from protocol.token_catalogue import Epoch
+from protocol.token_catalogue import CatalogueKey, Epoch
 from protocol.token_prices import PricePoint, Tariff
 from scripts.local import mint
 from scripts.local.mint import BUDGETS, PRICES, budgets_toml, epochs_around, paying_with
@@ -26,3 +26,7 @@ class Mint(mint.Mint):
 
     def __init__(self, epochs: Sequence[Epoch], prices: Sequence[PricePoint] = PRICES) -> None:
         super().__init__(epochs, prices, issuer_keys)
+
+    def private(self, key: CatalogueKey) -> RSAPrivateKey:
+        """Return the private half of one of these keys."""
+        return self._keys[key.epoch, key.price]

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -261,3 +262,45 @@ def test_the_secret_of_payments(tmp_path: Path) -> None:
     account = serving.stripe_account(settings)
     assert account is not None
     assert (account.secret, account.currency, account.minor_per_unit) == (b"whsec_1", "eur", 5)
+
+
+_POST = (
+    "POST /token-request HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    f"Content-Type: {BATCH}\r\nAuthorization: Bearer "
+)
+
+
+def exchanged(url: str, request: str) -> str:
+    """Return what a request is answered that no library of HTTP would send."""
+    parsed = httpx.URL(url)
+    with socket.create_connection((parsed.host, parsed.port or 80), DEADLINE) as connection:
+        connection.sendall(request.encode("latin-1"))
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            return answer.read().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        ("Transfer-Encoding: chunked\r\n\r\nZZ\r\nabc", "400"),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\nab", "400"),
+        ("Transfer-Encoding: chunked\r\n\r\n" + "f" * 40 + "\r\nab", "4"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", "400"),
+        ("Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "400"),
+        ("Content-Length: 99999999999999999999\r\n\r\nabc", "4"),
+        ("Content-Length: 259\r\n\r\nabc", "4"),
+        ("SCRIPT_NAME: /token-request\r\nContent-Length: 3\r\n\r\nabc", "4"),
+        ("SCRIPT_NAME: /elsewhere\r\nContent-Length: 3\r\n\r\nabc", "4"),
+        ("PATH_INFO: /account\r\nContent-Length: 3\r\n\r\nabc", "4"),
+    ],
+)
+def test_malformed_bodies_and_fields_take_nothing_and_end_nothing(
+    rest: str, status: str, files: IssuerFiles, ledger: Ledger
+) -> None:
+    _, secret = open_account(ledger, int(time.time()), units=100)
+    with running_issuer(files) as process:
+        answer = exchanged(process.url, f"{_POST}{secret}\r\n{rest}")
+        assert answer.startswith(f"HTTP/1.1 {status}"), answer
+        assert outstanding(ledger) == 100
+        assert httpx.get(f"{process.url}/").status_code == 200

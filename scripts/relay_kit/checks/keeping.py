@@ -11,6 +11,8 @@ from scripts.relay_kit.recording import Exchange
 
 KEYS = "/.well-known/ohttp-gateway"
 EVIDENCE = "/v1/attestation"
+RELEASES = "/.well-known/oblivious-inference/releases.json"
+KEYS_SEEN = "/.well-known/oblivious-inference/keys-seen.json"
 KIND = ("Content-Type", "application/ohttp-keys")
 KEPT_SECONDS = 10  # for which what a check leaves behind may be kept: another may follow at once
 OUTLIVED_SECONDS = 2.5  # after which what may be kept for one second is old
@@ -82,6 +84,16 @@ async def keys_kept(bench: Bench) -> str:
 async def evidence_kept(bench: Bench) -> str:
     """One copy of the evidence serves everybody, and no nonce passes"""
     return await kept_for_all(bench, EVIDENCE)
+
+
+async def releases_kept(bench: Bench) -> str:
+    """One copy of the list of releases serves everybody"""
+    return await kept_for_all(bench, RELEASES)
+
+
+async def keys_seen_kept(bench: Bench) -> str:
+    """One copy of the mirrors' notes serves everybody"""
+    return await kept_for_all(bench, KEYS_SEEN)
 
 
 async def renewal_shared(bench: Bench) -> str:

@@ -46,7 +46,8 @@ def test_every_failure_of_an_upstream_gives_it_back(failure: Failure) -> None:
     paying = Paying()
     paying.payment.fail(UpstreamError(failure))
     status: int = failure.value[0]
-    after = REJECTED_SECONDS if status == 400 else 0
+    is_provoked = status == 400 or failure is Failure.TOOL_USE_FAILED
+    after = REJECTED_SECONDS if is_provoked else 0
     assert paying.store.done == [("give back", b"n", b"t", after)]
     assert paying.payment.status == "returned"
     assert paying.counted.counts == {"returned": 1}

@@ -23,6 +23,7 @@ from tests.support.private_tokens import PRICES
 C1, C4, C16, C64 = PRICES
 REQUESTS = 10_000
 PNG = "iVBORw0KGgoAAAANSUhEUgAA"
+PDF = "JVBERi0xLjQK" + "A" * 32
 Random = random.Random
 
 
@@ -45,7 +46,8 @@ def tool(chance: Random) -> dict[str, Any]:
 def chat_part(chance: Random) -> dict[str, Any]:
     url = f"data:image/png;base64,{PNG}"
     shown: dict[str, Any] = {"type": "image_url", "image_url": {"url": url}}
-    return chance.choice([{"type": "text", "text": words(chance)}, shown])
+    file = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF}"}}
+    return chance.choice([{"type": "text", "text": words(chance)}, shown, file])
 
 
 def chat_body(chance: Random) -> dict[str, Any]:
@@ -99,7 +101,10 @@ def block(chance: Random) -> dict[str, Any]:
     source = {"type": "base64", "media_type": "image/png", "data": PNG}
     text = {"type": "text", "text": words(chance) or "."}
     shown: dict[str, Any] = {"type": "image", "source": source}
-    return chance.choice([text, shown])
+    pdf = {"type": "base64", "media_type": "application/pdf", "data": PDF}
+    plain = {"type": "text", "media_type": "text/plain", "data": words(chance) or "."}
+    document = {"type": "document", "source": some(chance, pdf, plain)}
+    return chance.choice([text, shown, document])
 
 
 def messages_body(chance: Random) -> dict[str, Any]:
@@ -119,7 +124,8 @@ def messages_body(chance: Random) -> dict[str, Any]:
 def item_part(chance: Random) -> dict[str, Any]:
     url = f"data:image/png;base64,{PNG}"
     text = {"type": "input_text", "text": words(chance)}
-    return chance.choice([text, {"type": "input_image", "image_url": url}])
+    file = {"type": "input_file", "file_data": f"data:application/pdf;base64,{PDF}"}
+    return chance.choice([text, {"type": "input_image", "image_url": url}, file])
 
 
 def responses_body(chance: Random) -> dict[str, Any]:

@@ -52,6 +52,21 @@ def test_a_token_is_held_once_and_spent_to_the_end() -> None:
     assert isinstance(asked.hold(A), bytes)  # nobody takes it by now
 
 
+def test_nothing_is_held_that_could_not_be_kept_as_spent() -> None:
+    # A clock that was ahead of all epochs for a moment: the table's time stays there, the gate's
+    # goes back and takes tokens again.
+    asked = Asked()
+    last = max(epoch.redeem_until for epoch in MINT.epochs) + 600
+    asked.clock.now, before = last, asked.clock.now
+    ticket = asked.held(A)
+    asked.store.commit(A, ticket)
+    assert asked.hold(A) is Refusal.SPENT
+    asked.clock.now = last + 1
+    assert asked.hold(B) is Refusal.UNAVAILABLE
+    asked.clock.now = before
+    assert {asked.hold(name) for name in (A, B)} == {Refusal.UNAVAILABLE}
+
+
 def test_what_is_given_back_is_free_at_once_or_after_a_while() -> None:
     asked = Asked()
     asked.store.give_back(A, asked.held(A))

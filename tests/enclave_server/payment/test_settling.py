@@ -114,6 +114,27 @@ def test_what_failed_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(use, failures=3).failures == 0
 
 
+@pytest.mark.parametrize("refused", Kind)
+def test_neither_waits_for_what_the_store_refuses_of_the_other(refused: Kind) -> None:
+    class Half(Told):
+        async def send(self, commands: bytes, kinds: Sequence[Kind]) -> None:
+            if refused in kinds:
+                raise ConnectionResetError
+            await super().send(commands, kinds)
+
+    async def scenario() -> None:
+        told = Half()
+        settlements = Settlements(told.send, (OSError,))
+        settlements.give_back(b"a", b"1", 3600)
+        settlements.commit(b"b", b"2")
+        await turns()
+        await settlements.close()
+        taken = {Kind.COUNT: [[b"2"]], Kind.DONE: [[b"1"]]}
+        assert told.batches == taken.get(refused, [[b"1"], [b"2"]])
+
+    asyncio.run(scenario())
+
+
 def test_batches_are_bounded_and_what_was_told_is_not_told_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -144,13 +165,13 @@ def test_batches_are_bounded_and_what_was_told_is_not_told_again(
 
 
 @pytest.mark.parametrize("failures", [0, 1])
-def test_all_that_is_left_is_told_at_the_end_if_the_store_is_there(failures: int) -> None:
+def test_all_that_is_left_is_told_once_at_the_end(failures: int) -> None:
     async def use(settlements: Settlements, told: Told) -> None:
         settlements.commit(b"a", b"1")
         settlements.give_back(b"b", b"2", 10)
         await settlements.close()
 
-    assert run(use, failures).batches == ([] if failures else [[b"2"], [b"1"]])
+    assert run(use, failures).batches == ([] if failures else [[b"2"]]) + [[b"1"]]
 
 
 def test_closing_with_nothing_to_do() -> None:

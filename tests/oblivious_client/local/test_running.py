@@ -31,6 +31,7 @@ from oblivious_client.local.access import Access
 from oblivious_client.local.listening import read_place
 from tests.support.gateway import StandInGateway
 from tests.support.local_endpoint import DEADLINE
+from tests.support.releases import TRUST, WITNESSES
 
 RELAY = "https://relay.example"
 KEY = "0123456789abcdef"
@@ -96,11 +97,15 @@ def test_the_command_of_a_service_says_all_that_was_chosen(
     assert words[3:] == [
         *("--relay", RELAY, "--pcrs", str(tmp_path / "pcrs.json"), "--max-age", "3600"),
     ]
+    (tmp_path / "trust.json").write_bytes(TRUST.encode_file())
     given = [
         *("--relay", "https://a.example", "--relay", "https://b.example", "--log"),
         *("--listen", "[::1]:5", "--api-key", str(key_file), "--allow-host", "box"),
         *("--allow-origin", "http://a", "--allow-simulated", "--no-cache", "--max-age", "60"),
         *("--proxy", "http://proxy.example:1"),
+        *("--trust", str(tmp_path / "trust.json"), "--releases", str(tmp_path / "releases.json")),
+        *("--mirror", WITNESSES[0].key.encode(), "--mirror", WITNESSES[1].key.encode()),
+        *("--mirrors", "1", "--mirror-of", "gateway.example", "--mirror-down", "warn"),
     ]
     again = options.parse(running.command(chosen(*given))[3:], tuple(options.PARSERS))
     expected = vars(chosen(*given, "--pcrs", str(tmp_path / "pcrs.json")))
@@ -244,7 +249,7 @@ def test_it_is_installed_by_the_service_manager(
     assert code == Exit.OK, err
     unit = tmp_path / "CONFIG_HOME" / "systemd" / "user" / "oblivious-client.service"
     assert f'"serve" "--relay" "{RELAY}"' in unit.read_text()
-    assert "RestartPreventExitStatus=2 10 11 12 13 14 15 16 17\n" in unit.read_text()
+    assert "RestartPreventExitStatus=2 10 11 12 13 14 15 16 17 27\n" in unit.read_text()
     assert said.read_text() == (
         "--user daemon-reload\n"
         "--user enable oblivious-client.service\n"

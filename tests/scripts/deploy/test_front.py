@@ -17,6 +17,8 @@ from tests.support.stack import needs_nginx
 
 CLIENTS = 200  # more than the 64 connections that nginx keeps in common configurations
 BODY = b"sealed request"
+RELEASES = ".well-known/oblivious-inference/releases.json"
+LIST = b'{"checkpoint":"","entries":[]}'
 FIELDS = [("Content-Type", WHOLE), ("Content-Length", str(len(BODY)))]
 
 
@@ -83,5 +85,38 @@ def test_relays_may_speak_http2_to_the_front(tmp_path: Path) -> None:
         assert await ask(target, call_http2) == (200, BODY)
         (arrival,) = gateway.arrivals
         assert arrival.request.start == ["POST", "/v1/ohttp", "HTTP/1.1"]
+
+    before_a_gateway(tmp_path, test)
+
+
+@needs_nginx
+def test_the_list_of_releases_is_a_file_that_all_get_alike(tmp_path: Path) -> None:
+    served = tmp_path / "files" / RELEASES
+    served.parent.mkdir(parents=True)
+    served.write_bytes(LIST)
+
+    async def test(gateway: Gateway, target: Target, tls: ssl.SSLContext) -> None:
+        heads = []
+        for fields in (
+            [],
+            [("If-None-Match", '"mark"'), ("Range", "bytes=0-1"), ("Cookie", "a=1")],
+        ):
+            call = await call_http1(target, Request("GET", f"/{RELEASES}", fields))
+            answer = await receive(call)
+            call.close()
+            assert (answer.status, answer.body) == (200, LIST)
+            assert answer.head.get("content-type") == "application/json"
+            assert answer.head.get("cache-control") == "public, max-age=600"
+            heads.append([(n, v) for n, v in answer.head.fields if n.lower() != "date"])
+            assert not answer.head.get("etag")
+        assert heads[0] == heads[1]
+        for method, path, status in (
+            ("POST", RELEASES, 403),
+            ("GET", RELEASES.replace("releases", "keys-seen"), 404),
+        ):
+            call = await call_http1(target, Request(method, f"/{path}", [("Content-Length", "0")]))
+            assert (await receive(call)).status == status
+            call.close()
+        assert gateway.arrivals == []  # the enclave is never asked
 
     before_a_gateway(tmp_path, test)

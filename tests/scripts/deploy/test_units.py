@@ -203,6 +203,7 @@ def nginx(directory: Path, listener: socket.socket, upstream: int) -> Iterator[N
         ("127.0.0.1:8443", f"127.0.0.1:{upstream}"),
         ("/etc/oblivious-inference/front.pem", f"{directory}/front.pem"),
         ("/etc/oblivious-inference/front.key", f"{directory}/front.pem"),
+        ("/srv/oblivious-inference", f"{directory}/files"),
     ):
         assert theirs in front
         front = front.replace(theirs, ours)

@@ -98,6 +98,21 @@ def test_lines_that_pin_are_read() -> None:
     assert list(sbom.pinned(text)) == [("anyio", "4.16.0", [HASH, HASH])]
 
 
+def test_the_client_is_listed_too(tmp_path: Path) -> None:
+    made = sbom.client_document()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(made)) is None
+    assert made["metadata"]["component"]["type"] == "application"
+    hashes = set(re.findall(r"sha256:([0-9a-f]{64})", sbom.CLIENT_REQUIREMENTS.read_text()))
+    assert len(hashes) > 20
+    listed = json.dumps(made)
+    assert all(each in listed for each in hashes)
+    assert {"httpx", "cryptography", "h11"} <= {each["name"] for each in made["components"]}
+    assert made["serialNumber"] != sbom.document()["serialNumber"]
+    command = [str(CHECKOUT / "scripts/sbom"), "--client", "--out", "client.json"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert json.loads((tmp_path / "client.json").read_text()) == made
+
+
 def test_the_command_writes_it(document: dict[str, Any], tmp_path: Path) -> None:
     subprocess.run([CHECKOUT / "scripts/sbom", "--out", "sbom.json"], cwd=tmp_path, check=True)
     assert json.loads((tmp_path / "sbom.json").read_text()) == document

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,9 +69,9 @@ def folder_in(said: str) -> str:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[tuple["subprocess.Popen[str]", dict[str, str], str]]:
+def serving(*options: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, str], str]]:
     """Run `--serve`; give the process, its line of URLs, and its folder."""
-    process = demo("--serve")
+    process = demo("--serve", *options)
     try:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -104,6 +105,38 @@ def test_a_question_is_answered() -> None:
     folder = folder_in(said)
     assert not Path(folder).exists()
     assert processes_at(folder) == []
+
+
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="redis-server is not here"
+)
+
+
+@needs_redis
+def test_a_question_is_paid_for() -> None:
+    status, answer, said = finished(demo("--paid", "What is the capital of France?"))
+    assert status == 0, said
+    assert "Paris" in answer
+    wallets = re.findall(r"^c1 +(\d+) +0 +0 +0 ", said, re.MULTILINE)
+    assert wallets == ["10", "9"]
+    order = ["bought 10 tokens", "before the question", "tokens        catalogue", "Answer:"]
+    places = [said.index(words) for words in [*order, "after the question"]]
+    assert places == sorted(places)
+    folder = folder_in(said)
+    assert not Path(folder).exists()
+    assert processes_at(folder) == []
+
+
+@needs_redis
+def test_a_paid_path_stays_up_with_a_voucher() -> None:
+    with serving("--paid") as (process, urls, folder):
+        assert set(urls) == {"relay", "gateway", "issuer", "voucher"}
+        assert re.fullmatch(r"OBL-[A-Z2-7]{26}", urls["voucher"])
+        assert all(listens(urls[name]) for name in ("relay", "gateway", "issuer"))
+        process.send_signal(signal.SIGTERM)
+        status, _, said = finished(process)
+        assert status == 0, said
+        assert processes_at(folder) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

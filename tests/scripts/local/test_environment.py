@@ -30,7 +30,7 @@ def checkout(tmp_path: Path) -> Path:
     """A checkout with all that decides about an environment, and an environment that runs."""
     locks = tmp_path / "scripts" / "requirements"
     locks.mkdir(parents=True)
-    for name in ("runtime", "dev", "bench", "fuzz", "model"):
+    for name in ("runtime", "dev", "bench", "fuzz", "issuer", "model"):
         (locks / f"{name}.txt").write_text(f"{name}==1\n")
     for name in ("setup.cfg", "pyproject.toml"):
         (tmp_path / name).write_text(name)
@@ -91,7 +91,7 @@ def test_stamps_of_both_locks_live_side_by_side(checkout: Path) -> None:
     assert set(json.loads((checkout / ".venv" / "installed.json").read_text())) == set(setup.LOCKS)
 
 
-@pytest.mark.parametrize("addition", setup.ADDITIONS)
+@pytest.mark.parametrize("addition", sorted({*setup.ADDITIONS} - {*setup.CONTAINED}))
 def test_what_observing_and_fuzzing_need_comes_on_top(checkout: Path, addition: str) -> None:
     setup.write_stamp("dev", checkout)
     assert not setup.is_ready(addition, checkout)
@@ -101,6 +101,18 @@ def test_what_observing_and_fuzzing_need_comes_on_top(checkout: Path, addition: 
     (checkout / ".venv" / "installed.json").write_text("{}")
     setup.write_stamp(addition, checkout)
     assert not setup.is_ready("runtime", checkout)
+
+
+@pytest.mark.parametrize("addition", setup.CONTAINED)
+def test_what_the_tests_need_anyway_is_there_with_them(checkout: Path, addition: str) -> None:
+    setup.write_stamp("runtime", checkout)
+    assert not setup.is_ready(addition, checkout)
+    setup.write_stamp("dev", checkout)
+    assert setup.is_ready(addition, checkout)
+    (checkout / ".venv" / "installed.json").write_text("{}")
+    setup.write_stamp(addition, checkout)
+    assert setup.is_ready(addition, checkout)
+    assert not setup.is_ready("dev", checkout)
 
 
 def test_a_command_that_goes_well_is_one_line() -> None:
