@@ -97,6 +97,33 @@ def listen_socket(address: Address) -> socket.socket:
     return listener
 
 
+def connect_socket(address: Address) -> socket.socket:
+    """Return a non-blocking socket that is being connected to `address`, or raise OSError.
+
+    It can be written to once it is connected, or has failed. A host name is looked up first.
+    """
+    match address:
+        case VsockAddress(cid, port):
+            return _connect(socket.AF_VSOCK, (cid, port))
+        case TcpAddress(host, port):
+            family, _, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            return _connect(family, target)
+        case UnixAddress(path):
+            return _connect(socket.AF_UNIX, path)
+
+
+def _connect(family: int, target: object) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            connection.connect(target)  # type: ignore[arg-type]  # each family has its own
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def bound_address(listener: socket.socket) -> Address:
     """Return where `listener` listens, with the port that the system assigned."""
     name = listener.getsockname()

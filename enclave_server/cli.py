@@ -13,6 +13,7 @@ from enclave_server.config import Config, ConfigError, load_config
 from enclave_server.log import Log
 from enclave_server.processes.startup import ExitCode, StartError, check, serve
 from enclave_server.security_module.nsm import DEVICE, NitroSecurityModule, NsmError, SecurityModule
+from enclave_server.security_module.shared_root import shared_root
 from enclave_server.security_module.simulated import SimulatedSecurityModule
 
 USAGE = """\
@@ -20,7 +21,7 @@ enclave-server: answers sealed chat requests, inside an attested enclave.
 
 Usage:
     enclave-server [--listen ADDRESS] [--config FILE] [--workers N]
-                   [--nsm DEVICE | --simulated-nsm]
+                   [--nsm DEVICE | --simulated-nsm | --simulated-root FILE]
     enclave-server --check-config [--config FILE]
 
 Options:
@@ -32,6 +33,9 @@ Options:
                        fd:NUMBER takes a descriptor that is open already
     --simulated-nsm    evidence that proves nothing, under a throw-away root;
                        the default where there is no /dev/nsm
+    --simulated-root FILE
+                       the same under the root in FILE, which is made if it is not
+                       there: for a cluster, whose enclaves are under one root
     --check-config     find out whether a server with these settings would start, and
                        end: for the build of an image, where the embedded model has to be
                        in place and nothing else of the machine matters
@@ -87,6 +91,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     modules = parser.add_mutually_exclusive_group()
     modules.add_argument("--nsm")
     modules.add_argument("--simulated-nsm", action="store_true")
+    modules.add_argument("--simulated-root")
     return parser.parse_args(arguments)
 
 
@@ -106,6 +111,8 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _module(options: argparse.Namespace) -> SecurityModule:
+    if options.simulated_root is not None:
+        return _simulated_under(Path(options.simulated_root))
     device = options.nsm or DEVICE
     if options.simulated_nsm or (options.nsm is None and not Path(device).exists()):
         return SimulatedSecurityModule()
@@ -114,4 +121,13 @@ def _module(options: argparse.Namespace) -> SecurityModule:
     except NsmError as error:
         raise StartError(
             ExitCode.MODULE, f"{device}: {error}; name another with --nsm, or use --simulated-nsm"
+        ) from error
+
+
+def _simulated_under(file: Path) -> SecurityModule:
+    try:
+        return SimulatedSecurityModule(root=shared_root(file))
+    except (OSError, ValueError) as error:
+        raise StartError(
+            ExitCode.USAGE, f"{file} has no simulated root and none can be put there: {error}"
         ) from error

@@ -31,6 +31,7 @@ from enclave_server.chat.upstream.endpoint import (
 from enclave_server.http.limits import Limits
 from enclave_server.tables import Table, require
 from enclave_server.tokens_table import BudgetTable, TokensTable, tariff
+from protocol.attestation import MAX_PCRS
 from protocol.chunked import CHUNK_SIZE
 from protocol.provisioning import administrator_key
 from protocol.shaping import GeometricSeries
@@ -46,6 +47,10 @@ NULLIFIER_KEY = "spent-tokens"
 """The name under which the key of nullifiers is handed over; no upstream may have it."""
 
 MIN_ENGINE_MIB = 512  # below that no process of it starts
+MEASURED_REGISTERS = (0, 1, 2, 3)
+MAX_PEERS = 16  # each is asked in turn, four a second
+MAX_ROUTE_SECONDS = 30  # a lost enclave's slots wait as long for their next key
+SHARED_KEYS = {"lifetime_seconds": 3600, "announce_seconds": 300}
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
@@ -290,6 +295,38 @@ class ProvisionTable(Table, frozen=True):
         return administrator_key(_from_base64(self.administrator_key))
 
 
+class ClusterTable(Table, frozen=True):
+    """Whether this enclave shares keys with others of its kind, and where it meets them.
+
+    `peers` are holes of the host's, each of which may lead to another enclave or nowhere.
+    """
+
+    enabled: bool = False
+    listen: str = "vsock://any:8100"
+    peers: tuple[str, ...] = ("vsock://3:8100",)
+    # Registers that have to be equal: image, kernel, application, role. 8 is who signed the image.
+    same: tuple[int, ...] = MEASURED_REGISTERS
+    # From when every enclave has a key until clients are told of it: fronts learn of it meanwhile.
+    route_seconds: float = 2
+    join_seconds: float = 60
+
+    def __post_init__(self) -> None:
+        for address in (self.listen, *self.peers):
+            parse_address(address)
+        require(
+            len(self.peers) <= MAX_PEERS, f"cluster.peers must be at most {MAX_PEERS} addresses"
+        )
+        require(
+            set(MEASURED_REGISTERS) <= set(self.same) <= set(range(MAX_PCRS)),
+            "cluster.same must hold 0, 1, 2 and 3, and registers below 32",
+        )
+        require(
+            0 <= self.route_seconds <= MAX_ROUTE_SECONDS,
+            f"cluster.route_seconds must be from 0 to {MAX_ROUTE_SECONDS}",
+        )
+        require(0 < self.join_seconds < math.inf, "cluster.join_seconds must be positive")
+
+
 class Config(Table, frozen=True):
     """Everything that can be set; the defaults serve the embedded model."""
 
@@ -304,6 +341,7 @@ class Config(Table, frozen=True):
     models: tuple[ModelTable, ...] = (ModelTable(name=EMBEDDED_MODEL, upstream=EMBEDDED_UPSTREAM),)
     upstreams: dict[str, UpstreamTable] = msgspec.field(default_factory=dict)
     provision: ProvisionTable = ProvisionTable()
+    cluster: ClusterTable = ClusterTable()
     tokens: TokensTable = TokensTable()
 
     def __post_init__(self) -> None:
@@ -329,6 +367,11 @@ class Config(Table, frozen=True):
 
     def _check_payment(self) -> None:
         tables = self.tariffs
+        # Memory of one enclave: a token spent at one would be good at each of the others.
+        require(
+            not self.cluster.enabled or self.tokens.store == "redis",
+            "tokens.store must be redis in a cluster: its enclaves have to know each other's spent",
+        )
         is_paid = any(not of.is_free for of in tables.values())
         require(
             not (is_paid and self.chat.bare_json),
@@ -393,11 +436,21 @@ def parse_config(text: str) -> Config:
     try:
         tables = tomllib.loads(text)
         _refuse_unknown_limits(tables)
-        return msgspec.convert(tables, Config)
+        return msgspec.convert(_with_shorter_keys(tables), Config)
     except (ValueError, msgspec.ValidationError) as error:  # TOMLDecodeError is a ValueError
         raise ConfigError(str(error)) from error
     except RecursionError as error:
         raise ConfigError("its values nest too deeply") from error
+
+
+def _with_shorter_keys(tables: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables with a cluster's defaults for the life of keys, where nothing is said."""
+    cluster, keys = tables.get("cluster"), tables.get("keys", {})
+    is_cluster = isinstance(cluster, dict) and cluster.get("enabled") is True
+    if not is_cluster or not isinstance(keys, dict):
+        return tables
+    # Many enclaves hold each key: a breach of one should not open a day of all.
+    return {**tables, "keys": {**SHARED_KEYS, **keys}}
 
 
 def load_config(path: str | None) -> Config:

@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
+from enclave_server.gateway.standing import Ownership, Standing
 from enclave_server.gateway.steps import Stepping
 from enclave_server.http import problems
 from enclave_server.http.messages import Headers, OuterRequest, OuterResponse, Router
@@ -91,6 +92,7 @@ class Service:
     pacer: Pacer
     now: Callable[[], float]
     stepping: Stepping
+    standing: Callable[[], Standing] | None = None
 
 
 Answer = Callable[[Service, OuterRequest], OuterResponse | Awaitable[OuterResponse]]
@@ -107,19 +109,25 @@ class Route:
 
 
 Routes = Mapping[bytes, Mapping[bytes, Route]]
-"""The resources by path and method."""
+"""By path, and then by method."""
 
 
 def make_router(
-    state: ServingState, gateway: Gateway, pacer: Pacer, now: Callable[[], float] = time.time
+    state: ServingState,
+    gateway: Gateway,
+    pacer: Pacer,
+    now: Callable[[], float] = time.time,
+    standing: Callable[[], Standing] | None = None,
 ) -> Router:
     """Return what routes requests to answers for `state` and `gateway`.
 
-    The head alone decides about a refusal, so that nobody uploads for nothing.
+    The head alone decides about a refusal, so that nobody uploads for nothing. In a cluster
+    `standing` says which requests are this enclave's.
     """
-    service = Service(state, gateway, pacer, now, Stepping())
+    service = Service(state, gateway, pacer, now, Stepping(), standing)
     sells = state.keyset().evidence.token_catalogue is not None
-    routes = {**_ROUTES, b"/v1/tokens": _TOKENS} if sells else _ROUTES
+    routes = _ROUTES if standing is None else _ROUTES_OF_MEMBERS
+    routes = {**routes, b"/v1/tokens": _TOKENS} if sells else routes
 
     def route(
         request: OuterRequest,
@@ -157,6 +165,9 @@ def _media_type(request: OuterRequest) -> bytes:
 def _answer_sealed(
     service: Service, request: OuterRequest
 ) -> OuterResponse | Awaitable[OuterResponse]:
+    refusal = _misdirected(service, request, "ohttp")
+    if refusal is not None:
+        return refusal
     if len(request.body) > LARGE_BYTES:
         return _answer_large_sealed(service, service.gateway.begin_in_steps(request.body))
     try:
@@ -187,6 +198,9 @@ async def _sealed_later(body: Awaitable[bytes]) -> OuterResponse:
 def _answer_chunked(
     service: Service, request: OuterRequest
 ) -> OuterResponse | Awaitable[OuterResponse]:
+    refusal = _misdirected(service, request, "ohttp_chunked")
+    if refusal is not None:
+        return refusal
     if (size := len(request.body)) > LARGE_BYTES:
         steps = service.gateway.open_chunked_in_steps(request.body)
         return _answer_large_chunked(service, steps, size)
@@ -221,6 +235,20 @@ def reading_seconds(size: int) -> float:
     size = bucket(size)
     valued = min(size, VALUED_OCTETS) * READING_SECONDS_PER_VALUED_OCTET
     return READING_SECONDS + valued + size * READING_SECONDS_PER_OCTET
+
+
+def _misdirected(service: Service, request: OuterRequest, route: str) -> OuterResponse | None:
+    """Return the refusal of a request that this enclave may not open, before it opens anything."""
+    if service.standing is None:
+        return None
+    match service.standing().of(request.body):
+        case Ownership.OWN:
+            return None
+        case Ownership.OTHERS:
+            return problems.problem(HTTPStatus.MISDIRECTED_REQUEST, route=route)
+        case Ownership.NOBODYS:
+            # To a client it is a key that is gone: it fetches the next one and asks once more.
+            return problems.key_rejected(route)
 
 
 def _not_opened(error: ProtocolError, route: str) -> OuterResponse:
@@ -281,6 +309,12 @@ def _answer_ready(service: Service, request: OuterRequest) -> OuterResponse:
     return OuterResponse(status, headers, body, "ready")
 
 
+def _answer_cluster(service: Service, request: OuterRequest) -> OuterResponse:
+    headers = ((b"content-type", JSON), (b"cache-control", b"no-store"))
+    statement = b"" if service.standing is None else service.standing().statement
+    return OuterResponse(HTTPStatus.OK, headers, statement, "cluster")
+
+
 def _cached(media_type: bytes, keys: KeySet, service: Service) -> Headers:
     """Return fields that let caches keep an answer until keys or evidence expire, not longer."""
     seconds = max(0, int(keys.expires - service.now()))
@@ -309,4 +343,9 @@ _ROUTES: Routes = {
     b"/signing-key": _fetched(Route("signing_key", _answer_signing_key)),
     b"/health": _fetched(Route("health", _answer_health)),
     b"/ready": _fetched(Route("ready", _answer_ready)),
+}
+
+_ROUTES_OF_MEMBERS: Routes = {
+    **_ROUTES,
+    b"/v1/cluster": _fetched(Route("cluster", _answer_cluster)),
 }

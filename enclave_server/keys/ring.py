@@ -27,6 +27,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from enclave_server.keys.holding import Holding
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence
 from protocol.kem import X25519_HKDF_SHA256, X_WING, Kem
@@ -56,11 +57,16 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A key of each mechanism, and the times at which all of them retire and end."""
+    """A key of each mechanism, and the times at which all of them retire and end.
+
+    In a cluster it has slots, and may be `early`: made because of who came or went.
+    """
 
     keys: tuple[GatewayKey, ...]
     retires: float
     ends: float
+    holding: Holding | None = None
+    early: bool = False
 
     @property
     def first(self) -> GatewayKey:

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from enclave_server.gateway.standing import Standing
 from enclave_server.hardening import blocked_signals, end_with_parent
 from enclave_server.keys.ring import KeySet
 from enclave_server.log import Log
@@ -139,10 +140,16 @@ class Pool:
         """How often in a row a worker ended before it served, at the place where it is worst."""
         return max(place.failures for place in self._places)
 
-    def publish(self, keys: KeySet, now: float, provisioned: Proposal | None = None) -> None:
+    def publish(
+        self,
+        keys: KeySet,
+        now: float,
+        provisioned: Proposal | None = None,
+        standing: Standing | None = None,
+    ) -> None:
         """Have every worker, present and future, serve with `keys` and what was `provisioned`."""
         self._serial += 1
-        self._snapshot = encode_snapshot(Snapshot(self._serial, keys, provisioned))
+        self._snapshot = encode_snapshot(Snapshot(self._serial, keys, provisioned, standing))
         for worker in self.workers:
             worker.send(self._serial, self._snapshot, now)
 

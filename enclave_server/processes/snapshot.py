@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from enclave_server.gateway.standing import Standing
 from enclave_server.keys.ring import KeySet
 from enclave_server.provision.proposal import Proposal
 from protocol.encapsulation import GatewayKey
@@ -12,19 +13,20 @@ from protocol.kem import KEMS
 from protocol.signature import SigningKeys, key_identifier
 
 MAX_SNAPSHOT_BYTES = 128 * 1024
-"""Four generations of keys, evidence, whose document has at most 16 KiB, an accepted proposal."""
+"""Eight generations of keys, evidence, whose document has at most 16 KiB, an accepted proposal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The keys of a moment, and what the administrator handed over, once that has happened.
 
-    Later snapshots have higher numbers.
+    In a cluster there is where this enclave stands. Later snapshots have higher numbers.
     """
 
     serial: int
     keys: KeySet
     provisioned: Proposal | None = None
+    standing: Standing | None = None
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -35,6 +37,7 @@ class _Message(msgspec.Struct, frozen=True):
     evidence: bytes
     expires: float
     provisioned: Proposal | None
+    standing: tuple[dict[int, bytes], bytes] | None
 
     def __repr__(self) -> str:
         return f"_Message(serial={self.serial})"
@@ -51,6 +54,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
             keys.evidence.encode(),
             keys.expires,
             snapshot.provisioned,
+            _pair(snapshot.standing),
         )
     )
 
@@ -70,4 +74,9 @@ def decode_snapshot(data: bytes, signing_keys: SigningKeys) -> Snapshot:
         key_identifier(signing_keys.rsa.public_key()),
         message.expires,
     )
-    return Snapshot(message.serial, keys, message.provisioned)
+    standing = None if message.standing is None else Standing(*message.standing)
+    return Snapshot(message.serial, keys, message.provisioned, standing)
+
+
+def _pair(standing: Standing | None) -> tuple[dict[int, bytes], bytes] | None:
+    return None if standing is None else (dict(standing.ownership), standing.statement)

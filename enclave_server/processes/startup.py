@@ -14,9 +14,18 @@ from pathlib import Path
 
 import msgspec
 
-from enclave_server.addresses import UnixAddress, bound_address, listen_socket, parse_address
+from enclave_server.addresses import (
+    Address,
+    UnixAddress,
+    bound_address,
+    listen_socket,
+    parse_address,
+)
 from enclave_server.chat.models import ModelTable
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
+from enclave_server.cluster.beginning import NobodyLeads, Stopped
+from enclave_server.cluster.identity import Unequal
+from enclave_server.cluster.member import Member
 from enclave_server.config import Config
 from enclave_server.engine.child import Engine, Problem, Weights, installed_weights
 from enclave_server.engine.folder import SOCKET_NAME, socket_folder
@@ -26,9 +35,9 @@ from enclave_server.http import descriptors
 from enclave_server.http.rooms import Rooms
 from enclave_server.keys.attester import Attester
 from enclave_server.keys.keeper import KeyKeeper
-from enclave_server.keys.ring import Schedule
 from enclave_server.log import Log
 from enclave_server.processes.catalogue import build_models, engine_share
+from enclave_server.processes.joining import join_cluster, schedule_of
 from enclave_server.processes.payment import NoEpoch, make_till, warn_of_end
 from enclave_server.processes.pool import Pool
 from enclave_server.processes.readiness import Readiness
@@ -89,7 +98,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
         models = _models(config, engine_socket, provisioned)
         _report_absent_keys(config, models, log)
         till = make_till(config, time.time(), log)
-        signing_keys, attester, keeper = _make_keys(config, module, log)
+        signing_keys, attester, keeper, member = _make_keys(config, module, log, signals, stack)
         listener = stack.enter_context(_listening(config.server.listen))
         replays = ReplayFilter(config.replay.capacity)
         readiness = Readiness()
@@ -113,6 +122,7 @@ def serve(config: Config, module: SecurityModule, log: Log) -> None:
             readiness,
             wants_secrets=bool(config.wanted_secrets),
             grace_seconds=config.server.grace_seconds,
+            member=member,
             hourly=lambda: warn_of_end(till, log),
         )
 
@@ -189,31 +199,35 @@ def _report_absent_keys(config: Config, models: ModelTable, log: Log) -> None:
 
 
 def _make_keys(
-    config: Config, module: SecurityModule, log: Log
-) -> tuple[SigningKeys, Attester, KeyKeeper]:
-    """Return the signing keys, what attests them, and the keeper of the first HPKE key.
+    config: Config,
+    module: SecurityModule,
+    log: Log,
+    signals: StopSignals,
+    stack: contextlib.ExitStack,
+) -> tuple[SigningKeys, Attester, KeyKeeper, Member | None]:
+    """Return the signing keys, what attests them, and the keeper of the HPKE keys.
 
-    All are made of good randomness.
+    All are made of good randomness, or are those of a cluster: its leader's, unless this is its
+    first enclave.
     """
     mixing = mix_entropy(module)
     wait_for_pool()
     log.event("randomness", mixing=mixing.value)
+    if config.cluster.enabled:
+        listener = stack.enter_context(_listening(config.cluster.listen))
+        stack.callback(_remove_socket, bound_address(listener))
+        return join_cluster(config, module, listener, signals, log)
     signing_keys = SigningKeys.generate()
     catalogue = config.catalogue
     attester = Attester(module, signing_keys, None if catalogue is None else catalogue.encode())
     keeper = KeyKeeper(
-        _schedule(config),
+        schedule_of(config),
         attester,
         signing_keys,
         refresh=config.evidence.refresh_seconds,
         now=time.time(),
     )
-    return signing_keys, attester, keeper
-
-
-def _schedule(config: Config) -> Schedule:
-    keys = config.keys
-    return Schedule(keys.lifetime_seconds, keys.announce_seconds, keys.grace_seconds)
+    return signing_keys, attester, keeper, None
 
 
 @contextlib.contextmanager
@@ -230,12 +244,15 @@ def _listening(address: str) -> Iterator[socket.socket]:
 
 
 def _stop_listening(listener: socket.socket) -> None:
-    address = bound_address(listener)
+    # While it still listens: so the socket that is removed is never another server's.
+    _remove_socket(bound_address(listener))
+    listener.close()
+
+
+def _remove_socket(address: Address) -> None:
     if isinstance(address, UnixAddress):
-        # While it still listens: so the socket that is removed is never another server's.
         with contextlib.suppress(OSError):
             Path(address.path).unlink()
-    listener.close()
 
 
 @contextlib.contextmanager
@@ -251,6 +268,15 @@ def _as_start_errors() -> Iterator[None]:
         raise StartError(ExitCode.MODULE, f"no keys are made: {error}") from error
     except ClockError as error:
         raise StartError(ExitCode.CLOCK, str(error)) from error
+    except NobodyLeads as error:
+        raise StartError(
+            ExitCode.FAILED,
+            "peers are there and none of them leads: start one alone, or close the way to them",
+        ) from error
+    except Unequal as error:
+        raise StartError(ExitCode.MODULE, f"no other enclave can be its equal: {error}") from error
+    except Stopped as error:
+        raise StartError(ExitCode.ENDED, "told to end before it had keys") from error
     except NoEpoch as error:
         raise StartError(ExitCode.USAGE, str(error)) from error
     except EngineFails as error:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from enclave_server.cluster.member import Member
 from enclave_server.engine.child import Engine, State
 from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.log import Log
@@ -56,15 +57,18 @@ class Supervisor:
         *,
         wants_secrets: bool,
         grace_seconds: float,
+        member: Member | None = None,
         hourly: Callable[[], None] = lambda: None,
     ) -> None:
         """Without the secrets that it wants a server is not ready, though it serves.
 
-        `hourly` is called at the start, and then once an hour.
+        `member` is this enclave's part in a cluster, if it has one; `hourly` is called at the
+        start, and then once an hour.
         """
         self._hourly, self._hour_due = hourly, 0.0
         self._signals = signals
         self._keeper = keeper
+        self._member = member
         self._engine = engine
         self._engine_state = State.STOPPED
         self._log = log
@@ -79,6 +83,8 @@ class Supervisor:
         """Drop all private keys and secrets: this process is a worker now."""
         self._keeper.forget()
         self._acceptance.forget()
+        if self._member is not None:
+            self._member.forget()
 
     def serve(self, pool: Pool, on_ready: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Keep `pool` serving until a signal; raises ClockError, EngineFails, WorkersFail.
@@ -135,15 +141,29 @@ class Supervisor:
 
     def _publish(self, pool: Pool) -> None:
         self._tell_readiness()  # before whoever handed over secrets learns that they are there
-        pool.publish(self._keeper.keys, time.monotonic(), self._acceptance.accepted)
+        standing = None if self._member is None else self._member.standing
+        pool.publish(self._keeper.keys, time.monotonic(), self._acceptance.accepted, standing)
 
     def _take_secrets(self, pool: Pool) -> None:
-        if self._acceptance.consider(pool.take_proposals()):
+        if self._acceptance.consider(self._proposals(pool)):
             self._publish(pool)
             self._log.event("provisioned")
 
+    def _proposals(self, pool: Pool) -> list[bytes]:
+        """Return what may be accepted: in a cluster, what its leader accepts or has accepted."""
+        proposals = pool.take_proposals()
+        if self._member is None:
+            return proposals
+        accepted = self._acceptance.accepted
+        return self._member.pass_on(proposals, b"" if accepted is None else accepted.encode())
+
     def _keep_keys(self, pool: Pool) -> None:
-        if self._keeper.step(time.time(), settled=pool.settled):
+        settled, has_moved = pool.settled, False
+        if self._member is not None:
+            now = time.monotonic()
+            has_moved = self._member.step(time.time(), now, settled=settled)
+            settled = settled and self._member.may_announce(now)
+        if self._keeper.step(time.time(), settled=settled) or has_moved:
             self._publish(pool)
         failure = self._keeper.failure
         if failure is not None and not self._was_failing:
@@ -167,6 +187,9 @@ class Supervisor:
         """Let the workers finish, and end what is left after the grace time, or a second signal."""
         self._readiness.tell(False)
         self._log.event("stopping", workers=len(pool.workers))
+        if self._member is not None:
+            self._member.leave()
+            self._member = None
         pool.signal(signal.SIGTERM)
         deadline = time.monotonic() + self._grace + KILL_SECONDS
         pool.watch(time.monotonic())
@@ -180,4 +203,6 @@ class Supervisor:
         self._log.event("stopped")
 
     def _wait(self, pool: Pool, seconds: float = TICK_SECONDS) -> None:
-        self._signals.wait([worker.channel for worker in pool.workers], seconds)
+        channels = [worker.channel for worker in pool.workers]
+        peers = [] if self._member is None else self._member.sockets
+        self._signals.wait([*channels, *peers], seconds)

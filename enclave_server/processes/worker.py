@@ -22,6 +22,7 @@ from enclave_server.gateway.pacing import Pacer, Report, Shape, unpadded
 from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.gateway.routes import Pacer as AnyPacer
 from enclave_server.gateway.routes import TooOften, make_router
+from enclave_server.gateway.standing import Standing
 from enclave_server.gateway.token_bucket import TokenBucket
 from enclave_server.http.messages import Router
 from enclave_server.http.rooms import Rooms
@@ -94,7 +95,14 @@ class State:
         """Serve with `snapshot` from now on, and drop the keys before."""
         self.serial = snapshot.serial
         self._keys = snapshot.keys
+        self._standing = snapshot.standing
         self._desk.learn(snapshot.provisioned)
+
+    def standing(self) -> Standing:
+        """Return where this enclave stands in its cluster; ValueError where there is none."""
+        if self._standing is None:
+            raise ValueError("an enclave by itself")
+        return self._standing
 
     def opening_keys(self) -> tuple[GatewayKey, ...]:
         """Return the keys that open requests now."""
@@ -204,7 +212,9 @@ def _make_router(
         admit_bare=admission(require_date=False) if config.chat.bare_json else None,
         report=report,
     )
-    return make_router(state, gateway, _make_pacer(config.stream, report, memory))
+    pacer = _make_pacer(config.stream, report, memory)
+    standing = state.standing if config.cluster.enabled else None
+    return make_router(state, gateway, pacer, standing=standing)
 
 
 def _make_pacer(stream: StreamTable, report: Report, memory: Memory) -> AnyPacer:

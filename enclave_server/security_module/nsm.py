@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 import cbor2
+from cryptography import x509
 
 from protocol import cbor
+from protocol.attestation import AWS_ROOT_G1, PCR_BYTES
 from protocol.errors import MalformedMessage
 from protocol.evidence import Platform
 
@@ -93,6 +95,13 @@ class SecurityModule(Protocol):
     def describe(self) -> Description:
         """Return what the module says of itself."""
 
+    def describe_pcr(self, index: int) -> bytes:
+        """Return the 48 bytes of one register, or raise NsmError."""
+
+    @property
+    def root(self) -> x509.Certificate:
+        """The certificate under which documents of other modules of its kind are believed."""
+
 
 class NitroSecurityModule:
     """The device of a real enclave. Its calls block for milliseconds."""
@@ -150,6 +159,18 @@ class NitroSecurityModule:
                 pcrs = frozenset(index for index in locked if isinstance(index, int))
                 return Description((major, minor, patch), module_id, max_pcrs, pcrs, digest)
         raise _unexpected()
+
+    def describe_pcr(self, index: int) -> bytes:
+        """Return the 48 bytes of one register, or raise NsmError."""
+        value = _bytes(self._ask("DescribePCR", {"DescribePCR": {"index": index}}), "data")
+        if len(value) != PCR_BYTES:
+            raise _unexpected()
+        return value
+
+    @property
+    def root(self) -> x509.Certificate:
+        """AWS's, whatever the module says: it is pinned in the measured image."""
+        return AWS_ROOT_G1
 
     def _ask(self, operation: str, request: object) -> Mapping[int | str, cbor.Value]:
         """Return the body of the answer to one request, or raise NsmError."""

@@ -6,7 +6,7 @@ Everything that it signs says so: module_id and every certificate's name begin w
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -55,6 +55,11 @@ class Authority:
         return self.certificate.public_bytes(Encoding.DER)
 
 
+def new_root(moment: datetime) -> Authority:
+    """Return a throw-away root of a simulated module's random name."""
+    return issue_root(f"{SIMULATED_PREFIX}{os.urandom(8).hex()}", moment)
+
+
 def issue_root(name: str, moment: datetime, path_length: int = 1) -> Authority:
     """Return a self-signed authority with `path_length` authorities allowed below it."""
     key = ec.generate_private_key(ec.SECP384R1())
@@ -65,14 +70,14 @@ def issue_root(name: str, moment: datetime, path_length: int = 1) -> Authority:
 def issue_authority(issuer: Authority, name: str, moment: datetime, path_length: int) -> Authority:
     """Return an intermediate authority."""
     key = ec.generate_private_key(ec.SECP384R1())
-    builder = _builder(name, _name_of(issuer), key, moment, AUTHORITY_LIFETIME)
+    builder = _builder(name, name_of(issuer), key, moment, AUTHORITY_LIFETIME)
     return Authority(key, _authority(builder, path_length).sign(issuer.key, SHA384()))
 
 
 def issue_leaf(issuer: Authority, name: str, moment: datetime) -> Authority:
     """Return a key that signs documents for three hours."""
     key = ec.generate_private_key(ec.SECP384R1())
-    builder = _builder(name, _name_of(issuer), key, moment, LEAF_LIFETIME)
+    builder = _builder(name, name_of(issuer), key, moment, LEAF_LIFETIME)
     builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
     builder = builder.add_extension(_key_usage("digital_signature"), critical=False)
     return Authority(key, builder.sign(issuer.key, SHA384()))
@@ -83,14 +88,25 @@ class SimulatedSecurityModule:
 
     platform = Platform.SIMULATED
 
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float] = time.time,
+        root: Authority | None = None,
+        pcrs: Mapping[int, bytes] | None = None,
+    ) -> None:
+        """Several modules can stand under one `root`; `pcrs` are set beside the usual ones."""
         self._now = now
-        self.module_id = f"{SIMULATED_PREFIX}{os.urandom(8).hex()}"
-        self._pcrs = simulated_pcrs()
-        self._root = issue_root(self.module_id, self._moment())
+        self._pcrs = {**simulated_pcrs(), **(pcrs or {})}
+        self._root = root or new_root(self._moment())
+        self.module_id = name_of(self._root)
         name = f"{self.module_id}.zone"
         self._zone = issue_authority(self._root, name, self._moment(), path_length=0)
         self._leaf = self._new_leaf()
+
+    def describe_pcr(self, index: int) -> bytes:
+        """Return the 48 bytes of one register."""
+        return self._pcrs[index]
 
     @property
     def root(self) -> x509.Certificate:
@@ -171,6 +187,7 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
 
 
-def _name_of(authority: Authority) -> str:
+def name_of(authority: Authority) -> str:
+    """Return the common name of an authority."""
     attributes = authority.certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return str(attributes[0].value)

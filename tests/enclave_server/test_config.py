@@ -9,6 +9,7 @@ from enclave_server.config import (
     EMBEDDED_MODEL,
     Config,
     ConfigError,
+    KeysTable,
     load_config,
     parse_config,
 )
@@ -142,3 +143,30 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
     path.write_text("x = 1")
     with pytest.raises(ConfigError, match=r"wrong\.toml"):
         load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'listen = "nowhere"',
+        'peers = ["nowhere"]',
+        "peers = [" + '"vsock://3:1",' * 17 + "]",
+        "same = [0, 1, 2]",
+        "same = [0, 1, 2, 3, 32]",
+        "route_seconds = -1",
+        "route_seconds = 31",
+        "join_seconds = 0",
+        "join_seconds = inf",
+        "unknown = 1",
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused(table: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_config(f"[cluster]\nenabled = true\n{table}\n")
+
+
+def test_a_cluster_has_shorter_keys_and_nobody_else() -> None:
+    assert parse_config("").keys == KeysTable()
+    assert parse_config("[cluster]\nenabled = false").keys == KeysTable()
+    assert parse_config("[cluster]\nenabled = true").keys.lifetime_seconds == 3600
+    assert parse_config("[cluster]\nsame = [0, 1, 2, 3, 8]").cluster.same[-1] == 8

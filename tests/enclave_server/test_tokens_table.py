@@ -204,3 +204,13 @@ def test_the_catalogue_is_the_same_octets_at_every_start() -> None:
 def test_prices_are_those_of_the_file() -> None:
     config = parse_config(text())
     assert config.tariffs["m"].price(Budget(8193, 1)) == PricePoint(4)
+
+
+def test_a_cluster_that_takes_tokens_needs_a_store_for_all() -> None:
+    cluster = "[cluster]\nenabled = true\n"
+    redis = text(store="'redis'", store_address="'unix:/redis'")
+    assert parse_config(redis + cluster).cluster.enabled
+    assert parse_config(text(required="false") + cluster).cluster.enabled
+    assert parse_config(text())
+    with pytest.raises(ConfigError, match=r"tokens\.store must be redis"):
+        parse_config(text() + cluster)

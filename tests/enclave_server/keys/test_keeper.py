@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+from cryptography import x509
 
 from enclave_server.config import EvidenceTable
 from enclave_server.keys.attester import Attester, document_time
@@ -47,6 +48,13 @@ class Module:
 
     def describe(self) -> Description:
         return self._module.describe()
+
+    def describe_pcr(self, index: int) -> bytes:
+        return self._module.describe_pcr(index)
+
+    @property
+    def root(self) -> x509.Certificate:
+        return self._module.root
 
 
 class Case:

@@ -76,8 +76,11 @@ class Pool:
     def tend(self, now: float) -> None:
         self.calls.append("tend")
 
-    def publish(self, keys: object, now: float, provisioned: Proposal | None) -> None:
+    def publish(
+        self, keys: object, now: float, provisioned: Proposal | None, standing: object
+    ) -> None:
         assert keys is KEYS
+        assert standing is None  # there is no cluster
         self.calls.append(("publish", provisioned))
 
     def take_proposals(self) -> list[bytes]:

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from enclave_server.security_module.entropy import (
     RNDADDENTROPY,
@@ -33,6 +34,13 @@ class Module:
         return b"r" * count
 
     def describe(self) -> Description:
+        raise NotImplementedError
+
+    def describe_pcr(self, index: int) -> bytes:
+        raise NotImplementedError
+
+    @property
+    def root(self) -> x509.Certificate:
         raise NotImplementedError
 
 

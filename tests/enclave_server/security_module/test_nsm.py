@@ -22,6 +22,7 @@ from enclave_server.security_module.nsm import (
     NsmError,
     SecurityModule,
 )
+from protocol.attestation import AWS_ROOT_G1
 from protocol.evidence import Platform
 
 
@@ -261,3 +262,17 @@ def test_the_device_is_read_and_written_and_nobody_inherits_it(device: str) -> N
         flags = fcntl.fcntl(module._descriptor, fcntl.F_GETFL)
         assert flags & os.O_ACCMODE == os.O_RDWR
         assert not os.get_inheritable(module._descriptor)
+
+
+def test_a_register_is_described(device: str) -> None:
+    module, driver = speaking(device, {"DescribePCR": {"lock": True, "data": b"p" * 48}})
+    assert module.describe_pcr(3) == b"p" * 48
+    assert driver.requests == [{"DescribePCR": {"index": 3}}]
+    assert module.root == AWS_ROOT_G1
+
+
+@pytest.mark.parametrize("data", [b"", b"p" * 47, b"p" * 49, "p" * 48, None])
+def test_a_register_of_another_size_is_none(device: str, data: object) -> None:
+    module, _ = speaking(device, {"DescribePCR": {"lock": True, "data": data}})
+    with pytest.raises(NsmError):
+        module.describe_pcr(0)

@@ -1,0 +1,72 @@
+"""The door: a few at a time, not too often, and closed behind who is refused."""
+
+import io
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from enclave_server.addresses import TcpAddress, listen_socket
+from enclave_server.cluster.doors import MAX_ENTRANCES, REPORT_SECONDS, Doors
+from enclave_server.log import Log
+from tests.support.enclaves import enclave
+
+WAITS = b"w" * 32
+
+
+class House:
+    """A door, and those that knock."""
+
+    def __init__(self) -> None:
+        self.log = io.StringIO()
+        listener = listen_socket(TcpAddress("127.0.0.1", 0))
+        self.address = listener.getsockname()
+        self.doors = Doors(listener, enclave(), Log(self.log), 0.0)
+        self.knocking: list[socket.socket] = []
+
+    def knock(self, data: bytes = b"") -> socket.socket:
+        client = socket.create_connection(self.address)
+        client.sendall(data)
+        self.knocking.append(client)
+        return client
+
+    def step(self, now: float) -> None:
+        assert self.doors.step(now, time.time(), None, WAITS) == []
+
+
+@pytest.fixture(name="house")
+def a_house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.doors.close()
+    for client in house.knocking:
+        client.close()
+
+
+def test_only_some_are_let_in_at_a_time(house: House) -> None:
+    for _ in range(MAX_ENTRANCES + 2):
+        house.knock()
+    house.step(1.0)
+    assert len(house.doors.sockets) == MAX_ENTRANCES
+    house.step(7.0)  # all of them were too slow, and the others come in
+    assert len(house.doors.sockets) == 1
+    house.step(7.1)
+    assert len(house.doors.sockets) == 1 + 2
+
+
+def test_refusals_are_counted_and_not_explained(house: House) -> None:
+    client = house.knock(b"\0\3GET")
+    house.step(1.0)
+    assert client.recv(100) == b""
+    house.step(REPORT_SECONDS + 1)
+    assert '"joins_refused", "count": 1' in house.log.getvalue()
+
+
+def test_a_flood_is_closed_unread(house: House) -> None:
+    for _ in range(10):
+        for _ in range(4):
+            house.knock(b"\0\3GET")
+        house.step(1.0)
+    house.step(REPORT_SECONDS + 1)
+    assert '"count": 40' in house.log.getvalue()

@@ -1,0 +1,56 @@
+"""Frames over sockets that never block."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from enclave_server.addresses import UnixAddress, listen_socket
+from enclave_server.cluster.stream import MAX_QUEUED_BYTES, Dial, FrameStream, PeerGone
+from protocol.cluster_frames import MAX_FRAME_BYTES, encode_frame
+
+
+def pair() -> tuple[FrameStream, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return FrameStream(ours), theirs
+
+
+def test_frames_arrive_and_what_came_before_the_end_is_read() -> None:
+    stream, peer = pair()
+    assert stream.next() is None
+    peer.sendall(encode_frame(b"one") + encode_frame(b"two"))
+    peer.close()
+    assert [stream.next(), stream.next()] == [b"one", b"two"]
+    with pytest.raises(PeerGone):
+        stream.next()
+
+
+def test_a_frame_that_is_cut_or_too_long_ends_it() -> None:
+    for data in (encode_frame(b"frame")[:-1], b"\xff\xff", b"\0\0"):
+        stream, peer = pair()
+        peer.sendall(data)
+        peer.close()
+        with pytest.raises(PeerGone):
+            stream.next()
+
+
+def test_a_peer_that_reads_nothing_is_given_up() -> None:
+    stream, peer = pair()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    frames = [bytes(MAX_FRAME_BYTES)] * (8 * MAX_QUEUED_BYTES // MAX_FRAME_BYTES)
+    with pytest.raises(PeerGone):
+        stream.send(frames)
+
+
+def test_it_dials(tmp_path: Path) -> None:
+    address = UnixAddress(str(tmp_path / "peer"))
+    with pytest.raises(PeerGone):
+        Dial(address)
+    with listen_socket(address) as listener:
+        stream = Dial(address).poll()
+        assert stream is not None
+        stream.send([b"hello"])
+        accepted = FrameStream(listener.accept()[0])
+        assert accepted.next() == b"hello"
+        stream.close()
+        accepted.close()

@@ -1,0 +1,130 @@
+"""Messages on the channel: what is written is read, and nothing else."""
+
+import random
+from dataclasses import replace
+
+import cbor2
+import pytest
+
+from protocol.cluster_state import (
+    MAX_GENERATIONS,
+    MAX_SECRETS_BYTES,
+    Ack,
+    Beat,
+    Message,
+    Propose,
+    SharedKey,
+    State,
+    decode_message,
+    encode_message,
+)
+from protocol.errors import MalformedMessage
+from protocol.kem import X_WING
+from tests.support.enclaves import generation, state
+
+LEADER, OTHER = b"L" * 16, b"o" * 16
+STATE = state(generation(250, LEADER, OTHER), generation(3, LEADER), leader=LEADER, secrets=b"s")
+MESSAGES: list[Message] = [STATE, Beat(7), Ack(8), Propose(b"secrets")]
+MUTATIONS = 10_000
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_each_kind_is_read_as_it_was_written(message: Message) -> None:
+    assert decode_message(encode_message(message)) == message
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_every_truncation_is_refused(message: Message) -> None:
+    data = encode_message(message)
+    for size in range(len(data)):
+        with pytest.raises(MalformedMessage):
+            decode_message(data[:size])
+    with pytest.raises(MalformedMessage):
+        decode_message(data + b"\0")
+
+
+def test_ten_thousand_mutations_are_read_as_themselves_or_refused() -> None:
+    chance = random.Random(15)
+    originals = [encode_message(message) for message in MESSAGES]
+    refused = 0
+    for _ in range(MUTATIONS):
+        data = bytearray(chance.choice(originals))
+        for _ in range(chance.randint(1, 3)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            assert encode_message(decode_message(bytes(data))) == data
+        except MalformedMessage:
+            refused += 1
+    # The rest changed a key, a time or an identifier, which no reader can tell; the channel can.
+    assert 0 < refused < MUTATIONS
+
+
+def changed(**members: object) -> bytes:
+    inner = cbor2.loads(encode_message(STATE))["state"]
+    inner.update(members)
+    return cbor2.dumps({"state": inner}, canonical=True)
+
+
+FIRST = cbor2.loads(encode_message(STATE))["state"]["generations"][0]
+
+
+REFUSED = [
+    changed(serial=0),
+    changed(serial=True),
+    changed(serial=-1),
+    changed(turns=1 << 60),
+    changed(leader=b"x" * 16),
+    changed(members=b""),
+    changed(members=OTHER + LEADER),
+    changed(members=LEADER + LEADER),
+    changed(members=LEADER + b"short"),
+    changed(announced=1),
+    changed(generations=[]),
+    changed(generations=[FIRST] * 2),
+    changed(generations=[FIRST[:-1]]),
+    changed(generations=[[256, *FIRST[1:]]]),
+    changed(generations=[[*FIRST[:1], FIRST[1][:-1], *FIRST[2:]]]),
+    changed(generations=[[*FIRST[:1], b"", *FIRST[2:]]]),
+    changed(generations=[[*FIRST[:1], b"\xff\xff" + bytes(32), *FIRST[2:]]]),
+    changed(generations=[[*FIRST[:2], FIRST[3] + 1, *FIRST[3:]]]),
+    changed(generations=[[*FIRST[:4], b"", FIRST[5]]]),
+    changed(announced=False, generations=[FIRST]),
+    changed(rsa=b""),
+    changed(rsa=bytes(4097)),
+    changed(ed25519=bytes(31)),
+    changed(secrets=bytes(MAX_SECRETS_BYTES + 1)),
+    changed(more=1),
+    cbor2.dumps({"propose": b""}),
+    cbor2.dumps({"ack": -1}),
+    cbor2.dumps({"beat": False}),
+    cbor2.dumps({"other": 1}),
+    cbor2.dumps({"ack": 1, "beat": 1}),
+    cbor2.dumps([]),
+    b"\xa1\x63ack\x18\x01",  # one, in two octets
+]
+
+
+@pytest.mark.parametrize("data", REFUSED)
+def test_what_nobody_would_write_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        decode_message(data)
+
+
+def test_a_state_holds_as_many_generations_as_there_may_be() -> None:
+    many = tuple(generation(2 * at, LEADER) for at in range(MAX_GENERATIONS + 1))
+    assert decode_message(encode_message(state(*many[1:], leader=LEADER)))
+    with pytest.raises(ValueError, match="too many generations"):
+        state(*many, leader=LEADER)
+
+
+def test_two_keys_with_one_secret_are_no_state() -> None:
+    one = generation(10, LEADER)
+    with pytest.raises(ValueError, match="told apart"):
+        state(one, replace(one, key_id=20), leader=LEADER)
+
+
+def test_secrets_are_not_shown() -> None:
+    shown = repr([*MESSAGES, SharedKey(X_WING.code, b"secret-secret-secret-secret-1234")])
+    assert "secret" not in shown.replace("secrets=", "")
+    assert isinstance(STATE, State)
+    assert str(STATE.generations[0].keys[0].private_key) not in shown
