@@ -1,6 +1,7 @@
 """A real HAProxy with the front's configuration as it is deployed, and host-proxy beside it."""
 
 import contextlib
+import hashlib
 import http.client
 import os
 import shutil
@@ -22,6 +23,18 @@ from tests.support.stack import DEPLOY
 
 TLS = " ssl crt /etc/haproxy/front.pem alpn h2,http/1.1"
 PORTS = (8443, 28443, 38443, 48443)
+RELEASE = ["-m", "enclave_server"]
+OTHER_RELEASE = """
+import hashlib, sys
+from enclave_server.security_module import simulated
+release = sys.argv.pop(1)
+simulated.simulated_pcrs = lambda: measured(release)
+def measured(release):
+    return {n: hashlib.sha384(f"{release} {n}".encode()).digest() if n < 5 else bytes(48)
+            for n in range(16)}
+from enclave_server.cli import main
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,7 @@ class Member:
 
     config: str = stand_in_config("unix:/nonexistent")
     place: str = ""  # HOST:PORT
+    release: str = ""  # another one than the default has other measurements
     child: Child | None = None
 
     def start(self) -> None:
@@ -136,7 +150,8 @@ class Member:
             settings.write(self.config)
             settings.flush()
             address = f"tcp://{self.place or '127.0.0.1:0'}"
-            command = [sys.executable, "-m", "enclave_server", "--listen", address]
+            program = ["-c", OTHER_RELEASE, self.release] if self.release else RELEASE
+            command = [sys.executable, *program, "--listen", address]
             command += ["--config", settings.name, "--simulated-nsm"]
             self.child = Child("enclave server", command, {})
             self.child.wait_ready(silent)
@@ -164,6 +179,11 @@ class Member:
     def configs(self) -> list[KeyConfig]:
         """Return its key configurations, newest first."""
         return decode_key_configs(self.request("GET", "/.well-known/ohttp-gateway").body)
+
+
+def measurements(release: str) -> dict[int, bytes]:
+    """Return PCR0 to PCR2 of a release that is not the default one."""
+    return {n: hashlib.sha384(f"{release} {n}".encode()).digest() for n in range(3)}
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """HAProxy before several enclaves: who gets a sealed request, and how it passes."""
 
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -115,7 +116,7 @@ def test_an_unknown_key_is_refused_as_the_enclave_refuses_it(
 def test_what_is_refused_is_counted(pair: tuple[Front, list[Member]]) -> None:
     front, _ = pair
     front.round()
-    front.agent.signal(10)
+    front.agent.signal(signal.SIGUSR1)
     before = front.agent.event("counters", len(front.agent.events("counters")))["unknown"]
     for _ in range(3):
         front.send(b"")
