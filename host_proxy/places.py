@@ -2,7 +2,7 @@
 
 A place is a key identifier in two hexadecimal digits, where one enclave has the key alone, or that
 and two digits of the slot, where a cluster shares it. The front looks a request's place up in a map
-of place to server, first with the slot and then without, and answers 422 itself where there is none.
+of place to server, first with the slot and then without, and answers 422 itself where it has none.
 
 - What an enclave states goes to it. Of two that state one place, the one that has it keeps it, and
   the other is told of in an alarm; it gets no list told until it has started with other keys.
