@@ -114,18 +114,18 @@ def test_a_body_is_passed_on_as_it_comes() -> None:
     with listen_tcp() as listener:
         recorder = Recorder(listener)
         in_background(recorder.serve)
-        with fronted(f"127.0.0.1:{listener.getsockname()[1]}") as front:
-            with contextlib.closing(front.connect()) as connection:
-                connection.putrequest("POST", "/v1/ohttp")
-                connection.putheader("Content-Type", "message/ohttp-req")
-                connection.putheader("Content-Length", str(len(body)))
-                connection.endheaders()
-                connection.send(body[:20])
-                assert recorder.body == b""  # too short to know whose it is
-                for end in (39, 100, 101, 200):
-                    connection.send(body[max(20, len(recorder.body)) : end])
-                    recorder.has(body[:end])
-                assert connection.getresponse().status == 200
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        with fronted(place) as front, contextlib.closing(front.connect()) as connection:
+            connection.putrequest("POST", "/v1/ohttp")
+            connection.putheader("Content-Type", "message/ohttp-req")
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+            connection.send(body[:20])
+            assert recorder.body == b""  # too short to know whose it is
+            for end in (39, 100, 101, 200):
+                connection.send(body[max(20, len(recorder.body)) : end])
+                recorder.has(body[:end])
+            assert connection.getresponse().status == 200
         listener.shutdown(socket.SHUT_RDWR)
 
 
@@ -230,17 +230,17 @@ def test_an_upgrade_to_other_measurements_costs_nobody_an_answer() -> None:
 
 
 def test_keys_that_meet_are_an_alarm_and_the_list_stays() -> None:
-    with members(1) as (blue,):
-        with fronted(blue.place, blue.place) as front:  # one enclave twice: every key meets
-            front.agent.event("alarm")
-            assert front.agent.event("alarm")["alarm"] == Alarm.COLLISION.value
-            assert set(front.places().values()) == {"enclave1", "all"}
-            port = int(front.agent.event("listening")["address"].rpartition(":")[2])
-            scraped = scrape(port, b"GET /metrics HTTP/1.1\r\n\r\n").decode()
-            assert 'host_proxy_front_alarm{alarm="collision"} 1' in scraped
-            assert 'host_proxy_front_members{standing="colliding"} 1' in scraped
-            front.set_state(2, "maint")
-            front.agent.event("alarm_over")
+    # One enclave twice: every key meets.
+    with members(1) as (blue,), fronted(blue.place, blue.place) as front:
+        front.agent.event("alarm")
+        assert front.agent.event("alarm")["alarm"] == Alarm.COLLISION.value
+        assert set(front.places().values()) == {"enclave1", "all"}
+        port = int(front.agent.event("listening")["address"].rpartition(":")[2])
+        scraped = scrape(port, b"GET /metrics HTTP/1.1\r\n\r\n").decode()
+        assert 'host_proxy_front_alarm{alarm="collision"} 1' in scraped
+        assert 'host_proxy_front_members{standing="colliding"} 1' in scraped
+        front.set_state(2, "maint")
+        front.agent.event("alarm_over")
 
 
 def test_an_haproxy_that_starts_anew_is_told_all_again() -> None:
