@@ -9,20 +9,18 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.key_config import KeyConfig, decode_key_configs
+from scripts.local.front import configuration
 from scripts.local.processes import served_at
 from scripts.local.stack import Child, silent
 from tests.support.enclave import Answer, exchange, stand_in_config
-from tests.support.haproxy import ACCOUNT, haproxy, replace
+from tests.support.haproxy import haproxy
 from tests.support.host_proxy_process import DEADLINE, ProxyProcess, running, until
-from tests.support.stack import DEPLOY
 
-TLS = " ssl crt /etc/haproxy/front.pem alpn h2,http/1.1"
-PORTS = (8443, 28443, 38443, 48443)
 RELEASE = ["-m", "enclave_server"]
 OTHER_RELEASE = """
 import hashlib, sys
@@ -96,26 +94,6 @@ class Front:
         return int(self.agent.event("counters", seen + 1)["rounds"])
 
 
-def site(folder: Path, listener: socket.socket, members: Sequence[str]) -> str:
-    """Return the configuration that is deployed, its places moved into `folder`.
-
-    `members` are HOST:PORT of as many enclaves.
-    """
-    text = replace((DEPLOY / "haproxy-front.cfg").read_text(), ACCOUNT, "")
-    text = replace(text, "bind :443 ", f"bind fd@{listener.fileno()} ")
-    text = replace(text, TLS, "")
-    text = replace(text, "/run/haproxy/oblivious.sock mode 660 group haproxy", "SOCKET")
-    text = text.replace("SOCKET", f"{folder}/oblivious.sock mode 600")
-    for number, port in enumerate(PORTS, 1):
-        line = f"server enclave{number} 127.0.0.1:{port} "
-        if number > len(members):
-            text = text.replace(f"    {line}weight 0 disabled\n", "")
-            continue
-        text = replace(text, line, f"server enclave{number} {members[number - 1]} ")
-    text = text.replace("weight 0 disabled", "weight 0")
-    return text.replace("/etc/haproxy/", f"{folder}/")
-
-
 @contextlib.contextmanager
 def fronted(*members: str, pause: float = 0.1) -> Iterator[Front]:
     """Run the front before enclaves at these places, its map filled."""
@@ -125,7 +103,7 @@ def fronted(*members: str, pause: float = 0.1) -> Iterator[Front]:
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as listener,
-            haproxy(folder, listener, site(folder, listener, members)),
+            haproxy(folder, listener, configuration(folder, f"fd@{listener.fileno()}", members)),
         ):
             until((folder / "oblivious.sock").is_socket)
             with running(*options, "--metrics", "tcp://127.0.0.1:0") as agent:
@@ -161,7 +139,7 @@ class Member:
         """End it as a crash does, workers and all."""
         if self.child is not None:
             os.killpg(self.child.process.pid, signal.SIGKILL)
-            self.child.process.wait(DEADLINE)
+            self.child.stop()
 
     def stop(self) -> None:
         """End it in order."""
