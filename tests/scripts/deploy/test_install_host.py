@@ -151,6 +151,7 @@ def test_several_enclaves_have_addresses_units_and_memory_of_their_own(host: Hos
 
 
 def test_too_few_huge_pages_for_several_are_noticed(host: Host) -> None:
+    host.reserve_pages(1024)
     said = host.run("--image", str(host.image), "--count", "2", code=1)
     assert "2048 MiB of huge pages, not 4096" in said
 
