@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from host_proxy.addresses import AddressError, ListenError
+from host_proxy.front import Front
 from host_proxy.log import log
 from host_proxy.options import Options, from_command_line
 from host_proxy.pipes import PIPES
@@ -19,7 +20,7 @@ OWN_DESCRIPTORS: Final = 64 + 2 * PIPES  # listeners, pipes, the interpreter's o
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry or probe as the options say, and return the exit code."""
+    """Carry, probe or front as the options say, and return the exit code."""
     try:
         process = _open(sys.argv[1:] if arguments is None else arguments)
     except AddressError as error:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return process.run()
 
 
-def _open(arguments: Sequence[str]) -> Proxy | Watch:
+def _open(arguments: Sequence[str]) -> Proxy | Watch | Front:
     options = from_command_line(arguments)
     _raise_descriptor_limit(options)
     process = _process(options)
@@ -38,10 +39,19 @@ def _open(arguments: Sequence[str]) -> Proxy | Watch:
     return process
 
 
-def _process(options: Options) -> Proxy | Watch:
-    """Return what carries or, with --probe, what asks; for systemd they are alike."""
+def _process(options: Options) -> Proxy | Watch | Front:
+    """Return what carries, or asks with --probe or --front; for systemd they are alike."""
     passed, notifier = passed_sockets(os.environ), Notifier(os.environ)
     watchdog = watchdog_seconds(os.environ)
+    if options.front is not None:
+        return Front(
+            options.front,
+            options.front_seconds,
+            metrics=options.metrics,
+            passed=passed,
+            notifier=notifier,
+            watchdog=watchdog,
+        )
     if options.questions is None:
         return Proxy(options, passed=passed, notifier=notifier, watchdog=watchdog)
     return Watch(

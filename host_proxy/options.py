@@ -21,10 +21,13 @@ USAGE: Final = """\
 host-proxy --listen tcp://127.0.0.1:8443 --connect vsock://16:5000
        host-proxy --egress vsock://3:8001=api.example.com:443 [--egress …]
        host-proxy --probe 2 --connect vsock://16:5000
+       host-proxy --front unix:/run/haproxy/oblivious.sock
        host-proxy --config FILE
 
 Carries bytes between TCP, Unix and vsock sockets. It reads none of them and adds none.
 With --probe it carries nothing: it asks `GET /health`, and ends when nobody answers any more.
+With --front it carries nothing either: it keeps the map by which an HAProxy before several enclaves
+finds the one that has a request's key.
 
 addresses:
   tcp://HOST:PORT       listens on a numeric HOST only
@@ -49,6 +52,10 @@ A probe asks every --probe SECONDS over a connection of its own. Any HTTP status
 and so is an orderly close; the first tells systemd READY=1. After --probe-misses in a row without
 one, or if the first has not come in --probe-start-seconds, it exits with 3, so that the unit which
 runs the enclave ends.
+
+A front's ADDRESS is HAProxy's runtime socket (level admin). Every --front-seconds it is asked for
+its servers and its map, and each server for the enclave's keys. `set server oblivious_members/NAME
+state drain` there has an enclave's list told no more, `state maint` takes it out.
 
 The configuration file is TOML: the long options' names with underscores, and a table [egress]
 of lines such as "vsock://3:8001" = "api.example.com:443". The command line overrides it.
@@ -98,6 +105,8 @@ class Options:
     probe: float | None = None  # seconds from one answer to the next question
     probe_misses: int = 3
     probe_start_seconds: float = 180.0  # a slow machine boots and loads a large model in less
+    front: Address | None = None  # HAProxy's runtime socket
+    front_seconds: float = 0.5  # a key is known for 2 s before it is listed
 
     def __post_init__(self) -> None:
         self._check_addresses()
@@ -121,14 +130,20 @@ class Options:
             self.probe_start_seconds,
         )
 
+    @property
+    def _probing_and_fronting(self) -> tuple[float, ...]:
+        return self.probe_misses, self.probe_start_seconds, self.front_seconds
+
     def _check_addresses(self) -> None:
-        if self.probe is not None:
+        if self.front is not None:
+            self._check_front()
+        elif self.probe is not None:
             self._check_probe()
         elif (self.listen is None) != (self.connect is None):
             raise AddressError("--listen and --connect belong together")
         elif not self.routes:
             raise AddressError("nothing to do: give --listen and --connect, or --egress")
-        for target in (self.connect, *(hole.target for hole in self.egress)):
+        for target in (self.connect, self.front, *(hole.target for hole in self.egress)):
             if isinstance(target, Activated) or (
                 isinstance(target, Vsock) and target.cid == ANY_CID
             ):
@@ -138,9 +153,13 @@ class Options:
         if self.connect is None or self.routes:
             raise AddressError("--probe wants --connect, and neither --listen nor --egress")
 
+    def _check_front(self) -> None:
+        if self.connect is not None or self.probe is not None or self.routes:
+            raise AddressError("--front goes with --metrics and --front-seconds alone")
+
     def _check_numbers(self) -> None:
         positive = (self.idle_seconds, self.connect_seconds, self.quiet_seconds, self.connections)
-        if min(*positive, self.probe_misses, self.probe_start_seconds) <= 0:
+        if min(*positive, *self._probing_and_fronting) <= 0:
             raise AddressError("times and counts must be greater than 0")
         if self.probe is not None and self.probe <= 0:
             raise AddressError("--probe must be greater than 0")
@@ -204,6 +223,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metrics", metavar="ADDRESS", help="serve Prometheus text at http://ADDRESS/metrics"
     )
+    parser.add_argument(
+        "--front", metavar="ADDRESS", help="keep the map of the HAProxy whose runtime socket it is"
+    )
     for name, meaning in _NUMBERS.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -252,6 +274,7 @@ _NUMBERS: Final = {
     "connections": "at most so many at once",
     "probe_misses": "end after so many questions in a row without an answer",
     "probe_start_seconds": "end when the first answer has not come in so long",
+    "front_seconds": "from one round of a front to the next",
 }
 _COUNTS: Final = frozenset(("connections", "probe_misses"))
 _DEFAULTS: Final = {field.name: field.default for field in fields(Options)}

@@ -1,16 +1,14 @@
 """One question whether the upstream lives: `GET /health` over a connection of its own."""
 
 import re
-import socket
 import time
 from collections.abc import Callable
 from enum import Enum
-from select import EPOLLIN
 from typing import Final
 
 from host_proxy.addresses import Address
-from host_proxy.dialing import Dial, Failure, Patience
 from host_proxy.loop import Loop
+from host_proxy.question import Question
 from host_proxy.resolver import Resolver
 
 REQUEST: Final = b"GET /health HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n"
@@ -29,7 +27,7 @@ class Outcome(Enum):
 class Probe:
     """A question under way; exactly one call to `done`, with the outcome and the seconds."""
 
-    __slots__ = ("_answer", "_begun", "_dial", "_done", "_loop", "_sock", "_timer")
+    __slots__ = ("_begun", "_done", "_question")
 
     def __init__(
         self,
@@ -39,51 +37,28 @@ class Probe:
         seconds: float,
         done: Callable[[Outcome, float], None],
     ) -> None:
-        self._loop = loop
         self._done = done
-        self._sock: socket.socket | None = None
-        self._answer = b""
         self._begun = time.monotonic()
-        self._timer = loop.later(seconds, self._end)  # for the connection and the answer together
-        patience = Patience(connect=seconds, retry=0)
-        self._dial = Dial(loop, resolver, address, patience, self._connected, _ignore)
+        self._question = Question(
+            loop,
+            resolver,
+            address,
+            REQUEST,
+            limit=ANSWER_BYTES,
+            seconds=seconds,
+            done=self._answered,
+        )
 
     def start(self) -> None:
         """Ask; `done` may be called at once."""
-        self._dial.start()
+        self._question.start()
 
     def ready(self, events: int) -> None:
-        """Read until the upstream closes, as it was asked to."""
-        if self._sock is None:
-            return
-        try:
-            data = self._sock.recv(ANSWER_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end()
-            return
-        self._answer += data
-        if not data or len(self._answer) >= ANSWER_BYTES:
-            self._end(judge(self._answer))
+        """Read what has come."""
+        self._question.ready(events)
 
-    def _connected(self, sock: socket.socket | None) -> None:
-        if sock is None:
-            self._end()
-            return
-        self._sock = sock
-        self._loop.watch(sock.fileno(), EPOLLIN, self)
-        try:
-            sock.send(REQUEST)  # fits any socket's buffer
-        except OSError:
-            self._end()
-
-    def _end(self, outcome: Outcome = Outcome.MISSED) -> None:
-        self._timer.cancel()
-        self._dial.cancel()
-        if self._sock is not None:
-            self._loop.close(self._sock)
-            self._sock = None
+    def _answered(self, answer: bytes | None) -> None:
+        outcome = Outcome.MISSED if answer is None else judge(answer)
         self._done(outcome, time.monotonic() - self._begun)
 
 
@@ -99,7 +74,3 @@ def judge(answer: bytes) -> Outcome:
     if status is None:
         return Outcome.MISSED
     return Outcome.HEALTHY if status[1] == b"200" else Outcome.UNHEALTHY
-
-
-def _ignore(failure: Failure) -> None:
-    """Leave the reason aside: not to be reached is a miss, whatever the reason."""

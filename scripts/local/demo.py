@@ -4,6 +4,7 @@
     scripts/demo --paid "What is the capital of France?"
     scripts/demo --serve
     scripts/demo --serve --paid
+    scripts/demo --enclaves 3 --serve
 
 The answer goes to standard output, everything else to standard error. With --serve one JSON
 line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it. With --paid a
@@ -23,6 +24,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from scripts.local import front
 from scripts.local.environment import Display
 from scripts.local.paid_stack import PaidStack
 from scripts.local.stack import PROGRAMS, Stack, StackError
@@ -67,8 +69,14 @@ def describe(stack: Stack, narrator: Narrator, seconds: float) -> None:
     """Say what has been started."""
     narrator.say(f"The whole path is up after {seconds:.1f} s:")
     narrator.say(f"  relay           {stack.relay}")
-    narrator.say(f"  host proxy      {stack.gateway}")
-    narrator.say(f"  enclave server  {stack.enclave}")
+    if stack.enclaves > 1:
+        narrator.say(f"  HAProxy         {stack.gateway}")
+        narrator.say(
+            f"  enclave servers {stack.enclaves}, with keys of their own; one is announced"
+        )
+    else:
+        narrator.say(f"  host proxy      {stack.gateway}")
+        narrator.say(f"  enclave server  {stack.enclave}")
     if isinstance(stack, PaidStack):
         narrator.say(f"  token issuer    {stack.issuer}")
         narrator.say(f"  Redis           {stack.redis}")
@@ -159,8 +167,11 @@ def run(arguments: argparse.Namespace) -> int:
     narrator = Narrator()
     begun = time.monotonic()
     try:
-        made = PaidStack if arguments.paid else Stack
-        with made(report=narrator.waiting) as stack:
+        if arguments.paid:
+            made: Stack = PaidStack(report=narrator.waiting)
+        else:
+            made = Stack(report=narrator.waiting, enclaves=arguments.enclaves)
+        with made as stack:
             describe(stack, narrator, time.monotonic() - begun)
             if arguments.serve:
                 return serve(stack, narrator)
@@ -187,9 +198,18 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("question", nargs="*", default=[], help="what to ask")
     what.add_argument("--serve", action="store_true", help="keep the path up instead")
+    parser.add_argument(
+        "--enclaves",
+        type=int,
+        choices=range(1, front.MOST_ENCLAVES + 1),
+        default=1,
+        help="so many behind HAProxy, which has to be installed (default 1)",
+    )
     arguments = parser.parse_args()
     if not arguments.serve and not " ".join(arguments.question).strip():
         parser.error("there is no question: write one, or --serve")
+    if arguments.paid and arguments.enclaves > 1:
+        parser.error("--paid is tried with one enclave")
     for number in SIGNALS:
         signal.signal(number, on_signal)
     return run(arguments)

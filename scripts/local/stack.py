@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scripts.local import front
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 START_SECONDS = 90.0  # a cold disk and a busy machine included; a warm start takes 2
@@ -124,10 +126,12 @@ class Stack:
         report: Report = silent,
         interpose: Interpose = direct,
         server_options: Sequence[str | Path] = (),
+        enclaves: int = 1,
     ) -> None:
         self.report = report
         self.interpose = interpose
         self.server_options = server_options
+        self.enclaves = enclaves
         self.children: list[Child] = []
         self.folder = Path(tempfile.mkdtemp(prefix="oblivious-"))  # 0700: for sockets
         self.enclave = f"unix:{self.folder / 'enclave.sock'}"
@@ -152,9 +156,30 @@ class Stack:
 
     def start(self) -> None:
         """Start all parts, each when the one before it is ready."""
-        self.start_server()
-        self.start_proxy()
+        if self.enclaves > 1:
+            self.start_several()
+        else:
+            self.start_server()
+            self.start_proxy()
         self.start_relay()
+
+    def start_several(self) -> None:
+        """Start so many enclave servers, a host proxy for each, and HAProxy before them."""
+        program = front.program()
+        if program is None:
+            raise StackError("HAProxy stands before several enclaves and is not installed here.")
+        members = []
+        for number in range(self.enclaves):
+            self.enclave = f"unix:{self.folder / f'enclave{number + 1}.sock'}"
+            self.start_server()
+            members.append(self.start_proxy().address.removeprefix("tcp://"))
+        port = front.free_port()
+        written = front.prepare(self.folder, f"127.0.0.1:{port}", members)
+        # It says nothing when it is up; its map has been filled when the next part is ready.
+        self.children.append(Child("HAProxy", [program, "-db", "-f", written], {}))
+        runtime = f"unix:{front.runtime_socket(self.folder)}"
+        self.launch("front", [PROGRAMS / "host-proxy", "--front", runtime])
+        self.gateway = f"http://127.0.0.1:{port}"
 
     def start_server(self) -> Child:
         """Start the enclave server."""

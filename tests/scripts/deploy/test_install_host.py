@@ -127,6 +127,35 @@ def test_other_sizes_are_reserved_and_told_to_the_units(installed: Host) -> None
     assert "the enclave runs as it was started" in said
 
 
+def test_several_enclaves_have_addresses_units_and_memory_of_their_own(host: Host) -> None:
+    host.reserve_pages(3 * 1024)
+    said = host.run("--image", str(host.image), "--count", "3", "--cid", "20")
+    settings = host.root / "etc/oblivious-inference"
+    for number, name in enumerate(("enclave.env", "enclave2.env", "enclave3.env")):
+        lines = (settings / name).read_text().splitlines()
+        assert lines == [
+            f"ENCLAVE_CID={20 + number}",
+            "ENCLAVE_CPUS=2",
+            "ENCLAVE_MIB=2048",
+            "ENCLAVE_PATIENCE=0",
+        ]
+    assert not (settings / "enclave4.env").exists()
+    allocator = (host.root / "etc/nitro_enclaves/allocator.yaml").read_text()
+    assert allocator.endswith("memory_mib: 6144\ncpu_count: 6\n")
+    calls = host.calls()
+    for instance in ("", "@2", "@3"):
+        assert f"systemctl start oblivious-enclave{instance}.service" in calls
+        assert f"systemctl start oblivious-host-proxy{instance}.socket" in calls
+    assert "start oblivious-enclave@3.service" in said
+    assert host.install("--count", "3", "--cid", "20") == "everything is as it should be\n"
+
+
+def test_too_few_huge_pages_for_several_are_noticed(host: Host) -> None:
+    host.reserve_pages(1024)
+    said = host.run("--image", str(host.image), "--count", "2", code=1)
+    assert "2048 MiB of huge pages, not 4096" in said
+
+
 def test_an_egress_is_started_where_there_is_one(installed: Host, tmp_path: Path) -> None:
     egress = tmp_path / "ways-out.toml"
     egress.write_text('[egress]\n"vsock://3:8001" = "api.example.com:443"\n')
@@ -163,6 +192,8 @@ def test_a_command_that_fails_ends_it(host: Host) -> None:
         (["--memory", ""], "positive number"),
         (["--memory"], "takes a value"),
         (["--cid", "3"], "4 or more"),
+        (["--count", "5"], "4 or less"),
+        (["--count", "0"], "positive number"),
         (["--verbose"], "no option"),
     ],
 )

@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
+from host_proxy import figures
 from host_proxy.counters import RouteCounters, prometheus_text
 from host_proxy.exposition import text
 from host_proxy.watch import Tally, families
@@ -27,6 +28,7 @@ VARIABLES = {"instance", "route"}
 def exported() -> dict[str, dict[str, set[str]]]:
     """Return the metrics that host_proxy exports, each with its labels and their values."""
     page = prometheus_text([RouteCounters("ingress")]) + text(families(Tally()))
+    page += text(figures.families(figures.Figures()))
     found: dict[str, dict[str, set[str]]] = {}
     for line in page.decode().splitlines():
         if sample := re.fullmatch(r"([a-z_]+)(?:\{(.*)\})? \S+", line):
@@ -138,6 +140,7 @@ def test_a_wrong_expression_is_noticed(expression: str) -> None:
         ("oblivious-ingress", "oblivious-host-proxy.service"),
         ("oblivious-egress", "oblivious-egress.service"),
         ("oblivious-enclave", "oblivious-enclave.service"),
+        ("oblivious-routing", "oblivious-front.service"),
     ],
 )
 def test_it_scrapes_where_the_units_serve(job: str, unit: str) -> None:

@@ -49,6 +49,7 @@ def test_all_units_are_here() -> None:
         "oblivious-alarm@.service",
         "oblivious-egress.service",
         "oblivious-enclave.service",
+        "oblivious-front.service",
         "oblivious-host-proxy.service",
     ]
 
@@ -133,7 +134,9 @@ def test_services_are_restarted_for_ever_and_their_end_is_told(name: str) -> Non
 
 
 def test_a_client_waits_longer_than_a_start_of_the_enclave_takes() -> None:
-    assert "--retry-seconds 60 " in (DEPLOY / "oblivious-host-proxy.service").read_text()
+    text = (DEPLOY / "oblivious-host-proxy.service").read_text()
+    assert "ENCLAVE_PATIENCE=60\n" in text
+    assert "--retry-seconds ${ENCLAVE_PATIENCE} " in text
 
 
 @pytest.mark.parametrize("instance", ["", "2", "3", "4"])

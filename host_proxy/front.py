@@ -1,0 +1,212 @@
+"""The process beside HAProxy: it reads what each enclave states, and keeps HAProxy's map by it.
+
+A round is: ask HAProxy for its servers, its map and its counts; ask every enclave that is not taken
+out; decide; tell HAProxy what differs. Nothing is remembered but how often an enclave has not
+answered, so that an HAProxy that starts again is told all in the next round. It carries nothing,
+holds no secret, and when it ends HAProxy goes on with what it was told last.
+"""
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Mapping
+from socket import socket
+from typing import Final
+
+from host_proxy import haproxy
+from host_proxy.addresses import Address, AddressError, Tcp
+from host_proxy.exposition import text
+from host_proxy.figures import Figures, families
+from host_proxy.haproxy import Admission, Overview, RuntimeFault, Server
+from host_proxy.listeners import Listeners
+from host_proxy.log import log
+from host_proxy.loop import Loop
+from host_proxy.metrics import MetricsServer
+from host_proxy.places import Alarm, Member, Plan, plan
+from host_proxy.question import Question
+from host_proxy.resolver import Resolver
+from host_proxy.statements import Statement
+from host_proxy.survey import Survey
+from host_proxy.systemd import Notifier
+
+RUNTIME_BYTES: Final = 1 << 22  # of one answer of HAProxy's: a full map has 65,536 lines of 40
+RUNTIME_SECONDS: Final = 2.0
+MISSES: Final = 2  # rounds in a row without a statement until an enclave has no place any more
+PATIENCE: Final = 10  # rounds for which something may look wrong before it is an alarm
+
+
+class Front:
+    """Everything the process does between its start and its exit."""
+
+    def __init__(
+        self,
+        runtime: Address,
+        pause: float,
+        *,
+        metrics: Address | None = None,
+        passed: Mapping[str, socket] | None = None,
+        notifier: Notifier | None = None,
+        watchdog: float | None = None,
+    ) -> None:
+        self.figures = Figures()
+        self._runtime = runtime
+        self._pause = pause
+        self._metrics_at = metrics
+        self._listeners = Listeners(passed or {})
+        self._notifier = notifier or Notifier({})
+        self._watchdog = watchdog
+        self._loop = Loop()
+        self._resolver = Resolver(self._loop)
+        self._metrics: MetricsServer | None = None
+        self._last: dict[str, Statement] = {}
+        self._misses: Counter[str] = Counter()
+        self._lasting: Counter[Alarm] = Counter()
+        self._settled = False
+
+    def open(self) -> None:
+        """Listen for scrapers, or raise ListenError or AddressError."""
+        if self._metrics_at is not None:
+            listener = self._listeners.open(self._metrics_at)
+            self._metrics = MetricsServer(self._loop, listener, self._prometheus)
+
+    def run(self) -> int:
+        """Go round until SIGTERM or SIGINT; return the exit code."""
+        self._loop.on_signals(self._signalled, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        if self._watchdog is not None:
+            self._loop.every(self._watchdog / 2, lambda: self._notifier.tell("WATCHDOG=1"))
+        log("fronting", address=str(self._runtime))
+        self._begin()
+        self._loop.run()
+        if self._metrics is not None:
+            self._metrics.close()
+        self._listeners.forget_all()
+        self._loop.shut_down()
+        log("stopped", **self.figures.as_dict())
+        return 0
+
+    # --- a round
+
+    def _begin(self) -> None:
+        self._ask(haproxy.OVERVIEW, self._overview_came)
+
+    def _overview_came(self, said: bytes) -> None:
+        overview = haproxy.overview(said)
+        self._ask(
+            haproxy.show_map(overview.map_reference),
+            lambda answer: self._map_came(overview, haproxy.entries(answer)),
+        )
+
+    def _map_came(self, overview: Overview, present: dict[str, str]) -> None:
+        asked = [s for s in overview.servers if s.admission is not Admission.OUT]
+        waiting = {server.name for server in asked}
+
+        def take(name: str, said: Statement | None) -> None:
+            self._note(name, said)
+            waiting.discard(name)
+            if not waiting:
+                self._decide(overview, present)
+
+        if not asked:
+            self._decide(overview, present)
+        for server in asked:
+            self._survey(server, take)
+
+    def _survey(self, server: Server, take: Callable[[str, Statement | None], None]) -> None:
+        def done(said: Statement | None) -> None:
+            # Not at once: all that are asked have to be known before the first is counted.
+            self._loop.later(0, lambda: take(server.name, said))
+
+        Survey(self._loop, self._resolver, Tcp(server.host, server.port), done).start()
+
+    def _note(self, name: str, said: Statement | None) -> None:
+        """Remember what an enclave has said; forget it when it has been silent for too long."""
+        if said is not None:
+            if self._misses.pop(name, MISSES) >= MISSES:
+                log("member_answers", member=name, keys=list(said.keys))
+            self._last[name] = said
+            return
+        self._misses[name] += 1
+        if self._misses[name] >= MISSES and self._last.pop(name, None) is not None:
+            log("member_lost", member=name)
+
+    def _decide(self, overview: Overview, present: dict[str, str]) -> None:
+        members = [Member(server, self._last.get(server.name)) for server in overview.servers]
+        decided = plan(members, present)
+        changes = haproxy.changes(present, decided.places)
+        for change in changes:
+            self.figures.changes[change.kind] += 1
+        commands = [each.command(overview.map_reference) for each in changes]
+        commands += [
+            haproxy.weight(server.name, decided.weights[server.name])
+            for server in overview.servers
+            if decided.weights.get(server.name, server.weight) != server.weight
+        ]
+        if commands:
+            log("told", changes=len(changes), weights=len(commands) - len(changes))
+        self.figures.take(decided, overview)
+        self._tell(list(haproxy.batches(commands)), decided)
+
+    def _tell(self, lines: list[bytes], decided: Plan) -> None:
+        if not lines:
+            self._finish(decided.alarms)
+            return
+        self._ask(lines[0], lambda _: self._tell(lines[1:], decided))
+
+    def _finish(self, alarms: frozenset[Alarm]) -> None:
+        self.figures.rounds += 1
+        self._sound(alarms)
+        if not self._settled:
+            self._settled = True
+            self._notifier.tell("READY=1", "STATUS=HAProxy has been told all")
+            log("ready")
+        self._loop.later(self._pause, self._begin)
+
+    def _sound(self, alarms: frozenset[Alarm]) -> None:
+        """Raise what has lasted and end what is over."""
+        for alarm in Alarm:
+            self._lasting[alarm] = self._lasting[alarm] + 1 if alarm in alarms else 0
+            lasts = self._lasting[alarm] >= PATIENCE
+            if lasts and alarm not in self.figures.alarms:
+                self.figures.alarms.add(alarm)
+                log("alarm", alarm=alarm.value)
+            elif not lasts and alarm in self.figures.alarms and alarm not in alarms:
+                self.figures.alarms.discard(alarm)
+                log("alarm_over", alarm=alarm.value)
+
+    # --- HAProxy
+
+    def _ask(self, line: bytes, then: Callable[[bytes], None]) -> None:
+        def done(said: bytes | None) -> None:
+            if said is None or len(said) >= RUNTIME_BYTES:
+                self._fail("no answer")
+                return
+            try:
+                then(said)
+            except (RuntimeFault, AddressError) as fault:
+                self._fail(str(fault))
+
+        Question(
+            self._loop,
+            self._resolver,
+            self._runtime,
+            line,
+            limit=RUNTIME_BYTES,
+            seconds=RUNTIME_SECONDS,
+            done=done,
+        ).start()
+
+    def _fail(self, reason: str) -> None:
+        """Give this round up and begin another."""
+        if not self._lasting[Alarm.UNREACHABLE]:
+            log("haproxy_unreachable", reason=reason)
+        self.figures.failed_rounds += 1
+        self._sound(frozenset({Alarm.UNREACHABLE, *self.figures.alarms}))
+        self._loop.later(self._pause, self._begin)
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGUSR1:
+            log("counters", **self.figures.as_dict())
+        else:
+            self._loop.stop()
+
+    def _prometheus(self) -> bytes:
+        return text(families(self.figures))

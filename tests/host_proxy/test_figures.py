@@ -1,0 +1,45 @@
+"""What the process beside HAProxy tells scrapers and the log."""
+
+from host_proxy.exposition import text
+from host_proxy.figures import Figures, families
+from host_proxy.haproxy import Overview
+from host_proxy.places import Alarm, Plan, Standing
+
+
+def figures() -> Figures:
+    counted = Figures()
+    standings = {"a": Standing.ANNOUNCED, "b": Standing.ANNOUNCED, "c": Standing.LOST}
+    plan = Plan({"01": "a", "02": "b"}, {}, standings, frozenset(), 7)
+    counted.take(plan, Overview((), "#1", 3, 4))
+    counted.changes.update(("add", "add", "del"))
+    counted.rounds, counted.failed_rounds = 5, 6
+    counted.alarms.add(Alarm.SPLIT)
+    return counted
+
+
+def test_scrapers_are_told_numbers() -> None:
+    lines = text(families(figures())).decode().splitlines()
+    for line in (
+        'host_proxy_front_members{standing="announced"} 2',
+        'host_proxy_front_members{standing="lost"} 1',
+        'host_proxy_front_members{standing="spare"} 0',
+        "host_proxy_front_places 2",
+        "host_proxy_front_unowned_slots 7",
+        'host_proxy_front_map_changes_total{change="add"} 2',
+        'host_proxy_front_map_changes_total{change="set"} 0',
+        'host_proxy_front_map_changes_total{change="del"} 1',
+        "host_proxy_front_unknown_total 3",
+        "host_proxy_front_misdirected_total 4",
+        'host_proxy_front_rounds_total{outcome="done"} 5',
+        'host_proxy_front_rounds_total{outcome="failed"} 6',
+        'host_proxy_front_alarm{alarm="split"} 1',
+        'host_proxy_front_alarm{alarm="nobody"} 0',
+    ):
+        assert line in lines
+
+
+def test_the_log_is_told_the_same() -> None:
+    said = figures().as_dict()
+    assert said["members"] == {"a": "announced", "b": "announced", "c": "lost"}
+    assert said["alarms"] == ["split"]
+    assert (said["places"], said["unknown"], said["misdirected"]) == (2, 3, 4)
