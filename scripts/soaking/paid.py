@@ -64,7 +64,7 @@ class OneToken(Wallet):
         super().__init__(Path("/nonexistent"))
         self.tokens: list[Token] = []
 
-    def take(self, *_: object, **__: object) -> Held | None:  # type: ignore[override]
+    def take(self, *_: object, **__: object) -> Held | None:
         """Return the token; the next time there is none."""
         if not self.tokens:
             return None
