@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import httpx
 
-from oblivious_client import archive, programs, report, settings
+from oblivious_client import archive, programs, report, setting_up, settings
 from oblivious_client import provision as provisioning
 from oblivious_client.advice import warnings
 from oblivious_client.answers import Answer, outputs_of, parse_object
@@ -134,7 +134,19 @@ def provision(chosen: Chosen) -> Exit:
     return Exit.OK
 
 
+def setup(chosen: Chosen) -> Exit:
+    """Verify where to ask, and write it down."""
+    return setting_up.set_up(chosen, _note)
+
+
+def config(chosen: Chosen) -> Exit:
+    """Tell which setting comes from where."""
+    return setting_up.show(chosen)
+
+
 COMMANDS: Mapping[str, Command] = {
+    "setup": setup,
+    "config": config,
     "chat": chat,
     "serve": serve,
     "env": env,

@@ -5,35 +5,44 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from oblivious_client.defaults import DEFAULT_MODEL, MAX_AGE_SECONDS
 from oblivious_client.exits import table
 from oblivious_client.failure import UsageError
 from oblivious_client.framing import Framing
+from oblivious_client.proxies import proxy_address
 
 PROGRAMS = ("codex", "claude-code", "openwebui", "continue", "aider", "opencode", "llm")
 """Whose settings `env` prints."""
+
+SHELLS = ("bash", "zsh", "fish")
+"""Which `completions` are for."""
 
 HELP = f"""\
 oblivious-client - ask a language model without saying who you are
 
 usage:
-  oblivious-client chat   [options] [QUESTION ...]   ask; without a question read it from stdin
+  oblivious-client setup  [options]                  decide once where to ask: verify, write it down
+  oblivious-client config show [options]             tell which setting comes from where
+  oblivious-client chat   [options] [QUESTION ...]   ask; without a question talk, or read stdin
+  oblivious-client models [options]                  list the models that can be asked
   oblivious-client serve  [options] [install | status | stop]
                                                      be an OpenAI endpoint for this machine
   oblivious-client env    --for PROGRAM              print the settings of a program for that
   oblivious-client verify [options] [FILE]           check an enclave, or a saved answer offline
   oblivious-client keys   [options]                  show the keys that questions are sealed to
   oblivious-client provision [options]               hand API keys to an enclave, for its operator
+  oblivious-client completions bash|zsh|fish         print the completions for a shell
   oblivious-client --version                         show which release this is
+
+Options go before variables of the environment, those before config.toml, which `setup` writes.
 
 where to ask (one of them):
   --relay URL          a relay: it sees your address, never a word  [OBLIVIOUS_RELAY]
   --gateway URL        the gateway itself, for trials: it sees your address  [OBLIVIOUS_GATEWAY]
                        URL is https://..., http://... or unix:PATH
-  --proxy URL          go through an HTTP proxy, http://[NAME:WORD@]HOST:PORT; proxies of the
-                       environment are not used
+  --proxy URL          go through an HTTP proxy, http://[NAME:WORD@]HOST:PORT; other variables
+                       of the environment are not used  [OBLIVIOUS_PROXY]
 
 TLS trusts the authorities that come with the package certifi. Where your network or relay has
 authorities of its own, name a PEM file with all that count in SSL_CERT_FILE, or a folder of them
@@ -49,9 +58,15 @@ what to demand of the enclave before anything is sent:
 
 chat:
   --model NAME         the model (default {DEFAULT_MODEL})  [OBLIVIOUS_MODEL]
+                       (setup, config: too)
   --system TEXT        a system prompt
+  --image FILE ...     a picture beside the question: PNG, JPEG, WebP or GIF
+  --temperature N      from 0, always the likeliest word, to 2
   --max-tokens N       the longest answer, in tokens
   --save FILE          keep question, answer and evidence; `verify FILE` checks them offline
+                       What comes on standard input beside a QUESTION is joined to it. On a
+                       terminal without a QUESTION several turns: /help lists what they know;
+                       nothing that is typed is written to any file.
   --framing whole      for gateways without chunked answers; streams nothing
 
 serve [install | status | stop]:
@@ -71,7 +86,10 @@ env --for PROGRAM:     print the settings of codex, claude-code, openwebui, cont
                        opencode or llm, to ask through `serve`
   --listen HOST:PORT   where that listens; --model NAME, what to ask there
 
-verify, keys:
+setup:
+  --relay URL ...      more than once: `serve` tries them in turns, all others ask the first
+
+verify, keys, models, config:
   --json               print JSON
   --fresh              (with --gateway) have a document made for this very request
   --fresh-through-relay
@@ -125,11 +143,14 @@ def _positive(text: str) -> int:
 
 
 def _proxy(text: str) -> str:
-    url = urlsplit(text)
-    # A port that is none raises ValueError, as everything else that is wrong does here.
-    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+    return proxy_address(text)
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 2:  # which NaN is not either
         raise ValueError
-    return text
+    return value
 
 
 def _framing(text: str) -> Framing:
@@ -139,6 +160,7 @@ def _framing(text: str) -> Framing:
 # argparse names the types in its errors.
 _framing.__name__ = "framing (chunked or whole)"
 _positive.__name__ = "positive number"
+_temperature.__name__ = "temperature (0 to 2)"
 _proxy.__name__ = "proxy address"
 
 
@@ -159,6 +181,8 @@ def _chat_parser() -> _Parser:
     parser = _parser()
     parser.add_argument("--model")
     parser.add_argument("--system")
+    parser.add_argument("--image", type=Path, action="append", default=[])
+    parser.add_argument("--temperature", type=_temperature)
     parser.add_argument("--max-tokens", type=_positive)
     parser.add_argument("--save", type=Path)
     parser.add_argument("--framing", type=_framing, default=Framing.CHUNKED)
@@ -174,6 +198,31 @@ def _serve_parser() -> _Parser:
     parser.add_argument("--allow-origin", action="append", default=[])
     parser.add_argument("--log", action="store_true")
     parser.add_argument("action", nargs="?", choices=("install", "status", "stop"))
+    return parser
+
+
+def _setup_parser() -> _Parser:
+    parser = _parser(relay="append")
+    parser.add_argument("--model")
+    return parser
+
+
+def _config_parser() -> _Parser:
+    parser = _setup_parser()
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("action", choices=("show",))
+    return parser
+
+
+def _models_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def _completions_parser() -> _Parser:
+    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser.add_argument("shell", choices=SHELLS)
     return parser
 
 
@@ -208,10 +257,14 @@ def _provision_parser() -> _Parser:
 
 
 PARSERS = {
+    "setup": _setup_parser,
+    "config": _config_parser,
     "chat": _chat_parser,
+    "models": _models_parser,
     "serve": _serve_parser,
     "env": _env_parser,
     "verify": _verify_parser,
     "keys": _keys_parser,
     "provision": _provision_parser,
+    "completions": _completions_parser,
 }

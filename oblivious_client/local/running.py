@@ -81,7 +81,7 @@ def command(chosen: Chosen) -> list[str]:
     words += [
         word for name, path in paths.items() if path for word in (name, str(Path(path).resolve()))
     ]
-    for name, value in (("--proxy", chosen.proxy), ("--listen", chosen.listen)):
+    for name, value in (("--proxy", settings.proxy(chosen)), ("--listen", chosen.listen)):
         words += [name, value] if value else []
     words += ["--max-age", str(chosen.max_age)]
     for name, values in (

@@ -1,7 +1,7 @@
 """Ask a sealed question through the whole path on this machine, or keep the path up.
 
     scripts/demo "What is the capital of France?"
-    scripts/demo --serve
+    scripts/demo --serve --port 8080
 
 The answer goes to standard output, everything else to standard error. With --serve one JSON
 line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it. A demo that is
@@ -24,6 +24,7 @@ from scripts.local.stack import PROGRAMS, Stack, StackError
 
 WATCH_SECONDS = 0.5  # how soon it shows that a part has died
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MAX_PORT = 65535
 stopping = threading.Event()
 
 
@@ -85,7 +86,9 @@ def ask(stack: Stack, question: str, narrator: Narrator) -> int:
         return verified.returncode
     narrator.say(f"\nSealed question: {question}\nAnswer:")
     chat = client(stack, "chat", "--", question)
-    return subprocess.run(chat, env=environment, check=False).returncode
+    # The question is whole: what comes on standard input is for somebody else.
+    asked = subprocess.run(chat, env=environment, stdin=subprocess.DEVNULL, check=False)
+    return asked.returncode
 
 
 def serve(stack: Stack, narrator: Narrator) -> int:
@@ -109,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     narrator = Narrator()
     begun = time.monotonic()
     try:
-        with Stack(report=narrator.waiting) as stack:
+        with Stack(report=narrator.waiting, relay_port=arguments.port) as stack:
             describe(stack, narrator, time.monotonic() - begun)
             if arguments.serve:
                 return serve(stack, narrator)
@@ -122,6 +125,14 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if arguments.serve else 130
 
 
+def port(text: str) -> int:
+    """Return a TCP port; 0 is any that is free."""
+    number = int(text)
+    if not 0 <= number <= MAX_PORT:
+        raise ValueError(text)
+    return number
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(
@@ -132,6 +143,7 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("question", nargs="*", default=[], help="what to ask")
     what.add_argument("--serve", action="store_true", help="keep the path up instead")
+    parser.add_argument("--port", type=port, default=0, help="where the relay listens")
     arguments = parser.parse_args()
     if not arguments.serve and not " ".join(arguments.question).strip():
         parser.error("there is no question: write one, or --serve")
