@@ -22,72 +22,13 @@ from oblivious_client.report import FETCHED_SECONDS
 # What stands behind the public commands has no other door: `test_cli.py` runs those whole.
 check: Callable[[Namespace, Path], str] = commands._check
 nonce: Callable[[Namespace, Endpoint], bytes | None] = commands._nonce
-question: Callable[[Namespace], str] = commands._question
 require_fetched: Callable[[Copy], None] = commands._require_fetched
-show: Callable[[str], None] = commands._show
-stopped_at_a_limit: Callable[[Answer], bool] = commands._stopped_at_a_limit
 warn: Callable[[Endpoint], None] = commands._warn
 
 
 def test_each_command_is_there() -> None:
-    assert list(COMMANDS) == ["chat", "serve", "env", "verify", "keys", "provision"]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-@pytest.mark.parametrize(
-    ("words", "typed", "asked"),
-    [
-        (["What", "is", "it?"], "unread", "What is it?"),
-        (["-"], " typed\nin lines \n", "typed\nin lines"),
-        ([], "typed", "typed"),
-        (["-", "1"], "unread", "- 1"),
-    ],
-)
-def test_a_question_is_written_or_typed(
-    stream: type[io.StringIO],
-    words: list[str],
-    typed: str,
-    asked: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "stdin", stream(typed))
-    assert question(Namespace(question=words)) == asked
-    is_told_how = stream is Terminal and asked in typed
-    assert ("Ctrl-D" in capsys.readouterr().err) == is_told_how
-
-
-@pytest.mark.parametrize("typed", [io.StringIO(" \n"), None])
-def test_without_a_question_there_is_nothing_to_ask(
-    typed: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", typed)
-    with pytest.raises(UsageError, match="no question"):
-        question(Namespace(question=[]))
-
-
-def test_what_is_no_text_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
-    with pytest.raises(UsageError, match="not UTF-8"):
-        question(Namespace(question=["-"]))
-
-
-@pytest.mark.parametrize(
-    ("stream", "shown"),
-    [(io.StringIO, "a\x1b[2Jb\tc\r\n"), (Terminal, "a[2Jb\tc\n")],
-)
-def test_a_terminal_alone_is_guarded(
-    stream: type[io.StringIO], shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = stream()
-    monkeypatch.setattr(sys, "stdout", output)
-    show("a\x1b[2Jb\tc\r\n")
-    assert output.getvalue() == shown
+    asking = ["setup", "config", "chat", "models"]
+    assert list(COMMANDS) == [*asking, "serve", "env", "verify", "keys", "provision", "completions"]
 
 
 def test_a_nonce_needs_a_gateway() -> None:
