@@ -4,10 +4,12 @@ import io
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oblivious_client import asking
+from oblivious_client.answers import Answer
 from oblivious_client.errors import UsageError
 from tests.oblivious_client.test_terminal import Terminal
 
@@ -98,3 +100,13 @@ def test_pictures_stand_behind_the_words(tmp_path: Path) -> None:
 def test_a_system_prompt_goes_first() -> None:
     assert asking.opening(Namespace(system=None)) == []
     assert asking.opening(Namespace(system="S")) == [{"role": "system", "content": "S"}]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "stopped"),
+    [(["stop"], False), (["length"], True), (["stop", "length"], True), ([None], False)],
+)
+def test_a_limit_of_tokens_is_noticed(reasons: list[str | None], stopped: bool) -> None:
+    body: dict[str, Any] = {"choices": [{"finish_reason": reason} for reason in reasons]}
+    answer = Answer(b"", body, None, None)  # type: ignore[arg-type]
+    assert asking.stopped_at_a_limit(answer) is stopped

@@ -1,17 +1,13 @@
 """What the commands do beneath their options: where they listen, what they show and advise."""
 
-import io
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from oblivious_client import commands
-from oblivious_client.answers import Answer
 from oblivious_client.commands import COMMANDS
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import EvidenceRefused, UsageError
@@ -95,13 +91,3 @@ def test_a_saved_answer_is_checked_as_strictly_as_it_was_asked_for() -> None:
         "root.pem",
         "answer.json",
     ]
-
-
-@pytest.mark.parametrize(
-    ("reasons", "stopped"),
-    [(["stop"], False), (["length"], True), (["stop", "length"], True), ([None], False)],
-)
-def test_a_limit_of_tokens_is_noticed(reasons: list[str | None], stopped: bool) -> None:
-    body: dict[str, Any] = {"choices": [{"finish_reason": reason} for reason in reasons]}
-    answer = Answer(b"", body, None, None)  # type: ignore[arg-type]
-    assert stopped_at_a_limit(answer) is stopped

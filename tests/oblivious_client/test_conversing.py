@@ -5,7 +5,7 @@ import os
 import pty
 import re
 import select
-import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +18,13 @@ from tests.support.gateway import MODEL, WORDS, StandInGateway
 ROOT = Path(__file__).parents[2]
 DEADLINE = 120.0
 ANSWER = "".join(WORDS)
+# Ctrl-C reaches the program that the terminal belongs to.
+OWN_TERMINAL = """\
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from oblivious_client.cli import main
+sys.exit(main())
+"""
 
 
 class Person:
@@ -33,10 +40,16 @@ class Person:
             "LANG": "C.UTF-8",
             "OBLIVIOUS_MODEL": MODEL,
         }
-        command = [sys.executable, "-m", "oblivious_client", *words]
-        self.process, self.terminal = pty.fork()
-        if self.process == 0:
-            os.execve(sys.executable, command, variables)
+        self.terminal, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OWN_TERMINAL, *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=variables,
+            start_new_session=True,
+        )
+        os.close(theirs)
 
     def wait_for(self, what: str) -> str:
         """Return what came up to `what`, which is taken away."""
@@ -53,14 +66,11 @@ class Person:
     def end(self) -> int:
         while self._read():
             pass
-        _, status = os.waitpid(self.process, 0)
-        self.process = 0
-        return os.waitstatus_to_exitcode(status)
+        return self.process.wait(DEADLINE)
 
     def close(self) -> None:
-        if self.process:
-            os.kill(self.process, signal.SIGKILL)
-            os.waitpid(self.process, 0)
+        self.process.kill()
+        self.process.wait()
         os.close(self.terminal)
 
     def _read(self) -> bool:
@@ -153,9 +163,6 @@ def test_an_answer_is_saved_and_nothing_else(person: Person, tmp_path: Path) -> 
     assert person.end() == 0
     files = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"a.json", ".cache"}  # no history: what was typed is nobody's
-    assert not [
-        p for p in (tmp_path / ".cache").rglob("*") if p.is_file() and b"One?" in p.read_bytes()
-    ]
 
 
 def test_control_codes_of_a_model_do_not_reach_the_terminal(
@@ -175,3 +182,64 @@ def test_interrupted_at_the_prompt_goes_on(person: Person, gateway: StandInGatew
     person.wait_for("nothing was sent")
     ask(person, "One?")
     assert messages(gateway)[-1] == ("user", "One?")
+
+
+def test_an_interrupted_answer_is_forgotten_and_said_to_be_no_whole_one(
+    person: Person, gateway: StandInGateway
+) -> None:
+    gateway.chat.pause_after = 2
+    gateway.chat.release.clear()
+    person.type("One?\n")
+    person.wait_for(WORDS[0])
+    person.type("\x03")
+    person.wait_for("interrupted: what came is not the whole answer")
+    person.wait_for("> ")
+    gateway.chat.release.set()
+    ask(person, "Two?")
+    assert messages(gateway) == [("system", "S"), ("user", "Two?")]
+    assert gateway.chat.abandoned.wait(DEADLINE)
+
+
+def test_one_question_that_is_interrupted_says_so(gateway: StandInGateway, tmp_path: Path) -> None:
+    gateway.chat.pause_after = 2
+    gateway.chat.release.clear()
+    someone = Person(["chat", "--relay", gateway.url, "--allow-simulated", "Hi"], tmp_path)
+    try:
+        someone.wait_for(WORDS[0])
+        someone.type("\x03")
+        someone.wait_for("interrupted: what came is not the whole answer")
+        assert someone.end() == 130
+    finally:
+        gateway.chat.release.set()
+        someone.close()
+
+
+def test_pictures_pipes_and_models_from_the_command_line(
+    gateway: StandInGateway, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"GIF89a")
+    words = ["--relay", gateway.url, "--allow-simulated"]
+    one = [*words, "--image", str(tmp_path / "a"), "--temperature", "0.5", "What?"]
+    done = subprocess.run(
+        [sys.executable, "-m", "oblivious_client", "chat", *one],
+        env={"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "OBLIVIOUS_MODEL": MODEL},
+        input="It is:",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ANSWER + "\n"), done.stderr
+    body = json.loads(gateway.chat.inner[-1].content)
+    text, picture = body["messages"][0]["content"]
+    assert body["temperature"] == 0.5
+    assert text["text"] == "What?\n\nIt is:"
+    assert picture["image_url"]["url"].startswith("data:image/gif;base64,")
+    listed = subprocess.run(
+        [sys.executable, "-m", "oblivious_client", "models", *words],
+        env={"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert listed.stdout == f"{MODEL}\n"
