@@ -77,7 +77,7 @@ def test_options_go_before_the_environment_and_that_before_the_file(
     configuration.write(path, said)
     file = str(path)
     assert sources()["relay"] == ((ONE, TWO), file)
-    assert relays() == [ONE, TWO]
+    assert settings.addresses(parse(["serve"], tuple(PARSERS))) == ((ONE, TWO), None)
     chat = parse(["chat", "Hi"], tuple(PARSERS))
     assert settings.model(chat) == "m"
     assert settings.proxy(chat) == "http://p"
@@ -92,7 +92,6 @@ def test_options_go_before_the_environment_and_that_before_the_file(
     given = sources(*words)
     assert given.pop("gateway")[0] is None
     assert {source for _, source in given.values()} == {settings.COMMAND_LINE}
-    assert relays("--relay", TWO) == [TWO]
 
 
 def test_what_nothing_says() -> None:
