@@ -57,7 +57,11 @@ class Shell:
         lines = [line for language, text in BLOCKS if language == "sh" for line in text.split("\n")]
         words = [word for line in lines if line.startswith("export ") for word in shlex.split(line)]
         given = dict(word.split("=", 1) for word in words if "=" in word)
-        private = {"XDG_CACHE_HOME": str(self.folder / "cache"), "NO_PROXY": "*"}
+        private = {
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "NO_PROXY": "*",
+        }
         return os.environ | {name: self.real(value) for name, value in given.items()} | private
 
     def run(self, *command: str) -> str:

@@ -15,7 +15,8 @@ from tests.oblivious_client.test_terminal import Terminal
 
 
 def question(words: list[str], told: list[str] | None = None) -> str:
-    return asking.question(Namespace(question=words), [].append if told is None else told.append)
+    lines: list[str] = [] if told is None else told
+    return asking.question(Namespace(question=words), lines.append)
 
 
 @pytest.mark.parametrize(

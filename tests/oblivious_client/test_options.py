@@ -82,6 +82,11 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["keys", "--proxy", "ftp://p"],
         ["keys", "--proxy", "http://p:x"],
         ["chat", "--framing", "half"],
+        ["chat", "--temperature", "2.1"],
+        ["chat", "--temperature", "nan"],
+        ["config"],
+        ["config", "edit"],
+        ["completions", "tcsh"],
         ["provision"],
         ["serve", "more"],
     ],
@@ -113,12 +118,15 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
     "chat": (
         [
             *("--model", "m", "--system", "s", "--max-tokens", "7"),
+            *("--image", "i", "--image", "j", "--temperature", "0.5"),
             *("--save", "a", "--framing", "whole", "Hi", "you"),
         ],
         {
             "model": "m",
             "system": "s",
             "max_tokens": 7,
+            "image": [Path("i"), Path("j")],
+            "temperature": 0.5,
             "save": Path("a"),
             "framing": Framing.WHOLE,
             "question": ["Hi", "you"],
@@ -126,6 +134,8 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {
             **dict.fromkeys(("model", "system", "max_tokens", "save")),
             "framing": Framing.CHUNKED,
+            "image": [],
+            "temperature": None,
             "question": [],
         },
     ),
@@ -154,6 +164,12 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {"json": False, "fresh": False, "fresh_through_relay": False, "file": None},
     ),
     "keys": (["--json"], {"json": True}, {"json": False}),
+    "models": (["--json"], {"json": True}, {"json": False}),
+    "setup": (
+        ["--relay", "s", "--model", "m"],
+        {"relay": ["r", "s"], "model": "m"},
+        {"model": None},
+    ),
     "provision": (
         ["--secrets", "s", "--admin-key", "k"],
         {"secrets": Path("s"), "admin_key": Path("k")},
