@@ -11,6 +11,7 @@ import sys
 from oblivious_client import help_text, options
 from oblivious_client.exits import Exit
 from oblivious_client.failure import ClientError
+from oblivious_client.terminal import fit_for
 
 DISTRIBUTION = "oblivious-inference"
 
@@ -26,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options.parse(given, options.COMMANDS))
     except ClientError as error:
         return _fail(given, str(error), error.advice, error.code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if not error.args:  # whoever has said more has put it there
+            print("interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
     except BrokenPipeError:
         _give_up_output()  # whoever read the answer has enough
@@ -60,9 +63,10 @@ def _give_up_output() -> None:
 
 
 def _fail(given: list[str], message: str, advice: str, code: Exit) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    # Of what relays and services wrote, a terminal gets the text alone.
+    print(fit_for(sys.stderr, f"error: {message}"), file=sys.stderr)
     if advice:
-        print(f"  {advice}", file=sys.stderr)
+        print(fit_for(sys.stderr, f"  {advice}"), file=sys.stderr)
     if "--json" in given:
         print(json.dumps({"verified": False, "error": message, "exit": code, "name": code.name}))
     return code

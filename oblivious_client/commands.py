@@ -12,17 +12,26 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import httpx
-
-from oblivious_client import archive, programs, release_report, release_settings, report, settings
+from oblivious_client import (
+    archive,
+    asking,
+    completions,
+    conversing,
+    programs,
+    release_report,
+    release_settings,
+    report,
+    setting_up,
+    settings,
+)
 from oblivious_client import provision as provisioning
 from oblivious_client.advice import warnings
-from oblivious_client.answers import Answer, outputs_of, parse_object
+from oblivious_client.answers import outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
-from oblivious_client.errors import AnswerTruncated, ClientError, EvidenceRefused, UsageError
+from oblivious_client.errors import ClientError, EvidenceRefused, UsageError
 from oblivious_client.evidence import ANEW, PLAIN, Copy, EvidenceSource, fetch_copy, fetch_keys
 from oblivious_client.exits import Exit
 from oblivious_client.local import running
@@ -30,6 +39,7 @@ from oblivious_client.local.listening import read_place
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
+from oblivious_client.terminal import fit_for, is_terminal
 from oblivious_client.token_commands import tokens
 from protocol.evidence import Evidence, VerifiedEvidence
 
@@ -40,23 +50,38 @@ NONCE_BYTES = 32
 
 
 def chat(chosen: Chosen) -> Exit:
-    """Ask one question and write the answer as it comes."""
+    """Ask one question and write the answer as it comes, or several at a terminal."""
     if chosen.save is not None:
         archive.check_writable(chosen.save)
-    question = _question(chosen)
+    if conversing.is_wanted(chosen):
+        return _converse(chosen)
+    question = asking.asked(asking.question(chosen, _note), asking.pictures(chosen))
+    messages = [*asking.opening(chosen), question]
     with _client(chosen, chosen.framing) as client:
-        _warn(client.transport.route.endpoint)
-        verified = client.evidence()
-        source = client.transport.source
-        _note_verified(source, verified)
-        answer = _answered(client, chosen, question)
-        listed = release_report.relied_on(source.route.releases)
-    if _stopped_at_a_limit(answer):
+        _verify_first(client)
+        answer = asking.answered(client, chosen, messages, settings.model(chosen), _note)
+        listed = release_report.relied_on(client.transport.source.route.releases)
+    if asking.stopped_at_a_limit(answer):
         _note("the model stopped at its limit of tokens")
     _note("complete, and signed by the attested key")
     if chosen.save is not None:
         archive.save(chosen.save, answer, listed)
         _note(f"saved; check it any time with: {_check(chosen, chosen.save)}")
+    return Exit.OK
+
+
+def models(chosen: Chosen) -> Exit:
+    """List the models that the gateway offers; they are asked for under seal."""
+    with _client(chosen) as client:
+        if chosen.json:
+            _print_json({"models": client.models()})
+            return Exit.OK
+        return asking.list_models(client)
+
+
+def print_completions(chosen: Chosen) -> Exit:
+    """Print what has a shell complete this command's words."""
+    print(completions.script(chosen.shell), end="")
     return Exit.OK
 
 
@@ -173,8 +198,21 @@ def releases(chosen: Chosen) -> Exit:
     return release_commands.releases(chosen)
 
 
+def setup(chosen: Chosen) -> Exit:
+    """Verify where to ask, and write it down."""
+    return setting_up.set_up(chosen, _note)
+
+
+def config(chosen: Chosen) -> Exit:
+    """Tell which setting comes from where."""
+    return setting_up.show(chosen)
+
+
 COMMANDS: Mapping[str, Command] = {
+    "setup": setup,
+    "config": config,
     "chat": chat,
+    "models": models,
     "serve": serve,
     "env": env,
     "verify": verify,
@@ -182,17 +220,13 @@ COMMANDS: Mapping[str, Command] = {
     "tokens": tokens,
     "provision": provision,
     "releases": releases,
+    "completions": print_completions,
 }
-
-
-def is_terminal(stream: TextIO) -> bool:
-    """Whether a person sees or types what passes."""
-    return stream.isatty()
 
 
 def _note(text: str) -> None:
     # Standard output belongs to the answer.
-    print(text, file=sys.stderr, flush=True)
+    print(fit_for(sys.stderr, text), file=sys.stderr, flush=True)
 
 
 def _print_json(value: dict[str, Any]) -> None:
@@ -218,25 +252,19 @@ def _warn(endpoint: Endpoint) -> None:
         _note(warning)
 
 
-def _question(chosen: Chosen) -> str:
-    words = " ".join(chosen.question)
-    if words and words != "-":
-        return words
-    try:
-        text = _typed().strip()
-    except UnicodeDecodeError as error:
-        raise UsageError("the question on standard input is not UTF-8 text") from error
-    if not text:
-        raise UsageError("there is no question", advice='write one: oblivious-client chat "…"')
-    return text
+def _verify_first(client: ObliviousClient) -> None:
+    _warn(client.transport.route.endpoint)
+    verified = client.evidence()
+    _note_verified(client.transport.source, verified)
 
 
-def _typed() -> str:
-    if sys.stdin is None:  # Python's way to say that descriptor 0 was closed at the start
-        return ""
-    if is_terminal(sys.stdin):
-        _note("type the question; Ctrl-D ends it")
-    return sys.stdin.read()
+def _converse(chosen: Chosen) -> Exit:
+    if chosen.save is not None:
+        raise UsageError("--save keeps one answer", advice="type /save FILE after it")
+    with _client(chosen, chosen.framing) as client:
+        talk = conversing.Conversation(client, chosen, _note)
+        _verify_first(client)
+        return talk.run()
 
 
 def _check(chosen: Chosen, path: Path) -> str:
@@ -247,43 +275,6 @@ def _check(chosen: Chosen, path: Path) -> str:
     words += ["--trust", chosen.trust] if chosen.trust else []
     words += ["--root", str(chosen.root)] if chosen.root else []
     return shlex.join([*words, str(path)])
-
-
-def _stopped_at_a_limit(answer: Answer) -> bool:
-    return any(choice.get("finish_reason") == "length" for choice in answer.body["choices"])
-
-
-def _answered(client: ObliviousClient, chosen: Chosen, question: str) -> Answer:
-    messages = [{"role": "user", "content": question}]
-    if chosen.system:
-        messages.insert(0, {"role": "system", "content": chosen.system})
-    limit = {"max_tokens": chosen.max_tokens} if chosen.max_tokens else {}
-    model = settings.model(chosen)
-    if chosen.framing is Framing.WHOLE:
-        answer = client.chat(messages, model=model, **limit)
-        _show(answer.text + "\n")
-        return answer
-    stream = client.stream(messages, model=model, **limit)
-    shown = ""
-    try:
-        for text in stream:
-            _show(text)
-            shown = text or shown
-    except httpx.TimeoutException as error:
-        raise AnswerTruncated from error
-    finally:
-        stream.close()
-        if not shown.endswith("\n"):
-            _show("\n")
-    return stream.answer
-
-
-def _show(text: str) -> None:
-    """Write a piece of the answer; a terminal gets no control sequences from a model."""
-    if is_terminal(sys.stdout):
-        text = "".join(each for each in text if each.isprintable() or each in "\n\t")
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _require_fetched(copy: Copy) -> None:
@@ -341,6 +332,6 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
     version = answer.signed.version
     said = report.answered(outputs_of(answer.body), width, version=version)
     beside = report.beside(answer.body, width, version=version)
-    _show(f"\n{asked}\n{said}\n{beside}\n\n")
+    asking.show(f"\n{asked}\n{said}\n{beside}\n\n")
     print(report.verdict(answer.evidence))
     return Exit.OK

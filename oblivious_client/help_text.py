@@ -9,7 +9,10 @@ HELP = f"""\
 oblivious-client - ask a language model without saying who you are
 
 usage:
-  oblivious-client chat   [options] [QUESTION ...]   ask; without a question read it from stdin
+  oblivious-client setup  [options]                  decide once where to ask: verify, write it down
+  oblivious-client config show [options]             tell which setting comes from where
+  oblivious-client chat   [options] [QUESTION ...]   ask; without a question talk, or read stdin
+  oblivious-client models [options]                  list the models that can be asked
   oblivious-client serve  [options] [install | status | stop]
                                                      be an OpenAI endpoint for this machine
   oblivious-client env    --for PROGRAM              print the settings of a program for that
@@ -18,14 +21,17 @@ usage:
   oblivious-client tokens ACTION [options]           buy, list, check, export or import tokens
   oblivious-client provision [options]               hand API keys to an enclave, for its operator
   oblivious-client releases ACTION [options]         get, show, pin and sign releases
+  oblivious-client completions bash|zsh|fish         print the completions for a shell
   oblivious-client --version                         show which release this is
+
+Options go before variables of the environment, those before config.toml, which `setup` writes.
 
 where to ask (one of them):
   --relay URL          a relay: it sees your address, never a word  [OBLIVIOUS_RELAY]
   --gateway URL        the gateway itself, for trials: it sees your address  [OBLIVIOUS_GATEWAY]
                        URL is https://..., http://... or unix:PATH
-  --proxy URL          go through an HTTP proxy, http://[NAME:WORD@]HOST:PORT; proxies of the
-                       environment are not used
+  --proxy URL          go through an HTTP proxy, http://[NAME:WORD@]HOST:PORT; other variables
+                       of the environment are not used  [OBLIVIOUS_PROXY]
 
 TLS trusts the authorities that come with the package certifi. Where your network or relay has
 authorities of its own, name a PEM file with all that count in SSL_CERT_FILE, or a folder of them
@@ -55,9 +61,15 @@ how to pay, where questions cost something (chat, serve, tokens):
 
 chat:
   --model NAME         the model (default {DEFAULT_MODEL})  [OBLIVIOUS_MODEL]
+                       (setup, config: too)
   --system TEXT        a system prompt
+  --image FILE ...     a picture beside the question: PNG, JPEG, WebP or GIF
+  --temperature N      from 0, always the likeliest word, to 2
   --max-tokens N       the longest answer, in tokens
   --save FILE          keep question, answer and evidence; `verify FILE` checks them offline
+                       What comes on standard input beside a QUESTION is joined to it. On a
+                       terminal without a QUESTION several turns: /help lists what they know;
+                       nothing that is typed is written to any file.
   --framing whole      for gateways without chunked answers; streams nothing
 
 serve [install | status | stop]:
@@ -85,7 +97,10 @@ tokens:
   export FILE --price PRICE --count N [--origin NAME]    move tokens into a file
   import FILE                                  have the tokens of a file
 
-verify, keys:
+setup:
+  --relay URL ...      more than once: `serve` tries them in turns, all others ask the first
+
+verify, keys, models, config:
   --json               print JSON
   --also URL           (keys) have another relay give the same keys, which then sees your address
   --fresh              (with --gateway) have a document made for this very request

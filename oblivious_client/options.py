@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from oblivious_client import release_options
 from oblivious_client.defaults import MAX_AGE_SECONDS, PACKS
 from oblivious_client.failure import UsageError
 from oblivious_client.framing import Framing
+from oblivious_client.proxies import proxy_address
 
 PROGRAMS = ("codex", "claude-code", "openwebui", "continue", "aider", "opencode", "llm")
 """Whose settings `env` prints."""
+
+SHELLS = ("bash", "zsh", "fish")
+"""Which `completions` are for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,11 +62,14 @@ def _positive(text: str) -> int:
 
 
 def _proxy(text: str) -> str:
-    url = urlsplit(text)
-    # A port that is none raises ValueError, as everything else that is wrong does here.
-    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+    return proxy_address(text)
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 2:  # which NaN is not either
         raise ValueError
-    return text
+    return value
 
 
 def _issuer_proxy(text: str) -> str:
@@ -85,6 +91,7 @@ _framing.__name__ = "framing (chunked or whole)"
 _positive.__name__ = "positive number"
 _proxy.__name__ = _issuer_proxy.__name__ = "proxy address"
 _pack.__name__ = "pack of tokens (10, 50 or 100)"
+_temperature.__name__ = "temperature (0 to 2)"
 
 
 def _parser(relay: str = "store") -> _Parser:
@@ -105,6 +112,8 @@ def _chat_parser() -> _Parser:
     parser = _parser()
     parser.add_argument("--model")
     parser.add_argument("--system")
+    parser.add_argument("--image", type=Path, action="append", default=[])
+    parser.add_argument("--temperature", type=_temperature)
     parser.add_argument("--max-tokens", type=_positive)
     parser.add_argument("--save", type=Path)
     parser.add_argument("--framing", type=_framing, default=Framing.CHUNKED)
@@ -124,6 +133,31 @@ def _serve_parser() -> _Parser:
     parser.add_argument("--top-up")
     _add_paying(parser)
     _add_buying(parser)
+    return parser
+
+
+def _setup_parser() -> _Parser:
+    parser = _parser(relay="append")
+    parser.add_argument("--model")
+    return parser
+
+
+def _config_parser() -> _Parser:
+    parser = _setup_parser()
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("action", choices=("show",))
+    return parser
+
+
+def _models_parser() -> _Parser:
+    parser = _parser()
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def _completions_parser() -> _Parser:
+    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser.add_argument("shell", choices=SHELLS)
     return parser
 
 
@@ -227,13 +261,17 @@ def _releases_parser() -> _Parser:
 
 
 PARSERS = {
+    "setup": _setup_parser,
+    "config": _config_parser,
     "chat": _chat_parser,
+    "models": _models_parser,
     "serve": _serve_parser,
     "env": _env_parser,
     "verify": _verify_parser,
     "keys": _keys_parser,
     "provision": _provision_parser,
     "releases": _releases_parser,
+    "completions": _completions_parser,
 }
 
 COMMANDS = (*PARSERS, "tokens")

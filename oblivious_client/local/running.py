@@ -110,7 +110,7 @@ def command(chosen: Chosen) -> list[str]:
     words += ["--mirror-down", chosen.mirror_down] if chosen.mirror else []
     for name, value in (
         ("--mirror-of", chosen.mirror_of),
-        ("--proxy", chosen.proxy),
+        ("--proxy", settings.proxy(chosen)),
         ("--listen", chosen.listen),
         ("--max-price", chosen.max_price),
         ("--top-up", chosen.top_up),

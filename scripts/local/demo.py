@@ -5,6 +5,7 @@
     scripts/demo --serve
     scripts/demo --serve --paid
     scripts/demo --enclaves 3 --serve
+    scripts/demo --serve --port 8080
 
 The answer goes to standard output, everything else to standard error. With --serve one JSON
 line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it. With --paid a
@@ -31,6 +32,7 @@ from scripts.local.stack import PROGRAMS, Stack, StackError
 
 WATCH_SECONDS = 0.5  # how soon it shows that a part has died
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MAX_PORT = 65535
 stopping = threading.Event()
 
 
@@ -136,7 +138,9 @@ def ask(stack: Stack, question: str, narrator: Narrator) -> int:
         return verified.returncode
     narrator.say(f"\nSealed question: {question}\nAnswer:")
     chat = client(stack, "chat", "--", question)
-    return subprocess.run(chat, env=environment, check=False).returncode
+    # The question is whole: what comes on standard input is for somebody else.
+    asked = subprocess.run(chat, env=environment, stdin=subprocess.DEVNULL, check=False)
+    return asked.returncode
 
 
 def serve(stack: Stack, narrator: Narrator) -> int:
@@ -168,9 +172,11 @@ def run(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     try:
         if arguments.paid:
-            made: Stack = PaidStack(report=narrator.waiting)
+            made: Stack = PaidStack(report=narrator.waiting, relay_port=arguments.port)
         else:
-            made = Stack(report=narrator.waiting, enclaves=arguments.enclaves)
+            made = Stack(
+                report=narrator.waiting, enclaves=arguments.enclaves, relay_port=arguments.port
+            )
         with made as stack:
             describe(stack, narrator, time.monotonic() - begun)
             if arguments.serve:
@@ -185,6 +191,14 @@ def run(arguments: argparse.Namespace) -> int:
     except Stopped:
         narrator.say("stopped" if arguments.serve else "interrupted")
         return 0 if arguments.serve else 130
+
+
+def port(text: str) -> int:
+    """Return a TCP port; 0 is any that is free."""
+    number = int(text)
+    if not 0 <= number <= MAX_PORT:
+        raise ValueError(text)
+    return number
 
 
 def main() -> int:
@@ -205,6 +219,7 @@ def main() -> int:
         default=1,
         help="so many behind HAProxy, which has to be installed (default 1)",
     )
+    parser.add_argument("--port", type=port, default=0, help="where the relay listens")
     arguments = parser.parse_args()
     if not arguments.serve and not " ".join(arguments.question).strip():
         parser.error("there is no question: write one, or --serve")

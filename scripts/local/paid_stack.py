@@ -37,8 +37,10 @@ BUDGETS: Mapping[str, tuple[int, int]] = {
 class PaidStack(Stack):
     """Enclave server, host proxy and relay, with an issuer and Redis; each is started first."""
 
-    def __init__(self, report: Report = silent, interpose: Interpose = direct) -> None:
-        super().__init__(report, interpose)
+    def __init__(
+        self, report: Report = silent, interpose: Interpose = direct, relay_port: int = 0
+    ) -> None:
+        super().__init__(report, interpose, relay_port=relay_port)
         self.server_options = ("--config", self.folder / "enclave.toml")
         self.issuer = ""
         self.redis = f"unix:{self.folder / 'redis.sock'}"

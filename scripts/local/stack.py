@@ -127,11 +127,13 @@ class Stack:
         interpose: Interpose = direct,
         server_options: Sequence[str | Path] = (),
         enclaves: int = 1,
+        relay_port: int = 0,
     ) -> None:
         self.report = report
         self.interpose = interpose
         self.server_options = server_options
         self.enclaves = enclaves
+        self.relay_port = relay_port
         self.children: list[Child] = []
         self.folder = Path(tempfile.mkdtemp(prefix="oblivious-"))  # 0700: for sockets
         self.enclave = f"unix:{self.folder / 'enclave.sock'}"
@@ -195,9 +197,9 @@ class Stack:
         return proxy
 
     def start_relay(self) -> Child:
-        """Start the reference relay on a free port."""
+        """Start the reference relay on the chosen port, or a free one."""
         gateway = self.interpose("gateway", self.gateway)
-        options = ["--listen", "tcp://127.0.0.1:0", "--gateway", gateway]
+        options = ["--listen", f"tcp://127.0.0.1:{self.relay_port}", "--gateway", gateway]
         relay = self.launch("relay", [sys.executable, ROOT / "scripts" / "relay.py", *options])
         self.relay = relay.url
         return relay

@@ -31,7 +31,7 @@ BLOCKS = [
 ]
 
 # These go on until they are told to end: fixtures keep them up while the other examples run.
-SERVE_ALL = "./scripts/demo --serve"
+SERVE_ALL = "./scripts/demo --serve --port 8080"
 SERVE_PAID = "./scripts/demo --serve --paid"
 SERVE = ".venv/bin/oblivious-client serve --allow-simulated"
 # This is where the present test runs.
@@ -64,6 +64,7 @@ class Shell:
         private = {
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             "XDG_DATA_HOME": str(self.folder / "data"),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
             "NO_PROXY": "*",
         }
         return os.environ | {name: self.real(value) for name, value in given.items()} | private

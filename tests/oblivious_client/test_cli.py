@@ -57,8 +57,9 @@ def gateway() -> Iterator[StandInGateway]:
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Return a function that runs a command, with a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("OBLIVIOUS_MODEL", MODEL)
-    for name in ("RELAY", "GATEWAY", "PCRS"):
+    for name in ("RELAY", "GATEWAY", "PCRS", "PROXY"):
         monkeypatch.delenv(f"OBLIVIOUS_{name}", raising=False)
 
     def command(*arguments: object, stdin: str | None = "") -> Outcome:
@@ -165,7 +166,7 @@ def test_a_terminal_gets_no_control_sequences(
 ) -> None:
     monkeypatch.setattr("tests.support.gateway.WORDS", ("red \x1b[31m\u202e", "\ttab\n"))
     assert chat(run, gateway, "Hi").out == "red \x1b[31m\u202e\ttab\n"
-    monkeypatch.setattr("oblivious_client.commands.is_terminal", lambda stream: True)
+    monkeypatch.setattr("oblivious_client.terminal.is_terminal", lambda stream: True)
     assert chat(run, gateway, "Hi").out == "red [31m\ttab\n"
 
 

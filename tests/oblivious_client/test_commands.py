@@ -1,17 +1,13 @@
 """What the commands do beneath their options: where they listen, what they show and advise."""
 
-import io
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from oblivious_client import commands
-from oblivious_client.answers import Answer
 from oblivious_client.commands import COMMANDS
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import EvidenceRefused, UsageError
@@ -22,73 +18,13 @@ from oblivious_client.report import FETCHED_SECONDS
 # What stands behind the public commands has no other door: `test_cli.py` runs those whole.
 check: Callable[[Namespace, Path], str] = commands._check
 nonce: Callable[[Namespace, Endpoint], bytes | None] = commands._nonce
-question: Callable[[Namespace], str] = commands._question
 require_fetched: Callable[[Copy], None] = commands._require_fetched
-show: Callable[[str], None] = commands._show
-stopped_at_a_limit: Callable[[Answer], bool] = commands._stopped_at_a_limit
 warn: Callable[[Endpoint], None] = commands._warn
 
 
 def test_each_command_is_there() -> None:
-    first = ["chat", "serve", "env", "verify", "keys", "tokens", "provision", "releases"]
-    assert list(COMMANDS) == first
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-@pytest.mark.parametrize(
-    ("words", "typed", "asked"),
-    [
-        (["What", "is", "it?"], "unread", "What is it?"),
-        (["-"], " typed\nin lines \n", "typed\nin lines"),
-        ([], "typed", "typed"),
-        (["-", "1"], "unread", "- 1"),
-    ],
-)
-def test_a_question_is_written_or_typed(
-    stream: type[io.StringIO],
-    words: list[str],
-    typed: str,
-    asked: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "stdin", stream(typed))
-    assert question(Namespace(question=words)) == asked
-    is_told_how = stream is Terminal and asked in typed
-    assert ("Ctrl-D" in capsys.readouterr().err) == is_told_how
-
-
-@pytest.mark.parametrize("typed", [io.StringIO(" \n"), None])
-def test_without_a_question_there_is_nothing_to_ask(
-    typed: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", typed)
-    with pytest.raises(UsageError, match="no question"):
-        question(Namespace(question=[]))
-
-
-def test_what_is_no_text_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
-    with pytest.raises(UsageError, match="not UTF-8"):
-        question(Namespace(question=["-"]))
-
-
-@pytest.mark.parametrize(
-    ("stream", "shown"),
-    [(io.StringIO, "a\x1b[2Jb\tc\r\n"), (Terminal, "a[2Jb\tc\n")],
-)
-def test_a_terminal_alone_is_guarded(
-    stream: type[io.StringIO], shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = stream()
-    monkeypatch.setattr(sys, "stdout", output)
-    show("a\x1b[2Jb\tc\r\n")
-    assert output.getvalue() == shown
+    asking = ["setup", "config", "chat", "models", "serve", "env", "verify", "keys", "tokens"]
+    assert list(COMMANDS) == [*asking, "provision", "releases", "completions"]
 
 
 def test_a_nonce_needs_a_gateway() -> None:
@@ -159,13 +95,3 @@ def test_a_saved_answer_is_checked_as_strictly_as_it_was_asked_for() -> None:
         "root.pem",
         "answer.json",
     ]
-
-
-@pytest.mark.parametrize(
-    ("reasons", "stopped"),
-    [(["stop"], False), (["length"], True), (["stop", "length"], True), ([None], False)],
-)
-def test_a_limit_of_tokens_is_noticed(reasons: list[str | None], stopped: bool) -> None:
-    body: dict[str, Any] = {"choices": [{"finish_reason": reason} for reason in reasons]}
-    answer = Answer(b"", body, None, None)  # type: ignore[arg-type]
-    assert stopped_at_a_limit(answer) is stopped

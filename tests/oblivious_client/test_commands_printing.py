@@ -1,6 +1,7 @@
 """What the commands print, and where: for programs JSON alone, for people all of it."""
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
     for name in ("RELAY", "GATEWAY", "PCRS"):
         monkeypatch.delenv(f"OBLIVIOUS_{name}", raising=False)
 

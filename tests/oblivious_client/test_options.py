@@ -83,6 +83,11 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["keys", "--proxy", "ftp://p"],
         ["keys", "--proxy", "http://p:x"],
         ["chat", "--framing", "half"],
+        ["chat", "--temperature", "2.1"],
+        ["chat", "--temperature", "nan"],
+        ["config"],
+        ["config", "edit"],
+        ["completions", "tcsh"],
         ["provision"],
         ["serve", "more"],
         ["serve", "--issuer-proxy", "ftp://p"],
@@ -137,6 +142,7 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
     "chat": (
         [
             *("--model", "m", "--system", "s", "--max-tokens", "7"),
+            *("--image", "i", "--image", "j", "--temperature", "0.5"),
             *("--save", "a", "--framing", "whole", "--wallet", "w", "--max-price", "c4"),
             *("Hi", "you"),
         ],
@@ -144,6 +150,8 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
             "model": "m",
             "system": "s",
             "max_tokens": 7,
+            "image": [Path("i"), Path("j")],
+            "temperature": 0.5,
             "save": Path("a"),
             "framing": Framing.WHOLE,
             "wallet": Path("w"),
@@ -153,6 +161,8 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {
             **dict.fromkeys(("model", "system", "max_tokens", "save", "wallet", "max_price")),
             "framing": Framing.CHUNKED,
+            "image": [],
+            "temperature": None,
             "question": [],
         },
     ),
@@ -192,6 +202,12 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         ["--json", "--also", "u", "--also", "v"],
         {"json": True, "also": ["u", "v"]},
         {"json": False, "also": None},
+    ),
+    "models": (["--json"], {"json": True}, {"json": False}),
+    "setup": (
+        ["--relay", "s", "--model", "m"],
+        {"relay": ["r", "s"], "model": "m"},
+        {"model": None},
     ),
     "provision": (
         ["--secrets", "s", "--admin-key", "k"],

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from oblivious_client import settings
+from oblivious_client import configuration, settings
 from oblivious_client.cache import EvidenceCache
+from oblivious_client.configuration import Configuration
+from oblivious_client.defaults import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.options import COMMANDS, parse
 from oblivious_client.policy import Policy, Simulated
@@ -15,9 +17,16 @@ ONE, TWO = "https://one.example", "https://two.example"
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("OBLIVIOUS_RELAY", "OBLIVIOUS_GATEWAY", "OBLIVIOUS_PCRS", "OBLIVIOUS_MODEL"):
+    for name in (
+        "OBLIVIOUS_RELAY",
+        "OBLIVIOUS_GATEWAY",
+        "OBLIVIOUS_PCRS",
+        "OBLIVIOUS_MODEL",
+        "OBLIVIOUS_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
 def relays(*words: str) -> list[str | None]:
@@ -83,3 +92,50 @@ def test_what_pays_is_part_of_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.route(parse(["keys"], COMMANDS)).wallet is None
     with pytest.raises(UsageError, match="not a price point: 'dear'"):
         settings.route(parse(["chat", "--max-price", "dear"], COMMANDS))
+
+
+def sources(*words: str) -> dict[str, tuple[object, str]]:
+    found = settings.found(parse(["config", "show", *words], COMMANDS))
+    return {name: (each.value, each.source) for name, each in found.items()}
+
+
+def test_options_go_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = configuration.place()
+    said = Configuration(relay=(ONE, TWO), proxy="http://p", model="m", pcrs="/pins")
+    configuration.write(path, said)
+    file = str(path)
+    assert sources()["relay"] == ((ONE, TWO), file)
+    assert settings.addresses(parse(["serve"], COMMANDS)) == ((ONE, TWO), None)
+    chat = parse(["chat", "Hi"], COMMANDS)
+    assert settings.model(chat) == "m"
+    assert settings.proxy(chat) == "http://p"
+    assert settings.pcrs(chat) == "/pins"
+    for name in ("GATEWAY", "PROXY", "PCRS", "MODEL"):
+        monkeypatch.setenv(f"OBLIVIOUS_{name}", "http://of.environment")
+    assert sources()["gateway"] == ("http://of.environment", "OBLIVIOUS_GATEWAY")
+    assert sources()["relay"][0] is None
+    assert sources()["model"] == ("http://of.environment", "OBLIVIOUS_MODEL")
+    assert settings.proxy(chat) == settings.pcrs(chat) == "http://of.environment"
+    words = ("--relay", TWO, "--proxy", "http://q", "--pcrs", "mine", "--model", "n")
+    given = sources(*words)
+    assert given.pop("gateway")[0] is None
+    assert {source for _, source in given.values()} == {settings.COMMAND_LINE}
+
+
+def test_what_nothing_says() -> None:
+    values = sources()
+    assert values.pop("model") == (DEFAULT_MODEL, settings.DEFAULT)
+    assert {value for value, _ in values.values()} == {None}
+
+
+def test_a_wrong_proxy_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBLIVIOUS_PROXY", "socks5://p")
+    with pytest.raises(UsageError, match="OBLIVIOUS_PROXY"):
+        settings.proxy(parse(["keys"], COMMANDS))
+
+
+def test_the_first_relay_is_asked_by_who_takes_one() -> None:
+    configuration.write(configuration.place(), Configuration(relay=(TWO, ONE)))
+    assert settings.route(parse(["keys"], COMMANDS)).relay == TWO

@@ -173,8 +173,9 @@ def test_a_question_pays_and_says_when_it_cannot(
     wallet: Wallet,
     run: Run,
     capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     chat = ["chat", "--model", MODEL, *by(gateway), "--wallet", str(wallet.file.path), "Hi"]
     assert (cli.main(chat), int(Exit.NO_TOKEN)) == (20, 20)
     said = capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Authorities: those of the environment, and a sentence for those that are no good."""
 
+import io
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,7 @@ def test_every_command_says_it_alike(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(trust.FILE, "/none/here")
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     more = ["Hi"] if command == "chat" else []
     code = cli.main([command, "--relay", "https://relay.example", "--allow-simulated", *more])
     assert code == Exit.USAGE

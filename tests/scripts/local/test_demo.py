@@ -215,3 +215,24 @@ def test_a_wrong_command_line_is_said_to_be_one(arguments: tuple[str, ...], faul
     assert (status, written) == (2, "")
     assert "usage: scripts/demo" in said
     assert fault in said
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "x"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    code, _, said = finished(demo("--serve", "--port", port))
+    assert code == 2
+    assert "--port" in said
+
+
+def test_the_relay_listens_where_it_is_told_and_says_so_in_a_line_to_paste() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = demo("--serve", "--port", str(port))
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["relay"] == f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+    _, _, said = finished(process)
+    assert f"  export OBLIVIOUS_RELAY=http://127.0.0.1:{port}\n" in said

@@ -1,0 +1,34 @@
+"""What reaches a terminal."""
+
+import io
+
+import pytest
+
+from oblivious_client.terminal import allow_editing, fit_for, harmless
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2Jb\tc\r\n", "a[2Jb\tc\n"),
+        ("\x1b]52;c;QQ==\x07", "]52;c;QQ=="),  # would fill the clipboard
+        ("\x9b2J\x90q\x9c", "2Jq"),  # C1: the same in one character
+        ("a\u202eb\u2066", "ab"),  # would turn what is read around
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+        ("\U0001f469\u200d\U0001f52c", "\U0001f469\u200d\U0001f52c"),
+        ("<b>&amp;</b>", "<b>&amp;</b>"),  # text as it is, no HTML
+    ],
+)
+def test_a_terminal_is_shown_text_alone(text: str, shown: str) -> None:
+    assert harmless(text) == fit_for(Terminal(), text) == shown
+    assert fit_for(io.StringIO(), text) == text
+
+
+def test_a_system_without_readline_edits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "readline", None)
+    allow_editing()
