@@ -304,7 +304,8 @@ def test_a_program_that_goes_away_stops_the_generation(url: str, gateway: StandI
         answer = program.recv(100)
         assert answer.startswith(b"HTTP/1.1 200")
         while b"data: " not in answer:  # its head may come before it was begun
-            assert (piece := program.recv(4096))
+            piece = program.recv(4096)
+            assert piece
             answer += piece
     assert gateway.chat.abandoned.wait(DEADLINE)
 
