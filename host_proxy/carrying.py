@@ -103,7 +103,7 @@ class Half:
         if events & EPOLLERR:
             self._broken()
             return
-        if events & EPOLLOUT and self.peer.blocked:
+        if self.peer.blocked:  # a mere hang-up, too: only writing tells that nobody takes it
             self.peer.flush()
         if self._pair.over:
             return
@@ -336,8 +336,7 @@ class Pair:
                 half.peer.sock.shutdown(socket.SHUT_WR)
             except OSError:  # the peer is gone altogether
                 self.sink_gone(half)
-        if half.peer.blocked and not self.over:
-            half.peer.flush()  # what has ended may be gone, and vsock tells that only to a sender
+        half.peer.flush()  # what has ended may be gone, and vsock tells that only to a sender
         if self.over:
             return
         if half.shut:

@@ -118,7 +118,6 @@ class Settlements:
                     await self._earlier.wait()
             except TimeoutError:
                 break
-        self._wakes_at = math.inf
 
     async def _send_due(self, now: float) -> None:
         """Send what is due; raises what the last of both failed with.

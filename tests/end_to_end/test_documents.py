@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from enclave_server.config import parse_config
+from host_proxy import figures
 from host_proxy.addresses import AddressError
 from host_proxy.counters import RouteCounters, prometheus_text
 from host_proxy.exposition import text
@@ -248,7 +249,8 @@ def test_wrong_commands_are_noticed() -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    served = (prometheus_text([RouteCounters("any")]) + text(families(Tally()))).decode()
+    told = [*families(Tally()), *figures.families(figures.Figures())]
+    served = (prometheus_text([RouteCounters("any")]) + text(told)).decode()
     for document in DOCUMENTS:
         for span in CODE.findall(prose(document)):
             if named := re.fullmatch(r"(host_proxy_\w+)(?:\{(.*)\})?", span):

@@ -316,6 +316,29 @@ def test_a_client_that_hung_up_in_order_costs_no_time(tmp_path: Path) -> None:
             assert _cpu_ticks(proxy.pid) - before < 20
 
 
+@pytest.mark.parametrize("gone", ["client", "upstream"])
+def test_who_hung_up_while_both_directions_were_full_costs_no_time(
+    tmp_path: Path, gone: str
+) -> None:
+    """Shut down and not closed, its socket stays full: epoll tells of a hang-up and no more."""
+    with (
+        listen_unix(tmp_path / "up") as upstream,
+        running(
+            "--listen", f"unix:{tmp_path / 'in'}", "--connect", f"unix:{tmp_path / 'up'}"
+        ) as proxy,
+    ):
+        proxy.event("ready")
+        client, server = connect_unix(tmp_path / "in"), accept(upstream)
+        with client, server:
+            for sock in (client, server):
+                sock.setblocking(False)
+                _stuff(sock)
+            (client if gone == "client" else server).shutdown(socket.SHUT_RDWR)
+            before = _cpu_ticks(proxy.pid)
+            time.sleep(1)
+            assert _cpu_ticks(proxy.pid) - before < 20
+
+
 def _cpu_ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])

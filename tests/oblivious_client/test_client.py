@@ -1,6 +1,7 @@
 """The two clients and their streams: the same promises, each in its own manner alone."""
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 
@@ -68,6 +69,29 @@ def test_an_asynchronous_stream_has_its_answer_at_its_end(gateway: StandInGatewa
             assert await client.models() == [MODEL]
 
     asyncio.run(run())
+
+
+def test_streams_yield_the_first_choice_alone(gateway: StandInGateway) -> None:
+    choices = [
+        {"index": index, "delta": {"content": text}} for index, text in enumerate(("one", "other"))
+    ]
+    data = b"data: " + json.dumps({"choices": choices}).encode() + b"\n\ndata: [DONE]\n\n"
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        extensions = {"oblivious_evidence": client.evidence()}
+    texts: list[str] = []
+
+    def answer() -> httpx.Response:
+        return httpx.Response(200, content=data, extensions=extensions)
+
+    async def run() -> None:
+        async for text in AsyncChatStream(b"{}", answer()):
+            texts.append(text)
+
+    with pytest.raises(AnswerUnproven):
+        texts.extend(ChatStream(b"{}", answer()))
+    with pytest.raises(AnswerUnproven):
+        asyncio.run(run())
+    assert texts == ["one", "one"]
 
 
 def test_neither_stream_can_be_used_as_the_other() -> None:

@@ -355,6 +355,27 @@ def test_the_problem_type_says_that_a_key_is_unknown_whatever_the_status(
     assert len(gateway.posts()) == 2
 
 
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+def test_a_key_that_was_refused_once_and_then_known_is_kept(
+    gateway: StandInGateway, is_asynchronous: bool
+) -> None:
+    gateway.faults.outer = [Plain(400, PROBLEM, json.dumps({"type": KEY_PROBLEM}).encode())]
+
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            for _ in range(3):
+                assert (await client.chat("hello", model=MODEL)).text == ANSWER
+
+    if is_asynchronous:
+        asyncio.run(run())
+    else:
+        with client_of(gateway) as client:
+            for _ in range(3):
+                assert client.chat("hello", model=MODEL).text == ANSWER
+    methods = [arrived.method for arrived in gateway.arrived]
+    assert methods == ["GET", "POST", "GET", "POST", "POST", "POST"]
+
+
 def test_a_key_that_stays_unknown_is_tried_twice_and_no_more(gateway: StandInGateway) -> None:
     gateway.accepted.clear()
     with client_of(gateway) as client, pytest.raises(OuterRefusal) as caught:

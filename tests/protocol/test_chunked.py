@@ -362,6 +362,20 @@ def test_long_data_is_cut_into_chunks_that_every_receiver_takes(size: int) -> No
     assert b"".join([*pieces, opener.finish()]) == data
 
 
+@pytest.mark.parametrize("size", [0, 1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 50_000])
+def test_data_is_cut_into_as_few_chunks_as_hold_it(size: int) -> None:
+    sealer, client = encapsulate_request(KEY.config)
+    sealed = sealer.finish(bytes(size))
+    full, rest = divmod(max(0, size - 1), CHUNK_SIZE)
+    sizes = [CHUNK_SIZE] * full + [min(rest + 1, size)]
+    chunks = parse_chunks(sealed[PREFIX_SIZE:])
+    assert [len(chunk) - 16 for _, chunk in chunks] == sizes
+    _, gateway = open_pieces(KEY, [sealed])
+    opener = client.open_response()
+    pieces = opener.feed(gateway.seal_response().finish(bytes(size)))
+    assert [len(piece) for piece in [*pieces, opener.finish()]] == sizes
+
+
 def test_each_object_works_once() -> None:
     sealer, client = encapsulate_request(KEY.config)
     opener = decapsulate_request([KEY])

@@ -40,6 +40,13 @@ def test_keys_are_kept_for_their_owner_alone_and_read_in_order(tmp_path: Path) -
         assert not each.is_retired
 
 
+def test_writing_a_key_leaves_nothing_open(tmp_path: Path) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    write_key(tmp_path, ENTRY, PRIVATE)
+    make_receipt_key(tmp_path)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
 def test_a_key_is_not_written_over(tmp_path: Path) -> None:
     write_key(tmp_path, ENTRY, PRIVATE)
     with pytest.raises(FileExistsError):

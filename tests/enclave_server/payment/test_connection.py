@@ -133,6 +133,19 @@ def test_who_hangs_up_is_an_error() -> None:
     assert run(saying(None), use).connections == 2
 
 
+def test_a_reply_is_late_too_where_one_before_was_in_time() -> None:
+    async def use(opened: Connection, store: HostileStore) -> None:
+        await opened.exchange(SET, [Kind.DONE], 0.02)
+        await asyncio.sleep(0.05)  # until what watched over it has looked
+        store.reply = nothing
+        late = asyncio.ensure_future(opened.exchange(SET, [Kind.DONE], 0.05))
+        ended, _ = await asyncio.wait([late], timeout=5)
+        assert ended
+        assert isinstance(late.exception(), TimeoutError)
+
+    run(saying(b"+OK\r\n"), use)
+
+
 def test_a_reply_that_is_late_ends_all_that_is_under_way() -> None:
     async def use(opened: Connection, store: HostileStore) -> None:
         asked = [opened.exchange(SET, [Kind.DONE], seconds) for seconds in (0.05, 60, 0.2)]

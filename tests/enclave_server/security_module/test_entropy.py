@@ -1,5 +1,6 @@
 """Feeding and awaiting the kernel's pool, with a file and functions in its place."""
 
+import contextlib
 import errno
 import struct
 from pathlib import Path
@@ -93,6 +94,14 @@ def test_a_pool_that_takes_nothing(device: Path, tmp_path: Path) -> None:
         mix_entropy(Module(), ioctl=Pool(errno.EINVAL), device=str(device))
     with pytest.raises(EntropyError):
         mix_entropy(Module(), ioctl=Pool(), device=str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("error", [0, errno.EPERM, errno.EINVAL])
+def test_the_device_is_closed_whatever_it_takes(device: Path, error: int) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    with contextlib.suppress(EntropyError):
+        mix_entropy(Module(), ioctl=Pool(error), device=str(device))
+    assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 class Kernel:

@@ -112,6 +112,32 @@ def test_pieces_go_out_as_they_come_and_end_with_a_mark() -> None:
     talk(client, handler)
 
 
+def test_no_more_pieces_are_asked_for_than_the_program_takes() -> None:
+    asked: list[int] = []
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for number in range(64):
+            asked.append(number)
+            yield bytes(1 << 20)
+            await asyncio.sleep(0)
+
+    async def handler(request: LocalRequest) -> LocalResponse:
+        return LocalResponse(200, TEXT, pieces())
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(200):  # turns of the loop, of which each could bring another piece
+            await asyncio.sleep(0.001)
+        assert len(asked) < 32  # what the kernel keeps of a connection is a few MiB
+        piece = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+        for _ in range(64):
+            assert await reader.readexactly(len(piece)) == piece
+
+    talk(client, handler)
+    assert len(asked) == 64
+
+
 def test_pieces_that_break_off_have_no_end() -> None:
     async def pieces() -> AsyncGenerator[bytes, None]:
         yield b"one"

