@@ -10,6 +10,7 @@ without, and which draw nothing, pass.
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib import import_module
 from typing import TextIO
 
 _JOINERS = "\u200c\u200d"
@@ -36,8 +37,7 @@ def allow_editing() -> None:
     What is recalled is this program's own memory: it is read from no file and written to none.
     """
     with suppress(ImportError):  # Windows' console edits by itself
-        import readline
-
+        readline = import_module("readline")
         # A reader of prompts on disk would learn what no relay does.
         readline.clear_history()
         readline.set_auto_history(True)
