@@ -37,7 +37,7 @@ SBOM = "scripts/sbom --out sbom.json"
 INSTALL = "sudo scripts/deploy/install-host --image oblivious-inference.eif --pcrs pcrs.json"
 INSTALL_CHECK = INSTALL.replace(" --image", " --check --image")
 INSTALL_EGRESS = "sudo scripts/deploy/install-host --egress ways-out.toml"
-SECOND = "sudo systemctl enable --now oblivious-host-proxy@2.socket oblivious-enclave@2.service"
+SECOND = INSTALL.replace(" --image", " --count 2 --image")
 COPY_FRONT = "sudo cp scripts/deploy/nginx-front.conf /etc/nginx/conf.d/oblivious-front.conf"
 SLURP = "jq --slurp . old.json new.json >pcrs.json"
 VERIFY_GATEWAY = (
@@ -62,6 +62,7 @@ UNITS_RUNNING = "tests/scripts/deploy/test_units_running.py"
 RUN_ELSEWHERE = {
     "scripts/enclave-test": ".ci/run",
     "scripts/soak ": "tests/scripts/soaking/test_soak.py",
+    "scripts/soak-paid ": "tests/scripts/soaking/test_paid.py",
     "scripts/build-eif ": "scripts/emulation/image_trial.py",
     "scripts/describe-eif ": "scripts/emulation/image_trial.py",
     "sudo nginx -t ": "tests/scripts/deploy/test_units.py",
@@ -71,6 +72,9 @@ RUN_ELSEWHERE = {
     "sudo systemctl kill ": UNITS_RUNNING,
     "systemctl show ": UNITS_RUNNING,
     "sudo systemctl restart ": UNITS_RUNNING,
+    "sudo cp scripts/deploy/haproxy-front.cfg ": "tests/scripts/deploy/test_haproxy_front.py",
+    "sudo haproxy -c ": "tests/scripts/deploy/test_haproxy_front.py",
+    'echo "set server ': "tests/scripts/deploy/test_haproxy_front_changes.py",
 }
 NOT_RUN = {
     "docker build ": "there is no engine for containers here",
@@ -80,6 +84,7 @@ NOT_RUN = {
     "vsock-proxy ": "AWS's program, which needs a vsock",
     "sudo dnf install ": "it needs Amazon Linux",
     "sudoedit ": "it opens an editor",
+    "sudo touch /etc/haproxy/": "it makes an empty file in the system's folder",
 }
 
 
@@ -203,9 +208,10 @@ def test_a_second_enclave_has_units(instance: Instance) -> None:
     instance.type(INSTALL)
     instance.calls()
     instance.type(SECOND)
-    (call,) = instance.calls()
-    for unit in call.split()[3:]:
-        template = re.sub(r"@\d+", "@", unit)
+    calls = " ".join(instance.calls())
+    for unit in ("oblivious-host-proxy@2.socket", "oblivious-enclave@2.service"):
+        assert unit in calls
+        template = unit.replace("@2", "@")
         assert (instance.root / "etc/systemd/system" / template).exists()
 
 

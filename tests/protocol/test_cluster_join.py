@@ -43,7 +43,6 @@ from protocol.errors import (
 from protocol.hpke import Aead, Kdf, setup_recipient, setup_sender
 from tests.support.enclaves import common_root, enclave
 
-NOW = time.time()
 LEADERSHIP = Leadership(b"L" * 16, b"F" * 16)
 MEMBER = b"m" * 16
 
@@ -58,12 +57,12 @@ class Join:
     def __post_init__(self) -> None:
         self.joining = Joining(self.follower.attest, self.follower.equality)
 
-    def lead(self, now: float = NOW) -> tuple[bytes, Leading]:
+    def lead(self, now: float | None = None) -> tuple[bytes, Leading]:
         mine = self.leader
-        return lead(self.joining.hello, LEADERSHIP, mine.attest, mine.equality, now)
+        return lead(self.joining.hello, LEADERSHIP, mine.attest, mine.equality, now or time.time())
 
-    def offer(self, frame: bytes, now: float = NOW) -> Offer:
-        found = self.joining.read(frame, now)
+    def offer(self, frame: bytes, now: float | None = None) -> Offer:
+        found = self.joining.read(frame, now or time.time())
         assert isinstance(found, Offer)
         return found
 
@@ -92,7 +91,7 @@ def test_equal_enclaves_share_a_channel(join: Join) -> None:
     offer = join.offer(frame)
     assert offer.leadership == LEADERSHIP
     join_frame, entering = offer.join(MEMBER)
-    welcome, admitted = leading.admit(join_frame, NOW)
+    welcome, admitted = leading.admit(join_frame, time.time())
     assert admitted.member == MEMBER
     passes(admitted.channel, entering.enter(welcome))
 
@@ -101,12 +100,12 @@ def test_every_step_is_taken_once(join: Join) -> None:
     frame, leading = join.lead()
     offer = join.offer(frame)
     join_frame, entering = offer.join(MEMBER)
-    welcome, _ = leading.admit(join_frame, NOW)
+    welcome, _ = leading.admit(join_frame, time.time())
     entering.enter(welcome)
     again: list[Callable[[], object]] = [
-        lambda: join.joining.read(frame, NOW),
+        lambda: join.joining.read(frame, time.time()),
         lambda: offer.join(MEMBER),
-        lambda: leading.admit(join_frame, NOW),
+        lambda: leading.admit(join_frame, time.time()),
         lambda: entering.enter(welcome),
     ]
     for step in again:
@@ -121,7 +120,7 @@ def test_a_follower_with_another_register_gets_nothing(index: int) -> None:
     join.joining = Joining(join.follower.attest, join.leader.equality)
     leading, join_frame, _ = join.joined()
     with pytest.raises(AttestationError) as failure:
-        leading.admit(join_frame, NOW)
+        leading.admit(join_frame, time.time())
     assert reason(failure) is AttestationReason.PCR_MISMATCH
 
 
@@ -130,7 +129,7 @@ def test_a_leader_with_another_register_is_not_joined(index: int) -> None:
     join = Join(enclave({index: b"x" * 48}), enclave())
     frame, _ = join.lead()
     with pytest.raises(AttestationError) as failure:
-        join.joining.read(frame, NOW)
+        join.joining.read(frame, time.time())
     assert reason(failure) is AttestationReason.PCR_MISMATCH
 
 
@@ -154,7 +153,7 @@ def test_a_follower_in_debug_mode_gets_nothing(join: Join) -> None:
     )
     leading, join_frame, _ = debugged.joined()
     with pytest.raises(AttestationError) as failure:
-        leading.admit(join_frame, NOW)
+        leading.admit(join_frame, time.time())
     assert reason(failure) is AttestationReason.DEBUG_MODE
 
 
@@ -164,12 +163,12 @@ def test_another_root_is_refused_by_both() -> None:
     stranger.joining = Joining(elsewhere.attest, stranger.leader.equality)
     leading, join_frame, _ = stranger.joined()
     with pytest.raises(AttestationError) as failure:
-        leading.admit(join_frame, NOW)
+        leading.admit(join_frame, time.time())
     assert reason(failure) is AttestationReason.CHAIN
     impostor = Join(elsewhere, enclave())
     frame, _ = impostor.lead()
     with pytest.raises(AttestationError):
-        impostor.joining.read(frame, NOW)
+        impostor.joining.read(frame, time.time())
 
 
 def test_a_replayed_join_and_one_of_another_lead_are_refused(join: Join) -> None:
@@ -177,7 +176,7 @@ def test_a_replayed_join_and_one_of_another_lead_are_refused(join: Join) -> None
     later = Join(join.leader, enclave())
     _, leading = later.lead()
     with pytest.raises(AttestationError) as failure:
-        leading.admit(recorded, NOW)
+        leading.admit(recorded, time.time())
     assert reason(failure) is AttestationReason.NONCE_MISMATCH
 
 
@@ -185,7 +184,7 @@ def test_a_replayed_lead_is_refused(join: Join) -> None:
     frame, _ = join.lead()
     later = Join(join.leader, enclave())
     with pytest.raises(AttestationError) as failure:
-        later.joining.read(frame, NOW)
+        later.joining.read(frame, time.time())
     assert reason(failure) is AttestationReason.NONCE_MISMATCH
 
 
@@ -195,7 +194,7 @@ def test_evidence_for_clients_is_no_document_of_a_join(join: Join) -> None:
     nonce = cbor2.loads(join.joining.hello)["hello"]
     members["lead"] = join.leader.module.attest(cbor2.dumps({"ohttp_keys": b""}), None, nonce)
     with pytest.raises(AttestationError) as failure:
-        join.joining.read(cbor2.dumps(members, canonical=True), NOW)
+        join.joining.read(cbor2.dumps(members, canonical=True), time.time())
     assert reason(failure) is AttestationReason.UNBOUND_KEYS
     del leading
 
@@ -206,7 +205,7 @@ def test_a_lead_is_no_join_and_a_join_no_lead(join: Join) -> None:
     nonce = hashlib.sha256(leading._frame).digest()
     members["join"] = join.follower.attest(LABEL + b"lead\0" + bytes(48), nonce)
     with pytest.raises(AttestationError) as failure:
-        leading.admit(cbor2.dumps(members, canonical=True), NOW)
+        leading.admit(cbor2.dumps(members, canonical=True), time.time())
     assert reason(failure) is AttestationReason.UNBOUND_KEYS
 
 
@@ -218,7 +217,7 @@ def test_what_stands_beside_a_join_is_what_it_binds(join: Join, name: str) -> No
     sender = setup_sender(KEM, other, Kdf.HKDF_SHA256, Aead.AES_256_GCM, b"")
     members[name] = other if name == "key" else sender.enc
     with pytest.raises(AttestationError) as failure:
-        leading.admit(cbor2.dumps(members, canonical=True), NOW)
+        leading.admit(cbor2.dumps(members, canonical=True), time.time())
     assert reason(failure) is AttestationReason.UNBOUND_KEYS
 
 
@@ -227,7 +226,7 @@ def test_the_key_beside_a_lead_is_the_one_that_it_binds(join: Join) -> None:
     members = cbor2.loads(frame)
     members["key"] = KEM.load_private_key(b"h" * 32).public_key
     with pytest.raises(AttestationError) as failure:
-        join.joining.read(cbor2.dumps(members, canonical=True), NOW)
+        join.joining.read(cbor2.dumps(members, canonical=True), time.time())
     assert reason(failure) is AttestationReason.UNBOUND_KEYS
 
 
@@ -251,10 +250,10 @@ def test_a_host_that_answers_the_join_itself_is_not_believed(join: Join) -> None
 def test_a_lead_is_good_for_ten_seconds(join: Join, age: float, works: bool) -> None:
     leading, join_frame, _ = join.joined()
     if works:
-        assert isinstance(leading.admit(join_frame, NOW + age)[1], Admitted)
+        assert isinstance(leading.admit(join_frame, leading._made + age)[1], Admitted)
         return
     with pytest.raises(MalformedMessage, match="old"):
-        leading.admit(join_frame, NOW + age)
+        leading.admit(join_frame, leading._made + age)
 
 
 def test_a_document_is_good_for_a_minute(join: Join) -> None:
@@ -265,7 +264,7 @@ def test_a_document_is_good_for_a_minute(join: Join) -> None:
 
 
 def test_a_peer_that_does_not_lead_says_so(join: Join) -> None:
-    assert join.joining.read(wait(b"w" * 32), NOW) == Wait(b"w" * 32)
+    assert join.joining.read(wait(b"w" * 32), time.time()) == Wait(b"w" * 32)
 
 
 @pytest.mark.parametrize(
@@ -286,21 +285,21 @@ def test_a_peer_that_does_not_lead_says_so(join: Join) -> None:
 )
 def test_what_is_neither_lead_nor_wait_is_refused(join: Join, frame: bytes) -> None:
     with pytest.raises(ProtocolError):
-        join.joining.read(frame, NOW)
+        join.joining.read(frame, time.time())
 
 
 def test_every_truncation_of_every_message_is_refused(join: Join) -> None:
     frame, leading = join.lead()
     join_frame, entering = join.offer(frame).join(MEMBER)
-    welcome, _ = leading.admit(join_frame, NOW)
+    welcome, _ = leading.admit(join_frame, time.time())
     mine = join.leader
     readers: list[tuple[bytes, Callable[[bytes], object]]] = [
         (
             join.joining.hello,
-            lambda data: lead(data, LEADERSHIP, mine.attest, mine.equality, NOW),
+            lambda data: lead(data, LEADERSHIP, mine.attest, mine.equality, time.time()),
         ),
-        (frame, lambda data: again(join).read(data, NOW)),
-        (join_frame, lambda data: rest(leading, mine).admit(data, NOW)),
+        (frame, lambda data: again(join).read(data, time.time())),
+        (join_frame, lambda data: rest(leading, mine).admit(data, time.time())),
         (welcome, lambda data: renewed(entering).enter(data)),
     ]
     for message, read in readers:
@@ -317,7 +316,7 @@ def again(join: Join) -> Joining:
 
 
 def rest(leading: Leading, identity: Identity) -> Leading:
-    return Leading(leading._frame, KEM.load_private_key(bytes(32)), identity.equality, NOW)
+    return Leading(leading._frame, KEM.load_private_key(bytes(32)), identity.equality, time.time())
 
 
 def renewed(entering: Entering) -> Entering:
@@ -331,8 +330,8 @@ def test_mutated_messages_give_no_channel(join: Join) -> None:
     join_frame, _ = join.offer(frame).join(MEMBER)
     for _ in range(400):
         for message, read in (
-            (frame, lambda data: again(join).read(data, NOW)),
-            (join_frame, lambda data: rest(leading, join.leader).admit(data, NOW)),
+            (frame, lambda data: again(join).read(data, time.time())),
+            (join_frame, lambda data: rest(leading, join.leader).admit(data, time.time())),
         ):
             data = bytearray(message)
             at = chance.randrange(len(data))

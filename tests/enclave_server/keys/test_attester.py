@@ -11,6 +11,7 @@ from protocol.encapsulation import GatewayKey
 from protocol.evidence import Platform, simulated_root, verify_evidence
 from protocol.key_config import encode_key_configs
 from protocol.signature import SigningKeys
+from tests.support.minting import TARIFF, Mint, epochs_around
 
 SIGNING_KEYS = SigningKeys.generate()
 KEYS = encode_key_configs([GatewayKey.generate(2).config, GatewayKey.generate(1).config])
@@ -37,7 +38,8 @@ def test_what_is_attested_verifies(attester: Attester) -> None:
 
 def test_a_catalogue_is_bound_and_told() -> None:
     module = SimulatedSecurityModule(now=lambda: MADE)
-    for catalogue in (None, b"{}"):
+    sold = Mint(epochs_around(MADE)).catalogue({"m": TARIFF}).encode()
+    for catalogue in (None, sold):
         evidence = Attester(module, SIGNING_KEYS, catalogue).attest(KEYS)
         assert evidence.token_catalogue == catalogue
         verify_evidence(evidence, now=MADE, root=simulated_root(evidence.document))

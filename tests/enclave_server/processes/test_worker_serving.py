@@ -58,7 +58,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ending
 
     snapshot = types.SimpleNamespace(
-        serial=9, keys=types.SimpleNamespace(tee_id="tee"), provisioned=None
+        serial=9, keys=types.SimpleNamespace(tee_id="tee"), provisioned=None, standing=None
     )
     monkeypatch.setattr(worker, "gc", Collector())
     monkeypatch.setattr(worker, "decode_snapshot", lambda message, keys: snapshot)
@@ -112,7 +112,7 @@ def state(config: str) -> Any:
         config=parse_config(config), attester=Attester(), readiness=True
     )
     keys = types.SimpleNamespace(ohttp_keys=b"keys", signing_keys="signing", opening=lambda now: ())
-    snapshot: Any = types.SimpleNamespace(serial=4, keys=keys, provisioned=None)
+    snapshot: Any = types.SimpleNamespace(serial=4, keys=keys, provisioned=None, standing=None)
     desk: Any = types.SimpleNamespace(learn=lambda proposal: None)
     return worker.State(inheritance, snapshot, desk)
 

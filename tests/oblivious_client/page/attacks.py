@@ -112,3 +112,23 @@ MARKDOWN = [
     *_BLOCKS,
     *_LARGE,
 ]
+
+_TAGS = ("img src=x", "svg", "body", "video src=x", "iframe src=x", "input autofocus", "math", "x")
+_HANDLERS = ("onerror", "onload", "onfocus", "onmouseover", "onanimationstart", "OnPointerEnter")
+_FORMS = (
+    "<{tag} {handler}=alert(1)>",
+    "<{tag}/{handler}='alert(1)'",
+    "<{tag}\n{handler}\t=\talert`1`>",
+    '</p><{tag} a="\'" {handler}="alert(1)"></{tag}>',
+)
+_CONTAINERS = ("title", "textarea", "noscript", "template", "style", "xmp", "noembed", "select")
+
+HTML = [
+    *(
+        form.format(tag=tag, handler=handler)
+        for form, tag, handler in product(_FORMS, _TAGS, _HANDLERS)
+    ),
+    *(f"<{name}><img title='</{name}><img src=x onerror=alert(1)>'>" for name in _CONTAINERS),
+    *(f"<svg></{name}><{name}><img src=x onerror=alert(1)>" for name in _CONTAINERS),
+]
+"""Every handler in every form, and text that one parser closes where another does not."""

@@ -5,13 +5,11 @@ import re
 
 import pytest
 
-from tests.oblivious_client.page.attacks import MARKDOWN
+from tests.oblivious_client.page.attacks import HTML, MARKDOWN
 from tests.support.chat_page import ChatPage, pieces
-from tests.support.vector_files import load
 
 LINE_END = re.compile(r"\r\n?")
 
-HTML = [case["payload"] for case in load("html-attacks.json")["cases"]]
 ATTACKS = [*MARKDOWN, *HTML]
 
 ELEMENTS = {
