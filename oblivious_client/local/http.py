@@ -29,6 +29,9 @@ IDLE_SECONDS = 75.0
 # For a program to read why its upload is not wanted: it may send all of it before it looks.
 LINGER_SECONDS = 5.0
 LINGER_OCTETS = 2 * BODY_LIMIT
+# For a program to read the event that says why: browsers drop what they have not read of a stream
+# that breaks.
+FAREWELL_SECONDS = 1.0
 
 _CLOSE = (b"connection", b"close")
 
@@ -234,8 +237,12 @@ class _Connection:
     async def _send_pieces(self, response: LocalResponse, pieces: Pieces) -> None:
         async with aclosing(pieces):
             await self._begin(response, (b"transfer-encoding", b"chunked"))
-            async for piece in pieces:
-                await self._send(h11.Data(data=piece))
+            try:
+                async for piece in pieces:
+                    await self._send(h11.Data(data=piece))
+            except ConnectionAbortedError:
+                await asyncio.sleep(FAREWELL_SECONDS)
+                raise
         # Without the end mark the peer knows that the body is not complete.
         await self._send(h11.EndOfMessage())
         self._record.is_whole = True
