@@ -153,6 +153,34 @@ def test_pieces_that_break_off_have_no_end() -> None:
     talk(client, handler)
 
 
+def test_a_program_has_time_to_read_why_its_stream_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, pauses = asyncio.Event(), []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await read.wait()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield b"why"
+        raise ConnectionAbortedError
+
+    async def handler(request: LocalRequest) -> LocalResponse:
+        return LocalResponse(200, TEXT, pieces())
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GET)
+        await reader.readuntil(b"3\r\nwhy\r\n")
+        assert not reader.at_eof()
+        read.set()
+        assert await reader.read() == b""
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    talk(client, handler)
+    assert pauses == [local_http.FAREWELL_SECONDS]
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_program_that_goes_away_cancels_its_handler(begun: bool) -> None:
     running, cancelled = asyncio.Event(), asyncio.Event()
