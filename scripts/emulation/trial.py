@@ -9,6 +9,10 @@ devices  boots small machines with 1, 2 and 4 processors, whose kernel finds its
 enclave  boots it with vsock and a security module, puts host_proxy in front, verifies the
          evidence against the measurements, asks questions, kills and reboots it under load
 parent   runs host_proxy in a guest of its own, with genuine AF_VSOCK on both sides
+paid     boots an image whose model is paid for, with tokens of a real issuer; its spent tokens are
+         in a Redis on the host, through a vsock egress. Redis is killed with spends untold and
+         started again, and what passed there is searched for what it must not tell (some minutes;
+         not a default; needs redis-server)
 aws      has the real nitro-cli describe it, built from its crate (ten minutes; not a default)
 kernel   builds the kernel from its source once more (some minutes; not a default)
 measure  compares the measurements with those of QEMU's nitro-enclave machine (slow; not a default)
@@ -22,7 +26,6 @@ from __future__ import annotations
 import argparse
 import base64
 import concurrent.futures
-import json
 import os
 import re
 import subprocess
@@ -38,9 +41,10 @@ import cbor2
 import httpx
 
 from oblivious_client.errors import ClientError
-from oblivious_client.policy import Policy, read_releases, read_root
+from oblivious_client.policy import Policy
 from oblivious_client.transport import ObliviousTransport
 from scripts.emulation import nitro
+from scripts.emulation.booted import MEMORY_MIB, Client, boot, host_proxy
 from scripts.emulation.device_trial import check_descriptors, try_machines
 from scripts.emulation.emulator import (
     ENCLAVE_CID,
@@ -48,7 +52,6 @@ from scripts.emulation.emulator import (
     SERVER_PORT,
     Emulator,
     EmulatorError,
-    Machine,
     connect_vsock,
 )
 from scripts.emulation.image_trial import (
@@ -60,6 +63,7 @@ from scripts.emulation.image_trial import (
     read_by_aws,
     signature,
 )
+from scripts.emulation.paid_trial import test_paid
 from scripts.emulation.parent import start_parent
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
@@ -68,18 +72,13 @@ from scripts.image.kernel_build import KernelError
 from scripts.image.locks import PackageError
 from scripts.image.reader import ReaderError
 from scripts.image.recipe import ImageError
-from scripts.local.stack import Child, StackError, silent
+from scripts.local.stack import StackError
 
 DEFAULT_PARTS = ("image", "devices", "enclave", "parent")
-OTHER_PARTS = ("aws", "kernel", "measure")
-MEMORY_MIB = 1536
-MACHINE = Machine(MEMORY_MIB, processors=2)
-# A quiet machine takes 22 and 1; these are for one that is many times slower.
-ASK_SECONDS, LOAD_SECONDS = 600.0, 120.0
-QUESTION = "What is the capital of France?"
-PROGRAMS = Path(sys.executable).parent
+OTHER_PARTS = ("paid", "aws", "kernel", "measure")
+# A quiet machine takes one; this is for one that is many times slower.
+LOAD_SECONDS = 120.0
 PROXY_PORT = 8443
-NOBODY = "65534"
 
 
 # --- enclave
@@ -112,32 +111,6 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
         check_descriptors(emulator, ENCLAVE_CID, say)
 
 
-def boot(emulator: Emulator, eif_file: Path, say: Report) -> subprocess.Popen[bytes]:
-    enclave = emulator.start_enclave(eif_file, MACHINE)
-    emulator.wait_until(
-        "enclave", enclave, lambda: emulator.said("enclave", '"event": "ready"'), BOOT_SECONDS
-    )
-    if not emulator.said("enclave", '"platform": "aws-nitro"'):
-        raise TrialFailure("the server does not use the security module")
-    if not emulator.said("enclave", f"START as {' '.join([NOBODY] * 6)}\n"):
-        raise TrialFailure("the server was not started as nobody, with no other group")
-    up = re.search(r"INIT (up .*?)\s*\n", emulator.log("enclave").read_text(errors="replace"))
-    say(f"enclave booted ({up[1] if up else '?'}) and ready, with its security module's evidence")
-    return enclave
-
-
-@contextmanager
-def host_proxy(connect: str) -> Iterator[str]:
-    """Run host_proxy on a free port; give its URL."""
-    options = ["--listen", "tcp://127.0.0.1:0", "--connect", connect]
-    child = Child("host proxy", [PROGRAMS / "host-proxy", *options], {})
-    try:
-        child.wait_ready(silent)
-        yield child.url
-    finally:
-        child.stop()
-
-
 FAILURES = (
     TrialFailure,
     EmulatorError,
@@ -150,64 +123,6 @@ FAILURES = (
     OSError,
     subprocess.SubprocessError,
 )
-
-
-class Client:
-    """The installed command line, with the image's measurements pinned and the emulator's root."""
-
-    def __init__(self, gateway: str, eif_file: Path, emulator: Emulator) -> None:
-        self.directory = emulator.directory
-        self.pcrs = self.directory / "measured.json"
-        self.pcrs.write_text(eif.nitro_cli_json(eif.measure(eif.decode(eif_file.read_bytes()))))
-        self.root = emulator.nsm_root
-        self.options = ["--gateway", gateway, "--root", str(self.root), "--no-cache"]
-
-    def policy(self) -> Policy:
-        [pins] = read_releases(self.pcrs)
-        return Policy(pcrs=pins, root=read_root(self.root))
-
-    def verify(self, say: Report) -> None:
-        started = time.monotonic()
-        report = json.loads(self.run("verify", "--pcrs", str(self.pcrs), "--json", "--fresh"))
-        pinned = [name for name, pcr in report["pcrs"].items() if pcr["pinned"]]
-        say(f"evidence verified in {time.monotonic() - started:.1f} s; pinned: {', '.join(pinned)}")
-        if not {"PCR0", "PCR1", "PCR2"} <= set(pinned) or report["platform"] != "aws-nitro":
-            raise TrialFailure(f"the evidence says {report}")
-
-    def ask(self, say: Report, framing: str) -> None:
-        started = time.monotonic()
-        limits = ["--framing", framing, "--max-tokens", "8"]
-        answer = self.run("chat", "--pcrs", str(self.pcrs), *limits, QUESTION).strip()
-        say(f"answer ({framing}, {time.monotonic() - started:.1f} s): {answer!r}")
-        if "Paris" not in answer:
-            raise TrialFailure("not the answer")
-
-    def refuses_other_code(self, say: Report) -> None:
-        """The same enclave, with the measurements of another image pinned, must be refused."""
-        measured = json.loads(self.pcrs.read_text())
-        measured["Measurements"]["PCR0"] = "ab" * 48
-        other = self.directory / "other.json"
-        other.write_text(json.dumps(measured))
-        done = self.start("chat", "--pcrs", str(other), QUESTION)
-        if done.returncode != 12 or done.stdout:
-            raise TrialFailure(f"other code was accepted: {done.returncode} {done.stderr}")
-        say("other measurements pinned: refused before anything was sent")
-
-    def run(self, command: str, *options: str) -> str:
-        done = self.start(command, *options)
-        if done.returncode:
-            raise TrialFailure(f"oblivious-client {command}: {done.stderr.strip()[-1500:]}")
-        return done.stdout
-
-    def start(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAMS / "oblivious-client", command, *self.options, *options],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=ASK_SECONDS,
-            check=False,
-        )
 
 
 class Load:
@@ -369,6 +284,8 @@ def run(parts: Sequence[str], work: Path, say: Report) -> None:
         test_enclave(work, eif_file, say)
     if "parent" in parts:
         test_parent(work, eif_file, say)
+    if "paid" in parts:
+        test_paid(work, say)
     if "measure" in parts:
         compare_measurements(work, say)
 
