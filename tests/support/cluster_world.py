@@ -6,11 +6,13 @@ key there, is the slot its own, was the request here before. Sockets are of the 
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from enclave_server.addresses import Address, UnixAddress, listen_socket
@@ -18,7 +20,8 @@ from enclave_server.cluster import seeking
 from enclave_server.cluster.beginning import Beginning, NobodyLeads
 from enclave_server.cluster.doors import Doors
 from enclave_server.cluster.identity import make_identity
-from enclave_server.cluster.member import Member, Terms
+from enclave_server.cluster.member import Member
+from enclave_server.cluster.part import Terms
 from enclave_server.cluster.signing import decode_signing_keys
 from enclave_server.cluster.stream import Dial, PeerGone
 from enclave_server.gateway.standing import Ownership, Standing
@@ -30,6 +33,7 @@ from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.cluster_state import State
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.signature import SigningKeys
+from protocol.slots import SLOTS
 from tests.support.enclaves import REGISTERS, common_root, signing_keys
 
 TICK_SECONDS = 0.25
@@ -37,6 +41,8 @@ SCHEDULE = Schedule(lifetime=3600, announce=300, grace=600)
 ROUTE_SECONDS = 2.0
 JOIN_SECONDS = 20.0
 WINDOW_SECONDS = 300
+SOON = 12.0
+"""Longer than any turn takes: gathering, pace, acknowledgements, the time for routes."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,11 @@ class Node:
     def listed(self) -> Sequence[KeyConfig]:
         """Return the keys that clients are told of."""
         return decode_key_configs(self.keys.ohttp_keys)
+
+    def told(self) -> dict[str, Any]:
+        """Return what a front is told."""
+        statement: dict[str, Any] = json.loads(self.standing.statement)
+        return statement
 
 
 class World:
@@ -223,6 +234,28 @@ class World:
             if node.member.company.member == member:
                 return place
         return None
+
+    def started(self, count: int = 3) -> list[Node]:
+        """Boot so many enclaves, and return them when they are one cluster."""
+        nodes = [self.start(place) for place in range(count)]
+        self.run(SOON)
+        assert all(nodes)
+        return [node for node in nodes if node is not None]
+
+    def owners(self, key_id: int) -> list[int]:
+        """Return for each slot how many nodes say that it is theirs."""
+        counts = [0] * SLOTS
+        for node in self.nodes.values():
+            for first, last in node.told()["slots"].get(str(key_id), []):
+                for slot in range(first, last + 1):
+                    counts[slot] += 1
+        return counts
+
+    def is_one(self) -> bool:
+        """Whether all nodes tell clients of the same keys, each slot of which has one owner."""
+        lists = {node.keys.ohttp_keys for node in self.nodes.values()}
+        newest = next(iter(self.nodes.values())).listed()[0]
+        return len(lists) == 1 and self.owners(newest.key_id) == [1] * SLOTS
 
     def leaders(self) -> list[Node]:
         """Return all that lead."""
