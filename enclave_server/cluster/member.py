@@ -44,6 +44,9 @@ REGATHER_SECONDS = 2.5
 PROBE_SECONDS = 10.0
 """Between a leader's questions whether somebody else leads."""
 
+BEFORE_ALL = bytes(NONCE_BYTES)
+"""What a member says that does not lead at the moment: no beginner is the first beside it."""
+
 MakeKeeper = Callable[[KeyRing, Succession, bool], KeyKeeper]
 """Takes a ring, what becomes of it, and whether its newest generation is announced."""
 
@@ -174,14 +177,16 @@ class Member:
 
     def _admit(self, unix: float, now: float) -> None:
         leader = self._leader
-        is_full = leader is None or len(leader) + 1 >= MAX_OWNERS
-        leads = None if is_full else Leadership(self.company.member, self._family)
-        waits = self.company.member.ljust(NONCE_BYTES, b"\0")
-        for follower in self._doors.step(now, unix, leads, waits):
-            if leader is None:
+        leads = Leadership(self.company.member, self._family) if self._has_room(leader) else None
+        for follower in self._doors.step(now, unix, leads, BEFORE_ALL):
+            # Several may come at once, where there is room for one.
+            if leader is None or not self._has_room(leader):
                 follower.link.close()
                 continue
             leader.admit(follower, now)
+
+    def _has_room(self, leader: Leader | None) -> bool:
+        return leader is not None and len(leader) + 1 < MAX_OWNERS
 
     def _succession(self, ring: KeyRing, unix: float) -> KeyRing:
         if self._leader is None:

@@ -34,6 +34,7 @@ from protocol.cluster_state import State
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.signature import SigningKeys
 from protocol.slots import SLOTS
+from tests.support.cluster_host import Carrier
 from tests.support.enclaves import REGISTERS, common_root, signing_keys
 
 TICK_SECONDS = 0.25
@@ -120,12 +121,22 @@ class Node:
 class World:
     """Places for nodes, the network between them, and the time."""
 
-    def __init__(self, folder: Path, places: int = 3, route: float = ROUTE_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        places: int = 3,
+        route: float = ROUTE_SECONDS,
+        schedule: Schedule = SCHEDULE,
+    ) -> None:
         self._folder = folder
         self._route = route
+        self._schedule = schedule
         self.addresses = [UnixAddress(str(folder / f"{at}")) for at in range(places)]
         self.nodes: dict[int, Node] = {}
         self.cut: set[frozenset[int]] = set()
+        # Where somebody comes who dials somebody: the host's to say, and by which carrier.
+        self.ways: dict[tuple[int, int], UnixAddress] = {}
+        self.carriers: list[Carrier] = []
         self._base = time.time()
         self.now = 0.0
         self._families = 0
@@ -159,11 +170,11 @@ class World:
             doors.close()
             return None
         signing = self._new_family() if joined is None else _signing_of(joined.state)
-        terms = Terms(peers, SCHEDULE, self._route)
+        terms = Terms(peers, self._schedule, self._route)
 
         def make_keeper(ring: KeyRing, succession: Succession, announced: bool) -> KeyKeeper:
             return KeyKeeper(
-                SCHEDULE,
+                self._schedule,
                 Attester(module, signing),
                 signing,
                 refresh=1800,
@@ -197,10 +208,22 @@ class World:
         """End all."""
         for place in list(self.nodes):
             self.kill(place)
+        for carrier in self.carriers:
+            carrier.close()
+
+    def carry(self, dialing: int, place: int) -> Carrier:
+        """Have a carrier between who dials and who is there."""
+        path = self._folder / f"carrier-{len(self.carriers)}"
+        carrier = Carrier(path, self.addresses[place])
+        self.carriers.append(carrier)
+        self.ways[dialing, place] = carrier.address
+        return carrier
 
     def tick(self, seconds: float = TICK_SECONDS) -> None:
         """Let time pass, and every node that is not paused have its turn."""
         self.now += seconds
+        for carrier in self.carriers:
+            carrier.turn()
         with self._network():
             for place, node in list(self.nodes.items()):
                 if not node.paused:
@@ -269,9 +292,10 @@ class World:
     def _network(self) -> Iterator[None]:
         def dial(address: Address) -> Dial:
             assert isinstance(address, UnixAddress)
-            if frozenset({self._dialing, self.addresses.index(address)}) in self.cut:
+            place = self.addresses.index(address)
+            if frozenset({self._dialing, place}) in self.cut:
                 raise PeerGone
-            return Dial(address)
+            return Dial(self.ways.get((self._dialing, place), address))
 
         with mock.patch.object(seeking, "Dial", dial):
             yield

@@ -1,8 +1,15 @@
 """Members in time: they join, share, lose each other, lead, and come together again."""
 
+import pytest
+
+from enclave_server.cluster import beginning, member
+from enclave_server.cluster.doors import Doors
+from enclave_server.cluster.handshake import Follower
 from enclave_server.cluster.leading import GATHER_SECONDS
 from enclave_server.cluster.member import PATIENCE_SECONDS
 from protocol.slots import SLOTS
+from tests.enclave_server.cluster.test_hostile_host import LOWEST
+from tests.enclave_server.cluster.test_link import links
 from tests.support.cluster_world import SOON, Sealed, World
 
 
@@ -98,3 +105,27 @@ def test_a_worker_keeps_nothing_of_its_parents_part(world: World) -> None:
     assert shown["_uplink"] is None
     assert shown["_part"].signing == (b"", b"")
     assert shown["_part"].secrets == b""
+
+
+def test_a_cluster_that_is_full_takes_nobody_and_makes_no_second_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "MAX_OWNERS", 2)
+    monkeypatch.setattr(beginning, "secrets", LOWEST)
+    nodes = world.started(2)
+    assert len(nodes) == 2
+    assert world.start(2) is None
+    world.run(SOON)
+    assert world.is_one()
+
+
+def test_of_several_who_come_at_once_one_has_the_last_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "MAX_OWNERS", 2)
+    (node,) = world.started(1)
+    ends = [links()[0] for _ in range(3)]
+    come = [Follower(bytes([place]) * 16, link) for place, link in enumerate(ends)]
+    monkeypatch.setattr(Doors, "step", lambda *_: come)
+    node.member.step(world.unix, world.now, settled=True)
+    assert [link.stream.socket.fileno() >= 0 for link in ends] == [True, False, False]
