@@ -156,12 +156,14 @@ class Leader:
     def _state(self) -> State:
         keeper, company = self._part.keeper, self._part.company
         rsa, ed25519 = self._part.signing
+        # While the security module fails nothing is announced, and all other keys may end.
+        is_alone = len(keeper.ring.generations) == 1
         return State(
             max(1, self._serial),
             company.turns,
             company.member,
             company.members,
-            keeper.announced,
+            keeper.announced or is_alone,
             share(keeper.ring),
             rsa,
             ed25519,

@@ -32,8 +32,8 @@ class Part:
 
     signing: tuple[bytes, bytes] = field(repr=False)
     log: Log
-    company: Company = field(init=False)
-    keeper: KeyKeeper = field(init=False)
+    company: Company = field(init=False, repr=False)
+    keeper: KeyKeeper = field(init=False, repr=False)
     secrets: bytes = field(default=b"", repr=False)
     announced: bool = True
 

@@ -1,5 +1,9 @@
 """Leaders: keys are for who is there, and are told of when all have them."""
 
+import pytest
+
+from enclave_server.keys.attester import Attester
+from enclave_server.security_module.nsm import NsmError
 from protocol.slots import SLOTS
 from tests.support.cluster_world import ROUTE_SECONDS, SCHEDULE, SOON, Sealed, World
 
@@ -25,7 +29,9 @@ def test_a_key_is_in_all_statements_before_it_is_announced(world: World) -> None
     while world.nodes[0].keys.ohttp_keys == before:
         world.tick()
         newest = str(world.nodes[0].keeper.ring.generations[0].first.key_id)
-        if known_at is None and all(newest in node.told()["slots"] for node in world.nodes.values()):
+        if known_at is None and all(
+            newest in node.told()["slots"] for node in world.nodes.values()
+        ):
             known_at = world.now
     assert known_at is not None
     assert world.now - known_at >= ROUTE_SECONDS
@@ -62,4 +68,23 @@ def test_keys_turn_by_themselves_and_every_member_announces_them(world: World) -
     after = world.nodes[0].listed()
     assert set(before) <= set(after)
     assert after[0] not in before
+    assert world.is_one()
+
+
+def test_a_leader_without_evidence_goes_on_until_it_has_some_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be announced, and in time every key ends but the newest."""
+    (node,) = world.started(1)
+
+    def fail(*_: object) -> None:
+        raise NsmError("InternalError", "nothing today")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Attester, "attest", fail)
+        for _ in range(round((SCHEDULE.lifetime + SCHEDULE.grace) / 60) + 2):
+            world.tick(60)
+        assert (len(node.keeper.ring.generations), node.keeper.announced) == (1, False)
+    world.run(SOON)
+    assert node.keeper.announced
     assert world.is_one()

@@ -61,7 +61,8 @@ def test_nothing_is_noted_of_a_state_that_is_refused(wrong: object) -> None:
 def test_a_worker_has_nothing_of_it() -> None:
     mine = part()
     mine.take(STATE, KeyRing(), ME)
+    assert "handed over" not in repr(mine)
+    assert repr(STATE.rsa) not in repr(mine)
     mine.forget()
     assert mine.signing == (b"", b"")
     assert mine.secrets == b""
-    assert "handed over" not in repr(part())
