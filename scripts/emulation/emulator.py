@@ -85,7 +85,9 @@ class Emulator:
         self.vsock = self.directory / "vsock"
         self.enclave_device = self.device(ENCLAVE_CID)
         self.nsm_root = self.directory / "nsm-root.pem"
-        self.authority = self.directory / "nsm-authority.pem"  # its key too, where it was made first
+        self.authority = (
+            self.directory / "nsm-authority.pem"
+        )  # its key too, where it was made first
         self.heard = threading.Event()
         self._children: list[subprocess.Popen[bytes]] = []
 

@@ -12,9 +12,9 @@ parent   runs host_proxy in a guest of its own, with genuine AF_VSOCK on both si
 aws      has the real nitro-cli describe it, built from its crate (ten minutes; not a default)
 kernel   builds the kernel from its source once more (some minutes; not a default)
 measure  compares the measurements with those of QEMU's nitro-enclave machine (slow; not a default)
-cluster  boots two enclaves and a parent between them, by whose host_proxy the second joins the first;
-         both serve one list of keys, one is killed, the other goes on (some minutes; not a default;
-         --cluster is the same as --part cluster)
+cluster  boots two enclaves and a parent between them, by whose host_proxy the second joins the
+         first; both serve one list of keys, one is killed, the other goes on (some minutes; not a
+         default; --cluster is short for --part cluster)
 
 Ends with PASS and 0, or with FAIL, the reason and 1. Emulation is slow: its times say nothing
 about an enclave.
