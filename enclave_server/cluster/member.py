@@ -110,8 +110,7 @@ class Member:
         self._lost_at = now
         self._serial = 0
         self._pushed: object = None
-        self._newest_serial = 0
-        self._newest_told: GatewayKey | None = None
+        self._newest_told: tuple[GatewayKey, int] | None = None  # with which state
         self._ready_at: float | None = None
         self._turn_at = now
         self._secrets = b""
@@ -271,16 +270,18 @@ class Member:
     def _prepare(self, unix: float, now: float, *, settled: bool) -> None:
         """See whether all have the newest keys; when their time has come, retire those before."""
         newest = self.keeper.ring.generations[0]
-        is_told = self._newest_serial > 0 and self._followers.have(self._newest_serial)
-        if not (settled and is_told and self._knows_newest()):
+        serial = self._told_newest_with()
+        if not settled or serial is None or not self._followers.have(serial):
             self._ready_at = self._ready_at if self.keeper.announced else None
         elif self._ready_at is None:
             self._ready_at = now
         if newest.early and not self.keeper.announced and self.may_announce(now):
             self.keeper.replace(retire_older(self.keeper.ring, self._terms.schedule, unix))
 
-    def _knows_newest(self) -> bool:
-        return self._newest_told is self.keeper.ring.generations[0].first
+    def _told_newest_with(self) -> int | None:
+        """Return the serial of the first state with the newest keys; None if there is none yet."""
+        newest, told = self.keeper.ring.generations[0].first, self._newest_told
+        return told[1] if told is not None and told[0] is newest else None
 
     def _tell(self, now: float) -> None:
         """Send everybody what is new."""
@@ -289,9 +290,8 @@ class Member:
         if news != self._pushed:
             self._pushed = news
             self._serial += 1
-            if not self._knows_newest():
-                self._newest_told = ring.generations[0].first
-                self._newest_serial = self._serial
+            if self._told_newest_with() is None:
+                self._newest_told = ring.generations[0].first, self._serial
             self._followers.push(self._state(), now)
         self._followers.beat(self._serial, now)
 

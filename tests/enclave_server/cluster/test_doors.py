@@ -28,7 +28,7 @@ class House:
         self.knocking: list[socket.socket] = []
 
     def knock(self, data: bytes = b"") -> socket.socket:
-        client = socket.create_connection(self.address)
+        client = socket.create_connection(self.address, 30)
         client.sendall(data)
         self.knocking.append(client)
         return client

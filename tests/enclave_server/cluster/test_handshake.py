@@ -140,4 +140,5 @@ def test_who_gives_up_before_there_is_a_connection_hangs_up(tmp_path: Path) -> N
     with listen_socket(address) as listener:
         Approach(Dial(address), enclave(), lambda leadership: True, 0.0).close()
         with listener.accept()[0] as connection:
+            connection.settimeout(30)
             assert connection.recv(1) == b""

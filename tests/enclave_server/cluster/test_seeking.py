@@ -11,6 +11,9 @@ from enclave_server.cluster.seeking import SEARCH_SECONDS, Search
 from enclave_server.log import Log
 from tests.support.enclaves import enclave
 
+HANGING_SECONDS = 30.0
+"""After which a test fails that waits for a peer in vain."""
+
 
 def test_nobody_is_anywhere(tmp_path: Path) -> None:
     peers = [UnixAddress(str(tmp_path / name)) for name in "ab"]
@@ -57,6 +60,7 @@ def test_who_says_nothing_is_hung_up_on(tmp_path: Path) -> None:
         search.step(1.0, time.time())
         assert len(search.sockets) == 1
         with listener.accept()[0] as peer:
+            peer.settimeout(HANGING_SECONDS)
             search.step(JOIN_SECONDS + 1.1, time.time())
             assert search.sockets == []
             assert len(peer.recv(1000)) > 32  # the hello
@@ -69,6 +73,7 @@ def test_what_goes_on_elsewhere_ends_with_the_search(tmp_path: Path) -> None:
         search = Search([address], enclave(), lambda leadership: True)
         search.step(1.0, time.time())
         with listener.accept()[0] as peer:
+            peer.settimeout(HANGING_SECONDS)
             search.close()
             assert search.sockets == []
             assert len(peer.recv(1000)) > 32
