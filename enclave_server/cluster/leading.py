@@ -39,8 +39,7 @@ class Leader:
         self._followers = Followers()
         self._serial = 0
         self._pushed: object = None
-        self._newest_serial = 0
-        self._newest_told: GatewayKey | None = None
+        self._newest_told: tuple[GatewayKey, int] | None = None  # with which state
         self._ready_at: float | None = None
         self._turn_at = turn_at
         self._proposed: list[bytes] = []
@@ -128,16 +127,18 @@ class Leader:
         """See whether all have the newest keys; when their time has come, retire those before."""
         keeper = self._part.keeper
         newest = keeper.ring.generations[0]
-        is_told = self._newest_serial > 0 and self._followers.have(self._newest_serial)
-        if not (settled and is_told and self._knows_newest()):
+        serial = self._told_newest_with()
+        if not settled or serial is None or not self._followers.have(serial):
             self._ready_at = self._ready_at if keeper.announced else None
         elif self._ready_at is None:
             self._ready_at = now
         if newest.early and not keeper.announced and self.may_announce(now):
             keeper.replace(retire_older(keeper.ring, self._terms.schedule, unix))
 
-    def _knows_newest(self) -> bool:
-        return self._newest_told is self._part.keeper.ring.generations[0].first
+    def _told_newest_with(self) -> int | None:
+        """Return the serial of the first state with the newest keys; None if there is none yet."""
+        newest, told = self._part.keeper.ring.generations[0].first, self._newest_told
+        return told[1] if told is not None and told[0] is newest else None
 
     def _tell(self, now: float) -> None:
         """Send everybody what is new."""
@@ -147,9 +148,8 @@ class Leader:
         if news != self._pushed:
             self._pushed = news
             self._serial += 1
-            if not self._knows_newest():
-                self._newest_told = keeper.ring.generations[0].first
-                self._newest_serial = self._serial
+            if self._told_newest_with() is None:
+                self._newest_told = keeper.ring.generations[0].first, self._serial
             self._followers.push(self._state(), now)
         self._followers.beat(self._serial, now)
 

@@ -358,3 +358,12 @@ def test_ten_thousand_mutated_messages_are_refused_by_every_reader() -> None:
 
 def test_simulated_registers_are_those_of_one_image() -> None:
     assert enclave().equality.pcrs == {index: simulated_pcrs()[index] for index in range(4)}
+
+
+def test_every_message_says_which_version_it_is_of(join: Join) -> None:
+    frame, leading = join.lead()
+    joined, _ = join.offer(frame).join(MEMBER)
+    welcome, _ = leading.admit(joined, time.time())
+    messages = [join.joining.hello, frame, joined, welcome, wait(b"w" * 32)]
+    assert [cbor2.loads(message)["v"] for message in messages] == [1] * 5
+    assert [len(cbor2.loads(message)) for message in messages] == [2, 3, 4, 2, 2]
