@@ -273,6 +273,7 @@ def test_a_paused_enclave_that_goes_on_after_a_turn_opens_what_was_its_own_once(
         for each in (sealed_and_opener(config) for _ in itertools.count())
         if routes[_place(each[0])] == [paused]
     )
+    assert context._sender is not None
     once_more = ClientContext(context._sender)
     stopped = cluster.pause(paused)
     try:
