@@ -353,7 +353,7 @@ class Member:
                     uplink.joined = replace(uplink.joined, state=message)
                     is_new = True
                 case Beat():
-                    continue
+                    pass  # it has been heard of
                 case _:
                     raise PeerGone
         return is_new

@@ -43,3 +43,17 @@ def test_the_log_is_told_the_same() -> None:
     assert said["members"] == {"a": "announced", "b": "announced", "c": "lost"}
     assert said["alarms"] == ["split"]
     assert (said["places"], said["unknown"], said["misdirected"]) == (2, 3, 4)
+
+
+def test_at_the_start_nothing_has_been_counted() -> None:
+    assert Figures().as_dict() == {
+        "rounds": 0,
+        "failed_rounds": 0,
+        "members": {},
+        "places": 0,
+        "map_changes": {},
+        "unknown": 0,
+        "misdirected": 0,
+        "unowned": 0,
+        "alarms": [],
+    }

@@ -177,10 +177,14 @@ def test_two_leaders_of_one_family_come_together(world: World) -> None:
     assert len(world.leaders()) == 2
     lists = {node.keys.ohttp_keys for node in world.nodes.values()}
     assert len(lists) == 2
+    lowest = min(leader.member.company.member for leader in world.leaders())
     for other in (1, 2):
         world.join(0, other)
     world.run(5 * SOON)
-    assert len(world.leaders()) == 1
+    (leader,) = world.leaders()
+    assert leader.member.company.member == lowest  # the higher one follows
+    others = [node for node in world.nodes.values() if node is not leader]
+    assert [len(node.member._followers) for node in others] == [0, 0]
     assert is_one(world)
 
 
@@ -230,9 +234,19 @@ def test_secrets_are_taken_once(world: World) -> None:
 
 def test_a_worker_keeps_nothing_of_its_parents_part(world: World) -> None:
     nodes = started(world, 2)
-    nodes[1].member.forget()
-    nodes[1].keeper.forget()
-    shown = vars(nodes[1].member)
-    assert shown["_uplink"] is None
-    assert shown["_signing"] == (b"", b"")
-    assert shown["_secrets"] == b""
+    nodes[1].proposals = [b"of the administrator"]
+    world.run(SOON)
+    assert nodes[0].member._newest_told is not None
+    for node in nodes:
+        node.member._proposed.append(b"of another")
+        node.member.forget()
+        node.keeper.forget()
+        shown = vars(node.member)
+        assert shown["_uplink"] is None
+        assert shown["_signing"] == (b"", b"")
+        assert shown["_secrets"] == b""
+        assert shown["_pushed"] is None
+        assert shown["_newest_told"] is None
+        assert shown["_proposed"] == []
+        assert shown["_standing_of"][0].generations == ()
+        assert len(shown["_followers"]) == 0
