@@ -250,3 +250,15 @@ def test_a_worker_keeps_nothing_of_its_parents_part(world: World) -> None:
         assert shown["_proposed"] == []
         assert shown["_standing_of"][0].generations == ()
         assert len(shown["_followers"]) == 0
+
+
+def test_what_a_member_waits_for_are_its_peers(world: World) -> None:
+    leader, follower = started(world, 2)
+    uplink = follower.member._uplink
+    assert uplink is not None
+    link = uplink.joined.link.stream.socket
+    assert link in follower.member.sockets
+    (other,) = leader.member._followers.links
+    assert other.stream.socket in leader.member.sockets
+    for node in (leader, follower):
+        assert set(node.member._doors.sockets) <= set(node.member.sockets)

@@ -1,6 +1,7 @@
 """Tests of what happens to keys and evidence as time passes, by a clock that the tests set."""
 
 import gc
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -257,7 +258,7 @@ def test_the_newest_key_of_a_ring_that_is_given_is_announced_unless_it_is_said_o
     ring = advance(older, DAY, module.now)
     newest = ring.generations[0].first.config
 
-    def keeper(**more: bool) -> KeyKeeper:
+    def keeper(**more: Any) -> KeyKeeper:
         attester = Attester(module, SIGNING_KEYS)
         return KeyKeeper(
             DAY, attester, SIGNING_KEYS, refresh=1800, now=module.now, ring=ring, **more
