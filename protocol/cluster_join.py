@@ -60,7 +60,6 @@ KEM: Kem = X_WING
 """Of both secrets. Enclaves whose PCRs are equal run the same code: nothing is negotiated."""
 
 _SUITE = Kdf.HKDF_SHA256, Aead.AES_256_GCM
-_HASH_BYTES = 32
 
 Attest = Callable[[bytes, bytes], bytes]
 """Takes `user_data` and a nonce, returns a document of this enclave's; raises what it likes."""

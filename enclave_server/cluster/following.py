@@ -59,7 +59,7 @@ class Uplink:
                     self.joined = replace(self.joined, state=message)
                     is_new = True
                 case Beat():
-                    continue
+                    pass  # it has been heard of
                 case _:
                     raise PeerGone
         return is_new

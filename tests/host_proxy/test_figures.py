@@ -48,3 +48,20 @@ def test_the_log_is_told_the_same() -> None:
     assert (said["places"], said["unknown"], said["misdirected"]) == (2, 3, 4)
     assert (said["cluster_members"], said["cluster_turns"], said["unowned"]) == (3, 4, 7)
     assert said["silences"] == 8
+
+
+def test_at_the_start_nothing_has_been_counted() -> None:
+    assert Figures().as_dict() == {
+        "rounds": 0,
+        "failed_rounds": 0,
+        "silences": 0,
+        "members": {},
+        "places": 0,
+        "map_changes": {},
+        "unknown": 0,
+        "misdirected": 0,
+        "cluster_members": 0,
+        "cluster_turns": 0,
+        "unowned": 0,
+        "alarms": [],
+    }

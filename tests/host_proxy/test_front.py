@@ -19,9 +19,11 @@ from tests.host_proxy.test_survey import ALONE
 from tests.support.host_proxy_process import (
     ProxyProcess,
     accept,
+    connect_unix,
     in_background,
     listen_tcp,
     listen_unix,
+    read_all,
     running,
     until,
 )
@@ -287,3 +289,20 @@ def test_an_answer_that_fills_its_room_may_be_cut(
     reasons = [event["reason"] for event in named(events, "haproxy_unreachable")]
     assert reasons == ([] if spare else ["no answer"])
     assert events[-1]["failed_rounds"] == (0 if spare else 2)
+
+
+def test_scrapers_are_told_of_it(tmp_path: Path, signals_kept: None) -> None:
+    service = Service(metrics=Unix(str(tmp_path / "metrics")))
+    front = Front(Unix(str(tmp_path / "nobody")), 0.01, service)
+    answers: list[bytes] = []
+
+    def scrape() -> None:
+        with connect_unix(tmp_path / "metrics") as sock:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            answers.append(read_all(sock))
+        service.loop.post(service.loop.stop)
+
+    front.open()
+    in_background(scrape)
+    assert front.run() == 0
+    assert b'host_proxy_front_rounds_total{outcome="done"} 0' in answers[0]

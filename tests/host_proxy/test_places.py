@@ -146,3 +146,13 @@ def test_whatever_is_said_a_place_leads_to_who_has_or_had_it(
         assert int(place, 16) in keys[int(name)] or present[place] == name
     assert set(decided.places) >= {f"{key:02X}" for each in keys for key in each}
     assert sum(decided.weights.values()) <= 1
+
+
+def test_a_key_of_two_clusters_is_a_collision_even_where_their_slots_are_not() -> None:
+    """Of a request to a slot that neither states nobody knows whose it is."""
+    one, two = clustered("a", {7: ((0, 9),)}, "a"), clustered("b", {7: ((10, 19),)}, "b")
+    decided = plan([one, two], {})
+    assert decided.standings == {"a": Standing.ANNOUNCED, "b": Standing.COLLIDING}
+    assert decided.alarms == {Alarm.CLAIMED_TWICE}
+    beside = plan([member("c", 7), one], {})
+    assert beside.standings == {"c": Standing.ANNOUNCED, "a": Standing.COLLIDING}

@@ -144,5 +144,6 @@ def test_a_door_that_closes_leaves_nobody_inside(house: House) -> None:
     house.step(1.0)
     house.doors.close()
     assert client.recv(1) == b""
+    assert len(house.doors.sockets) == 1  # what was half proven is forgotten, with its keys
     with pytest.raises(ConnectionRefusedError):
         house.knock()

@@ -79,10 +79,14 @@ def test_two_leaders_of_one_family_come_together(world: World) -> None:
     assert len(world.leaders()) == 2
     lists = {node.keys.ohttp_keys for node in world.nodes.values()}
     assert len(lists) == 2
+    lowest = min(leader.member.company.member for leader in world.leaders())
     for other in (1, 2):
         world.join(0, other)
     world.run(5 * SOON)
-    assert len(world.leaders()) == 1
+    (leader,) = world.leaders()
+    assert leader.member.company.member == lowest  # the higher one follows
+    others = [node for node in world.nodes.values() if node is not leader]
+    assert [node.member._leader for node in others] == [None, None]
     assert world.is_one()
 
 
@@ -99,12 +103,23 @@ def test_two_geneses_stay_two_clusters(world: World) -> None:
 
 def test_a_worker_keeps_nothing_of_its_parents_part(world: World) -> None:
     nodes = world.started(2)
-    nodes[1].member.forget()
-    nodes[1].keeper.forget()
-    shown = vars(nodes[1].member)
-    assert shown["_uplink"] is None
-    assert shown["_part"].signing == (b"", b"")
-    assert shown["_part"].secrets == b""
+    nodes[1].proposals = [b"of the administrator"]
+    world.run(SOON)
+    leader = nodes[0].member._leader
+    assert leader is not None
+    assert leader._newest_told is not None
+    leader._proposed.append(b"of another")
+    for node in nodes:
+        node.member.forget()
+        node.keeper.forget()
+        shown = vars(node.member)
+        assert shown["_uplink"] is None
+        assert shown["_part"].signing == (b"", b"")
+        assert shown["_part"].secrets == b""
+        assert shown["_standing_of"][0].generations == ()
+    kept = vars(leader)
+    assert (kept["_pushed"], kept["_newest_told"], kept["_proposed"]) == (None, None, [])
+    assert len(leader) == 0
 
 
 def test_a_cluster_that_is_full_takes_nobody_and_makes_no_second_one(
@@ -129,3 +144,15 @@ def test_of_several_who_come_at_once_one_has_the_last_place(
     monkeypatch.setattr(Doors, "step", lambda *_: come)
     node.member.step(world.unix, world.now, settled=True)
     assert [link.stream.socket.fileno() >= 0 for link in ends] == [True, False, False]
+
+
+def test_what_a_member_waits_for_are_its_peers(world: World) -> None:
+    leader, follower = world.started(2)
+    uplink, leads = follower.member._uplink, leader.member._leader
+    assert uplink is not None
+    assert leads is not None
+    assert uplink.socket in follower.member.sockets
+    (other,) = leads.sockets
+    assert other in leader.member.sockets
+    for node in (leader, follower):
+        assert set(node.member._doors.sockets) <= set(node.member.sockets)
