@@ -117,7 +117,9 @@ def test_the_command_of_a_service_says_all_that_was_chosen(
     [
         (NoConnection("x", advice=""), True),
         (NoAnswer(), True),
+        (OuterRefusal("x", status=500, advice=""), True),
         (OuterRefusal("x", status=502, advice=""), True),
+        (OuterRefusal("x", status=499, advice=""), False),
         (OuterRefusal("x", status=429, advice=""), True),
         (OuterRefusal("x", status=404, advice=""), False),
         (EvidenceRefused("x", code=Exit.CHAIN), False),
