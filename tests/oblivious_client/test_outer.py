@@ -273,3 +273,39 @@ def test_the_hundred_and_first_request_waits_for_nobody() -> None:
             return answers
 
     assert asyncio.run(run()) == [b"ok"] * crowd
+
+
+@BOTH
+def test_a_connection_that_was_closed_meanwhile_is_not_used_again(kind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(OK)  # and no word of that it will close
+
+        def answering() -> threading.Thread:
+            thread = threading.Thread(target=answer, daemon=True)
+            thread.start()
+            return thread
+
+        if kind == "synchronous":
+            with contextlib.closing(OuterTransport(Route(url))) as transport:
+                for _ in range(2):
+                    thread = answering()
+                    response = transport.handle_request(httpx.Request("GET", url))
+                    assert response.read() == b"ok"
+                    thread.join()
+            return
+
+        async def run() -> None:
+            transport = AsyncOuterTransport(Route(url))
+            for _ in range(2):
+                thread = answering()
+                response = await transport.handle_async_request(httpx.Request("GET", url))
+                assert await response.aread() == b"ok"
+                await asyncio.to_thread(thread.join)
+            await transport.aclose()
+
+        asyncio.run(run())
