@@ -112,6 +112,19 @@ def test_the_command_of_a_service_says_all_that_was_chosen(
     assert vars(again) == expected
 
 
+def test_what_is_to_be_kept_of_tokens_is_read_before_anything_is_sent(tmp_path: Path) -> None:
+    voucher = tmp_path / "voucher"
+    voucher.write_text("OBL-A")
+    words = ["--voucher", voucher, "--wallet", tmp_path / "wallet.sqlite3"]
+    stocks = running._stocks(chosen("--top-up", "c1=40", *words))
+    assert stocks is not None
+    assert {str(price): count for price, count in stocks.wanted.items()} == {"c1": 40}
+    assert stocks.buyer.wallet.file.path == tmp_path / "wallet.sqlite3"
+    assert running._stocks(chosen(*words)) is None
+    with pytest.raises(UsageError, match="not a stock"):
+        running._stocks(chosen("--top-up", "c1", *words))
+
+
 @pytest.mark.parametrize(
     ("failure", "passing"),
     [
