@@ -167,7 +167,7 @@ class Joining:
             raise MalformedMessage("neither a lead nor a wait")
         document, key = _bytes(members["lead"]), _sized(members["key"], KEM.public_key_size)
         said = self._equality.verify(document, _LEAD, self._nonce, now)
-        return Offer(frame, key, _leadership(said, key), self._attest, self._equality)
+        return Offer(frame, key, _leadership(said, key), self._attest)
 
 
 class Offer:
@@ -175,9 +175,7 @@ class Offer:
 
     __slots__ = ("_attest", "_frame", "_key", "_spent", "leadership")
 
-    def __init__(
-        self, frame: bytes, key: bytes, leadership: Leadership, attest: Attest, equality: Equality
-    ) -> None:
+    def __init__(self, frame: bytes, key: bytes, leadership: Leadership, attest: Attest) -> None:
         self._frame = frame
         self._key = key
         self._attest = attest

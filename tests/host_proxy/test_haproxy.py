@@ -98,3 +98,18 @@ def test_commands_go_in_lines_that_are_read_whole() -> None:
     assert all(len(line) <= haproxy.COMMAND_BYTES + 1 for line in lines)
     assert ";".join(line.decode().removesuffix("\n") for line in lines).split(";") == commands
     assert list(haproxy.batches([])) == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lines"),
+    [
+        ([4095, 4095], [2]),  # with what separates and ends them these are just as long as may be
+        ([4095, 4096], [1, 1]),
+        ([4095, 4096, 4094], [1, 2]),
+        ([4095, 4096, 4095], [1, 1, 1]),
+    ],
+)
+def test_a_line_is_as_long_as_it_may_be(sizes: list[int], lines: list[int]) -> None:
+    batches = list(haproxy.batches("x" * size for size in sizes))
+    assert [len(batch.split(b";")) for batch in batches] == lines
+    assert max(map(len, batches)) <= haproxy.COMMAND_BYTES
