@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from oblivious_client.cache import EvidenceCache
@@ -22,9 +23,11 @@ from oblivious_client.errors import (
     TokenRefused,
 )
 from oblivious_client.exits import Exit
+from oblivious_client.paying import Begun
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.wallet import Wallet
+from protocol.binary_http import ResponseHead
 from protocol.evidence import Evidence
 from protocol.registry import KEY_PROBLEM
 from protocol.token_prices import Tariff
@@ -433,3 +436,8 @@ def test_a_catalogue_that_would_tell_buyers_apart_is_refused_though_attested(
     with pytest.raises(EvidenceRefused) as caught:
         whole(gateway.url, wallet=wallet)
     assert caught.value.code is Exit.CATALOGUE
+
+
+def test_what_is_printed_of_an_answer_shows_no_word() -> None:
+    begun = Begun(ResponseHead(200), b"Paris", is_stream=False, response=httpx.Response(200))
+    assert "Paris" not in repr(begun)
