@@ -1,5 +1,6 @@
 """`serve` as a command: what it refuses, how it starts, how it is kept and ended."""
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -141,6 +142,27 @@ def test_what_is_to_be_kept_of_tokens_is_read_before_anything_is_sent(tmp_path: 
 )
 def test_what_may_be_otherwise_in_a_moment(failure: ClientError, passing: bool) -> None:
     assert running.is_passing(failure) is passing
+
+
+def test_who_does_not_answer_is_tried_less_and_less_often_and_told_of_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    told: list[str] = []
+
+    class Away:
+        async def evidence(self) -> None:
+            if len(pauses) < 9:
+                raise NoConnection("no connection", advice="wait")
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    monkeypatch.setattr(running, "_say", lambda _, verified, tell: tell(f"verified: {verified}"))
+    asyncio.run(running._verify(Away(), told.append))  # type: ignore[arg-type]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert told == ["not verified yet: no connection: wait", "verified: None"]
 
 
 class Command:
