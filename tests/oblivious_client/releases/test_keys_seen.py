@@ -237,3 +237,17 @@ def test_a_week_of_a_mirror() -> None:
     first = {each.digest: each.first_seen for each in seen.lists}
     assert all(each.first_seen <= each.last_seen for each in seen.lists)
     assert first == {each.digest: first[each.digest] for each in seen.lists}
+
+
+@pytest.mark.parametrize(
+    ("notes", "keys", "said"),
+    [
+        ([], KEYS, "fewer than 1 of 1 mirrors say anything of this hour"),
+        ([note()], b"x", "fewer than 1 of 1 mirrors have seen the keys that were served here"),
+        ([note(others(16))], KEYS, "mirrors have seen more than 16 lists of keys in two days"),
+    ],
+)
+def test_it_is_told_why_nobody_vouches(notes: list[Note], keys: bytes, said: str) -> None:
+    with pytest.raises(NotSighted) as missed:
+        ONE.check(encode_notes(notes), keys, NOW)
+    assert str(missed.value) == said
