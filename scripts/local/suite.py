@@ -1,8 +1,8 @@
 """Run all tests: in parts that run beside each other, and report one after another.
 
 Standard library only. Tests that start programs and wait for them leave the processors to others,
-so there is one part more at a time than there are processors. What stands in one part runs in one
-process: what its tests share is started once. Ends with 1 if any part failed, or ran no test.
+so there are twice as many parts at a time as there are processors. What stands in one part runs in
+one process: what its tests share is started once. Ends with 1 if any part failed, or ran no test.
 """
 
 import os
@@ -73,7 +73,7 @@ def run(
     command: Sequence[str], parts: Sequence[str] = PARTS, beside: int | None = None
 ) -> Iterator[Ended]:
     """Run every part with `command`, so many beside each other; yield each as it ends."""
-    with ThreadPoolExecutor(beside or (os.cpu_count() or 1) + 1) as pool:
+    with ThreadPoolExecutor(beside or 2 * (os.cpu_count() or 1)) as pool:
         started = [pool.submit(run_part, part, command, parts) for part in parts]
         try:
             for each in as_completed(started):
