@@ -104,4 +104,6 @@ def test_the_module_is_the_command() -> None:
         check=True,
     )
     assert done.stdout.startswith("usage: token-issuer")
-    assert all(word in done.stdout for word in ("keys", "vouchers", "accounts", "serve"))
+    assert all(
+        word in done.stdout for word in ("keys", "vouchers", "accounts", "payments", "serve")
+    )
