@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 
 from token_issuer.account_secret import new_secret, secret_digest
 from token_issuer.accounts import Account, Allowance, read_account
@@ -34,9 +34,31 @@ def open_account(
 ) -> tuple[int, str]:
     """Open an account; return its number, and its secret, which is kept nowhere."""
     secret = new_secret()
+    with ledger.engine.begin() as connection:
+        number = add_account(
+            connection, secret_digest(secret), now, name=name, expires=expires, allowance=allowance
+        )
+    if units:
+        ledger.credit(number, units, OPENING, str(number), now)
+    return number, secret
+
+
+def add_account(
+    connection: Connection,
+    digest: bytes,
+    now: int,
+    *,
+    name: str = "",
+    expires: int | None = None,
+    allowance: Allowance | None = None,
+) -> int:
+    """Add an account without a balance, whose secret has a digest; return its number.
+
+    IntegrityError if there is one with that secret.
+    """
     free = allowance or Allowance()
     values = {
-        "secret_hash": secret_digest(secret),
+        "secret_hash": digest,
         "name": name,
         "created": now,
         "balance": 0,
@@ -51,12 +73,10 @@ def open_account(
         "burst": 0.0,
         "burst_at": 0.0,
     }
-    with ledger.engine.begin() as connection:
-        query = insert(accounts).values(values).returning(accounts.c.id)
-        number: int = connection.execute(query).scalar_one()
-    if units:
-        ledger.credit(number, units, OPENING, str(number), now)
-    return number, secret
+    number: int = connection.execute(
+        insert(accounts).values(values).returning(accounts.c.id)
+    ).scalar_one()
+    return number
 
 
 def all_accounts(ledger: Ledger, now: int) -> list[Account]:
