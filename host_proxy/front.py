@@ -96,6 +96,7 @@ class Front:
                 log("member_answers", member=name, keys=list(said.keys))
             self._last[name] = said
             return
+        self.figures.silences += 1
         self._misses[name] += 1
         if self._misses[name] >= MISSES and self._last.pop(name, None) is not None:
             log("member_lost", member=name)

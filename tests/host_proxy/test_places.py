@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host_proxy.haproxy import Admission, Server
-from host_proxy.places import Alarm, Member, Plan, Standing, plan
+from host_proxy.places import Alarm, Company, Member, Plan, Standing, plan
 from host_proxy.statements import Cluster, Ranges, Statement
 
 NAMES = {"a": "aa" * 16, "b": "bb" * 16, "c": "cc" * 16}
@@ -28,7 +28,7 @@ def clustered(
     name: str, slots: Mapping[int, Ranges], others: str = "abc", listed: bytes = b"list"
 ) -> Member:
     """A member of a cluster of those `others`."""
-    cluster = Cluster(NAMES[name], frozenset(NAMES[o] for o in others), 2, tuple(slots.items()))
+    cluster = Cluster(NAMES[name], frozenset(NAMES[o] for o in others), 5, 2, tuple(slots.items()))
     said = Statement(tuple(slots), listed, True, cluster)
     return Member(Server(name, "127.0.0.1", 1, Admission.READY, 1), said)
 
@@ -94,7 +94,7 @@ def test_a_clusters_slots_lead_to_their_owners_and_all_are_announced() -> None:
     )
     assert decided.places == {"0700": "a", "0701": "a", "0702": "b", "0703": "b", "0809": "c"}
     assert told(decided) == ["a", "b", "c"]
-    assert decided.unowned == 2
+    assert decided.company == Company(3, 5, 2)
     assert not decided.alarms
 
 

@@ -4,11 +4,12 @@ import io
 import socket
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from enclave_server.addresses import TcpAddress, listen_socket
-from enclave_server.cluster.doors import MAX_ENTRANCES, REPORT_SECONDS, Doors
+from enclave_server.cluster.doors import MAX_ACCEPTED, MAX_ENTRANCES, REPORT_SECONDS, Doors
 from enclave_server.log import Log
 from protocol.cluster_frames import FrameReader, encode_frame
 from protocol.cluster_join import Joining, wait
@@ -72,6 +73,34 @@ def test_a_flood_is_closed_unread(house: House) -> None:
         house.step(1.0)
     house.step(REPORT_SECONDS + 1)
     assert '"count": 40' in house.log.getvalue()
+
+
+class Crowd:
+    """A listener at which there is always one more, who has gone before it is heard."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+
+    def accept(self) -> tuple[socket.socket, None]:
+        self.accepted += 1
+        assert self.accepted < 10 * MAX_ACCEPTED
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours, None
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_a_crowd_without_end_leaves_time_for_everything_else() -> None:
+    crowd, log = Crowd(), io.StringIO()
+    doors = Doors(cast(socket.socket, crowd), enclave(), Log(log), 0.0)
+    for _ in range(3):  # after these nobody is let in for a while
+        doors.step(0.0, time.time(), None, WAITS)
+    before = crowd.accepted
+    doors.step(0.0, time.time(), None, WAITS)
+    assert crowd.accepted - before == MAX_ACCEPTED
+    doors.close()
 
 
 def test_refusals_are_told_once_and_where_there_are_none_nothing_is(house: House) -> None:

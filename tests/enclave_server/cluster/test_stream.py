@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from enclave_server.addresses import TcpAddress, UnixAddress, listen_socket
-from enclave_server.cluster.stream import MAX_QUEUED_BYTES, Dial, FrameStream, PeerGone
+from enclave_server.cluster.stream import (
+    MAX_QUEUED_BYTES,
+    MAX_READ_BYTES,
+    Dial,
+    FrameStream,
+    PeerGone,
+)
 from protocol.cluster_channel import MAX_MESSAGE_BYTES
 from protocol.cluster_frames import MAX_FRAME_BYTES, encode_frame
 
@@ -56,6 +62,33 @@ def test_it_dials(tmp_path: Path) -> None:
         assert accepted.next() == b"hello"
         stream.close()
         accepted.close()
+
+
+def test_a_peer_that_ends_in_the_middle_of_a_frame_has_not_said_it() -> None:
+    first, second = encode_frame(b"first"), encode_frame(b"and second")
+    data = first + second
+    for size in range(len(data)):
+        stream, peer = pair()
+        peer.sendall(data[:size])
+        peer.close()
+        if size >= len(first):
+            assert stream.next() == b"first"
+        with pytest.raises(PeerGone):
+            stream.next()
+
+
+def test_no_more_is_read_than_can_be_held() -> None:
+    """Whatever a peer sends: it waits in the kernel until what is here has been taken."""
+    stream, peer = pair()
+    peer.setblocking(False)
+    frames, sent = encode_frame(b"x") * 50_000, 0
+    for _ in range(5):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += peer.send(frames)
+        assert stream.next() == b"x"
+        assert (len(stream._frames) + 1) * 3 <= MAX_READ_BYTES + 3
+    assert sent > 0
 
 
 def test_a_peer_may_leave_four_long_messages_unread() -> None:
