@@ -1,6 +1,7 @@
 """The peers: how their drivers are built, and how they are run as clients and as gateways."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -41,13 +42,27 @@ class Peer:
 
 
 def build_rust() -> Command:
-    """Return the command of the Rust driver."""
-    target = BUILT / "rust"
-    command = ["cargo", "build", "--release", "--locked", "--quiet"]
-    # Crates are compiled once for all checkouts; Cargo keeps apart what differs between them.
-    shared = cache() / "interop-rust"
-    build(command, "rust", CARGO_TARGET_DIR=target, CARGO_BUILD_BUILD_DIR=shared)
-    return (str(target / "release" / "interop-driver"),)
+    """Return the command of the Rust driver, which all checkouts with its very sources share."""
+    kept = cache() / f"interop-driver-{digest_of_rust(SOURCES / 'rust')}"
+    if not kept.exists():
+        target = BUILT / "rust"
+        command = ["cargo", "build", "--release", "--locked", "--quiet"]
+        build(command, "rust", CARGO_TARGET_DIR=target)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_name(f"{kept.name}.{os.getpid()}")
+        shutil.copy(target / "release" / "interop-driver", draft)
+        draft.replace(kept)
+    return (str(kept),)
+
+
+def digest_of_rust(folder: Path) -> str:
+    """Return a digest of what decides the program: its sources, its lock and the compiler."""
+    said = subprocess.run(["rustc", "-vV"], cwd=folder, capture_output=True, check=True).stdout
+    whole = hashlib.sha256(said)
+    for path in sorted((folder / "Cargo.toml", folder / "Cargo.lock", *folder.glob("src/**/*.rs"))):
+        whole.update(hashlib.sha256(str(path.relative_to(folder)).encode()).digest())
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def build_go() -> Command:
