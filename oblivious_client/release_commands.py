@@ -18,6 +18,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.releases.published import Published
 from oblivious_client.releases.source import FETCH_ADVICE, Releases
 from oblivious_client.releases.statements import Release
+from oblivious_client.terminal import note
 from protocol.attestation import parse_pcrs
 
 Chosen = argparse.Namespace
@@ -102,7 +103,7 @@ def _pin(chosen: Chosen) -> Exit:
         print(text)
     else:
         release_signing.write(chosen.out, text + "\n")
-        _note(f"pinned: use it with --pcrs {chosen.out}; no list is asked any more")
+        note(f"pinned: use it with --pcrs {chosen.out}; no list is asked any more")
     return Exit.OK
 
 
@@ -138,14 +139,10 @@ ACTIONS: Mapping[str, Callable[[Chosen], Exit]] = {
 }
 
 
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _warn_of_age(found: Releases, now: float) -> None:
     warning = found.warning(now)
     if warning:
-        _note(f"warning: {warning}")
+        note(f"warning: {warning}")
 
 
 def _releases(chosen: Chosen) -> Releases:
