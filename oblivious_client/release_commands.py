@@ -38,12 +38,12 @@ def _fetch(chosen: Chosen) -> Exit:
     """Fetch the list now, and print what is new."""
     _require_words(chosen, 0)
     now = time.time()
-    found = _releases(chosen)
+    memory = release_settings.memory(chosen)
     if chosen.forget:
-        found.memory.forget(now)
-        found = _releases(chosen)
-    before = found.current()
-    known = 0 if before is None else before.published.checkpoint.size
+        memory.forget(now)
+    seen = memory.load()  # before a list that is given takes its place
+    known = 0 if seen is None else seen.size
+    found = _releases(chosen)
     if not found.is_given:
         route = settings.route(chosen, releases=found)
         with ObliviousClient(route) as client:

@@ -10,7 +10,7 @@ from oblivious_client import layers
 from oblivious_client.cache import default_directory
 from oblivious_client.errors import UsageError
 from oblivious_client.releases.keys_seen import Mirrors
-from oblivious_client.releases.memory import memory_for
+from oblivious_client.releases.memory import ReleaseMemory, memory_for
 from oblivious_client.releases.published import MAX_LIST_BYTES
 from oblivious_client.releases.source import Releases
 from oblivious_client.releases.trust import MAX_LISTS, Quorum, Trust
@@ -46,8 +46,12 @@ def required_releases(options: argparse.Namespace) -> Releases:
     """Return what is relied on of releases; raises UsageError if nobody is trusted."""
     found = required_trust(options)
     given = read_list(options.releases) if options.releases else None
-    memory = memory_for(found, default_directory())
-    return Releases(found, memory, given=given, now=time.time())
+    return Releases(found, memory(options), given=given, now=time.time())
+
+
+def memory(options: argparse.Namespace) -> ReleaseMemory:
+    """Return what was seen before of the list that is trusted; raises UsageError if nobody is."""
+    return memory_for(required_trust(options), default_directory())
 
 
 def read_list(path: Path) -> bytes:
