@@ -14,6 +14,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.failure import ClientError
 from oblivious_client.terminal import fit_for
 
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments

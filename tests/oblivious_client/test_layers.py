@@ -17,8 +17,8 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
-def file_says(**said: str) -> str:
-    configuration.write(configuration.place(), Configuration(**said))
+def file_says(said: Configuration) -> str:
+    configuration.write(configuration.place(), said)
     return str(configuration.place())
 
 
@@ -40,10 +40,10 @@ def test_of_what_is_said_now_the_measurements_count(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_file_counts_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = file_says(trust="/trust")
+    path = file_says(Configuration(trust="/trust"))
     assert demanded() == demanded("--releases", "l") == [("/trust", path)]
     assert demanded("--pcrs", "p") == [("p", layers.COMMAND_LINE)]
-    path = file_says(pcrs="/pins")
+    path = file_says(Configuration(pcrs="/pins"))
     assert demanded() == [("/pins", path)]
     assert demanded("--trust", "t") == [("t", layers.COMMAND_LINE)]
     monkeypatch.setenv("OBLIVIOUS_TRUST", "u")
@@ -51,12 +51,12 @@ def test_the_file_counts_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_who_names_a_list_of_releases_does_not_mean_the_measurements_of_the_file() -> None:
-    file_says(pcrs="/pins")
+    file_says(Configuration(pcrs="/pins"))
     assert demanded("--releases", "l") == []
 
 
 def test_a_command_without_the_option_has_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = file_says(model="m")
+    path = file_says(Configuration(model="m"))
     assert layers.single(argparse.Namespace(), "model") == layers.Found("m", path)
     monkeypatch.setenv("OBLIVIOUS_MODEL", "n")
     assert layers.single(argparse.Namespace(model=None), "model").source == "OBLIVIOUS_MODEL"
