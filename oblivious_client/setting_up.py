@@ -8,7 +8,6 @@ was decided before stays unless something else is said.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -26,6 +25,7 @@ from oblivious_client.policy import read_releases
 from oblivious_client.releases import clocks
 from oblivious_client.releases.source import Releases
 from oblivious_client.releases.trust_file import read_trust
+from oblivious_client.terminal import print_json
 
 Chosen = argparse.Namespace
 Tell = Callable[[str], None]
@@ -58,8 +58,9 @@ def show(chosen: Chosen) -> Exit:
     demanded = demands(chosen)
     if chosen.json:
         told = {name: {"value": each.value, "source": each.source} for name, each in values.items()}
-        whole = {"file": str(path), "exists": path.exists(), "settings": told, "demands": demanded}
-        print(json.dumps(whole, indent=2))
+        print_json(
+            {"file": str(path), "exists": path.exists(), "settings": told, "demands": demanded}
+        )
         return Exit.OK
     print(f"{'file':<8} {path}{'' if path.exists() else ' (there is none)'}")
     for name, each in values.items():

@@ -11,10 +11,11 @@ import pytest
 
 from enclave_server.security_module.simulated import SimulatedSecurityModule, simulated_pcrs
 from oblivious_client import archive
-from oblivious_client.cache import EvidenceCache, default_directory
+from oblivious_client.cache import Entry, EvidenceCache, default_directory
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import EvidenceRefused, UsageError
+from oblivious_client.evidence import EvidenceSource
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated, decode, read_releases
 from protocol.encapsulation import GatewayKey
@@ -328,3 +329,17 @@ def test_an_answer_that_took_long_still_proves_itself(gateway: StandInGateway) -
     with pytest.raises(EvidenceRefused) as caught:
         archive.verify(archived, dataclasses.replace(ALLOWED, max_age=2000))
     assert caught.value.code is Exit.STALE
+
+
+def test_what_is_kept_on_disk_ends_at_its_second(gateway: StandInGateway, tmp_path: Path) -> None:
+    cache = EvidenceCache(tmp_path)
+    with ObliviousClient(gateway.url, policy=ALLOWED, cache=cache) as client:
+        route = client.transport.route
+        evidence = client.evidence().evidence
+    now = time.time()
+    for left, is_kept in ((0.0, False), (1.0, True)):
+        cache.store(route.endpoint, ALLOWED, Entry(evidence.encode(), now + left))
+        source = EvidenceSource(route, clock=lambda: now)
+        assert not source.has_verified
+        assert (source.kept() is not None) is is_kept
+        assert source.has_verified is is_kept

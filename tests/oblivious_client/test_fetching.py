@@ -11,7 +11,15 @@ from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import ClientError, EvidenceRefused, OuterRefusal
 from oblivious_client.exits import Exit
-from oblivious_client.fetching import fetch, fetch_keys, freshness, kept_seconds
+from oblivious_client.fetching import (
+    ANEW,
+    fetch,
+    fetch_copy,
+    fetch_keys,
+    fetching,
+    freshness,
+    kept_seconds,
+)
 from oblivious_client.policy import Policy, Simulated
 from protocol.evidence import Evidence
 from tests.support.gateway import PROBLEM, Plain, StandInGateway
@@ -68,6 +76,8 @@ def test_an_address_without_evidence(gateway: StandInGateway) -> None:
         ({"cache-control": "max-age=-5"}, 0),
         ({"cache-control": "max-age=60, no-store"}, 0),
         ({"cache-control": "no-cache, max-age=60"}, 0),
+        ({"cache-control": "max-age=999999999"}, 999_999_999),
+        ({"cache-control": "max-age=1000000000"}, 1 << 31),
         ({"cache-control": "max-age=" + "9" * 5000}, 1 << 31),
         ({"cache-control": "max-age=60", "age": "9" * 5000}, 0),
     ],
@@ -94,3 +104,18 @@ NOON = 1_800_000_000.0
 )
 def test_for_how_long_a_copy_was_kept(fields: dict[str, str], seconds: int | None) -> None:
     assert kept_seconds(httpx.Headers(fields), now=NOON) == seconds
+
+
+def test_how_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    extensions = fetching()
+    assert extensions == {
+        "timeout": {"connect": 15.0, "read": 30.0, "write": 30.0, "pool": 30.0},
+        "oblivious_deadline": 1030.0,
+    }
+    endpoint = Endpoint.parse(Role.RELAY, "https://relay.example/")
+    request = next(fetch_copy(endpoint, fields=ANEW))
+    assert isinstance(request, httpx.Request)
+    assert request.extensions == extensions
+    assert request.headers["cache-control"] == "no-cache"
+    assert "cache-control" not in next(fetch_copy(endpoint)).headers  # type: ignore[union-attr]

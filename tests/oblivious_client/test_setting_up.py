@@ -221,3 +221,23 @@ def test_a_file_that_is_gone_is_told_and_everything_else_shown(
     trust.unlink()
     assert demands(capsys).startswith(f"nothing can be asked: cannot read {trust}")
     assert cli.main(["chat", "Hi", "--allow-simulated"]) == Exit.USAGE
+
+
+def test_a_gateway_is_nothing_to_keep(
+    gateway: StandInGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--relay", gateway.url, "--gateway", gateway.url, "--allow-simulated"]
+    assert cli.main(["setup", *words]) == Exit.USAGE
+    assert "a gateway sees your address" in capsys.readouterr().err
+    assert gateway.arrived == []
+
+
+def test_of_several_relays_none_is_asked_about(
+    gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relays = [gateway.url, gateway.url.replace("127.0.0.1", "localhost")]
+    words = [word for url in relays for word in ("--relay", url)]
+    assert cli.main(["setup", *words, "--allow-simulated"]) == Exit.OK
+    monkeypatch.setattr("sys.stdin", Terminal("nonsense\n"))
+    assert cli.main(["setup", "--model", "m", "--allow-simulated"]) == Exit.OK
+    assert said() == {"relay": relays, "model": "m"}

@@ -36,6 +36,12 @@ def test_an_account_is_as_it_was_opened(ledger: Ledger) -> None:
     assert (account.allowance, account.allowance_left, account.disabled) == (free, 5, False)
 
 
+def test_nothing_of_a_first_allowance_is_used_whatever_its_period(ledger: Ledger) -> None:
+    open_account(ledger, NOW, allowance=Allowance(5, 1, 10 * NOW))
+    (account,) = all_accounts(ledger, NOW)
+    assert account.allowance_left == 5
+
+
 def test_an_account_without_anything_has_no_entry(ledger: Ledger) -> None:
     number, _ = open_account(ledger, NOW)
     assert last_lines(ledger, number, 20) == []
