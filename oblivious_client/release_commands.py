@@ -18,7 +18,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.releases.published import Published
 from oblivious_client.releases.source import FETCH_ADVICE, Releases
 from oblivious_client.releases.statements import Release
-from oblivious_client.terminal import print_json
+from oblivious_client.terminal import note, print_json
 from protocol.attestation import parse_pcrs
 
 Chosen = argparse.Namespace
@@ -38,12 +38,12 @@ def _fetch(chosen: Chosen) -> Exit:
     """Fetch the list now, and print what is new."""
     _require_words(chosen, 0)
     now = time.time()
-    found = _releases(chosen)
+    memory = release_settings.memory(chosen)
     if chosen.forget:
-        found.memory.forget(now)
-        found = _releases(chosen)
-    before = found.current()
-    known = 0 if before is None else before.published.checkpoint.size
+        memory.forget(now)
+    seen = memory.load()  # before a list that is given takes its place
+    known = 0 if seen is None else seen.size
+    found = _releases(chosen)
     if not found.is_given:
         route = settings.route(chosen, releases=found)
         with ObliviousClient(route) as client:
@@ -103,7 +103,7 @@ def _pin(chosen: Chosen) -> Exit:
         print(text)
     else:
         release_signing.write(chosen.out, text + "\n")
-        _note(f"pinned: use it with --pcrs {chosen.out}; no list is asked any more")
+        note(f"pinned: use it with --pcrs {chosen.out}; no list is asked any more")
     return Exit.OK
 
 
@@ -139,14 +139,10 @@ ACTIONS: Mapping[str, Callable[[Chosen], Exit]] = {
 }
 
 
-def _note(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def _warn_of_age(found: Releases, now: float) -> None:
     warning = found.warning(now)
     if warning:
-        _note(f"warning: {warning}")
+        note(f"warning: {warning}")
 
 
 def _releases(chosen: Chosen) -> Releases:

@@ -16,10 +16,13 @@ WHOLE = Configuration(
     relay=(URL, "unix:/r"), proxy="http://a:b@p:1", pcrs="/pins.json", model='m"\\é'
 )
 
+EMPTY = Configuration()
+
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "config.toml"
-    for said in (WHOLE, Configuration(gateway=URL), Configuration(relay=(URL,)), Configuration()):
+    trusting = Configuration(relay=(URL,), trust="/trust.json")
+    for said in (WHOLE, Configuration(gateway=URL), trusting, Configuration(relay=(URL,)), EMPTY):
         configuration.write(path, said)
         assert configuration.read(path) == said
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -93,6 +96,7 @@ def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
         ('gateway = "r"', "not an address of a gateway"),
         ('proxy = "socks5://p"', "`proxy`"),
         ('relay = "https://r"\ngateway = "https://g"', "a relay and a gateway"),
+        ('pcrs = "p"\ntrust = "t"', "measurements and whose releases"),
         ("relay", "not TOML"),
         ("a" + "[" * 10_000, "not TOML"),
         ("# " + "x" * configuration.LARGEST_FILE, "octets"),
@@ -124,3 +128,5 @@ def test_a_relative_path_begins_at_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('pcrs = "pins.json"')
     assert configuration.read(path).pcrs == str(tmp_path / "pins.json")
+    path.write_text('trust = "trust.json"')
+    assert configuration.read(path).trust == str(tmp_path / "trust.json")

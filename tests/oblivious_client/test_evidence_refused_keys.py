@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from oblivious_client.evidence import ANEW, REMEMBERED_KEYS, EvidenceSource, Flow, Held
+from oblivious_client.evidence import REMEMBERED_KEYS, EvidenceSource, Held
+from oblivious_client.fetching import ANEW, Flow
 from oblivious_client.route import Route
 from protocol.evidence import VerifiedEvidence
 

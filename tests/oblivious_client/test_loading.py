@@ -12,6 +12,7 @@ from oblivious_client.options import COMMANDS as NAMES
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"httpx", "httpcore", "cryptography", "cbor2", "h11", "anyio", "asyncio", "ssl"}
+HEAVY |= {"email", "importlib.metadata", "oblivious_client.releases", "sqlite3", "tomllib"}
 SHOWN = """\
 import sys
 from oblivious_client.cli import main

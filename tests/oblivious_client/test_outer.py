@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 
-from oblivious_client import evidence, outer
+from oblivious_client import fetching, outer
 from oblivious_client.client import AsyncObliviousClient, ObliviousClient
 from oblivious_client.outer import (
     MAX_INTERIM_RESPONSES,
@@ -62,7 +62,7 @@ def peer(script: Callable[[], Iterable[bytes]], pause: float = 0.0) -> Iterator[
 def get(kind: str, url: str, **options: str) -> httpx.Response:
     """Return the whole answer to a GET, asked as evidence is."""
     route = Route(url, **options)  # type: ignore[arg-type]
-    request = httpx.Request("GET", url, extensions=evidence.fetching())
+    request = httpx.Request("GET", url, extensions=fetching.fetching())
     if kind == "synchronous":
         transport = OuterTransport(route)
         with contextlib.closing(transport), watching(request):
@@ -99,7 +99,7 @@ SLOW = {
 def test_a_peer_that_drips_is_given_up(
     kind: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evidence, "FETCH_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.5)
     with peer(drip(SLOW[what]), 0.002) as url, pytest.raises(httpx.TimeoutException):
         get(kind, url)
 
@@ -121,7 +121,7 @@ def ask_asynchronously(url: str) -> None:
 def test_a_relay_that_drips_evidence_is_given_up(
     asking: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evidence, "FETCH_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.5)
     with peer(drip(SLOW["body"]), 0.002) as url, pytest.raises(httpx.TimeoutException):
         asking(url)
 

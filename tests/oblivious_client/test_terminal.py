@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from oblivious_client.terminal import allow_editing, fit_for, harmless, print_json
+from oblivious_client.terminal import allow_editing, fit_for, harmless, note, print_json
 
 
 class Terminal(io.StringIO):
@@ -29,6 +29,17 @@ class Terminal(io.StringIO):
 def test_a_terminal_is_shown_text_alone(text: str, shown: str) -> None:
     assert harmless(text) == fit_for(Terminal(), text) == shown
     assert fit_for(io.StringIO(), text) == text
+
+
+def test_a_note_goes_beside_the_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note("said \x1b[2J")
+    assert capsys.readouterr() == ("", "said \x1b[2J\n")
+    seen = Terminal()
+    monkeypatch.setattr("sys.stderr", seen)
+    note("said \x1b[2J")
+    assert seen.getvalue() == "said [2J\n"
 
 
 def test_a_system_without_readline_edits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
