@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 import shlex
 import shutil
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from oblivious_client import (
     archive,
@@ -39,7 +37,7 @@ from oblivious_client.local.listening import read_place
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
-from oblivious_client.terminal import fit_for, is_terminal
+from oblivious_client.terminal import fit_for, is_terminal, print_json
 from oblivious_client.token_commands import tokens
 from protocol.evidence import Evidence, VerifiedEvidence
 
@@ -74,7 +72,7 @@ def models(chosen: Chosen) -> Exit:
     """List the models that the gateway offers; they are asked for under seal."""
     with _client(chosen) as client:
         if chosen.json:
-            _print_json({"models": client.models()})
+            print_json({"models": client.models()})
             return Exit.OK
         return asking.list_models(client)
 
@@ -113,7 +111,7 @@ def verify(chosen: Chosen) -> Exit:
     if chosen.json:
         described = report.as_json(verified, policy, endpoint, now=now, kept=copy.kept)
         released = release_report.json_of(source.route.releases, verified, now)
-        _print_json({**described, **released})
+        print_json({**described, **released})
     else:
         print(report.verdict(verified))
     return Exit.OK
@@ -126,7 +124,7 @@ def keys(chosen: Chosen) -> Exit:
         verified = client.transport.run(source.renewed())
         served = client.transport.run(fetch_keys(source.route.endpoint))
     if chosen.json:
-        _print_json({"keys": [report.describe_key(config) for config in verified.key_configs]})
+        print_json({"keys": [report.describe_key(config) for config in verified.key_configs]})
     else:
         print("\n".join(report.key_lines(config) for config in verified.key_configs))
     if served != verified.evidence.ohttp_keys:
@@ -226,11 +224,7 @@ COMMANDS: Mapping[str, Command] = {
 
 def _note(text: str) -> None:
     # Standard output belongs to the answer.
-    print(fit_for(sys.stderr, text), file=sys.stderr, flush=True)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2))
+    print(fit_for(sys.stderr, text), file=sys.stderr)
 
 
 def _note_verified(source: EvidenceSource, verified: VerifiedEvidence) -> None:
@@ -315,7 +309,7 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
     now = float(answer.signed.timestamp)
     described = report.as_json(answer.evidence, policy, None, now=now)
     if chosen.json:
-        _print_json(
+        print_json(
             {
                 **described,
                 "answered": answer.signed.timestamp,

@@ -135,7 +135,7 @@ def write(path: Path, said: Configuration) -> None:
     """
     made: str | None = None
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        places.make_private(path.parent)
         handle, made = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(as_toml(said))

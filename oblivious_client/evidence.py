@@ -134,10 +134,14 @@ class EvidenceSource:
         try:
             verified = yield from self.renewed()
         except Exception as failure:
-            self._failure, self.renewals = failure, self.renewals + 1
+            self._end_renewal(failure)
             raise
-        self._failure, self.renewals = None, self.renewals + 1
+        self._end_renewal(None)
         return verified
+
+    def _end_renewal(self, failure: Exception | None) -> None:
+        self._failure = failure
+        self.renewals += 1
 
     def _waited_for(self) -> VerifiedEvidence | None:
         """Return what came of the last renewal as long as it holds, or raise what it raised."""

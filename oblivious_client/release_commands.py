@@ -18,6 +18,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.releases.published import Published
 from oblivious_client.releases.source import FETCH_ADVICE, Releases
 from oblivious_client.releases.statements import Release
+from oblivious_client.terminal import print_json
 from protocol.attestation import parse_pcrs
 
 Chosen = argparse.Namespace
@@ -49,7 +50,7 @@ def _fetch(chosen: Chosen) -> Exit:
             client.transport.run(client.transport.source.fetch_releases())
     published = _published(found)
     if chosen.json:
-        print(json.dumps(release_report.described_list(published, now=now), indent=2))
+        print_json(release_report.described_list(published, now=now))
     else:
         for entry in published.entries[known:]:
             print(f"new: {entry.statement if isinstance(entry.statement, Release) else 'a change'}")
@@ -67,7 +68,7 @@ def _list(chosen: Chosen) -> Exit:
     found, now = _releases(chosen), time.time()
     published = _published(found)
     if chosen.json:
-        print(json.dumps(release_report.list_json(published, now=now), indent=2))
+        print_json(release_report.list_json(published, now=now))
     else:
         print(release_report.list_text(published, found.trust, now=now))
     _warn_of_age(found, now)
@@ -139,7 +140,7 @@ ACTIONS: Mapping[str, Callable[[Chosen], Exit]] = {
 
 
 def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr)
 
 
 def _warn_of_age(found: Releases, now: float) -> None:

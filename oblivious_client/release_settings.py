@@ -67,14 +67,15 @@ def mirrors(options: argparse.Namespace) -> Mirrors | None:
     """Return the mirrors that have to vouch for keys, None if none is named; raises UsageError."""
     if not options.mirror:
         return None
-    named, threshold = tuple(dict.fromkeys(options.mirror)), options.mirrors
+    named = tuple(dict.fromkeys(options.mirror))
+    threshold = options.mirrors or len(named)
     if any(not key.kind.is_timed for key in named):
         raise UsageError("--mirror takes the key of a mirror, whose signatures carry a time")
-    if (threshold or 1) > len(named):
+    if threshold > len(named):
         raise UsageError("--mirrors asks for more mirrors than --mirror names")
     trusted = trust(options)
     return Mirrors(
-        Quorum(threshold or len(named), named),
+        Quorum(threshold, named),
         options.mirror_of,
         MAX_LISTS if trusted is None else trusted.max_lists,
         is_required=options.mirror_down == "refuse",

@@ -8,7 +8,6 @@ was decided before stays unless something else is said.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -23,6 +22,7 @@ from oblivious_client.configuration import Configuration
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from oblivious_client.policy import read_releases
+from oblivious_client.terminal import print_json
 
 Chosen = argparse.Namespace
 Tell = Callable[[str], None]
@@ -53,7 +53,7 @@ def show(chosen: Chosen) -> Exit:
     values = settings.found(chosen)
     if chosen.json:
         told = {name: {"value": each.value, "source": each.source} for name, each in values.items()}
-        print(json.dumps({"file": str(path), "exists": path.exists(), "settings": told}, indent=2))
+        print_json({"file": str(path), "exists": path.exists(), "settings": told})
         return Exit.OK
     print(f"{'file':<8} {path}{'' if path.exists() else ' (there is none)'}")
     for name, each in values.items():

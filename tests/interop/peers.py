@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from protocol.kem import Kem
+from scripts.image.kernel import cache
 from scripts.local.stack import ROOT, Child, silent
 
 SOURCES = Path(__file__).resolve().parent
@@ -42,7 +43,10 @@ class Peer:
 def build_rust() -> Command:
     """Return the command of the Rust driver."""
     target = BUILT / "rust"
-    build(["cargo", "build", "--release", "--locked", "--quiet"], "rust", CARGO_TARGET_DIR=target)
+    command = ["cargo", "build", "--release", "--locked", "--quiet"]
+    # Crates are compiled once for all checkouts; Cargo keeps apart what differs between them.
+    shared = cache() / "interop-rust"
+    build(command, "rust", CARGO_TARGET_DIR=target, CARGO_BUILD_BUILD_DIR=shared)
     return (str(target / "release" / "interop-driver"),)
 
 

@@ -18,7 +18,7 @@ WHOLE = Configuration(
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "config.toml"
+    path = tmp_path / "new" / "folder" / "config.toml"
     for said in (WHOLE, Configuration(gateway=URL), Configuration(relay=(URL,)), Configuration()):
         configuration.write(path, said)
         assert configuration.read(path) == said
@@ -42,6 +42,32 @@ def test_what_was_there_is_kept(tmp_path: Path) -> None:
     configuration.write(path, WHOLE)
     assert (tmp_path / "config.toml~").read_text() == "# mine\n"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["config.toml", "config.toml~"]
+
+
+def test_a_draft_that_cannot_take_its_place_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("# mine\n")
+    (tmp_path / "config.toml~").mkdir()
+    with pytest.raises(UsageError, match="cannot write"):
+        configuration.write(path, WHOLE)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["config.toml", "config.toml~"]
+    assert path.read_text() == "# mine\n"
+
+
+def test_a_file_may_be_as_large_as_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"#" * configuration.LARGEST_FILE)
+    assert configuration.read(path) == Configuration()
+
+
+def test_a_file_of_one_relay_has_no_list(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    configuration.write(path, Configuration(relay=(URL,)))
+    head, line = path.read_text().splitlines()
+    assert head.startswith("# Written by `oblivious-client setup`.")
+    assert line == f'relay = "{URL}"'
+    configuration.write(path, Configuration(relay=(URL, "unix:/r")))
+    assert path.read_text().splitlines()[1:] == [f'relay = ["{URL}", "unix:/r"]']
 
 
 def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:

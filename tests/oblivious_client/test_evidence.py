@@ -13,11 +13,19 @@ import pytest
 
 from enclave_server.security_module.simulated import SimulatedSecurityModule, simulated_pcrs
 from oblivious_client import archive
-from oblivious_client.cache import EvidenceCache, default_directory
+from oblivious_client.cache import Entry, EvidenceCache, default_directory
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import ClientError, EvidenceRefused, OuterRefusal, UsageError
-from oblivious_client.evidence import fetch, freshness, kept_seconds
+from oblivious_client.evidence import (
+    ANEW,
+    EvidenceSource,
+    fetch,
+    fetch_copy,
+    fetching,
+    freshness,
+    kept_seconds,
+)
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated, decode, read_releases
 from protocol.encapsulation import GatewayKey
@@ -304,6 +312,8 @@ def test_the_cache_directory_follows_the_standard(monkeypatch: pytest.MonkeyPatc
         ({"cache-control": "max-age=-5"}, 0),
         ({"cache-control": "max-age=60, no-store"}, 0),
         ({"cache-control": "no-cache, max-age=60"}, 0),
+        ({"cache-control": "max-age=999999999"}, 999_999_999),
+        ({"cache-control": "max-age=1000000000"}, 1 << 31),
         ({"cache-control": "max-age=" + "9" * 5000}, 1 << 31),
         ({"cache-control": "max-age=60", "age": "9" * 5000}, 0),
     ],
@@ -391,3 +401,32 @@ NOON = 1_800_000_000.0
 )
 def test_for_how_long_a_copy_was_kept(fields: dict[str, str], seconds: int | None) -> None:
     assert kept_seconds(httpx.Headers(fields), now=NOON) == seconds
+
+
+def test_what_is_kept_on_disk_ends_at_its_second(gateway: StandInGateway, tmp_path: Path) -> None:
+    cache = EvidenceCache(tmp_path)
+    with ObliviousClient(gateway.url, policy=ALLOWED, cache=cache) as client:
+        route = client.transport.route
+        evidence = client.evidence().evidence
+    now = time.time()
+    for left, is_kept in ((0.0, False), (1.0, True)):
+        cache.store(route.endpoint, ALLOWED, Entry(evidence.encode(), now + left))
+        source = EvidenceSource(route, clock=lambda: now)
+        assert not source.has_verified
+        assert (source.kept() is not None) is is_kept
+        assert source.has_verified is is_kept
+
+
+def test_how_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    extensions = fetching()
+    assert extensions == {
+        "timeout": {"connect": 15.0, "read": 30.0, "write": 30.0, "pool": 30.0},
+        "oblivious_deadline": 1030.0,
+    }
+    endpoint = Endpoint.parse(Role.RELAY, "https://relay.example/")
+    request = next(fetch_copy(endpoint, fields=ANEW))
+    assert isinstance(request, httpx.Request)
+    assert request.extensions == extensions
+    assert request.headers["cache-control"] == "no-cache"
+    assert "cache-control" not in next(fetch_copy(endpoint)).headers  # type: ignore[union-attr]

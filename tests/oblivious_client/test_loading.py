@@ -43,6 +43,7 @@ def test_every_command_has_its_options() -> None:
 def test_each_name_that_is_offered_is_there(name: str) -> None:
     assert getattr(oblivious_client, name).__module__.startswith("oblivious_client.")
     assert name in dir(oblivious_client)
+    assert name in vars(oblivious_client)  # found once, it is not looked for again
 
 
 def test_no_other_name_is() -> None:

@@ -122,3 +122,23 @@ def test_it_is_told_where_each_value_comes_from(
     told = json.loads(capsys.readouterr().out)
     assert told["exists"] is False
     assert told["settings"]["relay"] == {"value": "https://r.example", "source": "OBLIVIOUS_RELAY"}
+
+
+def test_a_gateway_is_nothing_to_keep(
+    gateway: StandInGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--relay", gateway.url, "--gateway", gateway.url, "--allow-simulated"]
+    assert cli.main(["setup", *words]) == Exit.USAGE
+    assert "a gateway sees your address" in capsys.readouterr().err
+    assert gateway.arrived == []
+
+
+def test_of_several_relays_none_is_asked_about(
+    gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relays = [gateway.url, gateway.url.replace("127.0.0.1", "localhost")]
+    words = [word for url in relays for word in ("--relay", url)]
+    assert cli.main(["setup", *words, "--allow-simulated"]) == Exit.OK
+    monkeypatch.setattr("sys.stdin", Terminal("nonsense\n"))
+    assert cli.main(["setup", "--model", "m", "--allow-simulated"]) == Exit.OK
+    assert said() == {"relay": relays, "model": "m"}

@@ -51,6 +51,12 @@ def test_payments_that_are_not_decided_are_counted(ledger: Ledger) -> None:
     assert undecided_payments(ledger) == 2
 
 
+def test_nothing_of_a_first_allowance_is_used_whatever_its_period(ledger: Ledger) -> None:
+    open_account(ledger, NOW, allowance=Allowance(5, 1, 10 * NOW))
+    (account,) = all_accounts(ledger, NOW)
+    assert account.allowance_left == 5
+
+
 def test_an_account_without_anything_has_no_entry(ledger: Ledger) -> None:
     number, _ = open_account(ledger, NOW)
     assert last_lines(ledger, number, 20) == []

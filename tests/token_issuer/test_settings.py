@@ -73,6 +73,15 @@ def test_facilitators_that_may_be_believed(tmp_path: Path, address: str) -> None
     assert settings.x402.facilitator == address
 
 
+def test_numbers_may_be_at_their_ends(tmp_path: Path) -> None:
+    for workers, tokens in ((1, 1), (256, 10_000_000)):
+        more = f"workers = {workers}\ntokens_per_minute = {tokens}\n"
+        settings = read(tmp_path, LEAST + more + STRIPE.replace("5", "1"))
+        assert (settings.workers, settings.tokens_per_minute) == (workers, tokens)
+        assert settings.stripe is not None
+        assert settings.stripe.minor_per_unit == 1
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -85,6 +94,7 @@ def test_facilitators_that_may_be_believed(tmp_path: Path, address: str) -> None
         (LEAST + "workers = 0", "workers"),
         (LEAST + "workers = 257", "workers"),
         (LEAST + 'workers = "2"', "workers"),
+        (LEAST + "tokens_per_minute = 10_000_001", "tokens_per_minute"),
         (LEAST + "tokens_per_minute = 0", "tokens_per_minute"),
         (LEAST + 'metrics = "127.0.0.1:8600"', "port of their own"),
         (LEAST + 'listen = "unix:/a"\nmetrics = "unix:/a"', "port of their own"),
