@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 
 from token_issuer.account_secret import new_secret, secret_digest
 from token_issuer.accounts import Account, Allowance, read_account
+from token_issuer.intent import UNDECIDED
 from token_issuer.ledger import Entry, Ledger, UnknownAccount
-from token_issuer.schema import accounts, entries, issued
+from token_issuer.schema import accounts, entries, intents, issued
 
 OPENING = "voucher"
 """The kind of the entry of what an account was opened with."""
@@ -136,6 +137,13 @@ def outstanding(ledger: Ledger) -> int:
     with ledger.reading() as connection:
         total = connection.execute(select(func.sum(accounts.c.balance))).scalar_one()
     return int(total or 0)
+
+
+def undecided_payments(ledger: Ledger) -> int:
+    """Return how many payments were presented of which it is not known whether they were made."""
+    query = select(func.count()).where(intents.c.state.in_(UNDECIDED))
+    with ledger.reading() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def discrepancies(ledger: Ledger) -> Sequence[int]:

@@ -34,8 +34,9 @@ SETTLE_SECONDS = 18.0
 
 MAX_ANSWER_BYTES = 64 * 1024
 
-PENDING = "settlement_pending"
-"""What a facilitator says that has sent a payment to the chain, and not seen it there yet."""
+UNKNOWN = ("settlement_pending", "unexpected_settle_error")
+"""What a facilitator says that has sent a payment to the chain and not seen it there yet, or that
+broke: neither says that nothing was paid."""
 
 REFUSED = "payment_refused"
 """What a payer is told for a reason that is no code."""
@@ -76,7 +77,7 @@ class Facilitator:
         answer = self._ask("settle", SETTLE_SECONDS, document, terms)
         if answer.success:
             return _transaction(answer, json.loads(terms))
-        if answer.transaction or answer.error_reason == PENDING:
+        if answer.transaction or answer.error_reason in UNKNOWN:
             raise FacilitatorSilent
         raise PaymentRefused(_code(answer.error_reason))
 

@@ -65,6 +65,14 @@ def digest_of_rust(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def build_rust_tokens() -> Command:
+    """Return the command of the driver on the crate `privacypass`."""
+    target = BUILT / "rust_tokens"
+    options = ["--release", "--locked", "--quiet"]
+    build(["cargo", "build", *options], "rust_tokens", CARGO_TARGET_DIR=target)
+    return (str(target / "release" / "tokens-driver"),)
+
+
 def build_go() -> Command:
     """Return the command of the Go driver."""
     program = BUILT / "go" / "interop-driver"
@@ -171,6 +179,15 @@ TOKEN_PEER = Peer(
     build_javascript_tokens,
 )
 """Has tokens, fields and batches; a signature takes it a quarter of a second."""
+
+
+RUST_TOKEN_PEER = Peer(
+    "rust-tokens",
+    "crate `privacypass` 0.2.0-pre.4 over `blind-rsa-signatures` 0.18.0",
+    ("cargo",),
+    build_rust_tokens,
+)
+"""Has tokens, fields in one form, batches, and a memory of what is spent; builds for minutes."""
 
 
 class DriverClient:

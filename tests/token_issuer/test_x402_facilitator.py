@@ -96,6 +96,7 @@ def test_what_was_settled_is_its_transaction() -> None:
         {**SETTLED, "transaction": TRANSACTION[:-1]},
         {**SETTLED, "success": False},
         {**SETTLED, "success": False, "transaction": "", "errorReason": "settlement_pending"},
+        {**SETTLED, "success": False, "transaction": "", "errorReason": "unexpected_settle_error"},
     ],
 )
 def test_what_does_not_say_whether_it_was_paid(said: object) -> None:
