@@ -19,15 +19,16 @@ from oblivious_client.exits import Exit
 from oblivious_client.hand_over import decode
 from protocol.private_token import Token
 from scripts.emulation import store_watch
-from scripts.emulation.booted import QUESTION, Client, boot, host_proxy
 from scripts.emulation.device_trial import check_descriptors
-from scripts.emulation.emulator import ENCLAVE_CID, SERVER_PORT, Emulator
+from scripts.emulation.emulator import ENCLAVE_CID, SERVER_PORT, Emulator, Machine
 from scripts.emulation.image_trial import RECIPE, build_image
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.emulation.store_watch import StoreWatch
+from scripts.emulation.using import QUESTION, Client, boot, host_proxy
 from scripts.local.paid_stack import PaidStack, configuration
 from scripts.local.stack import Child
 
+MACHINE = Machine(1536, processors=2)  # MiB
 STORE_PORT = 8002
 STORE_ADDRESS = f"vsock://3:{STORE_PORT}"
 PACK = 10
@@ -168,7 +169,7 @@ def test_paid(work: Path, say: Report) -> None:
         build_image(replace(RECIPE, configuration=shop.write_config()), work, eif_file, say)
         emulator.answer_heartbeat()
         emulator.start_switch()
-        enclave = boot(emulator, eif_file, say)
+        enclave = boot(emulator, eif_file, MACHINE, say)
         hole = f"unix:{emulator.vsock}_{STORE_PORT}=unix:{watch.path}"
         with host_proxy(f"vsock-uds:{emulator.vsock}:{SERVER_PORT}", "--egress", hole) as gateway:
             payer = Payer(gateway, eif_file, emulator)

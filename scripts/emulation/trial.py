@@ -1,6 +1,6 @@
 """Boot the enclave image in emulation and use it as a client would.
 
-    scripts/enclave-test [--part NAME]... [--work DIR]
+    scripts/enclave-test [--part NAME]... [--cluster] [--paid] [--work DIR]
 
 image    builds the image twice, in two directories, and compares the bytes; AWS's own reader reads
          it, unsigned and signed, and refuses what is wrong
@@ -9,13 +9,16 @@ devices  boots small machines with 1, 2 and 4 processors, whose kernel finds its
 enclave  boots it with vsock and a security module, puts host_proxy in front, verifies the
          evidence against the measurements, asks questions, kills and reboots it under load
 parent   runs host_proxy in a guest of its own, with genuine AF_VSOCK on both sides
-paid     boots an image whose model is paid for, with tokens of a real issuer; its spent tokens are
-         in a Redis on the host, through a vsock egress. Redis is killed with spends untold and
-         started again, and what passed there is searched for what it must not tell (some minutes;
-         not a default; needs redis-server)
 aws      has the real nitro-cli describe it, built from its crate (ten minutes; not a default)
 kernel   builds the kernel from its source once more (some minutes; not a default)
 measure  compares the measurements with those of QEMU's nitro-enclave machine (slow; not a default)
+cluster  boots two enclaves and a parent between them, by whose host_proxy the second joins the
+         first; both serve one list of keys, one is killed, the other goes on (some minutes; not a
+         default; --cluster is short for --part cluster)
+paid     boots an image whose model is paid for, with tokens of a real issuer; its spent tokens are
+         in a Redis on the host, through a vsock egress. Redis is killed with spends untold and
+         started again, and what passed there is searched for what it must not tell (some minutes;
+         not a default; needs redis-server; --paid is short for --part paid)
 
 Ends with PASS and 0, or with FAIL, the reason and 1. Emulation is slow: its times say nothing
 about an enclave.
@@ -44,7 +47,7 @@ from oblivious_client.errors import ClientError
 from oblivious_client.policy import Policy
 from oblivious_client.transport import ObliviousTransport
 from scripts.emulation import nitro
-from scripts.emulation.booted import MEMORY_MIB, Client, boot, host_proxy
+from scripts.emulation.cluster_trial import try_cluster
 from scripts.emulation.device_trial import check_descriptors, try_machines
 from scripts.emulation.emulator import (
     ENCLAVE_CID,
@@ -52,6 +55,7 @@ from scripts.emulation.emulator import (
     SERVER_PORT,
     Emulator,
     EmulatorError,
+    Machine,
     connect_vsock,
 )
 from scripts.emulation.image_trial import (
@@ -66,6 +70,7 @@ from scripts.emulation.image_trial import (
 from scripts.emulation.paid_trial import test_paid
 from scripts.emulation.parent import start_parent
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
+from scripts.emulation.using import Client, boot, host_proxy
 from scripts.image import eif
 from scripts.image.checkout import REPOSITORY, CheckoutError, refuse_changes
 from scripts.image.kernel_build import KernelError
@@ -75,9 +80,10 @@ from scripts.image.recipe import ImageError
 from scripts.local.stack import StackError
 
 DEFAULT_PARTS = ("image", "devices", "enclave", "parent")
-OTHER_PARTS = ("paid", "aws", "kernel", "measure")
-# A quiet machine takes one; this is for one that is many times slower.
-LOAD_SECONDS = 120.0
+OTHER_PARTS = ("aws", "kernel", "measure", "cluster", "paid")
+MEMORY_MIB = 1536
+MACHINE = Machine(MEMORY_MIB, processors=2)
+LOAD_SECONDS = 120.0  # a quiet machine takes 1; this is for one that is many times slower
 PROXY_PORT = 8443
 
 
@@ -89,7 +95,7 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
     with Emulator(work, say) as emulator:
         emulator.answer_heartbeat()
         emulator.start_switch()
-        enclave = boot(emulator, eif_file, say)
+        enclave = boot(emulator, eif_file, MACHINE, say)
         if not emulator.heard.is_set():
             raise TrialFailure("no heartbeat came")
         with host_proxy(f"vsock-uds:{emulator.vsock}:{SERVER_PORT}") as gateway:
@@ -103,7 +109,7 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
                 emulator.kill(enclave)
                 say(f"enclave killed under load, after {load.succeeded} sealed requests")
                 load.wait_for_failures()
-                enclave = boot(emulator, eif_file, say)
+                enclave = boot(emulator, eif_file, MACHINE, say)
                 load.wait_for_success()
             say(f"under load: {load.succeeded} requests answered, {load.failed} failed meanwhile")
             client.ask(say, "chunked")
@@ -194,7 +200,7 @@ def test_parent(work: Path, eif_file: Path, say: Report) -> None:
             "parent", parent, lambda: emulator.said("parent", "waits"), BOOT_SECONDS
         )
         say("parent instance booted")
-        enclave = boot(emulator, eif_file, say)
+        enclave = boot(emulator, eif_file, MACHINE, say)
         if not emulator.said("parent", f"heartbeat from CID {ENCLAVE_CID}"):
             raise TrialFailure("the parent heard no heartbeat")
         connect_vsock(emulator.vsock, PROXY_PORT).close()
@@ -253,6 +259,8 @@ def compare_measurements(work: Path, say: Report) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--part", action="append", choices=[*DEFAULT_PARTS, *OTHER_PARTS])
+    for name in ("cluster", "paid"):
+        parser.add_argument(f"--{name}", dest="part", action="append_const", const=name)
     parser.add_argument("--work", type=Path, default=REPOSITORY / ".cache/enclave")
     options = parser.parse_args()
     parts, say = options.part or DEFAULT_PARTS, Report()
@@ -264,6 +272,9 @@ def main() -> int:
         return 1
     say(f"PASS: {', '.join(parts)}")
     return 0
+
+
+OWN_IMAGES = {"measure": compare_measurements, "cluster": try_cluster, "paid": test_paid}
 
 
 def run(parts: Sequence[str], work: Path, say: Report) -> None:
@@ -284,10 +295,9 @@ def run(parts: Sequence[str], work: Path, say: Report) -> None:
         test_enclave(work, eif_file, say)
     if "parent" in parts:
         test_parent(work, eif_file, say)
-    if "paid" in parts:
-        test_paid(work, say)
-    if "measure" in parts:
-        compare_measurements(work, say)
+    for name, trial in OWN_IMAGES.items():
+        if name in parts:
+            trial(work, say)
 
 
 def warn_of_changes(say: Report) -> None:

@@ -1,4 +1,4 @@
-"""An image that has been booted, and who uses it: host_proxy before it, and the command line."""
+"""What trials do with an enclave: boot it, put a proxy before it, ask it as a client would."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from oblivious_client.policy import Policy, read_releases, read_root
-from scripts.emulation.emulator import Emulator, Machine
+from scripts.emulation.emulator import ENCLAVE_CID, Emulator, Machine, enclave_name
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
 from scripts.local.stack import Child, silent
 
-MEMORY_MIB = 1536
-MACHINE = Machine(MEMORY_MIB, processors=2)
-# A quiet machine takes 22; this is for one that is many times slower.
-ASK_SECONDS = 600.0
+ASK_SECONDS = 600.0  # a quiet machine takes 22; this is for one that is many times slower
 QUESTION = "What is the capital of France?"
 PROGRAMS = Path(sys.executable).parent
 NOBODY = "65534"
 
 
-def boot(emulator: Emulator, eif_file: Path, say: Report) -> subprocess.Popen[bytes]:
-    enclave = emulator.start_enclave(eif_file, MACHINE)
+def boot(
+    emulator: Emulator, eif_file: Path, machine: Machine, say: Report, cid: int = ENCLAVE_CID
+) -> subprocess.Popen[bytes]:
+    """Return the process of an enclave that has booted and serves as it should."""
+    name = enclave_name(cid)
+    enclave = emulator.start_enclave(eif_file, machine, cid)
     emulator.wait_until(
-        "enclave", enclave, lambda: emulator.said("enclave", '"event": "ready"'), BOOT_SECONDS
+        name, enclave, lambda: emulator.said(name, '"event": "ready"'), BOOT_SECONDS
     )
-    if not emulator.said("enclave", '"platform": "aws-nitro"'):
+    if not emulator.said(name, '"platform": "aws-nitro"'):
         raise TrialFailure("the server does not use the security module")
-    if not emulator.said("enclave", f"START as {' '.join([NOBODY] * 6)}\n"):
+    if not emulator.said(name, f"START as {' '.join([NOBODY] * 6)}\n"):
         raise TrialFailure("the server was not started as nobody, with no other group")
-    up = re.search(r"INIT (up .*?)\s*\n", emulator.log("enclave").read_text(errors="replace"))
-    say(f"enclave booted ({up[1] if up else '?'}) and ready, with its security module's evidence")
+    up = re.search(r"INIT (up .*?)\s*\n", emulator.log(name).read_text(errors="replace"))
+    say(f"{name} booted ({up[1] if up else '?'}) and ready, with its security module's evidence")
     return enclave
 
 
