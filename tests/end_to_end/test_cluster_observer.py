@@ -43,7 +43,7 @@ upstream = "scripted"
 [upstreams.scripted]
 address = "unix:{socket}"
 """
-TELLTALE = "\n    http-response set-header Server two if { srv_id 2 }\n    default-server "
+TELLTALE = "    balance roundrobin\n    http-response set-header Server two if { srv_id 2 }\n"
 
 pytestmark = needs_haproxy
 
@@ -85,7 +85,7 @@ def telltale(crowd: Crowd) -> Iterator[None]:
     """Have the front add a field to what the second member answers: the fault to be found."""
     path = crowd.folder / front.CONFIGURATION_NAME
     shipped = path.read_text()
-    run_with(crowd, path, replace(shipped, "\n    default-server ", TELLTALE))
+    run_with(crowd, path, replace(shipped, "    balance roundrobin\n", TELLTALE))
     try:
         yield
     finally:

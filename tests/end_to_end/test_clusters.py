@@ -27,6 +27,18 @@ from tests.support.upstream import Exchange
 MEMBERS = (1, 2, 3)
 REQUESTS = 1000
 CLIENTS = 12
+LOST = "AnswerTruncated"
+SILENT = "502"
+UNKNOWN = "422"
+PERMITTED = {
+    # In flight at the member that died, or sent before that was noticed; and of those who asked
+    # again before there was a new key some came to a slot of that member's again.
+    "leader": {LOST, SILENT, UNKNOWN},
+    "follower": {LOST, SILENT, UNKNOWN},
+    "agent": set(),
+    "HAProxy": {LOST, SILENT, UNKNOWN},
+}
+"""How a question may fail when a part of the way has been killed."""
 ROTATING = """
 [keys]
 lifetime_seconds = 12
@@ -113,21 +125,29 @@ def test_one_list_is_told_whoever_is_asked(crowd: Crowd) -> None:
         pytest.param("HAProxy", marks=pytest.mark.slow),
     ],
 )
-def test_a_kill_under_load_costs_no_more_than_what_was_in_flight(crowd: Crowd, name: str) -> None:
+def test_a_kill_under_load_is_over_when_there_is_a_new_key(crowd: Crowd, name: str) -> None:
+    crowd.renew_copy()
     leader = crowd.leader()
     number = {"leader": leader, "follower": next(m for m in MEMBERS if m != leader)}.get(name, 0)
     with load(crowd, CLIENTS) as tally:
         more(tally, 100)
         kill(crowd, name, number)
+        if name == "HAProxy":  # without it there is no way to anybody
+            restart(crowd, name, number)
         more(tally, 200)
         if number:
             crowd.settle(*(each for each in MEMBERS if each != number))
-        before = str(tally)
-        restart(crowd, name, number)
-        crowd.settle()
+        settled = str(tally)
+        failed = tally.failed.total()
         more(tally, 100)
-    print(f"kill -9 of the {name}: {tally}; before it was back: {before}")
-    assert sum(tally.failed.values()) <= CLIENTS
+        assert tally.failed.total() == failed
+        if name != "HAProxy":
+            restart(crowd, name, number)
+        crowd.settle()
+        more(tally, 50)
+    print(f"kill -9 of the {name}: {settled}; at the end {tally}")
+    assert tally.failed.total() == failed
+    assert set(tally.failed) <= PERMITTED[name]
 
 
 def kill(crowd: Crowd, name: str, number: int) -> None:

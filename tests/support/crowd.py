@@ -23,8 +23,10 @@ from typing import Any
 import httpx
 
 from oblivious_client import ClientError, ObliviousTransport, Policy, Simulated
+from oblivious_client.errors import OuterRefusal
 from oblivious_client.exchange import Upload
 from oblivious_client.framing import Framing
+from protocol.evidence import Evidence
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.slots import SLOTS
 from scripts.local import front
@@ -103,6 +105,18 @@ class Crowd(Stack):
         headers = {} if body is None else {"content-type": "message/ohttp-req"}
         with contextlib.closing(connection):
             return exchange(connection, method, path, body, headers)
+
+    def renew_copy(self) -> None:
+        """Have the relay keep evidence for the newest key, not for one that serves as well."""
+        listed = self.request("GET", KEYS_PATH).body
+        with ObliviousTransport(self.relay, policy=TRIAL) as transport:
+            url = transport.route.endpoint.evidence()
+
+        def has_renewed() -> bool:
+            copy = httpx.get(url, headers={"cache-control": "no-cache"})
+            return Evidence.decode(copy.content).ohttp_keys == listed
+
+        until(lambda: has_renewed() or time.sleep(LOOK_SECONDS) is not None)
 
     def settle(self, *numbers: int) -> KeyConfig:
         """Wait until exactly these (all) share a newest key, that is told to clients; return it."""
@@ -185,8 +199,10 @@ def ask(asking: httpx.Client, tally: Tally) -> None:
     upload = Upload()
     try:
         answer = asking.get(MODELS_URL, extensions={"oblivious_upload": upload})
+    except OuterRefusal as error:
+        tally.note(upload.copies, str(error.status))
     except ClientError as error:
-        tally.note(upload.copies, f"{type(error).__name__}: {error}")
+        tally.note(upload.copies, type(error).__name__)
     else:
         tally.note(upload.copies, "" if answer.status_code == 200 else str(answer.status_code))
 
