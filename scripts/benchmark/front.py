@@ -24,7 +24,7 @@ from scripts.local.stack import Stack
 SIZES = (1, 2, 4)
 CONNECTIONS = 16  # for each member
 ROUNDS = 5
-WARM_UP = 8000  # requests to each member
+WARM_UP = 3000  # requests to each member
 LOOK_SECONDS = 0.2
 IDLE_SECONDS = 10.0
 SETTINGS = server.CONFIGURATION.format(socket="/nobody")
@@ -64,7 +64,7 @@ def rows(quick: bool) -> dict[str, dict[str, float]]:
     """Return CPU microseconds of a request by part, medians of rounds that take turns."""
     if front.program() is None:
         raise SystemExit("error: HAProxy is not installed: apt-get install haproxy")
-    count, first = (200, 200) if quick else (2000, WARM_UP)
+    count, first = (200, 200) if quick else (1000, WARM_UP)
     found: dict[int, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
         clusters = {
