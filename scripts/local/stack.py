@@ -199,14 +199,17 @@ class Stack:
         """Start the host proxy of one of several enclaves, which may run or not."""
         options = ["--listen", "tcp://127.0.0.1:0", "--connect", self.place(number).address]
         # HAProxy should know at once that nobody is there.
-        command = [PROGRAMS / "host-proxy", *options, "--retry-seconds", "0"]
-        self.carriers[number] = self.launch(f"host proxy {number}", command)
+        options += ["--retry-seconds", "0"]
+        self.carriers[number] = self.launch(
+            f"host proxy {number}", [PROGRAMS / "host-proxy", *options]
+        )
         return self.carriers[number]
 
     def start_ways(self, number: int) -> Child:
         """Start the host proxy by which one of several enclaves and the others reach each other."""
-        command = [PROGRAMS / "host-proxy", *self.place(number).ways()]
-        self.ways[number] = self.launch(f"host proxy of peers {number}", command)
+        self.ways[number] = self.launch(
+            f"host proxy of peers {number}", [PROGRAMS / "host-proxy", *self.place(number).ways()]
+        )
         return self.ways[number]
 
     def start_member(self, number: int) -> Child:
@@ -214,15 +217,15 @@ class Stack:
         place = self.place(number)
         file = self.folder / f"enclave{number}.toml"
         file.write_text(place.settings(self.settings))
-        options = ["--listen", place.address, "--config", file, "--simulated-root", place.root]
+        options = ("--listen", place.address, "--config", file, "--simulated-root", place.root)
         self.forget(self.members.get(number))
-        member = self.launch(f"enclave server {number}", [*self.server_program(number), *options])
+        member = self.launch(f"enclave server {number}", (*self.server_program(number), *options))
         self.members[number] = member
         return member
 
     def server_program(self, number: int) -> Sequence[str | Path]:
         """Return what runs one of several enclave servers."""
-        return [PROGRAMS / "enclave-server", *self.server_options]
+        return (PROGRAMS / "enclave-server", *self.server_options)
 
     def start_haproxy(self) -> Child:
         """Start HAProxy, or start it again; it says nothing when it is up."""
@@ -232,7 +235,7 @@ class Stack:
 
     def run_haproxy(self) -> Child:
         """Run HAProxy with the configuration that has been written."""
-        command = [str(front.program()), "-db", "-f", self.folder / front.CONFIGURATION_NAME]
+        command = (str(front.program()), "-db", "-f", self.folder / front.CONFIGURATION_NAME)
         return self.launch("HAProxy", command, self._is_haproxy_up)
 
     def start_agent(self) -> Child:

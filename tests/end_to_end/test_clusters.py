@@ -7,7 +7,6 @@ prints: run it with -s.
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,11 +16,11 @@ from enclave_server.security_module.simulated import simulated_pcrs
 from oblivious_client import ClientError, ObliviousClient, Policy, Simulated
 from scripts.local.gateway import KEYS_PATH
 from scripts.local.stack import Child
-from tests.support.crowd import TRIAL, Crowd, Tally, ask, client, load, more
+from tests.support.crowd import TRIAL, Crowd, Tally, ask, client, load, look, more
 from tests.support.enclave import running_upstream, stand_in_config
 from tests.support.front import measurements
 from tests.support.haproxy import needs_haproxy
-from tests.support.host_proxy_process import DEADLINE, until
+from tests.support.host_proxy_process import DEADLINE
 from tests.support.upstream import Exchange
 
 MEMBERS = (1, 2, 3)
@@ -102,7 +101,7 @@ def test_each_of_a_thousand_requests_is_opened_once(crowd: Crowd) -> None:
         for job in [pool.submit(be_a_client, number) for number in range(CLIENTS)]:
             job.result(DEADLINE)
     assert (tally.answered, tally.retried, tally.failed) == (REQUESTS, 0, {})
-    until(lambda: sum(crowd.opened().values()) >= REQUESTS or time.sleep(1) is not None)
+    look(lambda: crowd.opened().total() >= REQUESTS)
     opened = crowd.opened()
     print(f"opened by member: {dict(opened)}")
     assert sum(opened.values()) == REQUESTS
@@ -200,7 +199,7 @@ def test_keys_are_turned_under_load_and_no_request_fails() -> None:
         crowd.settle()
         before = crowd.statement(1)["turns"]
         with load(crowd, CLIENTS) as tally:
-            until(lambda: crowd.statement(1)["turns"] >= before + 3)
+            look(lambda: crowd.statement(1)["turns"] >= before + 3)
             more(tally, 100)
         turns = crowd.statement(1)["turns"] - before
         print(f"{turns} turns: {tally}")
@@ -218,7 +217,7 @@ def test_an_upgrade_of_a_cluster_costs_nobody_an_answer() -> None:
             for number in green:
                 crowd.set_state(number, "maint")
             crowd.settle(*blue)
-            until(lambda: len({crowd.listed(number) for number in green}) == 1)
+            look(lambda: len({crowd.listed(number) for number in green}) == 1)
             assert crowd.listed(1) != crowd.listed(3)
             with (
                 load(crowd, CLIENTS, both) as tally,

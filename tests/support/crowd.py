@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,12 +116,12 @@ class Crowd(Stack):
             copy = httpx.get(url, headers={"cache-control": "no-cache"})
             return Evidence.decode(copy.content).ohttp_keys == listed
 
-        until(lambda: has_renewed() or time.sleep(LOOK_SECONDS) is not None)
+        look(has_renewed)
 
     def settle(self, *numbers: int) -> KeyConfig:
         """Wait until exactly these (all) share a newest key, that is told to clients; return it."""
         wanted = set(numbers or self.members)
-        until(lambda: self._is_settled(wanted) or time.sleep(LOOK_SECONDS) is not None)
+        look(lambda: self._is_settled(wanted))
         return self.key()
 
     def key(self) -> KeyConfig:
@@ -162,6 +162,16 @@ class Crowd(Stack):
             if route.startswith("ohttp") and status == 200:
                 counts[number] += count
         return counts
+
+
+def look(condition: Callable[[], bool]) -> None:
+    """Wait for something that it takes some work to see."""
+
+    def holds() -> bool:
+        time.sleep(LOOK_SECONDS)
+        return condition()
+
+    until(holds)
 
 
 @dataclass
