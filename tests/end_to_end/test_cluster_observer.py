@@ -25,8 +25,8 @@ from protocol.shaping import GeometricSeries
 from protocol.slots import place_of
 from scripts.local import front, processes
 from scripts.local.gateway import KEYS_PATH
+from scripts.observer import watching
 from scripts.observer.answers import Script
-from scripts.observer.watching import watch
 from tests.support.crowd import Crowd
 from tests.support.haproxy import needs_haproxy, replace
 from tests.support.host_proxy_process import DEADLINE
@@ -167,9 +167,15 @@ def test_a_field_that_one_member_has_alone_is_found(crowd: Crowd) -> None:
 
 @pytest.mark.slow
 def test_sizes_and_times_of_streams_tell_no_member(
-    crowd: Crowd, scripts: dict[str, Script]
+    crowd: Crowd, scripts: dict[str, Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """480 traces twice, some 40 s of CPU; told right as often as by guessing."""
+    """480 traces twice, some 40 s of CPU; told right as often as by guessing.
+
+    Every member's streams have a clock of their own. A client that asks again at a tick of one sees
+    by the first tick of the next which of the others it is: so these wait for some part of a tick.
+    """
+    chance = random.SystemRandom()
+    monkeypatch.setattr(watching, "pause", lambda key: chance.uniform(*DELAY_SECONDS))
     pytest.importorskip("sklearn", reason="sklearn is missing: scripts/test installs it")
     telling = importlib.import_module("scripts.observer.telling")
     best = max(judged(telling, crowd, scripts), key=lambda verdict: verdict.right)
@@ -186,7 +192,7 @@ def judged(telling: Any, crowd: Crowd, scripts: dict[str, Script]) -> list[Any]:
     """Watch all answers at the front; return how well classifiers tell the members apart."""
     config = key(crowd)
     owners = crowd.owners(config)
-    traces = watch(f"{crowd.gateway}/v1/ohttp", config, scripts, AT_ONCE)
+    traces = watching.watch(f"{crowd.gateway}/v1/ohttp", config, scripts, AT_ONCE)
     for number, trace in enumerate(traces):
         trace.key = f"member{owners[trace.slot]}/{number}"
     stream = StreamTable()
