@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from host_proxy.addresses import AddressError, ListenError
@@ -13,6 +14,7 @@ from host_proxy.log import log
 from host_proxy.options import Options, from_command_line
 from host_proxy.pipes import PIPES
 from host_proxy.proxy import Proxy
+from host_proxy.service import Service
 from host_proxy.systemd import Notifier, passed_sockets, watchdog_seconds
 from host_proxy.watch import Watch
 
@@ -43,24 +45,14 @@ def _process(options: Options) -> Proxy | Watch | Front:
     """Return what carries, or asks with --probe or --front; for systemd they are alike."""
     passed, notifier = passed_sockets(os.environ), Notifier(os.environ)
     watchdog = watchdog_seconds(os.environ)
-    if options.front is not None:
-        return Front(
-            options.front,
-            options.front_seconds,
-            metrics=options.metrics,
-            passed=passed,
-            notifier=notifier,
-            watchdog=watchdog,
-        )
-    if options.questions is None:
-        return Proxy(options, passed=passed, notifier=notifier, watchdog=watchdog)
-    return Watch(
-        options.questions,
-        metrics=options.metrics,
-        passed=passed,
-        notifier=notifier,
-        watchdog=watchdog,
+    service = partial(
+        Service, metrics=options.metrics, passed=passed, notifier=notifier, watchdog=watchdog
     )
+    if options.front is not None:
+        return Front(options.front, options.front_seconds, service())
+    if options.questions is not None:
+        return Watch(options.questions, service())
+    return Proxy(options, passed=passed, notifier=notifier, watchdog=watchdog)
 
 
 def _say(sentence: str, code: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from host_proxy.exposition import Family
 from host_proxy.haproxy import Overview
-from host_proxy.places import Alarm, Plan, Standing
+from host_proxy.places import Alarm, Company, Plan, Standing
 
 
 class Figures:
@@ -14,25 +14,27 @@ class Figures:
     __slots__ = (
         "alarms",
         "changes",
+        "company",
         "failed_rounds",
         "misdirected",
         "places",
         "rounds",
+        "silences",
         "standings",
         "unknown",
-        "unowned",
     )
 
     def __init__(self) -> None:
         self.alarms: set[Alarm] = set()
         self.changes: Counter[str] = Counter()
+        self.company = Company()
         self.rounds = 0
         self.failed_rounds = 0
+        self.silences = 0
         self.places = 0
         self.standings: Mapping[str, Standing] = {}
         self.unknown = 0
         self.misdirected = 0
-        self.unowned = 0
 
     def take(self, decided: Plan, overview: Overview) -> None:
         """Note what a round has found."""
@@ -40,19 +42,22 @@ class Figures:
         self.standings = decided.standings
         self.unknown = overview.unknown
         self.misdirected = overview.misdirected
-        self.unowned = decided.unowned
+        self.company = decided.company
 
     def as_dict(self) -> dict[str, object]:
         """Return the counts for a log line."""
         return {
             "rounds": self.rounds,
             "failed_rounds": self.failed_rounds,
+            "silences": self.silences,
             "members": {name: standing.value for name, standing in self.standings.items()},
             "places": self.places,
             "map_changes": dict(self.changes),
             "unknown": self.unknown,
             "misdirected": self.misdirected,
-            "unowned": self.unowned,
+            "cluster_members": self.company.members,
+            "cluster_turns": self.company.turns,
+            "unowned": self.company.unowned,
             "alarms": sorted(alarm.value for alarm in self.alarms),
         }
 
@@ -74,10 +79,22 @@ def families(figures: Figures) -> list[Family]:
             [({}, figures.places)],
         ),
         Family(
+            "host_proxy_front_cluster_members",
+            "gauge",
+            "Enclaves of the announced cluster that all its members know to be alive; 0 without.",
+            [({}, figures.company.members)],
+        ),
+        Family(
+            "host_proxy_front_cluster_turns",
+            "gauge",
+            "Generations of keys that the announced cluster has made since its first enclave.",
+            [({}, figures.company.turns)],
+        ),
+        Family(
             "host_proxy_front_unowned_slots",
             "gauge",
             "Slots of the announced cluster's newest key that nobody owns.",
-            [({}, figures.unowned)],
+            [({}, figures.company.unowned)],
         ),
         Family(
             "host_proxy_front_map_changes_total",
@@ -96,6 +113,12 @@ def families(figures: Figures) -> list[Family]:
             "counter",
             "Sealed requests that came to an enclave which may not open them, answered 421 by it.",
             [({}, figures.misdirected)],
+        ),
+        Family(
+            "host_proxy_front_silences_total",
+            "counter",
+            "Questions to an enclave that it did not answer as it should.",
+            [({}, figures.silences)],
         ),
         Family(
             "host_proxy_front_rounds_total",

@@ -6,27 +6,22 @@ answered, so that an HAProxy that starts again is told all in the next round. It
 holds no secret, and when it ends HAProxy goes on with what it was told last.
 """
 
-import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
-from socket import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from host_proxy import haproxy
 from host_proxy.addresses import Address, AddressError, Tcp
 from host_proxy.exposition import text
 from host_proxy.figures import Figures, families
-from host_proxy.haproxy import Admission, Overview, RuntimeFault, Server
-from host_proxy.listeners import Listeners
+from host_proxy.haproxy import Admission, Overview, RuntimeFault
 from host_proxy.log import log
-from host_proxy.loop import Loop
-from host_proxy.metrics import MetricsServer
 from host_proxy.places import Alarm, Member, Plan, plan
 from host_proxy.question import Question
-from host_proxy.resolver import Resolver
+from host_proxy.service import Service
 from host_proxy.statements import Statement
 from host_proxy.survey import Survey
-from host_proxy.systemd import Notifier
 
 RUNTIME_BYTES: Final = 1 << 22  # of one answer of HAProxy's: a full map has 65,536 lines of 40
 RUNTIME_SECONDS: Final = 2.0
@@ -37,26 +32,12 @@ PATIENCE: Final = 10  # rounds for which something may look wrong before it is a
 class Front:
     """Everything the process does between its start and its exit."""
 
-    def __init__(
-        self,
-        runtime: Address,
-        pause: float,
-        *,
-        metrics: Address | None = None,
-        passed: Mapping[str, socket] | None = None,
-        notifier: Notifier | None = None,
-        watchdog: float | None = None,
-    ) -> None:
+    def __init__(self, runtime: Address, pause: float, service: Service) -> None:
         self.figures = Figures()
         self._runtime = runtime
         self._pause = pause
-        self._metrics_at = metrics
-        self._listeners = Listeners(passed or {})
-        self._notifier = notifier or Notifier({})
-        self._watchdog = watchdog
-        self._loop = Loop()
-        self._resolver = Resolver(self._loop)
-        self._metrics: MetricsServer | None = None
+        self._service = service
+        self._loop = service.loop
         self._last: dict[str, Statement] = {}
         self._misses: Counter[str] = Counter()
         self._lasting: Counter[Alarm] = Counter()
@@ -64,24 +45,16 @@ class Front:
 
     def open(self) -> None:
         """Listen for scrapers, or raise ListenError or AddressError."""
-        if self._metrics_at is not None:
-            listener = self._listeners.open(self._metrics_at)
-            self._metrics = MetricsServer(self._loop, listener, self._prometheus)
+        self._service.open(lambda: text(families(self.figures)))
 
     def run(self) -> int:
         """Go round until SIGTERM or SIGINT; return the exit code."""
-        self._loop.on_signals(self._signalled, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-        if self._watchdog is not None:
-            self._loop.every(self._watchdog / 2, lambda: self._notifier.tell("WATCHDOG=1"))
+        self._service.run(self._start, self.figures.as_dict)
+        return 0
+
+    def _start(self) -> None:
         log("fronting", address=str(self._runtime))
         self._begin()
-        self._loop.run()
-        if self._metrics is not None:
-            self._metrics.close()
-        self._listeners.forget_all()
-        self._loop.shut_down()
-        log("stopped", **self.figures.as_dict())
-        return 0
 
     # --- a round
 
@@ -108,22 +81,22 @@ class Front:
         if not asked:
             self._decide(overview, present)
         for server in asked:
-            self._survey(server, take)
-
-    def _survey(self, server: Server, take: Callable[[str, Statement | None], None]) -> None:
-        def done(said: Statement | None) -> None:
-            # Not at once: all that are asked have to be known before the first is counted.
-            self._loop.later(0, lambda: take(server.name, said))
-
-        Survey(self._loop, self._resolver, Tcp(server.host, server.port), done).start()
+            Survey(
+                self._loop,
+                self._service.resolver,
+                Tcp(server.host, server.port),
+                partial(take, server.name),
+            ).start()
 
     def _note(self, name: str, said: Statement | None) -> None:
         """Remember what an enclave has said; forget it when it has been silent for too long."""
         if said is not None:
-            if self._misses.pop(name, MISSES) >= MISSES:
+            self._misses.pop(name, None)
+            if name not in self._last:
                 log("member_answers", member=name, keys=list(said.keys))
             self._last[name] = said
             return
+        self.figures.silences += 1
         self._misses[name] += 1
         if self._misses[name] >= MISSES and self._last.pop(name, None) is not None:
             log("member_lost", member=name)
@@ -156,7 +129,7 @@ class Front:
         self._sound(alarms)
         if not self._settled:
             self._settled = True
-            self._notifier.tell("READY=1", "STATUS=HAProxy has been told all")
+            self._service.notifier.tell("READY=1", "STATUS=HAProxy has been told all")
             log("ready")
         self._loop.later(self._pause, self._begin)
 
@@ -168,7 +141,7 @@ class Front:
             if lasts and alarm not in self.figures.alarms:
                 self.figures.alarms.add(alarm)
                 log("alarm", alarm=alarm.value)
-            elif not lasts and alarm in self.figures.alarms and alarm not in alarms:
+            elif not lasts and alarm in self.figures.alarms:
                 self.figures.alarms.discard(alarm)
                 log("alarm_over", alarm=alarm.value)
 
@@ -186,7 +159,7 @@ class Front:
 
         Question(
             self._loop,
-            self._resolver,
+            self._service.resolver,
             self._runtime,
             line,
             limit=RUNTIME_BYTES,
@@ -201,12 +174,3 @@ class Front:
         self.figures.failed_rounds += 1
         self._sound(frozenset({Alarm.UNREACHABLE, *self.figures.alarms}))
         self._loop.later(self._pause, self._begin)
-
-    def _signalled(self, number: int) -> None:
-        if number == signal.SIGUSR1:
-            log("counters", **self.figures.as_dict())
-        else:
-            self._loop.stop()
-
-    def _prometheus(self) -> bytes:
-        return text(families(self.figures))

@@ -63,6 +63,15 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Company:
+    """What the members of the announced cluster state of it, as the worst of them; 0 for none."""
+
+    members: int = 0  # that are alive, as far as each knows
+    turns: int = 0  # generations of keys that were made
+    unowned: int = 0  # slots of the newest key that nobody owns
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be so."""
 
@@ -70,7 +79,7 @@ class Plan:
     weights: Mapping[str, int]
     standings: Mapping[str, Standing]
     alarms: frozenset[Alarm]
-    unowned: int  # slots without an owner, of the announced cluster's newest key
+    company: Company
 
 
 def plan(members: Sequence[Member], present: Mapping[str, str]) -> Plan:
@@ -86,7 +95,17 @@ def plan(members: Sequence[Member], present: Mapping[str, str]) -> Plan:
         {m.name: int(m.name in told) for m in members} if told else {},
         standings,
         frozenset(_alarms(routed, groups, announced, losers)),
-        max((m.cluster.unowned for m in announced if m.cluster), default=0),
+        _company([m.cluster for m in announced if m.cluster is not None]),
+    )
+
+
+def _company(said: Sequence[Cluster]) -> Company:
+    if not said:
+        return Company()
+    return Company(
+        min(len(each.members) for each in said),
+        max(each.turns for each in said),
+        max(each.unowned for each in said),
     )
 
 

@@ -31,6 +31,7 @@ class Cluster:
 
     member: str
     members: frozenset[str]
+    turns: int
     unowned: int
     slots: tuple[tuple[int, Ranges], ...]
 
@@ -81,7 +82,8 @@ def cluster(body: bytes) -> Cluster:
         said = json.loads(body)
         members = frozenset(map(_member, said["members"]))
         slots = tuple((_octet(key), _ranges(each)) for key, each in said["slots"].items())
-        stated = Cluster(_member(said["member"]), members, int(said["unowned"]), slots)
+        counts = _count(said["turns"]), _count(said["unowned"])
+        stated = Cluster(_member(said["member"]), members, *counts, slots)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StatementError("no statement of a cluster's member") from error
     if stated.member not in members or len(members) > MOST_MEMBERS:
@@ -92,6 +94,12 @@ def cluster(body: bytes) -> Cluster:
 def _member(said: object) -> str:
     if not isinstance(said, str) or not MEMBER.fullmatch(said):
         raise StatementError("no name of a member")
+    return said
+
+
+def _count(said: object) -> int:
+    if type(said) is not int or said < 0:
+        raise StatementError("no count")
     return said
 
 

@@ -1,22 +1,14 @@
 """The process that asks: one probe after another, until too many in a row have no answer."""
 
-import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
-from socket import socket
 from typing import Final
 
-from host_proxy.addresses import Address
 from host_proxy.exposition import Family, text
-from host_proxy.listeners import Listeners
 from host_proxy.log import log
-from host_proxy.loop import Loop
-from host_proxy.metrics import MetricsServer
 from host_proxy.options import Questions
 from host_proxy.probe import Outcome, Probe
-from host_proxy.resolver import Resolver
-from host_proxy.systemd import Notifier
+from host_proxy.service import Service
 
 UNANSWERED: Final = 3  # the exit code
 
@@ -29,7 +21,7 @@ class Tally:
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.misses = 0  # in a row, up to now
-        self.seconds = 0.0  # which the last answer took
+        self.seconds = 0.0  # which the last answer took, to the millisecond
 
     @property
     def answered(self) -> bool:
@@ -42,62 +34,41 @@ class Tally:
         if outcome is Outcome.MISSED:
             self.misses += 1
         else:
-            self.misses, self.seconds = 0, seconds
+            self.misses, self.seconds = 0, round(seconds, 3)
 
     def as_dict(self) -> dict[str, object]:
         """Return the counts for a log line."""
         probes = {outcome.value: self.outcomes[outcome] for outcome in Outcome}
-        return {"probes": probes, "misses": self.misses, "seconds": round(self.seconds, 3)}
+        return {"probes": probes, "misses": self.misses, "seconds": self.seconds}
 
 
 class Watch:
     """Everything the process does between its start and its exit."""
 
-    def __init__(
-        self,
-        questions: Questions,
-        *,
-        metrics: Address | None = None,
-        passed: Mapping[str, socket] | None = None,
-        notifier: Notifier | None = None,
-        watchdog: float | None = None,
-    ) -> None:
+    def __init__(self, questions: Questions, service: Service) -> None:
         self.tally = Tally()
         self._questions = questions
-        self._metrics_at = metrics
-        self._listeners = Listeners(passed or {})
-        self._notifier = notifier or Notifier({})
-        self._watchdog = watchdog
-        self._loop = Loop()
-        self._resolver = Resolver(self._loop)
-        self._metrics: MetricsServer | None = None
+        self._service = service
+        self._loop = service.loop
         self._code = 0
         self._begun = time.monotonic()
 
     def open(self) -> None:
         """Listen for scrapers, or raise ListenError or AddressError."""
-        if self._metrics_at is not None:
-            listener = self._listeners.open(self._metrics_at)
-            self._metrics = MetricsServer(self._loop, listener, self._prometheus)
+        self._service.open(lambda: text(families(self.tally)))
 
     def run(self) -> int:
         """Probe until SIGTERM or SIGINT, or until nobody answers; return the exit code."""
-        self._loop.on_signals(self._signalled, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-        if self._watchdog is not None:
-            self._loop.every(self._watchdog / 2, lambda: self._notifier.tell("WATCHDOG=1"))
+        self._service.run(self._start, self.tally.as_dict)
+        return self._code
+
+    def _start(self) -> None:
         log("probing", address=str(self._questions.address))
         self._ask()
-        self._loop.run()
-        if self._metrics is not None:
-            self._metrics.close()
-        self._listeners.forget_all()
-        self._loop.shut_down()
-        log("stopped", **self.tally.as_dict())
-        return self._code
 
     def _ask(self) -> None:
         asked = self._questions
-        Probe(self._loop, self._resolver, asked.address, asked.patience, self._told).start()
+        Probe(self._loop, self._service.resolver, asked.address, asked.patience, self._told).start()
 
     def _told(self, outcome: Outcome, seconds: float) -> None:
         was_missed = self.tally.misses > 0
@@ -106,11 +77,11 @@ class Watch:
         if outcome is Outcome.MISSED:
             self._missed(first)
         elif first:
-            log("answered", outcome=outcome.value, seconds=round(seconds, 3))
-            self._notifier.tell("READY=1", "STATUS=Answers")
+            log("answered", outcome=outcome.value, seconds=self.tally.seconds)
+            self._service.notifier.tell("READY=1", "STATUS=Answers")
         elif was_missed:
             log("answers_again", outcome=outcome.value)
-            self._notifier.tell("STATUS=Answers")
+            self._service.notifier.tell("STATUS=Answers")
         self._loop.later(self._questions.pause, self._ask)
 
     def _missed(self, never_answered: bool) -> None:
@@ -120,20 +91,11 @@ class Watch:
         else:
             over = self.tally.misses >= self._questions.misses
             log("missed", misses=self.tally.misses)
-            self._notifier.tell(f"STATUS=No answer to {self.tally.misses} probe(s)")
+            self._service.notifier.tell(f"STATUS=No answer to {self.tally.misses} probe(s)")
         if over:
             log("unanswered", **self.tally.as_dict())
             self._code = UNANSWERED
             self._loop.stop()
-
-    def _signalled(self, number: int) -> None:
-        if number == signal.SIGUSR1:
-            log("counters", **self.tally.as_dict())
-        else:
-            self._loop.stop()
-
-    def _prometheus(self) -> bytes:
-        return text(families(self.tally))
 
 
 def families(tally: Tally) -> list[Family]:

@@ -54,7 +54,7 @@ class EvidenceCache:
         """Replace the entry at once; a disk that cannot be written is no error."""
         text = json.dumps({"evidence": entry.evidence.decode(), "expires": entry.expires})
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            places.make_private(self.directory)
             # mkstemp makes the file with mode 0600; the rename keeps it.
             handle, name = tempfile.mkstemp(dir=self.directory)
         except OSError:

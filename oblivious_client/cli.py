@@ -9,11 +9,10 @@ import os
 import sys
 
 from oblivious_client import help_text, options
+from oblivious_client.defaults import VERSION
 from oblivious_client.exits import Exit
 from oblivious_client.failure import ClientError
 from oblivious_client.terminal import fit_for
-
-DISTRIBUTION = "oblivious-inference"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,9 +46,7 @@ def _run(chosen: argparse.Namespace) -> int:
         print(help_text.HELP)
         return Exit.OK
     if chosen.command == "version":
-        from importlib.metadata import version
-
-        print(f"oblivious-client {version(DISTRIBUTION)}")
+        print(f"oblivious-client {VERSION}")
         return Exit.OK
     # Whoever asks for help, or mistypes, does not wait for what a question needs.
     from oblivious_client.commands import COMMANDS

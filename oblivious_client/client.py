@@ -26,7 +26,7 @@ from oblivious_client.answers import (
 )
 from oblivious_client.defaults import DEFAULT_MODEL as DEFAULT_MODEL
 from oblivious_client.errors import UsageError
-from oblivious_client.evidence import CONNECT_SECONDS
+from oblivious_client.fetching import CONNECT_SECONDS
 from oblivious_client.route import Route, RouteOptions
 from oblivious_client.transport import AsyncObliviousTransport, ObliviousTransport
 from protocol.evidence import VerifiedEvidence

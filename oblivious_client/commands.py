@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 import shlex
 import shutil
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from oblivious_client import (
     archive,
@@ -32,14 +30,15 @@ from oblivious_client.answers import outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import ClientError, EvidenceRefused, UsageError
-from oblivious_client.evidence import ANEW, PLAIN, Copy, EvidenceSource, fetch_copy, fetch_keys
+from oblivious_client.evidence import EvidenceSource
 from oblivious_client.exits import Exit
+from oblivious_client.fetching import ANEW, PLAIN, Copy, fetch_copy, fetch_keys
 from oblivious_client.local import running
 from oblivious_client.local.listening import read_place
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
-from oblivious_client.terminal import fit_for, is_terminal
+from oblivious_client.terminal import is_terminal, note, print_json
 from oblivious_client.token_commands import tokens
 from protocol.evidence import Evidence, VerifiedEvidence
 
@@ -55,18 +54,18 @@ def chat(chosen: Chosen) -> Exit:
         archive.check_writable(chosen.save)
     if conversing.is_wanted(chosen):
         return _converse(chosen)
-    question = asking.asked(asking.question(chosen, _note), asking.pictures(chosen))
+    question = asking.asked(asking.question(chosen, note), asking.pictures(chosen))
     messages = [*asking.opening(chosen), question]
     with _client(chosen, chosen.framing) as client:
         _verify_first(client)
-        answer = asking.answered(client, chosen, messages, settings.model(chosen), _note)
+        answer = asking.answered(client, chosen, messages, settings.model(chosen), note)
         listed = release_report.relied_on(client.transport.source.route.releases)
     if asking.stopped_at_a_limit(answer):
-        _note("the model stopped at its limit of tokens")
-    _note("complete, and signed by the attested key")
+        note("the model stopped at its limit of tokens")
+    note("complete, and signed by the attested key")
     if chosen.save is not None:
         archive.save(chosen.save, answer, listed)
-        _note(f"saved; check it any time with: {_check(chosen, chosen.save)}")
+        note(f"saved; check it any time with: {_check(chosen, chosen.save)}")
     return Exit.OK
 
 
@@ -74,7 +73,7 @@ def models(chosen: Chosen) -> Exit:
     """List the models that the gateway offers; they are asked for under seal."""
     with _client(chosen) as client:
         if chosen.json:
-            _print_json({"models": client.models()})
+            print_json({"models": client.models()})
             return Exit.OK
         return asking.list_models(client)
 
@@ -106,14 +105,14 @@ def verify(chosen: Chosen) -> Exit:
         for line in release_report.lines_of(source.route.releases, verified, now):
             print(line)
     for line in release_report.warnings(source, now):
-        _note(line)
+        note(line)
     policy.require_pins(verified)
     if chosen.fresh_through_relay:
         _require_fetched(copy)
     if chosen.json:
         described = report.as_json(verified, policy, endpoint, now=now, kept=copy.kept)
         released = release_report.json_of(source.route.releases, verified, now)
-        _print_json({**described, **released})
+        print_json({**described, **released})
     else:
         print(report.verdict(verified))
     return Exit.OK
@@ -126,7 +125,7 @@ def keys(chosen: Chosen) -> Exit:
         verified = client.transport.run(source.renewed())
         served = client.transport.run(fetch_keys(source.route.endpoint))
     if chosen.json:
-        _print_json({"keys": [report.describe_key(config) for config in verified.key_configs]})
+        print_json({"keys": [report.describe_key(config) for config in verified.key_configs]})
     else:
         print("\n".join(report.key_lines(config) for config in verified.key_configs))
     if served != verified.evidence.ohttp_keys:
@@ -136,7 +135,7 @@ def keys(chosen: Chosen) -> Exit:
             code=Exit.KEYS_UNBOUND,
         )
     _require_same(chosen, verified)
-    _note("attested, and served alike")
+    note("attested, and served alike")
     return Exit.OK
 
 
@@ -158,13 +157,13 @@ def _require_same(chosen: Chosen, verified: VerifiedEvidence) -> None:
 
 def serve(chosen: Chosen) -> Exit:
     """Be an OpenAI endpoint for the programs of this machine until told to stop."""
-    return running.serve(chosen, _note)
+    return running.serve(chosen, note)
 
 
 def env(chosen: Chosen) -> Exit:
     """Print the settings with which a program asks through `serve`."""
     place, recipe = read_place(chosen.listen), programs.RECIPES[chosen.program]
-    _note(f"for {chosen.program}, {recipe.place}:")
+    note(f"for {chosen.program}, {recipe.place}:")
     print(recipe.text(place.url(place.port), settings.model(chosen)), end="")
     return Exit.OK
 
@@ -181,11 +180,11 @@ def provision(chosen: Chosen) -> Exit:
     administrator = provisioning.read_administrator(chosen.admin_key)
     for path in (chosen.secrets, chosen.admin_key):
         if provisioning.is_open_to_others(path):
-            _note(f"warning: other users of this machine can open {path}: chmod 600 it")
+            note(f"warning: other users of this machine can open {path}: chmod 600 it")
     # No cache: whatever was true an hour ago, the secrets are for what runs now.
     with ObliviousClient(replace(settings.route(chosen), cache=None)) as client:
         _warn(client.transport.route.endpoint)
-        _note(report.as_line(client.evidence(), policy, now=time.time()))
+        note(report.as_line(client.evidence(), policy, now=time.time()))
         provisioning.provision(client.transport, given, administrator)
     print(f"provisioned: {', '.join(sorted(given.keys)) or 'nothing was wanted'}")
     return Exit.OK
@@ -200,7 +199,7 @@ def releases(chosen: Chosen) -> Exit:
 
 def setup(chosen: Chosen) -> Exit:
     """Verify where to ask, and write it down."""
-    return setting_up.set_up(chosen, _note)
+    return setting_up.set_up(chosen, note)
 
 
 def config(chosen: Chosen) -> Exit:
@@ -224,19 +223,10 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
-def _note(text: str) -> None:
-    # Standard output belongs to the answer.
-    print(fit_for(sys.stderr, text), file=sys.stderr, flush=True)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2))
-
-
 def _note_verified(source: EvidenceSource, verified: VerifiedEvidence) -> None:
     """Say what was verified before a question, and of which release it is."""
     for line in release_report.lines_before(source, verified, time.time()):
-        _note(line)
+        note(line)
 
 
 def _route(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> Route:
@@ -249,7 +239,7 @@ def _client(chosen: Chosen, framing: Framing = Framing.CHUNKED) -> ObliviousClie
 
 def _warn(endpoint: Endpoint) -> None:
     for warning in warnings(endpoint):
-        _note(warning)
+        note(warning)
 
 
 def _verify_first(client: ObliviousClient) -> None:
@@ -262,7 +252,7 @@ def _converse(chosen: Chosen) -> Exit:
     if chosen.save is not None:
         raise UsageError("--save keeps one answer", advice="type /save FILE after it")
     with _client(chosen, chosen.framing) as client:
-        talk = conversing.Conversation(client, chosen, _note)
+        talk = conversing.Conversation(client, chosen, note)
         _verify_first(client)
         return talk.run()
 
@@ -315,7 +305,7 @@ def _verify_file(chosen: Chosen, path: Path) -> Exit:
     now = float(answer.signed.timestamp)
     described = report.as_json(answer.evidence, policy, None, now=now)
     if chosen.json:
-        _print_json(
+        print_json(
             {
                 **described,
                 "answered": answer.signed.timestamp,

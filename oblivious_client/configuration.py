@@ -1,10 +1,10 @@
 """What a user has decided once: `config.toml`, below the environment and the command line.
 
-The file names where to ask, which measurements to demand and which model to ask. It holds no
-secret: a proxy's password is the one thing that comes near, so only its owner can read it. That a
-simulated enclave will do, or another root than AWS's, is no key of it: whoever wants either says
-so each time, and cannot forget it in a file. An unknown key is an error, for one that is
-misspelt would otherwise be a demand that nobody makes.
+The file names where to ask, which measurements or whose releases to demand, and which model to
+ask. It holds no secret: a proxy's password is the one thing that comes near, so only its owner can
+read it. That a simulated enclave will do, or another root than AWS's, is no key of it: whoever
+wants either says so each time, and cannot forget it in a file. An unknown key is an error, for one
+that is misspelt would otherwise be a demand that nobody makes.
 """
 
 from __future__ import annotations
@@ -36,11 +36,16 @@ class Configuration:
     gateway: str | None = None
     proxy: str | None = None
     pcrs: str | None = None
+    trust: str | None = None
     model: str | None = None
 
     def __post_init__(self) -> None:
         if self.relay and self.gateway:
             raise UsageError("it names a relay and a gateway", advice="one of them has to go")
+        if self.pcrs and self.trust:
+            raise UsageError(
+                "it names measurements and whose releases will do", advice="one of them has to go"
+            )
         for address in self.relay:
             Endpoint.parse(Role.RELAY, address)
         if self.gateway is not None:
@@ -51,7 +56,7 @@ class Configuration:
             raise UsageError("a value is empty or has characters that cannot be printed")
 
     def _texts(self) -> list[str]:
-        rest = (self.gateway, self.proxy, self.pcrs, self.model)
+        rest = (self.gateway, self.proxy, self.pcrs, self.trust, self.model)
         return [*self.relay, *(text for text in rest if text is not None)]
 
 
@@ -101,8 +106,9 @@ def _parsed(data: bytes, folder: Path) -> Configuration:
     wrong = [key for key, value in table.items() if not isinstance(value, str)]
     if wrong:
         raise UsageError(f"`{wrong[0]}` has to be text in quotes")
-    if table.get("pcrs"):
-        table["pcrs"] = str(folder / table["pcrs"])  # a relative path begins at the file's folder
+    for key in ("pcrs", "trust"):
+        if table.get(key):
+            table[key] = str(folder / table[key])  # a relative path begins at the file's folder
     return Configuration(relay=tuple(relays), **table)
 
 
@@ -135,7 +141,7 @@ def write(path: Path, said: Configuration) -> None:
     """
     made: str | None = None
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        places.make_private(path.parent)
         handle, made = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(as_toml(said))

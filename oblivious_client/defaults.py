@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+VERSION = "0.1.0"
+"""As setup.cfg has it: what an installation says of itself takes longer to ask than all else."""
+
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 # Gateways remake their document every 30 minutes and relays may keep it as long.

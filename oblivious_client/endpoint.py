@@ -107,7 +107,9 @@ def _is_usable(url: httpx.URL) -> bool:
     """Whether a relay or gateway can be at a URL; UnicodeError for a name that is none."""
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
         return False
-    return (url.port or 0) <= MAX_PORT and _can_be_looked_up(url)
+    if url.port is not None and url.port > MAX_PORT:
+        return False
+    return _can_be_looked_up(url)
 
 
 def _can_be_looked_up(url: httpx.URL) -> bool:

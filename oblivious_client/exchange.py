@@ -11,7 +11,7 @@ import httpx
 from oblivious_client.advice import on_refusal, silence
 from oblivious_client.endpoint import Role
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
-from oblivious_client.evidence import OUTER_FIELDS, Flow
+from oblivious_client.fetching import OUTER_FIELDS, Flow
 from oblivious_client.route import Route
 from oblivious_client.sealing import AnswerReader, Framing, Sealed, seal
 from protocol import strict_json

@@ -16,7 +16,7 @@ from typing import Self
 import httpx
 
 from oblivious_client.errors import IssuerRefused, IssuerSilent, UsageError
-from oblivious_client.evidence import OUTER_FIELDS
+from oblivious_client.fetching import OUTER_FIELDS
 from protocol import strict_json
 from protocol.errors import ProtocolError
 from protocol.issuer_directory import IssuerDirectory

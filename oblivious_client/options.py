@@ -94,8 +94,13 @@ _pack.__name__ = "pack of tokens (10, 50 or 100)"
 _temperature.__name__ = "temperature (0 to 2)"
 
 
+def _bare_parser() -> _Parser:
+    """Return a parser for what asks no gateway."""
+    return _Parser(prog="oblivious-client", allow_abbrev=False)
+
+
 def _parser(relay: str = "store") -> _Parser:
-    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser = _bare_parser()
     parser.add_argument("--relay", action=relay)
     parser.add_argument("--gateway")
     parser.add_argument("--proxy", type=_proxy)
@@ -156,13 +161,13 @@ def _models_parser() -> _Parser:
 
 
 def _completions_parser() -> _Parser:
-    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser = _bare_parser()
     parser.add_argument("shell", choices=SHELLS)
     return parser
 
 
 def _env_parser() -> _Parser:
-    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser = _bare_parser()
     parser.add_argument("--for", dest="program", choices=PROGRAMS, required=True)
     parser.add_argument("--listen")
     parser.add_argument("--model")
@@ -212,8 +217,7 @@ def _buy_parser() -> _Parser:
 
 
 def _wallet_parser() -> _Parser:
-    """Return a parser for what asks no gateway."""
-    parser = _Parser(prog="oblivious-client", add_help=False, allow_abbrev=False)
+    parser = _bare_parser()
     parser.add_argument("--wallet", type=Path)
     return parser
 

@@ -33,6 +33,11 @@ def state() -> Path:
     return _place(variable, "LOCALAPPDATA", "Library/Application Support", ".local/state")
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner can enter, unless it is there; raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _place(variable: str, windows: str, mac: str, other: str) -> Path:
     named = Path(os.environ.get(variable, ""))
     if named.is_absolute():

@@ -18,6 +18,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.releases.published import Published
 from oblivious_client.releases.source import FETCH_ADVICE, Releases
 from oblivious_client.releases.statements import Release
+from oblivious_client.terminal import note, print_json
 from protocol.attestation import parse_pcrs
 
 Chosen = argparse.Namespace
@@ -37,19 +38,19 @@ def _fetch(chosen: Chosen) -> Exit:
     """Fetch the list now, and print what is new."""
     _require_words(chosen, 0)
     now = time.time()
-    found = _releases(chosen)
+    memory = release_settings.memory(chosen)
     if chosen.forget:
-        found.memory.forget(now)
-        found = _releases(chosen)
-    before = found.current()
-    known = 0 if before is None else before.published.checkpoint.size
+        memory.forget(now)
+    seen = memory.load()  # before a list that is given takes its place
+    known = 0 if seen is None else seen.size
+    found = _releases(chosen)
     if not found.is_given:
         route = settings.route(chosen, releases=found)
         with ObliviousClient(route) as client:
             client.transport.run(client.transport.source.fetch_releases())
     published = _published(found)
     if chosen.json:
-        print(json.dumps(release_report.described_list(published, now=now), indent=2))
+        print_json(release_report.described_list(published, now=now))
     else:
         for entry in published.entries[known:]:
             print(f"new: {entry.statement if isinstance(entry.statement, Release) else 'a change'}")
@@ -67,7 +68,7 @@ def _list(chosen: Chosen) -> Exit:
     found, now = _releases(chosen), time.time()
     published = _published(found)
     if chosen.json:
-        print(json.dumps(release_report.list_json(published, now=now), indent=2))
+        print_json(release_report.list_json(published, now=now))
     else:
         print(release_report.list_text(published, found.trust, now=now))
     _warn_of_age(found, now)
@@ -102,7 +103,7 @@ def _pin(chosen: Chosen) -> Exit:
         print(text)
     else:
         release_signing.write(chosen.out, text + "\n")
-        _note(f"pinned: use it with --pcrs {chosen.out}; no list is asked any more")
+        note(f"pinned: use it with --pcrs {chosen.out}; no list is asked any more")
     return Exit.OK
 
 
@@ -138,14 +139,10 @@ ACTIONS: Mapping[str, Callable[[Chosen], Exit]] = {
 }
 
 
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _warn_of_age(found: Releases, now: float) -> None:
     warning = found.warning(now)
     if warning:
-        _note(f"warning: {warning}")
+        note(f"warning: {warning}")
 
 
 def _releases(chosen: Chosen) -> Releases:

@@ -173,6 +173,7 @@ def _described(entry: Entry, release: Release) -> dict[str, Any]:
         "signed": entry.is_signed,
         "builders": [key.name for key in entry.signers],
         "builders_needed": entry.trust.builders.threshold,
+        "builders_trusted": len(entry.trust.builders.keys),
     }
 
 

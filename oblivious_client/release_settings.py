@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
+from oblivious_client import layers
 from oblivious_client.cache import default_directory
 from oblivious_client.errors import UsageError
 from oblivious_client.releases.keys_seen import Mirrors
-from oblivious_client.releases.memory import memory_for
+from oblivious_client.releases.memory import ReleaseMemory, memory_for
 from oblivious_client.releases.published import MAX_LIST_BYTES
 from oblivious_client.releases.source import Releases
 from oblivious_client.releases.trust import MAX_LISTS, Quorum, Trust
 from oblivious_client.releases.trust_file import NOBODY, packaged_trust, read_trust
 
 
-def trust_file(options: argparse.Namespace) -> str | None:
-    """Return the file that says whom to trust, if one is named."""
-    return options.trust or os.environ.get("OBLIVIOUS_TRUST")
-
-
 def trust(options: argparse.Namespace) -> Trust | None:
     """Return whose releases will do, None if neither the user nor this build names anybody."""
-    named = trust_file(options)
+    named = layers.single(options, "trust").text
     return read_trust(Path(named)) if named else packaged_trust()
 
 
 def releases(options: argparse.Namespace) -> Releases | None:
     """Return what is relied on in place of pins; pins win, and so does a trial without trust."""
-    if options.pcrs or os.environ.get("OBLIVIOUS_PCRS"):
+    pins, trusted = layers.demanded(options)
+    if pins.value:
         return None
-    named = trust_file(options) or options.releases
+    named = trusted.value or options.releases
     if options.allow_simulated and not named:
         return None  # a simulated enclave is no release of anybody's
     return required_releases(options) if named or trust(options) is not None else None
@@ -50,8 +46,12 @@ def required_releases(options: argparse.Namespace) -> Releases:
     """Return what is relied on of releases; raises UsageError if nobody is trusted."""
     found = required_trust(options)
     given = read_list(options.releases) if options.releases else None
-    memory = memory_for(found, default_directory())
-    return Releases(found, memory, given=given, now=time.time())
+    return Releases(found, memory(options), given=given, now=time.time())
+
+
+def memory(options: argparse.Namespace) -> ReleaseMemory:
+    """Return what was seen before of the list that is trusted; raises UsageError if nobody is."""
+    return memory_for(required_trust(options), default_directory())
 
 
 def read_list(path: Path) -> bytes:
@@ -67,14 +67,15 @@ def mirrors(options: argparse.Namespace) -> Mirrors | None:
     """Return the mirrors that have to vouch for keys, None if none is named; raises UsageError."""
     if not options.mirror:
         return None
-    named, threshold = tuple(dict.fromkeys(options.mirror)), options.mirrors
+    named = tuple(dict.fromkeys(options.mirror))
+    threshold = options.mirrors or len(named)
     if any(not key.kind.is_timed for key in named):
         raise UsageError("--mirror takes the key of a mirror, whose signatures carry a time")
-    if (threshold or 1) > len(named):
+    if threshold > len(named):
         raise UsageError("--mirrors asks for more mirrors than --mirror names")
     trusted = trust(options)
     return Mirrors(
-        Quorum(threshold or len(named), named),
+        Quorum(threshold, named),
         options.mirror_of,
         MAX_LISTS if trusted is None else trusted.max_lists,
         is_required=options.mirror_down == "refuse",

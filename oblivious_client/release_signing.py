@@ -12,8 +12,8 @@ from pathlib import Path
 from oblivious_client import provision, release_settings, settings
 from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import EvidenceRefused, UsageError
-from oblivious_client.evidence import fetch_releases
 from oblivious_client.exits import Exit
+from oblivious_client.fetching import fetch_releases
 from oblivious_client.policy import read_releases
 from oblivious_client.releases import statements
 from oblivious_client.releases.keys_seen import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TypedDict
 
@@ -29,6 +30,11 @@ class RouteOptions(TypedDict, total=False):
     max_price: str | None
     releases: Releases | None
     mirrors: Mirrors | None
+    tell: Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Route:
     an HTTP proxy, and those of the environment are not used. `wallet` pays for questions that cost
     something, with tokens of at most `max_price`, as `c16`. With `releases` the measurements that
     they accept at the time take the place of the policy's; `mirrors` have to have seen the keys.
-    Raises UsageError.
+    `tell` is given a line where something takes minutes. Raises UsageError.
     """
 
     relay: str | None = None
@@ -55,6 +61,7 @@ class Route:
     max_price: str | None = None
     releases: Releases | None = None
     mirrors: Mirrors | None = None
+    tell: Callable[[str], None] = field(default=silent, repr=False, compare=False)
     endpoint: Endpoint = field(init=False, repr=False)
     most: PricePoint | None = field(init=False, repr=False)
 

@@ -57,7 +57,7 @@ def seal(config: KeyConfig, request: Request, framing: Framing) -> Sealed:
 
 
 def _chunks(sealer: chunked.RequestSealer, plain: bytes) -> Iterator[bytes]:
-    last = max(0, len(plain) - 1) // CHUNK * CHUNK
+    last = (len(plain) - 1) // CHUNK * CHUNK
     for start in range(0, last, CHUNK):
         yield sealer.seal(plain[start : start + CHUNK])
     yield sealer.finish(plain[last:])

@@ -5,66 +5,61 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from oblivious_client import configuration, places, release_settings
+from oblivious_client import layers, places, release_settings
 from oblivious_client.cache import EvidenceCache, default_directory
-from oblivious_client.configuration import Configuration
 from oblivious_client.defaults import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
 from oblivious_client.framing import Framing
+from oblivious_client.layers import DEFAULT, Found
 from oblivious_client.policy import Policy, Simulated, read_releases, read_root
 from oblivious_client.proxies import proxy_address
 from oblivious_client.releases.source import Releases
+from oblivious_client.releases.trust_file import packaged_trust
 from oblivious_client.route import Route
+from oblivious_client.terminal import note
 from oblivious_client.wallet import Wallet
 
-COMMAND_LINE = "the command line"
-DEFAULT = "default"
-_NOTHING = "nothing says so"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A value, and where it comes from."""
-
-    value: str | Sequence[str] | None
-    source: str
+PACKAGED = "the trust.json of this client"
 
 
 def found(options: argparse.Namespace) -> dict[str, Found]:
     """Return each setting with its source: the command line, then the environment, then the file.
 
-    Where one of them names a relay or a gateway, what those below say of either does not count.
+    What does not count, for something above takes its place, has no value.
     """
-    said, path = _configured()
-    relay, gateway = _where(options, said, str(path))
-    rest = {
-        name: _layered(getattr(options, name, None), name, getattr(said, name), str(path))
-        for name in ("proxy", "pcrs", "model")
+    relay, gateway = layers.where(options)
+    pins, trusted = layers.demanded(options)
+    if pins.value is None and trusted.value is None and packaged_trust() is not None:
+        trusted = Found(PACKAGED, DEFAULT)
+    asked = layers.single(options, "model")
+    return {
+        "relay": relay,
+        "gateway": gateway,
+        "proxy": layers.single(options, "proxy"),
+        "pcrs": pins,
+        "trust": trusted,
+        "model": Found(DEFAULT_MODEL, DEFAULT) if asked.value is None else asked,
     }
-    if rest["model"].value is None:
-        rest["model"] = Found(DEFAULT_MODEL, DEFAULT)
-    return {"relay": relay, "gateway": gateway, **rest}
 
 
 def addresses(
     options: argparse.Namespace,
 ) -> tuple[str | Sequence[str] | None, str | None]:
     """Return the relay, or several where the command takes several, and the gateway."""
-    relay, gateway = _where(options, *_configured())
-    return relay.value, None if gateway.value is None else str(gateway.value)
+    relay, gateway = layers.where(options)
+    return relay.value, gateway.text
 
 
 def pcrs(options: argparse.Namespace) -> str | None:
-    """Return the file of measurements, if one is named."""
-    return _text(options, "pcrs")
+    """Return the file of measurements, if one is named that counts."""
+    return layers.demanded(options)[0].text
 
 
 def proxy(options: argparse.Namespace) -> str | None:
     """Return the proxy, if one is named; raises UsageError where the environment's is none."""
-    address = _text(options, "proxy")
+    address = layers.single(options, "proxy").text
     try:
         return None if address is None else proxy_address(address)
     except ValueError as error:
@@ -112,40 +107,7 @@ def wallet(options: argparse.Namespace) -> Wallet:
 
 def model(options: argparse.Namespace) -> str:
     """Return the model to ask."""
-    return _text(options, "model") or DEFAULT_MODEL
-
-
-def _configured() -> tuple[Configuration, str]:
-    path = configuration.place()
-    return configuration.read(path), str(path)
-
-
-def _where(options: argparse.Namespace, said: Configuration, path: str) -> tuple[Found, Found]:
-    layers: tuple[tuple[Sequence[str] | str | None, str | None, str, str], ...] = (
-        (options.relay, options.gateway, COMMAND_LINE, COMMAND_LINE),
-        (os.environ.get("OBLIVIOUS_RELAY"), None, "OBLIVIOUS_RELAY", _NOTHING),
-        (None, os.environ.get("OBLIVIOUS_GATEWAY"), _NOTHING, "OBLIVIOUS_GATEWAY"),
-        (said.relay, said.gateway, path, path),
-    )
-    for relay, gateway, of_relay, of_gateway in layers:
-        if relay or gateway:
-            return (
-                Found(relay or None, of_relay if relay else _NOTHING),
-                Found(gateway or None, of_gateway if gateway else _NOTHING),
-            )
-    return Found(None, _NOTHING), Found(None, _NOTHING)
-
-
-def _layered(option: str | None, name: str, said: str | None, path: str) -> Found:
-    variable = f"OBLIVIOUS_{name.upper()}"
-    layers = ((option, COMMAND_LINE), (os.environ.get(variable), variable), (said, path))
-    return next((Found(value, source) for value, source in layers if value), Found(None, _NOTHING))
-
-
-def _text(options: argparse.Namespace, name: str) -> str | None:
-    said, path = _configured()
-    value = _layered(getattr(options, name, None), name, getattr(said, name), path).value
-    return None if value is None else str(value)
+    return layers.single(options, "model").text or DEFAULT_MODEL
 
 
 def _routes(
@@ -167,6 +129,7 @@ def _routes(
             max_price=getattr(options, "max_price", None),
             releases=releases,
             mirrors=mirrors,
+            tell=note,
         )
         for relay in dict.fromkeys(named)
     ]

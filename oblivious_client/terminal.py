@@ -9,9 +9,11 @@ without, and which draw nothing, pass.
 
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TextIO
+from typing import Any, TextIO
 
 _JOINERS = "\u200c\u200d"
 
@@ -29,6 +31,16 @@ def harmless(text: str) -> str:
 def fit_for(stream: TextIO, text: str) -> str:
     """Return what may be written there: a file or a pipe gets everything, a terminal only text."""
     return harmless(text) if is_terminal(stream) else text
+
+
+def note(text: str) -> None:
+    """Write a line to standard error: standard output belongs to the answer."""
+    print(fit_for(sys.stderr, text), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print what programs read; JSON of ASCII characters holds nothing that a terminal obeys."""
+    print(json.dumps(value, indent=2))
 
 
 def allow_editing() -> None:

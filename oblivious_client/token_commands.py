@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from oblivious_client.issuance import Bought, Buyer
 from oblivious_client.issuer import Issuer
 from oblivious_client.purchases import Purchases
 from oblivious_client.route import price_point
+from oblivious_client.terminal import print_json
 from oblivious_client.wallet import Wallet
 from protocol.token_catalogue import Catalogue
 from protocol.token_prices import PricePoint
@@ -56,7 +56,7 @@ def show(chosen: Chosen) -> Exit:
     piles, open_ = (wallet.piles(), Purchases(wallet).open()) if wallet.file.exists else ([], [])
     now = wallet.clock()
     if chosen.json:
-        print(json.dumps(token_report.as_json(piles, open_, now=now), indent=2))
+        print_json(token_report.as_json(piles, open_, now=now))
     else:
         print(token_report.as_text(piles, open_, now=now))
     _warn(wallet)
@@ -200,4 +200,4 @@ def _warn(wallet: Wallet) -> None:
 
 def _note(text: str) -> None:
     with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr)

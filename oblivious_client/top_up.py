@@ -8,6 +8,7 @@ bought to when was asked. No question ever waits for a purchase.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -39,7 +40,7 @@ def read_stocks(text: str) -> dict[PricePoint, int]:
     for entry in text.split(","):
         name, _, count = entry.partition("=")
         price = price_point(name)
-        if not (count.isascii() and count.isdigit() and 0 < int(count[:6]) <= MOST_KEPT):
+        if not re.fullmatch(r"[0-9]{1,6}", count) or not 0 < int(count) <= MOST_KEPT:
             raise UsageError(f"not a stock: {entry!r}", advice="write --top-up c1=40,c4=10")
         if price in stocks:
             raise UsageError(f"two stocks of {price}")

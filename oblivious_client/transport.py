@@ -20,7 +20,7 @@ import httpx
 from oblivious_client.advice import advising
 from oblivious_client.errors import AnswerTruncated, AnswerUnreadable, ClientError, NoAnswer
 from oblivious_client.events import EndKeeper
-from oblivious_client.evidence import EvidenceSource, Flow, Pause, T, too_large
+from oblivious_client.evidence import EvidenceSource
 from oblivious_client.exchange import (
     Opened,
     Question,
@@ -31,6 +31,7 @@ from oblivious_client.exchange import (
     is_sealed,
     refusal,
 )
+from oblivious_client.fetching import Flow, Pause, T, too_large
 from oblivious_client.outer import BODY_LIMIT, AsyncOuterTransport, OuterTransport, watching
 from oblivious_client.paying import Begun, apaid, paid, require_payable
 from oblivious_client.route import Route, RouteOptions, route_of

@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from oblivious_client import places
 from oblivious_client.errors import WalletUnusable
 
 BUSY_SECONDS = 30.0
@@ -157,7 +158,7 @@ class WalletFile:
         if self.exists:
             return
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            places.make_private(self.path.parent)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:
             raise self._unusable(f"it cannot be made ({error.strerror})", _OTHERWISE[1]) from error

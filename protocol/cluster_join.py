@@ -60,7 +60,6 @@ KEM: Kem = X_WING
 """Of both secrets. Enclaves whose PCRs are equal run the same code: nothing is negotiated."""
 
 _SUITE = Kdf.HKDF_SHA256, Aead.AES_256_GCM
-_HASH_BYTES = 32
 
 Attest = Callable[[bytes, bytes], bytes]
 """Takes `user_data` and a nonce, returns a document of this enclave's; raises what it likes."""
@@ -167,7 +166,7 @@ class Joining:
             raise MalformedMessage("neither a lead nor a wait")
         document, key = _bytes(members["lead"]), _sized(members["key"], KEM.public_key_size)
         said = self._equality.verify(document, _LEAD, self._nonce, now)
-        return Offer(frame, key, _leadership(said, key), self._attest, self._equality)
+        return Offer(frame, key, _leadership(said, key), self._attest)
 
 
 class Offer:
@@ -175,9 +174,7 @@ class Offer:
 
     __slots__ = ("_attest", "_frame", "_key", "_spent", "leadership")
 
-    def __init__(
-        self, frame: bytes, key: bytes, leadership: Leadership, attest: Attest, equality: Equality
-    ) -> None:
+    def __init__(self, frame: bytes, key: bytes, leadership: Leadership, attest: Attest) -> None:
         self._frame = frame
         self._key = key
         self._attest = attest

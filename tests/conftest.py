@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import gc
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -11,3 +12,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("untimed", deadline=None, suppress_health_check=(HealthCheck.too_slow,))
 settings.load_profile("untimed")
+
+# What collecting makes stays until the end: looking through it for garbage, then and in each later
+# round of the collector, finds none.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector look at what tests make, and at that alone."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()

@@ -34,7 +34,7 @@ def open_database(address: str) -> Engine:
         "options": f"-c lock_timeout={BUSY_SECONDS}s -c statement_timeout={BUSY_SECONDS}s",
     }
     # A connection that the server has ended meanwhile is noticed before it is used.
-    return create_engine(url, connect_args=waits, pool_pre_ping=True, pool_size=1, max_overflow=8)
+    return create_engine(url, connect_args=waits, pool_pre_ping=True)
 
 
 def _url(address: str) -> URL:

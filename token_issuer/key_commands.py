@@ -131,6 +131,6 @@ def _day(seconds: int) -> str:
 def _state(stored: StoredKey, now: int) -> str:
     if stored.is_retired:
         return "retired"
-    if stored.entry.epoch.issues(now):
-        return "signs"
-    return "waits" if now < stored.entry.epoch.issue_from else "over"
+    if now < stored.entry.epoch.issue_from:
+        return "waits"
+    return "signs" if stored.entry.epoch.issues(now) else "over"

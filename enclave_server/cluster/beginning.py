@@ -73,5 +73,5 @@ class Beginning:
 
 
 def _is_first(search: Search, nonce: bytes) -> bool:
-    is_asked = search.rounds >= LONELY_ROUNDS and not search.has_silent
+    is_asked = search.has_asked(LONELY_ROUNDS) and not search.has_silent
     return is_asked and all(nonce <= other for other in search.waiting)

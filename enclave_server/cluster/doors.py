@@ -13,6 +13,9 @@ from protocol.cluster_join import Leadership
 MAX_ENTRANCES = 8
 """Joins at a time; others wait in the kernel's queue."""
 
+MAX_ACCEPTED = 64
+"""In one turn: whoever knocks faster than that does not keep the supervisor from its workers."""
+
 JOINS_PER_SECOND, JOINS_BURST = 5.0, 16.0
 """Each costs some 10 milliseconds of the security module and of the process that keeps the keys."""
 
@@ -67,7 +70,9 @@ class Doors:
         self._listener.close()
 
     def _accept(self, now: float) -> Iterator[FrameStream]:
-        while len(self._entrances) < MAX_ENTRANCES:
+        for _ in range(MAX_ACCEPTED):
+            if len(self._entrances) >= MAX_ENTRANCES:
+                return
             try:
                 connection = self._listener.accept()[0]
             except OSError:  # nobody is there, or is gone already; or there is no descriptor for it

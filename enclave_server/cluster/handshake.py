@@ -97,8 +97,8 @@ class Approach:
     def _step(self, now: float, unix: float) -> Joined | Wait | None:
         if now > self._deadline:
             raise Refused("late")
-        if self._dial is not None and not self._connect(self._dial):
-            return None
+        if self._dial is not None:
+            self._connect(self._dial)
         while self._link is None:
             frame = None if self._stream is None else self._stream.next()
             if frame is None:
@@ -113,14 +113,13 @@ class Approach:
             raise Refused("no state")
         return Joined(self._member, self._link, message)
 
-    def _connect(self, dial: Dial) -> bool:
+    def _connect(self, dial: Dial) -> None:
         stream = dial.poll()
         if stream is None:
-            return False
+            return
         self._dial, self._stream = None, stream
         if self._joining is not None:
             stream.send([self._joining.hello])
-        return True
 
     def _read(self, frame: bytes, unix: float) -> Wait | None:
         if self._joining is not None:

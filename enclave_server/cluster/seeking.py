@@ -40,10 +40,9 @@ class Search:
         self._wanted = wanted
         self._pause = pause
 
-    @property
-    def rounds(self) -> int:
-        """How often every peer has been asked."""
-        return min((peer.rounds for peer in self._peers), default=1 << 32)
+    def has_asked(self, times: int) -> bool:
+        """Whether every peer has been asked so often, as it has where there is none."""
+        return all(peer.rounds >= times for peer in self._peers)
 
     @property
     def waiting(self) -> list[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mappi
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from enclave_server.gateway.standing import Ownership, Standing
 from enclave_server.gateway.steps import Stepping
@@ -95,6 +95,7 @@ class Service:
     standing: Callable[[], Standing] | None = None
 
 
+Opened = TypeVar("Opened")
 Answer = Callable[[Service, OuterRequest], OuterResponse | Awaitable[OuterResponse]]
 
 
@@ -169,7 +170,8 @@ def _answer_sealed(
     if refusal is not None:
         return refusal
     if len(request.body) > LARGE_BYTES:
-        return _answer_large_sealed(service, service.gateway.begin_in_steps(request.body))
+        steps = service.gateway.begin_in_steps(request.body)
+        return _answer_large_sealed(service, _still_ours(service, request, "ohttp", steps))
     try:
         sealed = service.gateway.begin(request.body)
     except ProtocolError as error:
@@ -182,12 +184,14 @@ def _sealed(body: bytes) -> OuterResponse:
 
 
 async def _answer_large_sealed(
-    service: Service, steps: Generator[None, None, bytes | Awaitable[bytes]]
+    service: Service, steps: Generator[None, None, bytes | Awaitable[bytes] | OuterResponse]
 ) -> OuterResponse:
     try:
         sealed = await service.stepping.take(steps)
     except ProtocolError as error:
         return _not_opened(error, "ohttp")
+    if isinstance(sealed, OuterResponse):
+        return sealed
     return _sealed(sealed if isinstance(sealed, bytes) else await sealed)
 
 
@@ -203,7 +207,8 @@ def _answer_chunked(
         return refusal
     if (size := len(request.body)) > LARGE_BYTES:
         steps = service.gateway.open_chunked_in_steps(request.body)
-        return _answer_large_chunked(service, steps, size)
+        ours = _still_ours(service, request, "ohttp_chunked", steps)
+        return _answer_large_chunked(service, ours, size)
     try:
         exchange = service.gateway.open_chunked(request.body)
     except ProtocolError as error:
@@ -212,13 +217,15 @@ def _answer_chunked(
 
 
 async def _answer_large_chunked(
-    service: Service, steps: Generator[None, None, ChunkedExchange], size: int
+    service: Service, steps: Generator[None, None, ChunkedExchange | OuterResponse], size: int
 ) -> OuterResponse:
     begins = asyncio.get_running_loop().time() + reading_seconds(size)
     try:
         exchange = await service.stepping.take(steps)
     except ProtocolError as error:
         return _not_opened(error, "ohttp_chunked")
+    if isinstance(exchange, OuterResponse):
+        return exchange
     return _streamed(service.pacer(exchange, begins))
 
 
@@ -249,6 +256,20 @@ def _misdirected(service: Service, request: OuterRequest, route: str) -> OuterRe
         case Ownership.NOBODYS:
             # To a client it is a key that is gone: it fetches the next one and asks once more.
             return problems.key_rejected(route)
+
+
+def _still_ours(
+    service: Service, request: OuterRequest, route: str, steps: Generator[None, None, Opened]
+) -> Generator[None, None, Opened | OuterResponse]:
+    """Open in steps what is this enclave's when its turn comes; else return the refusal.
+
+    It may have waited, and another key may have the identifier since, with other owners. The first
+    of `steps` takes the keys, in the same turn of the loop as this looks.
+    """
+    refusal = _misdirected(service, request, route)
+    if refusal is not None:
+        return refusal
+    return (yield from steps)
 
 
 def _not_opened(error: ProtocolError, route: str) -> OuterResponse:

@@ -170,7 +170,8 @@ class KeySet:
 
     def opening(self, now: float) -> tuple[GatewayKey, ...]:
         """Return the keys that open requests at `now`, even if no newer key set has come."""
-        if now < self.ends[-1]:
+        # Not the last one's: in a cluster, keys of another leader end when they would have.
+        if now < min(self.ends):
             return self.gateway_keys
         pairs = zip(self.gateway_keys, self.ends, strict=True)
         return tuple(key for key, ends in pairs if now < ends)

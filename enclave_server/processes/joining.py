@@ -8,7 +8,8 @@ from enclave_server.addresses import parse_address
 from enclave_server.cluster.beginning import Beginning
 from enclave_server.cluster.doors import Doors
 from enclave_server.cluster.identity import make_identity
-from enclave_server.cluster.member import Member, Terms
+from enclave_server.cluster.member import Member
+from enclave_server.cluster.part import Terms
 from enclave_server.cluster.signing import decode_signing_keys
 from enclave_server.config import Config
 from enclave_server.keys.attester import Attester

@@ -42,7 +42,7 @@ def announced(url: str, folder: Path | None = None) -> Iterator[bytes]:
     running = Running(url, os.getpid(), secrets.token_urlsafe(32))
     path = (folder or places.state()) / f"{_PREFIX}{httpx.URL(url).port}{_SUFFIX}"
     with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        places.make_private(path.parent)
         path.unlink(missing_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

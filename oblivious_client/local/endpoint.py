@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 
+from oblivious_client import release_report
 from oblivious_client.answers import check_signature
 from oblivious_client.client import TIMEOUT, evidence_of
 from oblivious_client.errors import ClientError, NoToken, TokenRefused
@@ -144,10 +145,15 @@ class LocalEndpoint:
     async def _evidence(self, request: LocalRequest) -> LocalResponse:
         try:
             verified = await self._relays.evidence()
+            source = self._relays.current.source
+            now, releases = source.clock(), source.route.releases
+            report = {
+                **as_json(verified, source.policy, source.route.endpoint, now=now),
+                **release_report.json_of(releases, verified, now),
+                "warnings": list(release_report.warnings(source, now)),
+            }
         except ClientError as failure:
             return refuse(request, 502, fault_of(failure))
-        source = self._relays.current.source
-        report = as_json(verified, source.policy, source.route.endpoint, now=source.clock())
         return LocalResponse(200, JSON_FIELDS, json.dumps(report).encode())
 
     async def _ask(self, request: LocalRequest, resource: Resource) -> LocalResponse:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from oblivious_client import release_report, release_settings, settings
+from oblivious_client import layers, release_report, settings
 from oblivious_client.advice import warnings
 from oblivious_client.errors import ClientError, OuterRefusal, UsageError
 from oblivious_client.exits import Exit
@@ -91,11 +91,10 @@ def command(chosen: Chosen) -> list[str]:
     for route in settings.routes(chosen):
         role = route.endpoint.role.value
         words += [f"--{role}", (route.relay or route.gateway or "")]
-    pcrs = settings.pcrs(chosen)
     voucher = None if chosen.voucher == "-" else chosen.voucher
     paths = {
-        "--pcrs": pcrs,
-        "--trust": release_settings.trust_file(chosen),
+        "--pcrs": settings.pcrs(chosen),
+        "--trust": layers.single(chosen, "trust").text,
         "--releases": chosen.releases,
         "--root": chosen.root,
         "--api-key": chosen.api_key,

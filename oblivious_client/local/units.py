@@ -20,6 +20,9 @@ from oblivious_client.errors import ClientError, UsageError
 SYSTEMD_NAME = "oblivious-client.service"
 LAUNCHD_NAME = "org.oblivious-inference.client"
 
+MANAGER_SECONDS = 60
+"""For the service manager to do what it is told."""
+
 RESTART_SECONDS = 30
 """Before a service that failed is started again."""
 
@@ -119,7 +122,7 @@ def start(installed: Installed, run: Run | None = None) -> None:
 
 
 def _run(command: Sequence[str]) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60)
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=MANAGER_SECONDS)
 
 
 def _quoted(word: str) -> str:

@@ -38,8 +38,10 @@ function showReport(report) {
   if (report.is_simulated)
     verdict("warn", "Verified, but SIMULATED", "No hardware vouches for this enclave; for trials only.");
   else
-    verdict("good", "Verified", `A ${report.platform} enclave runs the pinned code.`);
+    verdict("good", "Verified", `A ${report.platform} enclave runs ${codeOf(report.release)}.`);
+  for (const warning of report.warnings) fact("note", warning.replace(/^warning: /, ""));
   fact("address", report.address);
+  if (report.release) showRelease(report.release);
   fact("module", report.module_id);
   fact("made", new Date(report.timestamp * 1000).toLocaleString());
   const root = report.is_simulated ? "throw-away root" : "AWS Nitro Enclaves root";
@@ -50,6 +52,32 @@ function showReport(report) {
   const more = key.public_key.length > SHOWN ? "…" : "";
   fact("seals to", `key ${key.key_id}, ${key.kem} ${key.public_key.slice(0, SHOWN)}${more}`);
   for (const [algorithm, id] of Object.entries(report.tee_ids)) fact("signs with", `${algorithm} ${id}`);
+}
+
+function codeOf(release) {
+  return release ? `release ${release.version}, ${signed(release)}` : "the pinned code";
+}
+
+function signed({builders, builders_trusted, builders_needed}) {
+  return `signed by ${builders.length} of ${builders_trusted} builders (${builders_needed} needed)`;
+}
+
+function showRelease(release) {
+  const {list} = release, witnesses = Object.keys(list.witnesses);
+  const independent = `${list.independent.length} of them independent of the builders`;
+  fact("release", `${release.version} (number ${release.sequence}, kernel ${release.kernel})`);
+  fact("builders", `${signed(release)}: ${release.builders.join(", ")}`);
+  fact("listed", `${inWords(list.age_seconds)} ago, as of ${new Date(list.as_of * 1000).toLocaleString()}`);
+  fact("witnesses", `${witnesses.join(", ")}; ${independent}`);
+  fact("commit", release.commit);
+}
+
+/** Say how long that is, as the command does. */
+function inWords(seconds) {
+  const hours = Math.round(seconds / 3600);
+  if (hours < 1) return `${Math.round(seconds / 60)} minutes`;
+  if (hours < 48) return `${hours} hour${hours === 1 ? "" : "s"}`;
+  return `${Math.round(hours / 24)} days`;
 }
 
 function fact(name, value) {

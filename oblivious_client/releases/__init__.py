@@ -8,5 +8,5 @@ is `trust`: names, keys and thresholds. Which releases will do at a time is `acc
 the floor, and not long after a successor. `memory` keeps the longest list that was seen, so that
 nobody can later show a shorter one or another past; `source` joins all of it for a route.
 
-Nothing in this room opens a socket; lists are fetched by `oblivious_client.evidence`.
+Nothing in this room opens a socket; lists are fetched by `oblivious_client.fetching`.
 """

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from oblivious_client import places
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from oblivious_client.releases.published import Published, Unverified
@@ -105,7 +106,7 @@ class ReleaseMemory:
     def _write(self, name: str, content: bytes) -> None:
         """Replace a file at once."""
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            places.make_private(self.directory)
             # mkstemp makes the file with mode 0600; the rename keeps it.
             handle, temporary = tempfile.mkstemp(dir=self.directory)
             try:

@@ -18,10 +18,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from scripts.image.eif import Kind, decode, measure
@@ -69,13 +69,25 @@ class EmulatorError(Exception):
 class Emulator:
     """A directory of sockets and logs, and the processes started in it."""
 
-    def __init__(self, work: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        work: Path,
+        say: Callable[[str], None],
+        *,
+        cids: Sequence[int] = (ENCLAVE_CID,),
+        registers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Be ready for an enclave at each of `cids`; `registers` are beside those of the image."""
         self._work, self._say = work, say
+        self._cids, self._registers = tuple(cids), dict(registers)
         self._temporary = tempfile.TemporaryDirectory(prefix="enclave-")  # a short path: sockets
         self.directory = Path(self._temporary.name)
         self.vsock = self.directory / "vsock"
-        self.enclave_device = self.directory / f"vsock{ENCLAVE_CID}.sock"
+        self.enclave_device = self.device(ENCLAVE_CID)
         self.nsm_root = self.directory / "nsm-root.pem"
+        self.authority = (
+            self.directory / "nsm-authority.pem"
+        )  # its key too, where it was made first
         self.heard = threading.Event()
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -148,13 +160,15 @@ class Emulator:
     # --- the machine
 
     def start_switch(self, *options: str) -> None:
-        """Start the vsock devices; by default the enclave's alone, joined to `self.vsock`."""
-        own = ["--guest", f"{ENCLAVE_CID}={self.enclave_device}"]
-        own += ["--unix", f"{ENCLAVE_CID}={self.vsock}"] if not options else []
+        """Start the vsock devices; by default the enclaves' alone, the first joined to `vsock`."""
+        own = [word for cid in self._cids for word in ("--guest", f"{cid}={self.device(cid)}")]
+        own += ["--unix", f"{self._cids[0]}={self.vsock}"] if not options else []
         child = self.start("switch", [*_module("vhost_vsock"), *own, *options])
         self.wait_until("switch", child, lambda: self.said("switch", "ready"), 120)
 
-    def start_enclave(self, image: Path, machine: Machine) -> subprocess.Popen[bytes]:
+    def start_enclave(
+        self, image: Path, machine: Machine, cid: int = ENCLAVE_CID
+    ) -> subprocess.Popen[bytes]:
         """Boot `image` on `machine`, with a security module that vouches for it."""
         sections = decode(image.read_bytes())
         parts = {kind: b"".join(s.content for s in sections if s.kind == kind) for kind in Kind}
@@ -170,15 +184,19 @@ class Emulator:
             *("-kernel", str(kernel), "-initrd", str(initrd), "-append", " ".join(words).strip()),
         ]
         for name in machine.devices:
-            options += self._device(name)
-        return self.start("enclave", [*self._qemu(), *options])
+            options += self._device(name, cid)
+        return self.start(enclave_name(cid), [*self._qemu(), *options])
 
-    def _device(self, name: str) -> list[str]:
+    def device(self, cid: int) -> Path:
+        """Return the socket of a guest's vsock device."""
+        return self.directory / f"vsock{cid}.sock"
+
+    def _device(self, name: str, cid: int) -> list[str]:
         """Return QEMU's options for vsock or for the security module, whose back ends run here."""
         path, device = {
-            "vsock": (self.enclave_device, "vhost-user-vsock-device"),
+            "vsock": (self.device(cid), "vhost-user-vsock-device"),
             "nsm": (
-                self.directory / "nsm.sock",
+                self._module_socket(cid),
                 "vhost-user-test-device,virtio-id=33,num_vqs=1,vq_size=64",
             ),
         }[name]
@@ -204,10 +222,14 @@ class Emulator:
 
     def _start_nsm(self, pcrs: dict[str, str]) -> None:
         measured = self.directory / "pcrs.json"
-        measured.write_text(json.dumps(pcrs))
-        options = [str(self.directory / "nsm.sock"), "--pcrs", str(measured)]
+        measured.write_text(json.dumps({**pcrs, **self._registers}))
+        options = [*(str(self._module_socket(cid)) for cid in self._cids), "--pcrs", str(measured)]
+        options += ["--authority", str(self.authority)] if self.authority.exists() else []
         child = self.start("nsm", [*_module("vhost_nsm"), *options, "--root", str(self.nsm_root)])
         self.wait_until("nsm", child, lambda: self.said("nsm", "ready"), 120)
+
+    def _module_socket(self, cid: int) -> Path:
+        return self.directory / f"nsm{cid}.sock"
 
     def firmware(self) -> list[str]:
         """Return QEMU's options that name its firmware."""
@@ -241,6 +263,11 @@ def connect_vsock(path: Path, port: int, seconds: float = 20) -> socket.socket:
         stream.close()
         raise
     return stream
+
+
+def enclave_name(cid: int) -> str:
+    """Return the name of an enclave's log."""
+    return "enclave" if cid == ENCLAVE_CID else f"enclave{cid}"
 
 
 def _module(name: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Boot the enclave image in emulation and use it as a client would.
 
-    scripts/enclave-test [--part NAME]... [--work DIR]
+    scripts/enclave-test [--part NAME]... [--cluster] [--work DIR]
 
 image    builds the image twice, in two directories, and compares the bytes; AWS's own reader reads
          it, unsigned and signed, and refuses what is wrong
@@ -12,6 +12,9 @@ parent   runs host_proxy in a guest of its own, with genuine AF_VSOCK on both si
 aws      has the real nitro-cli describe it, built from its crate (ten minutes; not a default)
 kernel   builds the kernel from its source once more (some minutes; not a default)
 measure  compares the measurements with those of QEMU's nitro-enclave machine (slow; not a default)
+cluster  boots two enclaves and a parent between them, by whose host_proxy the second joins the
+         first; both serve one list of keys, one is killed, the other goes on (some minutes; not a
+         default; --cluster is short for --part cluster)
 
 Ends with PASS and 0, or with FAIL, the reason and 1. Emulation is slow: its times say nothing
 about an enclave.
@@ -22,7 +25,6 @@ from __future__ import annotations
 import argparse
 import base64
 import concurrent.futures
-import json
 import os
 import re
 import subprocess
@@ -38,9 +40,10 @@ import cbor2
 import httpx
 
 from oblivious_client.errors import ClientError
-from oblivious_client.policy import Policy, read_releases, read_root
+from oblivious_client.policy import Policy
 from oblivious_client.transport import ObliviousTransport
 from scripts.emulation import nitro
+from scripts.emulation.cluster_trial import try_cluster
 from scripts.emulation.device_trial import check_descriptors, try_machines
 from scripts.emulation.emulator import (
     ENCLAVE_CID,
@@ -62,24 +65,21 @@ from scripts.emulation.image_trial import (
 )
 from scripts.emulation.parent import start_parent
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
+from scripts.emulation.using import Client, boot, host_proxy
 from scripts.image import eif
 from scripts.image.checkout import REPOSITORY, CheckoutError, refuse_changes
 from scripts.image.kernel_build import KernelError
 from scripts.image.locks import PackageError
 from scripts.image.reader import ReaderError
 from scripts.image.recipe import ImageError
-from scripts.local.stack import Child, StackError, silent
+from scripts.local.stack import StackError
 
 DEFAULT_PARTS = ("image", "devices", "enclave", "parent")
-OTHER_PARTS = ("aws", "kernel", "measure")
+OTHER_PARTS = ("aws", "kernel", "measure", "cluster")
 MEMORY_MIB = 1536
 MACHINE = Machine(MEMORY_MIB, processors=2)
-# A quiet machine takes 22 and 1; these are for one that is many times slower.
-ASK_SECONDS, LOAD_SECONDS = 600.0, 120.0
-QUESTION = "What is the capital of France?"
-PROGRAMS = Path(sys.executable).parent
+LOAD_SECONDS = 120.0  # a quiet machine takes 1; this is for one that is many times slower
 PROXY_PORT = 8443
-NOBODY = "65534"
 
 
 # --- enclave
@@ -90,7 +90,7 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
     with Emulator(work, say) as emulator:
         emulator.answer_heartbeat()
         emulator.start_switch()
-        enclave = boot(emulator, eif_file, say)
+        enclave = boot(emulator, eif_file, MACHINE, say)
         if not emulator.heard.is_set():
             raise TrialFailure("no heartbeat came")
         with host_proxy(f"vsock-uds:{emulator.vsock}:{SERVER_PORT}") as gateway:
@@ -104,38 +104,12 @@ def test_enclave(work: Path, eif_file: Path, say: Report) -> None:
                 emulator.kill(enclave)
                 say(f"enclave killed under load, after {load.succeeded} sealed requests")
                 load.wait_for_failures()
-                enclave = boot(emulator, eif_file, say)
+                enclave = boot(emulator, eif_file, MACHINE, say)
                 load.wait_for_success()
             say(f"under load: {load.succeeded} requests answered, {load.failed} failed meanwhile")
             client.ask(say, "chunked")
         emulator.stop(enclave)
         check_descriptors(emulator, ENCLAVE_CID, say)
-
-
-def boot(emulator: Emulator, eif_file: Path, say: Report) -> subprocess.Popen[bytes]:
-    enclave = emulator.start_enclave(eif_file, MACHINE)
-    emulator.wait_until(
-        "enclave", enclave, lambda: emulator.said("enclave", '"event": "ready"'), BOOT_SECONDS
-    )
-    if not emulator.said("enclave", '"platform": "aws-nitro"'):
-        raise TrialFailure("the server does not use the security module")
-    if not emulator.said("enclave", f"START as {' '.join([NOBODY] * 6)}\n"):
-        raise TrialFailure("the server was not started as nobody, with no other group")
-    up = re.search(r"INIT (up .*?)\s*\n", emulator.log("enclave").read_text(errors="replace"))
-    say(f"enclave booted ({up[1] if up else '?'}) and ready, with its security module's evidence")
-    return enclave
-
-
-@contextmanager
-def host_proxy(connect: str) -> Iterator[str]:
-    """Run host_proxy on a free port; give its URL."""
-    options = ["--listen", "tcp://127.0.0.1:0", "--connect", connect]
-    child = Child("host proxy", [PROGRAMS / "host-proxy", *options], {})
-    try:
-        child.wait_ready(silent)
-        yield child.url
-    finally:
-        child.stop()
 
 
 FAILURES = (
@@ -150,64 +124,6 @@ FAILURES = (
     OSError,
     subprocess.SubprocessError,
 )
-
-
-class Client:
-    """The installed command line, with the image's measurements pinned and the emulator's root."""
-
-    def __init__(self, gateway: str, eif_file: Path, emulator: Emulator) -> None:
-        self.directory = emulator.directory
-        self.pcrs = self.directory / "measured.json"
-        self.pcrs.write_text(eif.nitro_cli_json(eif.measure(eif.decode(eif_file.read_bytes()))))
-        self.root = emulator.nsm_root
-        self.options = ["--gateway", gateway, "--root", str(self.root), "--no-cache"]
-
-    def policy(self) -> Policy:
-        [pins] = read_releases(self.pcrs)
-        return Policy(pcrs=pins, root=read_root(self.root))
-
-    def verify(self, say: Report) -> None:
-        started = time.monotonic()
-        report = json.loads(self.run("verify", "--pcrs", str(self.pcrs), "--json", "--fresh"))
-        pinned = [name for name, pcr in report["pcrs"].items() if pcr["pinned"]]
-        say(f"evidence verified in {time.monotonic() - started:.1f} s; pinned: {', '.join(pinned)}")
-        if not {"PCR0", "PCR1", "PCR2"} <= set(pinned) or report["platform"] != "aws-nitro":
-            raise TrialFailure(f"the evidence says {report}")
-
-    def ask(self, say: Report, framing: str) -> None:
-        started = time.monotonic()
-        limits = ["--framing", framing, "--max-tokens", "8"]
-        answer = self.run("chat", "--pcrs", str(self.pcrs), *limits, QUESTION).strip()
-        say(f"answer ({framing}, {time.monotonic() - started:.1f} s): {answer!r}")
-        if "Paris" not in answer:
-            raise TrialFailure("not the answer")
-
-    def refuses_other_code(self, say: Report) -> None:
-        """The same enclave, with the measurements of another image pinned, must be refused."""
-        measured = json.loads(self.pcrs.read_text())
-        measured["Measurements"]["PCR0"] = "ab" * 48
-        other = self.directory / "other.json"
-        other.write_text(json.dumps(measured))
-        done = self.start("chat", "--pcrs", str(other), QUESTION)
-        if done.returncode != 12 or done.stdout:
-            raise TrialFailure(f"other code was accepted: {done.returncode} {done.stderr}")
-        say("other measurements pinned: refused before anything was sent")
-
-    def run(self, command: str, *options: str) -> str:
-        done = self.start(command, *options)
-        if done.returncode:
-            raise TrialFailure(f"oblivious-client {command}: {done.stderr.strip()[-1500:]}")
-        return done.stdout
-
-    def start(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAMS / "oblivious-client", command, *self.options, *options],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=ASK_SECONDS,
-            check=False,
-        )
 
 
 class Load:
@@ -279,7 +195,7 @@ def test_parent(work: Path, eif_file: Path, say: Report) -> None:
             "parent", parent, lambda: emulator.said("parent", "waits"), BOOT_SECONDS
         )
         say("parent instance booted")
-        enclave = boot(emulator, eif_file, say)
+        enclave = boot(emulator, eif_file, MACHINE, say)
         if not emulator.said("parent", f"heartbeat from CID {ENCLAVE_CID}"):
             raise TrialFailure("the parent heard no heartbeat")
         connect_vsock(emulator.vsock, PROXY_PORT).close()
@@ -338,6 +254,7 @@ def compare_measurements(work: Path, say: Report) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--part", action="append", choices=[*DEFAULT_PARTS, *OTHER_PARTS])
+    parser.add_argument("--cluster", dest="part", action="append_const", const="cluster")
     parser.add_argument("--work", type=Path, default=REPOSITORY / ".cache/enclave")
     options = parser.parse_args()
     parts, say = options.part or DEFAULT_PARTS, Report()
@@ -371,6 +288,8 @@ def run(parts: Sequence[str], work: Path, say: Report) -> None:
         test_parent(work, eif_file, say)
     if "measure" in parts:
         compare_measurements(work, say)
+    if "cluster" in parts:
+        try_cluster(work, say)
 
 
 def warn_of_changes(say: Report) -> None:

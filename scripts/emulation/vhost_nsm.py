@@ -1,11 +1,12 @@
-"""A Nitro Secure Module as a vhost-user device (virtio identifier 33), with its own root.
+"""Nitro Secure Modules as vhost-user devices (virtio identifier 33), under a root of their own.
 
-    vhost_nsm.py SOCKET --pcrs PCRS.json --root ROOT.pem
+    vhost_nsm.py SOCKET... --pcrs PCRS.json --root ROOT.pem [--authority AUTHORITY.pem]
 
-The guest's driver shows it as /dev/nsm. PCRS.json is what eif.py measured; nobody here
+A guest's driver shows its module as /dev/nsm. PCRS.json is what eif.py measured; nobody here
 measures what was really booted. Documents have AWS's form (untagged COSE_Sign1, ES384, a
 leaf certificate that lasts three hours) and chain to a root made at start, whose
-certificate is written to ROOT.pem and whose key never leaves this process.
+certificate is written to ROOT.pem and whose key never leaves this process. AUTHORITY.pem
+has key and certificate of a root that was made before, for an image that has to know it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,17 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA384
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from scripts.emulation.vhost_user import Chain, Device, Queue
 
-MODULE_ID = "i-lab-enc0000000000000"
+MODULE_ID = "i-lab-enc{:013d}"
+ROOT_NAME = "lab.nitro-enclaves"
 PCR_COUNT = 32
 FIRST_FREE_PCR = 16  # those below are locked when an enclave starts
 LEAF_LIFETIME = datetime.timedelta(hours=3)
@@ -64,6 +71,19 @@ class Signer:
         )
         return cls(name, key, builder.sign(issuer.key if issuer else key, SHA384()))
 
+    @classmethod
+    def load(cls, pem: bytes) -> Signer:
+        """Return the root that `pem` gave."""
+        key = load_pem_private_key(pem, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError("a root signs with ECDSA")
+        return cls(ROOT_NAME, key, x509.load_pem_x509_certificate(pem))
+
+    def pem(self) -> bytes:
+        """Return key and certificate; secret, as far as anything of an emulation is."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return key + self.certificate.public_bytes(Encoding.PEM)
+
     def der(self) -> bytes:
         return self.certificate.public_bytes(Encoding.DER)
 
@@ -90,11 +110,12 @@ def _name(common_name: str) -> x509.Name:
 class SecureModule:
     """The requests of the Nitro Secure Module API and their answers, both as CBOR values."""
 
-    def __init__(self, pcrs: dict[int, bytes]) -> None:
+    def __init__(self, pcrs: dict[int, bytes], root: Signer, number: int) -> None:
         self._pcrs = [pcrs.get(index, bytes(48)) for index in range(PCR_COUNT)]
         self._locked = set(range(FIRST_FREE_PCR))
-        self.root = Signer.issue("lab.nitro-enclaves", None, 1)
-        self._zone = Signer.issue("lab.zone.nitro-enclaves", self.root, 0)
+        self._root = root
+        self._zone = Signer.issue("lab.zone.nitro-enclaves", root, 0)
+        self._module_id = MODULE_ID.format(number)
 
     def answer(self, request: Any) -> Any:
         match request:
@@ -120,7 +141,7 @@ class SecureModule:
     def _description(self) -> dict[str, Any]:
         version = {"version_major": 1, "version_minor": 0, "version_patch": 0}
         pcrs = {"max_pcrs": PCR_COUNT, "locked_pcrs": sorted(self._locked)}
-        return {**version, "module_id": MODULE_ID, **pcrs, "digest": "SHA384"}
+        return {**version, "module_id": self._module_id, **pcrs, "digest": "SHA384"}
 
     def _extend(self, index: int, data: bytes) -> Any:
         if not 0 <= index < PCR_COUNT:
@@ -137,14 +158,14 @@ class SecureModule:
                 return {"Error": "InvalidArgument"}
             if value is not None and len(value) > LIMITS[name]:
                 return {"Error": "InputTooLarge"}
-        leaf = Signer.issue(MODULE_ID, self._zone, None)
+        leaf = Signer.issue(self._module_id, self._zone, None)
         document = {
-            "module_id": MODULE_ID,
+            "module_id": self._module_id,
             "digest": "SHA384",
             "timestamp": time.time_ns() // 1_000_000,
             "pcrs": {index: self._pcrs[index] for index in sorted(self._locked)},
             "certificate": leaf.der(),
-            "cabundle": [self.root.der(), self._zone.der()],
+            "cabundle": [self._root.der(), self._zone.der()],
             **given,
         }
         payload = cbor2.dumps(document)
@@ -183,25 +204,29 @@ class NsmDevice(Device):
         return answer if len(answer) <= capacity else cbor2.dumps({"Error": "BufferTooSmall"})
 
 
-async def serve(device: Device) -> None:
-    device.start()
+async def serve(devices: list[NsmDevice]) -> None:
+    for device in devices:
+        device.start()
     print("ready", flush=True)
     await asyncio.Event().wait()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="a Nitro Secure Module, over vhost-user")
-    parser.add_argument("socket")
+    parser = argparse.ArgumentParser(description="Nitro Secure Modules, over vhost-user")
+    parser.add_argument("socket", nargs="+")
     parser.add_argument("--pcrs", type=pathlib.Path, required=True, help='{"PCR0": hex, ...}')
     parser.add_argument("--root", type=pathlib.Path, required=True, help="file to write")
+    parser.add_argument("--authority", type=pathlib.Path, help="a root that was made before")
     arguments = parser.parse_args()
     measured = json.loads(arguments.pcrs.read_text())
-    module = SecureModule(
-        {int(k.removeprefix("PCR")): bytes.fromhex(v) for k, v in measured.items()}
-    )
-    arguments.root.write_bytes(module.root.certificate.public_bytes(Encoding.PEM))
+    pcrs = {int(k.removeprefix("PCR")): bytes.fromhex(v) for k, v in measured.items()}
+    given = arguments.authority
+    root = Signer.load(given.read_bytes()) if given else Signer.issue(ROOT_NAME, None, 1)
+    arguments.root.write_bytes(root.certificate.public_bytes(Encoding.PEM))
     os.umask(0o077)
-    asyncio.run(serve(NsmDevice(arguments.socket, module)))
+    modules = [SecureModule(dict(pcrs), root, place) for place in range(len(arguments.socket))]
+    pairs = zip(arguments.socket, modules, strict=True)
+    asyncio.run(serve([NsmDevice(path, module) for path, module in pairs]))
 
 
 if __name__ == "__main__":

@@ -276,6 +276,12 @@ def is_ready(lock: str, root: Path = ROOT) -> bool:
     return known and runs(root / ".venv" / "bin" / "python")
 
 
+def has_base(root: Path = ROOT) -> bool:
+    """Say whether the environment holds any lock, and so the model and this project, as now."""
+    stamp = read_stamp(root)
+    return any(stamp.get(lock) == digest(lock, root) for lock in (*LOCKS, *ADDITIONS))
+
+
 def runs(python: Path) -> bool:
     """Say whether `python` is there and new enough."""
     probe = [str(python), "-S", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
@@ -315,7 +321,7 @@ def pip_advice(output: str) -> str:
 
 
 def install(python: Path, lock: str, display: Display) -> None:
-    """Install the locked packages, the model and this project into the environment."""
+    """Install the locked packages; the model and this project as well, unless they are there."""
     pip = [str(python), "-m", "pip", "install", "--progress-bar", "off"]
     locks = ROOT / "scripts" / "requirements"
     steps: tuple[tuple[str, list[str]], ...] = (
@@ -326,7 +332,7 @@ def install(python: Path, lock: str, display: Display) -> None:
         ),
         ("installing this project", ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]),
     )
-    for label, arguments in steps:
+    for label, arguments in steps[:1] if has_base() else steps:
         try:
             watch(pip + arguments, label, display)
         except CommandError as failure:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scripts.observer.telling import Verdict
 from scripts.observer.watching import Trace
+
+if TYPE_CHECKING:
+    from scripts.observer.telling import Verdict  # stands on scikit-learn
 
 PAGE = """\
 # What an observer at the relay can tell
@@ -51,6 +53,7 @@ with short answers of one kind:
 A question above 64 KiB is read beside the clock of the answers, and its answer begins at a time
 that depends on the size alone.
 
+{shortest}
 ## The shape of an answer
 
 {shape}
@@ -133,8 +136,13 @@ class Finding:
             "added_to_first_words_seconds": statistics.median(
                 trace.first_words - trace.due for trace in streams
             ),
-            "seconds": statistics.median(trace.seconds for trace in self.traces),
+            "seconds": self.seconds,
         }
+
+    @property
+    def seconds(self) -> float:
+        """How long an answer takes, as a median."""
+        return statistics.median(trace.seconds for trace in self.traces)
 
 
 def verdict_rows(findings: Sequence[Finding]) -> str:

@@ -1,11 +1,11 @@
 """Play an observer at the relay: record sizes and times of answers, try to tell them apart.
 
-    scripts/leak [--quick] [--questions | --payments] [--of-each N] [--at-once N]
+    scripts/leak [--quick] [--questions | --payments | --shortest] [--of-each N] [--at-once N]
                  [--folder FOLDER]
 
-Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about eight minutes. --quick asks
+Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about twelve minutes. --quick asks
 few questions, none of them to the embedded model, and proves little: it writes nothing unless
-FOLDER is given.
+FOLDER is given. --shortest measures the shortest answer alone, and writes only its part anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from enclave_server.config import StreamTable
 from protocol.shaping import GeometricSeries
@@ -33,6 +34,7 @@ from scripts.observer import (
     finding,
     payments,
     questions,
+    shortest,
     telling,
     watching,
 )
@@ -45,6 +47,7 @@ SEALED_OVERHEAD = 18  # octets around a chunk's plaintext: its length and the ta
 CONFIGURATION = """
 [stream]
 padding = "{padding}"
+series_first = {first}
 [[models]]
 name = "scripted"
 upstream = "scripted"
@@ -70,6 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--payments", action="store_true", help="paid, refused and free alone; writes nothing"
     )
+    parser.add_argument("--shortest", action="store_true", help="the shortest answer alone")
     options = parser.parse_args()
     if options.questions or options.payments:
         options.folder = None
@@ -98,11 +102,13 @@ def record(questions: dict[str, str], folder: Path) -> dict[str, list[answers.Re
 
 
 @contextmanager
-def scripted(scripts: dict[str, answers.Script], padding: str, folder: Path) -> Iterator[Stack]:
+def scripted(
+    scripts: dict[str, answers.Script], padding: str, folder: Path, first: int
+) -> Iterator[Stack]:
     """Run the whole path before an upstream that says what the scripts say."""
     socket, script, configuration = folder / "up.sock", folder / "scripts.json", folder / "c.toml"
     script.write_text(json.dumps(scripts))
-    plain = CONFIGURATION.format(padding=padding, socket=socket)
+    plain = CONFIGURATION.format(padding=padding, socket=socket, first=first)
     is_paid = {key.partition("/")[0] for key in scripts} <= payments.KINDS.keys()
     configuration.write_text(payments.configuration(plain) if is_paid else plain)
     command = [sys.executable, "-m", "scripts.local.scripted_upstream", str(socket), str(script)]
@@ -113,16 +119,22 @@ def scripted(scripts: dict[str, answers.Script], padding: str, folder: Path) -> 
         yield stack
 
 
+def watched(
+    scripts: dict[str, answers.Script], padding: str, at_once: int, folder: Path, first: int
+) -> list[watching.Trace]:
+    """Ask for all answers with one setting, and return what passed."""
+    say(f"padding {padding}: watching {len(scripts)} answers, {at_once} at a time …")
+    with scripted(scripts, padding, folder, first) as stack:
+        gateway = stack.gateway.replace("http://", "tcp://")
+        return watching.watch(stack.relay, newest_key(gateway), scripts, at_once)
+
+
 def observe(
     scripts: dict[str, answers.Script], padding: str, at_once: int, folder: Path
 ) -> Finding:
     """Watch all answers with one setting, and try to tell them apart."""
-    say(f"padding {padding}: watching {len(scripts)} answers, {at_once} at a time …")
-    with scripted(scripts, padding, folder) as stack:
-        gateway = stack.gateway.replace("http://", "tcp://")
-        config = newest_key(gateway)
-        traces = watching.watch(stack.relay, config, scripts, at_once)
     stream = StreamTable()
+    traces = watched(scripts, padding, at_once, folder, stream.series_first)
     tick = stream.tick_milliseconds / 1000
     series = GeometricSeries(stream.series_first, stream.series_ratio)
     say(f"padding {padding}: telling them apart …")
@@ -132,7 +144,24 @@ def observe(
     return Finding(padding, traces, telling.judge(classes, tick), of_questions)
 
 
-def page(findings: list[Finding], of_questions: list[Finding], at_once: int) -> str:
+def observe_shortest(of_each: int, folder: Path, chance: random.Random) -> list[Finding]:
+    """Watch short answers with several shortest ones, and try to tell them apart."""
+    tick = StreamTable().tick_milliseconds / 1000
+    found = []
+    for first in shortest.FIRSTS:
+        made = shortest.scripts(of_each, chance)
+        traces = watched(made, "on", shortest.AT_ONCE, folder, first)
+        verdicts = telling.judge({telling.ALL: traces}, tick)
+        found.append(Finding(f"{first * tick:.1f} s", traces, verdicts, is_of_questions=True))
+    return found
+
+
+def page(
+    findings: list[Finding],
+    of_questions: list[Finding],
+    of_shortest: list[Finding],
+    at_once: int,
+) -> str:
     """Return the documentation of the findings."""
     stream = StreamTable()
     return finding.PAGE.format(
@@ -143,6 +172,7 @@ def page(findings: list[Finding], of_questions: list[Finding], at_once: int) -> 
         costs=finding.cost_rows(findings),
         questions=questions.described(),
         question_verdicts=finding.verdict_rows(of_questions),
+        shortest=shortest.section(of_shortest),
         shape=shape(stream),
         tick=stream.tick_milliseconds,
         chunk=stream.chunk_bytes,
@@ -190,6 +220,12 @@ def run(options: argparse.Namespace) -> None:
         if options.payments:
             show_payments(of_each, options.at_once, folder, chance)
             return
+        of_shortest = [] if options.questions else observe_shortest(of_each, folder, chance)
+        if options.shortest:
+            print(shortest.section(of_shortest))
+            if options.folder is not None:
+                keep_shortest(of_shortest, options.folder)
+            return
         recordings = {} if options.questions else record(asked, folder)
         findings = []
         for padding, count in (("off", max(30, of_each // 4)), ("on", of_each)):
@@ -199,12 +235,12 @@ def run(options: argparse.Namespace) -> None:
             large = questions.scripts(max(30, count // 3), chance)
             findings.append(observe(large, padding, LARGE_AT_ONCE, folder))
     if options.folder is not None:
-        keep(findings, options.at_once, options.folder)
+        keep(findings, of_shortest, options.at_once, options.folder)
     print(finding.verdict_rows(findings))
     print(finding.cost_rows(findings))
 
 
-def keep(findings: list[Finding], at_once: int, folder: Path) -> None:
+def keep(findings: list[Finding], of_shortest: list[Finding], at_once: int, folder: Path) -> None:
     """Write the figures, the page and the picture."""
     of_questions = [each for each in findings if each.is_of_questions]
     findings = [each for each in findings if not each.is_of_questions]
@@ -212,11 +248,27 @@ def keep(findings: list[Finding], at_once: int, folder: Path) -> None:
         "at_once": at_once,
         "findings": [each.as_json() for each in findings],
         "large_questions": [each.as_json() for each in of_questions],
+        "shortest": [described(each) for each in of_shortest],
     }
     folder.mkdir(exist_ok=True)
     (folder / "leak.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (folder / "leak.md").write_text(page(findings, of_questions, at_once))
+    (folder / "leak.md").write_text(page(findings, of_questions, of_shortest, at_once))
     drawing.draw(findings, folder / "leak.svg")
+
+
+def described(finding: Finding) -> dict[str, Any]:
+    """Return the figures of one shortest answer."""
+    return {**finding.as_json(), "seconds": finding.seconds}
+
+
+def keep_shortest(of_shortest: list[Finding], folder: Path) -> None:
+    """Write the figures on the shortest answer, and its part of the page."""
+    figures, written = folder / "leak.json", folder / "leak.md"
+    known = json.loads(figures.read_text())
+    known["shortest"] = [described(each) for each in of_shortest]
+    part = shortest.replaced(written.read_text(), shortest.section(of_shortest))
+    figures.write_text(json.dumps(known, indent=1) + "\n")
+    written.write_text(part)
 
 
 def main() -> int:

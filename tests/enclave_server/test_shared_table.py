@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from enclave_server.shared_table import BUCKET_SIZE, SLOTS, SharedTable, ceiling
+from enclave_server.shared_table import BUCKET_SIZE, SLOTS, Place, SharedTable, ceiling
 
 NOW = 1_800_000_000.0
 
@@ -82,3 +82,18 @@ def test_the_lock_is_held_between_processes() -> None:
         assert os.read(read, 1) == b"1"
         os.close(read)
         os.close(write)
+
+
+@pytest.mark.parametrize("same", [1, 5, 11])
+def test_a_tag_is_found_behind_one_that_ends_as_it_begins(same: int) -> None:
+    """Two neighbours hold its octets once before it begins itself, at no place of an entry."""
+    with contextlib.closing(SharedTable("a", 1)) as table, table:
+        bucket = table.place(b"a").first
+        tag = b"x" * 12
+        neighbour = bytes(12 - same) + b"x" * same
+        for each in (neighbour, tag):
+            assert table.add(Place(each, bucket, bucket), NOW + 5, NOW)
+        slot = table.find(Place(tag, bucket, bucket), NOW)
+        assert slot is not None
+        table.put(slot, 0)
+        assert table.find(Place(tag, bucket, bucket), NOW) is None

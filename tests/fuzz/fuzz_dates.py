@@ -5,7 +5,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from enclave_server.http import dates
-from oblivious_client import evidence
+from oblivious_client import fetching
 from tests.fuzz.faults import fails, returns, slips
 from tests.fuzz.reading import Octets
 
@@ -14,8 +14,8 @@ NOW = 1_800_000_000.0
 FAULTS = (
     slips("enclave_server.http.dates._parse"),
     returns("enclave_server.http.dates.format_date", lambda value: value.lower()),
-    fails("oblivious_client.evidence._seconds"),
-    slips("oblivious_client.evidence.parsedate_to_datetime"),
+    fails("oblivious_client.fetching._seconds"),
+    slips("oblivious_client.fetching.parsedate_to_datetime"),
 )
 
 
@@ -42,8 +42,8 @@ def run(data: bytes) -> None:
     fields = [(name, value), (b"cache-control", b"max-age=60"), (b"date", b"now")]
     for count in (1, 2, 3):
         headers = httpx.Headers(fields[:count])
-        assert evidence.freshness(headers) >= 0
-        kept = evidence.kept_seconds(headers, now=NOW)
+        assert fetching.freshness(headers) >= 0
+        kept = fetching.kept_seconds(headers, now=NOW)
         assert kept is None or kept >= 0
 
 

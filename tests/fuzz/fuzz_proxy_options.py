@@ -55,7 +55,7 @@ def run(data: bytes) -> None:
     found = attempt(lambda: Options(**options.from_file(FILE.holding(rest))))
     if isinstance(found, Refused):
         return
-    assert found.routes or found.questions
+    assert found.routes or found.questions or found.front
     for hole in found.egress:
         _look_up(hole.target)
 

@@ -5,17 +5,26 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from host_proxy.addresses import Unix
+from host_proxy.front import MISSES, PATIENCE, Front
+from host_proxy.loop import Loop, Timer
+from host_proxy.service import Service
 from tests.host_proxy.test_haproxy import said
+from tests.host_proxy.test_service import logged
 from tests.host_proxy.test_survey import ALONE
 from tests.support.host_proxy_process import (
+    DEADLINE,
     ProxyProcess,
     accept,
+    connect_unix,
     in_background,
     listen_tcp,
     listen_unix,
+    read_all,
     running,
     until,
 )
@@ -30,6 +39,7 @@ class Played:
         self.told: list[str] = []
         self.works = True
         self.alive = True
+        self.asked = 0  # questions to the enclave
         self.runtime = listen_unix(self.path)
         self.enclave = listen_tcp()
         port = self.enclave.getsockname()[1]
@@ -66,6 +76,7 @@ class Played:
         return b"\n"
 
     def _enclave(self, request: str) -> bytes:
+        self.asked += 1
         return ALONE[request.split(" ")[1]] if self.alive else b""
 
 
@@ -124,3 +135,178 @@ def test_counters_are_told(played: Played) -> None:
         assert counters["members"] == {"enclave1": "announced"}
         assert counters["map_changes"] == {"add": 2}
         assert (counters["unknown"], counters["misdirected"]) == (3, 5)
+
+
+PAUSE = 0.0625
+
+
+class Going:
+    """Goes round in this process, without a pause, and changes what it finds between two rounds."""
+
+    def __init__(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._played = played
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def rounds(
+        self, count: int, change: Callable[[int], None] = lambda number: None
+    ) -> list[dict[str, Any]]:
+        """Return what is logged; `change` is called with the number of each round, from 1."""
+        begun = 1
+
+        class Pausing(Loop):
+            def later(self, delay: float, callback: Callable[[], None]) -> Timer:
+                nonlocal begun
+                if delay != PAUSE:
+                    return super().later(delay, callback)
+                begun += 1
+                change(begun)
+                return super().later(0, self.stop if begun > count else callback)
+
+        self._monkeypatch.setattr("host_proxy.service.Loop", Pausing)
+        # However busy the machine is, only who says nothing is silent.
+        self._monkeypatch.setattr("host_proxy.front.RUNTIME_SECONDS", DEADLINE)
+        self._monkeypatch.setattr("host_proxy.survey.SECONDS", DEADLINE)
+        front = Front(Unix(str(self._played.path)), PAUSE, Service())
+        front.open()
+        change(begun)
+        assert front.run() == 0
+        return logged(self._capsys)
+
+
+@pytest.fixture
+def going(
+    played: Played,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals_kept: None,
+) -> Going:
+    return Going(played, monkeypatch, capsys)
+
+
+def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == name]
+
+
+def test_what_a_few_rounds_come_to(played: Played, going: Going) -> None:
+    events = going.rounds(3)
+    assert [event["event"] for event in events] == [
+        "fronting",
+        "member_answers",
+        "told",
+        "ready",
+        "told",
+        "told",
+        "stopped",
+    ]
+    assert events[1] == {"event": "member_answers", "member": "enclave1", "keys": [7]}
+    # HAProxy goes on saying that the weight is 0, so it is told again.
+    told = [(event["changes"], event["weights"]) for event in named(events, "told")]
+    assert told == [(2, 1), (0, 1), (0, 1)]
+    assert (events[-1]["rounds"], events[-1]["failed_rounds"]) == (3, 0)
+
+
+def test_what_is_so_already_is_not_told(played: Played, going: Going) -> None:
+    played.overview = played.overview.replace(b" 127.0.0.1 2 0 0 ", b" 127.0.0.1 2 0 1 ")
+    played.map = {"07": "enclave1", "told": "all"}
+    events = going.rounds(2)
+    assert played.told == []
+    assert named(events, "told") == []
+
+
+@pytest.mark.parametrize("silent", [MISSES - 1, MISSES, MISSES + 2])
+def test_a_place_is_lost_after_two_rounds_of_silence_in_a_row(
+    silent: int, played: Played, going: Going
+) -> None:
+    def change(number: int) -> None:
+        played.alive = not (3 <= number < 3 + silent or 9 <= number < 9 + MISSES - 1)
+
+    events = going.rounds(12, change)
+    lost = silent >= MISSES
+    assert len(named(events, "member_lost")) == lost
+    assert len(named(events, "member_answers")) == 1 + lost
+    assert [each for each in played.told if each.startswith("del")] == ["del map #3 07"] * lost
+    assert played.map == {"07": "enclave1", "told": "all"}
+
+
+@pytest.mark.parametrize("failing", [PATIENCE - 1, PATIENCE])
+def test_an_haproxy_has_ten_rounds_until_it_is_an_alarm(
+    failing: int, played: Played, going: Going
+) -> None:
+    def change(number: int) -> None:
+        played.works = number in (1, failing + 2, 2 * failing + 3)
+
+    events = going.rounds(2 * failing + 3, change)
+    alarms = 2 * (failing == PATIENCE)
+    assert [event["alarm"] for event in named(events, "alarm")] == ["unreachable"] * alarms
+    assert [event["alarm"] for event in named(events, "alarm_over")] == ["unreachable"] * alarms
+    reasons = [event["reason"] for event in named(events, "haproxy_unreachable")]
+    assert reasons == ["no backend oblivious_members or no map oblivious-keys.map"] * 2
+    assert (events[-1]["rounds"], events[-1]["failed_rounds"]) == (3, 2 * failing)
+
+
+def test_what_is_wrong_stays_so_while_nothing_is_known(played: Played, going: Going) -> None:
+    """Nobody can be announced; then HAProxy is away for a while."""
+    back = 2 * PATIENCE
+    played.alive = False
+
+    def change(number: int) -> None:
+        played.works = not PATIENCE + 3 <= number < back
+        played.alive = number > back
+
+    events = going.rounds(back + 1, change)
+    assert [event["alarm"] for event in named(events, "alarm")] == ["nobody"]
+    assert [event["alarm"] for event in named(events, "alarm_over")] == ["nobody"]
+    assert events[-1]["alarms"] == []
+    over = next(at for at, event in enumerate(events) if event["event"] == "alarm_over")
+    assert over > next(at for at, each in enumerate(events) if each["event"] == "member_answers")
+
+
+def test_who_is_taken_out_is_not_asked(played: Played, going: Going) -> None:
+    played.overview = played.overview.replace(b" 127.0.0.1 2 0 ", b" 127.0.0.1 2 1 ")
+    events = going.rounds(2)
+    assert played.asked == 0
+    assert played.map == {"told": "all"}
+    assert events[-1]["members"] == {"enclave1": "out"}
+
+
+def test_all_are_heard_before_anything_is_decided(played: Played, going: Going) -> None:
+    """The second is refused at once, the first takes its time."""
+    with listen_tcp() as closed:
+        port = closed.getsockname()[1]
+    both = said((0, 0), (0, 0)).replace(b" 8002 ", b" %d " % port)
+    played.overview = both.replace(b" 8001 ", b" %d " % played.enclave.getsockname()[1])
+    events = going.rounds(2)
+    assert events[-1]["members"] == {"enclave1": "announced", "enclave2": "lost"}
+    assert played.map == {"07": "enclave1", "told": "all"}
+    assert (events[-1]["rounds"], played.asked) == (2, 6)
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_an_answer_that_fills_its_room_may_be_cut(
+    spare: int, played: Played, monkeypatch: pytest.MonkeyPatch, going: Going
+) -> None:
+    monkeypatch.setattr("host_proxy.front.RUNTIME_BYTES", len(played.overview) + spare)
+    events = going.rounds(2)
+    reasons = [event["reason"] for event in named(events, "haproxy_unreachable")]
+    assert reasons == ([] if spare else ["no answer"])
+    assert events[-1]["failed_rounds"] == (0 if spare else 2)
+
+
+def test_scrapers_are_told_of_it(tmp_path: Path, signals_kept: None) -> None:
+    service = Service(metrics=Unix(str(tmp_path / "metrics")))
+    front = Front(Unix(str(tmp_path / "nobody")), 0.01, service)
+    answers: list[bytes] = []
+
+    def scrape() -> None:
+        with connect_unix(tmp_path / "metrics") as sock:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            answers.append(read_all(sock))
+        service.loop.post(service.loop.stop)
+
+    front.open()
+    in_background(scrape)
+    assert front.run() == 0
+    assert b'host_proxy_front_rounds_total{outcome="done"} 0' in answers[0]

@@ -98,3 +98,29 @@ def test_commands_go_in_lines_that_are_read_whole() -> None:
     assert all(len(line) <= haproxy.COMMAND_BYTES + 1 for line in lines)
     assert ";".join(line.decode().removesuffix("\n") for line in lines).split(";") == commands
     assert list(haproxy.batches([])) == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lines"),
+    [
+        ([4095, 4095], [2]),  # with what separates and ends them these are just as long as may be
+        ([4095, 4096], [1, 1]),
+        ([4095, 4096, 4094], [1, 2]),
+        ([4095, 4096, 4095], [1, 1, 1]),
+    ],
+)
+def test_a_line_is_as_long_as_it_may_be(sizes: list[int], lines: list[int]) -> None:
+    batches = list(haproxy.batches("x" * size for size in sizes))
+    assert [len(batch.split(b";")) for batch in batches] == lines
+    assert max(map(len, batches)) <= haproxy.COMMAND_BYTES
+
+
+def test_what_has_never_happened_has_no_row_and_counts_nothing() -> None:
+    none = said((0, 1)).replace(TABLE.encode(), TABLE.encode().partition(b"0x")[0])
+    overview = haproxy.overview(none)
+    assert (overview.unknown, overview.misdirected) == (0, 0)
+
+
+def test_columns_that_a_later_haproxy_adds_are_passed_over() -> None:
+    longer = said((0, 1)).replace(b" - 0 0 - - 0\n", b" - 0 0 - - 0 new\n")
+    assert haproxy.overview(longer).servers == haproxy.overview(said((0, 1))).servers

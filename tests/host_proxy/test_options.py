@@ -14,6 +14,7 @@ from host_proxy.addresses import (
 from host_proxy.options import Hole, Options, Questions, from_command_line
 
 INGRESS = ["--listen", "tcp://127.0.0.1:0", "--connect", "vsock://16:5000"]
+FRONT = ["--front", "unix:/run/haproxy.sock"]
 PROBE = ["--probe", "2", "--connect", "vsock://16:5000"]
 
 
@@ -66,6 +67,13 @@ def test_the_command_line() -> None:
         ["--probe", "2", "--connect", "vsock://any:5000"],
         [*PROBE, "--probe-misses", "0"],
         [*PROBE, "--probe-start-seconds", "0"],
+        [*FRONT, "--connect", "vsock://16:5000"],
+        [*FRONT, "--probe", "2"],
+        [*FRONT, "--listen", "tcp://127.0.0.1:0"],
+        [*FRONT, "--egress", "vsock://3:8001=example.com:443"],
+        [*FRONT, "--front-seconds", "0"],
+        ["--front", "systemd:x"],
+        ["--front", "vsock://any:1"],
     ],
 )
 def test_wrong_options_are_refused(arguments: list[str]) -> None:
@@ -77,6 +85,7 @@ def test_wrong_options_are_refused(arguments: list[str]) -> None:
     "arguments",
     [
         ["--what"],
+        [*INGRESS, "--idle", "60"],  # which could be another option in the next version
         [*INGRESS, "--connections", "x"],
         [*PROBE, "--probe-misses", "1.5"],
     ],
@@ -181,3 +190,36 @@ def test_a_route_for_each_connection_is_enough() -> None:
     egress = ["--egress", "vsock://3:8001=example.com:443"]
     options = from_command_line([*INGRESS, *egress, "--connections", "2"])
     assert (options.routes, options.connections) == (2, 2)
+
+
+def test_a_front_needs_nothing_but_the_socket_of_its_haproxy() -> None:
+    options = from_command_line([*FRONT, "--front-seconds", "2", "--metrics", "unix:/m"])
+    assert (options.front, options.front_seconds) == (Unix("/run/haproxy.sock"), 2)
+    assert (options.metrics, options.routes, options.questions) == (Unix("/m"), 0, None)
+
+
+def test_numbers_may_be_as_large_as_a_clock_can_take() -> None:
+    assert from_command_line([*INGRESS, "--idle-seconds", "1e9"]).idle_seconds == 10**9
+    with pytest.raises(AddressError, match="up to 1000000000"):
+        from_command_line([*INGRESS, "--idle-seconds", "1000000001"])
+
+
+def test_what_is_not_said_is_as_it_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        from_command_line(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    told = dict(re.findall(r"--([a-z-]+) N [^()]+ \(default ([\d.]+)\)", shown))
+    assert told == {
+        "idle-seconds": "900",
+        "connect-seconds": "5",
+        "retry-seconds": "5",
+        "grace-seconds": "30",
+        "quiet-seconds": "2",
+        "connections": "4096",
+        "probe-misses": "3",
+        "probe-start-seconds": "180",
+        "front-seconds": "0.5",
+    }
+    options = from_command_line(INGRESS)
+    for name, number in told.items():
+        assert getattr(options, name.replace("-", "_")) == float(number), name

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host_proxy.haproxy import Admission, Server
-from host_proxy.places import Alarm, Member, Plan, Standing, plan
+from host_proxy.places import Alarm, Company, Member, Plan, Standing, plan
 from host_proxy.statements import Cluster, Ranges, Statement
 
 NAMES = {"a": "aa" * 16, "b": "bb" * 16, "c": "cc" * 16}
@@ -28,7 +28,7 @@ def clustered(
     name: str, slots: Mapping[int, Ranges], others: str = "abc", listed: bytes = b"list"
 ) -> Member:
     """A member of a cluster of those `others`."""
-    cluster = Cluster(NAMES[name], frozenset(NAMES[o] for o in others), 2, tuple(slots.items()))
+    cluster = Cluster(NAMES[name], frozenset(NAMES[o] for o in others), 5, 2, tuple(slots.items()))
     said = Statement(tuple(slots), listed, True, cluster)
     return Member(Server(name, "127.0.0.1", 1, Admission.READY, 1), said)
 
@@ -94,7 +94,7 @@ def test_a_clusters_slots_lead_to_their_owners_and_all_are_announced() -> None:
     )
     assert decided.places == {"0700": "a", "0701": "a", "0702": "b", "0703": "b", "0809": "c"}
     assert told(decided) == ["a", "b", "c"]
-    assert decided.unowned == 2
+    assert decided.company == Company(3, 5, 2)
     assert not decided.alarms
 
 
@@ -146,3 +146,13 @@ def test_whatever_is_said_a_place_leads_to_who_has_or_had_it(
         assert int(place, 16) in keys[int(name)] or present[place] == name
     assert set(decided.places) >= {f"{key:02X}" for each in keys for key in each}
     assert sum(decided.weights.values()) <= 1
+
+
+def test_a_key_of_two_clusters_is_a_collision_even_where_their_slots_are_not() -> None:
+    """Of a request to a slot that neither states nobody knows whose it is."""
+    one, two = clustered("a", {7: ((0, 9),)}, "a"), clustered("b", {7: ((10, 19),)}, "b")
+    decided = plan([one, two], {})
+    assert decided.standings == {"a": Standing.ANNOUNCED, "b": Standing.COLLIDING}
+    assert decided.alarms == {Alarm.CLAIMED_TWICE}
+    beside = plan([member("c", 7), one], {})
+    assert beside.standings == {"c": Standing.ANNOUNCED, "a": Standing.COLLIDING}

@@ -40,7 +40,7 @@ def test_a_statement_of_a_cluster() -> None:
     said = statements.cluster(json.dumps(SAID).encode())
     assert said.member == ME
     assert said.members == {ME, OTHER}
-    assert said.unowned == 3
+    assert (said.turns, said.unowned) == (4, 3)
     assert said.slots == ((18, ((86, 170), (200, 200))), (19, ()))
 
 
@@ -53,6 +53,10 @@ def test_a_statement_of_a_cluster() -> None:
         {"members": [ME, *(f"{n:032x}" for n in range(64))]},
         {"members": None},
         {"unowned": "x"},
+        {"unowned": True},
+        {"unowned": -1},
+        {"turns": None},
+        {"turns": 4.0},
         {"slots": []},
         {"slots": {"256": []}},
         {"slots": {"-1": []}},

@@ -8,13 +8,18 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from host_proxy.addresses import Unix
 from host_proxy.exposition import text
+from host_proxy.options import Questions
 from host_proxy.probe import Outcome
-from host_proxy.watch import UNANSWERED, Tally, families
+from host_proxy.service import Service
+from host_proxy.watch import UNANSWERED, Tally, Watch, families
 from tests.host_proxy.test_metrics import scrape
+from tests.host_proxy.test_service import logged
 from tests.host_proxy.test_systemd import Manager
 from tests.support.enclave import running_enclave
 from tests.support.host_proxy_process import (
@@ -212,3 +217,20 @@ def test_a_real_server_answers_and_one_that_hangs_ends_the_probe() -> None:
             finally:
                 for pid in processes:
                     os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_the_first_answer_has_its_time_and_no_more(
+    start: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals_kept: None,
+) -> None:
+    """On a clock that says how long nobody has answered: exactly as long as there was time."""
+    times = iter((100.0, 100.0 + start))
+    monkeypatch.setattr("host_proxy.watch.time", SimpleNamespace(monotonic=lambda: next(times)))
+    watch = Watch(Questions(Unix(str(tmp_path / "absent")), 0.001, 1.0, 1, start), Service())
+    assert watch.run() == UNANSWERED
+    assert watch.tally.outcomes == {Outcome.MISSED: 1}
+    assert [event["event"] for event in logged(capsys)] == ["probing", "unanswered", "stopped"]

@@ -222,3 +222,9 @@ def test_states_and_reasoning_of_a_stream_are_kept() -> None:
     assert choice["message"]["extra_content"] == state
     (call,) = choice["message"]["tool_calls"]
     assert call == {"id": "c", "type": "function", "function": function, "extra_content": state}
+
+
+@pytest.mark.parametrize("kind", [answers.Answer, answers.Embeddings])
+def test_an_answer_that_is_printed_shows_no_word(kind: Any) -> None:
+    shown = repr(kind(b"asked", {"said": "answered"}, "evidence", "signature"))
+    assert shown == f"{kind.__name__}(signed='signature')"

@@ -21,8 +21,7 @@ from typing import IO, Any
 import pytest
 
 from enclave_server.security_module.simulated import simulated_pcrs
-from oblivious_client import archive, cli
-from oblivious_client import evidence as fetched
+from oblivious_client import archive, cli, fetching
 from oblivious_client.client import ObliviousClient
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated
@@ -187,7 +186,7 @@ def altered(evidence: Evidence) -> Evidence:
 def test_a_relay_that_says_nothing_is_given_up(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    monkeypatch.setattr(fetched, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         outcome = run(*command, "--relay", address, "--allow-simulated")

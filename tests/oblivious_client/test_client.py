@@ -22,7 +22,7 @@ from oblivious_client import (
     Simulated,
 )
 from oblivious_client.client import ANSWER_SECONDS, TIMEOUT, chat_body, evidence_of
-from oblivious_client.evidence import CONNECT_SECONDS
+from oblivious_client.fetching import CONNECT_SECONDS
 from tests.support.gateway import MODEL, WORDS, StandInGateway
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)

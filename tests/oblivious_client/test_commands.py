@@ -11,8 +11,8 @@ from oblivious_client import commands
 from oblivious_client.commands import COMMANDS
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import EvidenceRefused, UsageError
-from oblivious_client.evidence import Copy
 from oblivious_client.exits import Exit
+from oblivious_client.fetching import Copy
 from oblivious_client.report import FETCHED_SECONDS
 
 # What stands behind the public commands has no other door: `test_cli.py` runs those whole.

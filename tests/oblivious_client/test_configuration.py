@@ -16,10 +16,13 @@ WHOLE = Configuration(
     relay=(URL, "unix:/r"), proxy="http://a:b@p:1", pcrs="/pins.json", model='m"\\é'
 )
 
+EMPTY = Configuration()
+
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "config.toml"
-    for said in (WHOLE, Configuration(gateway=URL), Configuration(relay=(URL,)), Configuration()):
+    path = tmp_path / "new" / "folder" / "config.toml"
+    trusting = Configuration(relay=(URL,), trust="/trust.json")
+    for said in (WHOLE, Configuration(gateway=URL), trusting, Configuration(relay=(URL,)), EMPTY):
         configuration.write(path, said)
         assert configuration.read(path) == said
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -42,6 +45,32 @@ def test_what_was_there_is_kept(tmp_path: Path) -> None:
     configuration.write(path, WHOLE)
     assert (tmp_path / "config.toml~").read_text() == "# mine\n"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["config.toml", "config.toml~"]
+
+
+def test_a_draft_that_cannot_take_its_place_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("# mine\n")
+    (tmp_path / "config.toml~").mkdir()
+    with pytest.raises(UsageError, match="cannot write"):
+        configuration.write(path, WHOLE)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["config.toml", "config.toml~"]
+    assert path.read_text() == "# mine\n"
+
+
+def test_a_file_may_be_as_large_as_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"#" * configuration.LARGEST_FILE)
+    assert configuration.read(path) == Configuration()
+
+
+def test_a_file_of_one_relay_has_no_list(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    configuration.write(path, Configuration(relay=(URL,)))
+    head, line = path.read_text().splitlines()
+    assert head.startswith("# Written by `oblivious-client setup`.")
+    assert line == f'relay = "{URL}"'
+    configuration.write(path, Configuration(relay=(URL, "unix:/r")))
+    assert path.read_text().splitlines()[1:] == [f'relay = ["{URL}", "unix:/r"]']
 
 
 def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
@@ -67,6 +96,7 @@ def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
         ('gateway = "r"', "not an address of a gateway"),
         ('proxy = "socks5://p"', "`proxy`"),
         ('relay = "https://r"\ngateway = "https://g"', "a relay and a gateway"),
+        ('pcrs = "p"\ntrust = "t"', "measurements and whose releases"),
         ("relay", "not TOML"),
         ("a" + "[" * 10_000, "not TOML"),
         ("# " + "x" * configuration.LARGEST_FILE, "octets"),
@@ -98,3 +128,5 @@ def test_a_relative_path_begins_at_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('pcrs = "pins.json"')
     assert configuration.read(path).pcrs == str(tmp_path / "pins.json")
+    path.write_text('trust = "trust.json"')
+    assert configuration.read(path).trust == str(tmp_path / "trust.json")

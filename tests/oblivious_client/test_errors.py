@@ -11,11 +11,16 @@ from oblivious_client.errors import (
     ConnectionLost,
     EvidenceRefused,
     ExchangeError,
+    IssuerRefused,
+    IssuerSilent,
     NoAnswer,
     NoConnection,
+    NoToken,
     OuterRefusal,
     ServiceError,
+    TokenRefused,
     UsageError,
+    WalletUnusable,
 )
 from oblivious_client.exits import Exit
 
@@ -35,6 +40,11 @@ from oblivious_client.exits import Exit
         (ConnectionLost("m", advice="a"), Exit.NO_CONNECTION),
         (AnswerTruncated(), Exit.TRUNCATED),
         (AnswerUnreadable("m"), Exit.UNREADABLE),
+        (WalletUnusable("m", advice="a"), Exit.WALLET),
+        (NoToken("m", advice="a"), Exit.NO_TOKEN),
+        (TokenRefused("m", advice="a"), Exit.TOKEN_REFUSED),
+        (IssuerRefused("m"), Exit.ISSUER_REFUSED),
+        (IssuerSilent("m"), Exit.NO_CONNECTION),
     ],
 )
 def test_each_has_its_code(error: ClientError, code: Exit) -> None:
@@ -63,3 +73,18 @@ def test_sdks_see_an_httpx_error_only_of_the_exchange() -> None:
     # A refusal that an SDK took for an outage would be tried again instead of seen.
     for other in (UsageError, EvidenceRefused, AnswerUnproven, ServiceError):
         assert not issubclass(other, httpx.HTTPError)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_free"),
+    [(None, False), (399, False), (400, True), (499, True), (500, False)],
+)
+def test_a_refusal_of_an_issuer_may_say_that_nothing_was_paid(
+    status: int | None, is_free: bool
+) -> None:
+    assert IssuerRefused("m", status=status).is_free is is_free
+
+
+def test_who_does_not_answer_may_be_behind_who_does() -> None:
+    assert not OuterRefusal("m", status=502, advice="").is_silence
+    assert OuterRefusal("m", status=502, advice="", is_silence=True).is_silence

@@ -5,26 +5,24 @@ import json
 import stat
 import time
 from collections.abc import Callable, Iterator
-from email.utils import formatdate
 from pathlib import Path
 
-import httpx
 import pytest
 
 from enclave_server.security_module.simulated import SimulatedSecurityModule, simulated_pcrs
 from oblivious_client import archive
-from oblivious_client.cache import EvidenceCache, default_directory
+from oblivious_client.cache import Entry, EvidenceCache, default_directory
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
-from oblivious_client.errors import ClientError, EvidenceRefused, OuterRefusal, UsageError
-from oblivious_client.evidence import fetch, freshness, kept_seconds
+from oblivious_client.errors import EvidenceRefused, UsageError
+from oblivious_client.evidence import EvidenceSource
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated, decode, read_releases
 from protocol.encapsulation import GatewayKey
 from protocol.evidence import Evidence, Platform
 from protocol.key_config import encode_key_configs
 from protocol.signature import encode_pem
-from tests.support.gateway import MODEL, PROBLEM, Plain, StandInGateway, signing_keys
+from tests.support.gateway import MODEL, Plain, StandInGateway, signing_keys
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
 OTHER_PCRS = {0: bytes([1]) * 48}
@@ -168,33 +166,12 @@ def test_a_genuine_document_needs_pins(gateway: StandInGateway) -> None:
         dataclasses.replace(ALLOWED, pcrs=pcrs).require_pins(genuine)
 
 
-def test_a_nonce_makes_a_fresh_document(gateway: StandInGateway) -> None:
-    endpoint = Endpoint.parse(Role.GATEWAY, gateway.url)
-    with ObliviousClient(gateway=gateway.url, policy=ALLOWED) as client:
-        fresh = client.transport.run(fetch(endpoint, b"n" * 16))
-        cached = client.transport.run(fetch(endpoint))
-    ALLOWED.verify(fresh, now=time.time(), nonce=b"n" * 16)
-    for evidence, nonce in ((fresh, b"m" * 16), (cached, b"n" * 16)):
-        with pytest.raises(EvidenceRefused) as caught:
-            ALLOWED.verify(evidence, now=time.time(), nonce=nonce)
-        assert caught.value.code is Exit.STALE
-
-
 def test_every_refusal_has_its_own_words(gateway: StandInGateway) -> None:
     messages = set()
     for change in (swapped_keys, altered_signature, without_document):
         gateway.faults.evidence = change
         messages.add(str(refusal(gateway)))
     assert len(messages) == 3
-
-
-def test_an_address_without_evidence(gateway: StandInGateway) -> None:
-    gateway.faults.evidence_answers = [Plain(404, PROBLEM, b"{}")]
-    with pytest.raises(OuterRefusal, match="answered 404"):
-        ask(gateway)
-    gateway.faults.evidence_answers = [Plain(200, "application/json", bytes(100_000))]
-    with pytest.raises(ClientError, match="more than any honest answer"):
-        ask(gateway)
 
 
 def test_the_second_question_costs_no_round_trip(gateway: StandInGateway, tmp_path: Path) -> None:
@@ -293,25 +270,6 @@ def test_the_cache_directory_follows_the_standard(monkeypatch: pytest.MonkeyPatc
         assert default_directory() == Path.home() / ".cache/oblivious-inference"
 
 
-@pytest.mark.parametrize(
-    ("fields", "seconds"),
-    [
-        ({}, 0),
-        ({"cache-control": "public, max-age=60"}, 60),
-        ({"cache-control": "MAX-AGE=60", "age": "20"}, 40),
-        ({"cache-control": "max-age=60", "age": "61"}, 0),
-        ({"cache-control": "max-age=60", "age": "-5"}, 60),
-        ({"cache-control": "max-age=-5"}, 0),
-        ({"cache-control": "max-age=60, no-store"}, 0),
-        ({"cache-control": "no-cache, max-age=60"}, 0),
-        ({"cache-control": "max-age=" + "9" * 5000}, 1 << 31),
-        ({"cache-control": "max-age=60", "age": "9" * 5000}, 0),
-    ],
-)
-def test_freshness(fields: dict[str, str], seconds: int) -> None:
-    assert freshness(httpx.Headers(fields)) == seconds
-
-
 def test_measurements_as_nitro_cli_prints_them(tmp_path: Path) -> None:
     file = tmp_path / "pcrs.json"
     printed = {"HashAlgorithm": "Sha384 { ... }", "PCR0": "ab" * 48, "PCR1": "cd" * 48}
@@ -373,21 +331,15 @@ def test_an_answer_that_took_long_still_proves_itself(gateway: StandInGateway) -
     assert caught.value.code is Exit.STALE
 
 
-NOON = 1_800_000_000.0
-
-
-@pytest.mark.parametrize(
-    ("fields", "seconds"),
-    [
-        ({"age": "7"}, 7),
-        ({"age": "7", "date": formatdate(NOON - 60, usegmt=True)}, 7),
-        ({"date": formatdate(NOON - 60, usegmt=True)}, 60),
-        ({"date": formatdate(NOON + 60, usegmt=True)}, 0),  # by a clock that is ahead
-        ({"date": "yesterday"}, None),
-        ({}, None),
-        ({"date": "Mon, 01 Jan 99999999999999 00:00:00 GMT"}, None),
-        ({"date": "Mon, 01 Jan 2024 00:00:00 +9999999999999999"}, None),
-    ],
-)
-def test_for_how_long_a_copy_was_kept(fields: dict[str, str], seconds: int | None) -> None:
-    assert kept_seconds(httpx.Headers(fields), now=NOON) == seconds
+def test_what_is_kept_on_disk_ends_at_its_second(gateway: StandInGateway, tmp_path: Path) -> None:
+    cache = EvidenceCache(tmp_path)
+    with ObliviousClient(gateway.url, policy=ALLOWED, cache=cache) as client:
+        route = client.transport.route
+        evidence = client.evidence().evidence
+    now = time.time()
+    for left, is_kept in ((0.0, False), (1.0, True)):
+        cache.store(route.endpoint, ALLOWED, Entry(evidence.encode(), now + left))
+        source = EvidenceSource(route, clock=lambda: now)
+        assert not source.has_verified
+        assert (source.kept() is not None) is is_kept
+        assert source.has_verified is is_kept

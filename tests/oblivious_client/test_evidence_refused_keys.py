@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from oblivious_client.evidence import ANEW, REMEMBERED_KEYS, EvidenceSource, Flow, Held
+from oblivious_client.evidence import REMEMBERED_KEYS, EvidenceSource, Held
+from oblivious_client.fetching import ANEW, Flow
 from oblivious_client.route import Route
 from protocol.evidence import VerifiedEvidence
 
@@ -136,3 +137,19 @@ def test_who_comes_later_fetches_anew(source: EvidenceSource) -> None:
     source.renewals = 1
     source._failure = OSError("no connection")
     assert isinstance(next(source.shared(renewals=1)), httpx.Request)
+
+
+def test_who_has_waited_for_what_has_ended_fetches_anew(source: EvidenceSource) -> None:
+    now = source.clock()
+    source.clock = lambda: now
+    source.renewals = 1
+    for held in (None, Held(verified("key"), expires=now)):
+        source._held = held
+        assert isinstance(next(source.shared(renewals=0)), httpx.Request)
+
+
+def test_what_has_ended_says_nothing_of_a_relays_copy(source: EvidenceSource) -> None:
+    now = source.clock()
+    source.clock = lambda: now
+    source._held = Held(verified("key"), expires=now)
+    assert "cache-control" not in first_request(source)

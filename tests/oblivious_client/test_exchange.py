@@ -7,7 +7,6 @@ import pytest
 
 from oblivious_client.endpoint import Role
 from oblivious_client.errors import AnswerUnreadable, ExchangeError, OuterRefusal
-from oblivious_client.evidence import Flow
 from oblivious_client.exchange import (
     KeyUnknown,
     Opened,
@@ -24,6 +23,7 @@ from oblivious_client.exchange import (
     outer_request,
     refusal,
 )
+from oblivious_client.fetching import Flow
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing, seal
 from protocol.binary_http import Event, Informational, ResponseHead

@@ -14,6 +14,7 @@ from oblivious_client.errors import NoToken, UsageError
 from oblivious_client.hand_over import MAX_FILE_BYTES, decode, export, import_from
 from oblivious_client.purchases import Purchases, Source
 from oblivious_client.wallet import LEASE_SECONDS, SPREAD_SECONDS, Outcome, Wallet
+from tests.support.disk import FOLDER, synced
 from tests.support.wallets import (
     C1,
     C4,
@@ -101,6 +102,53 @@ def test_a_file_that_is_there_is_not_written_over(wallet: Wallet, tmp_path: Path
         export(wallet, path, C1, 2)
     assert path.read_text() == "others"
     assert counts(wallet) == (2, 0, 0, 0)
+
+
+def test_what_is_handed_over_is_on_the_disk_before_it_leaves_the_wallet(
+    wallet: Wallet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(wallet, 2)
+    sizes, counted = synced(monkeypatch), []
+    take = hand_over._change
+
+    def change(*arguments: Any) -> None:
+        counted.append(list(sizes))
+        take(*arguments)
+
+    monkeypatch.setattr(hand_over, "_change", change)
+    before = set(Path("/proc/self/fd").iterdir())
+    export(wallet, tmp_path / "tokens.json", C1, 2)
+    assert counted == [[(tmp_path / "tokens.json").stat().st_size, FOLDER]]
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_file_may_be_as_large_as_its_limit(
+    wallet: Wallet, other: Wallet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(wallet, 2)
+    path = tmp_path / "tokens.json"
+    export(wallet, path, C1, 2)
+    monkeypatch.setattr(hand_over, "MAX_FILE_BYTES", path.stat().st_size)
+    assert import_from(other, path) == (2, 0)
+
+
+def test_what_a_file_says_that_others_read(wallet: Wallet, tmp_path: Path) -> None:
+    (token,) = fill(wallet, 1)
+    path = tmp_path / "tokens.json"
+    export(wallet, path, C1, 1)
+    members = json.loads(path.read_text())
+    assert members["version"] == 1
+    assert path.read_text().startswith('{\n "version": 1,\n')
+    (key,) = members["keys"]
+    assert (key["price"], len(key["tokens"])) == ("c1", 1)
+    assert token.nonce.hex() not in repr(decode(path.read_bytes(), "f"))
+
+
+def test_what_has_ended_is_not_handed_over(wallet: Wallet, tmp_path: Path, clock: Clock) -> None:
+    fill(wallet, 1)
+    clock.now = MINT.epochs[0].redeem_until
+    with pytest.raises(NoToken, match="there are 0 tokens"):
+        export(wallet, tmp_path / "tokens.json", C1, 1)
 
 
 def test_a_file_that_cannot_be_written_is_taken_away_and_nothing_is_moved(

@@ -1,7 +1,9 @@
 """An issuer's resources: what is sent to it, within which limits, and what it says otherwise."""
 
+import json
 import socket
 import threading
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -121,6 +123,17 @@ def test_an_answer_that_is_too_long_is_given_up() -> None:
         pytest.raises(IssuerSilent, match="too much, or too slowly"),
     ):
         issuer.directory()
+
+
+def test_an_answer_may_have_all_its_octets_and_all_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = json.dumps({"keys": [{"token_key_id": "aa", "at_least": 7}]}).encode()
+    body += b" " * (ANSWER_LIMIT - len(body))
+    with saying(head(b"Content-Length: %d" % len(body)), body) as (url, _), Issuer(url) as issuer:
+        monkeypatch.setattr(issuer_module, "ANSWER_SECONDS", 0.0)
+        monkeypatch.setattr(issuer_module, "time", types.SimpleNamespace(monotonic=lambda: 1.0))
+        assert issuer.crowd(b"\xaa") == 7
 
 
 def test_an_answer_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,7 @@ def test_keys_made_for_one_person(user: User, tmp_path: Path) -> None:
     assert outcome.code == Exit.KEYS_UNSEEN
     assert "fewer than 1 of 1 mirrors have seen the keys" in outcome.err
     assert user.asked().count(KEYS_SEEN) == 3  # a mirror may see keys of a new enclave soon
+    assert outcome.err.count("no mirror has seen these keys yet") == 1  # why nothing happens
     assert user.gateway.posts() == []
     # The mirror comes by, and sees them.
     mirror(user, tmp_path, A)
@@ -72,7 +73,9 @@ def test_keys_made_for_one_person(user: User, tmp_path: Path) -> None:
 
 def test_a_mirror_that_says_nothing(user: User, tmp_path: Path) -> None:
     user.publish(listed(running(1)))
-    assert chat(user).code == Exit.KEYS_UNSEEN
+    outcome = chat(user)
+    assert outcome.code == Exit.KEYS_UNSEEN
+    assert "no mirror has seen these keys yet" not in outcome.err
     assert user.asked().count(KEYS_SEEN) == 1
     assert user.gateway.posts() == []
     outcome = chat(user, "--mirror-down", "warn")

@@ -35,6 +35,7 @@ def route(*arguments: str) -> Route:
         (["-h"], "help"),
         (["chat", "--help"], "help"),
         (["chat", "--", "--help"], "chat"),
+        (["chat", "help"], "chat"),
         (["--version"], "version"),
         (["keys"], "keys"),
     ],
@@ -78,17 +79,25 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
     "arguments",
     [
         ["no-such"],
+        ["keys", "--version"],
+        ["keys", "--rel", "r"],
         ["keys", "--max-age", "0"],
         ["keys", "--max-age", "x"],
+        ["keys", "--mirrors", "0"],
         ["keys", "--proxy", "ftp://p"],
         ["keys", "--proxy", "http://p:x"],
         ["chat", "--framing", "half"],
         ["chat", "--temperature", "2.1"],
         ["chat", "--temperature", "nan"],
+        ["chat", "--temperature", "-0.1"],
         ["config"],
         ["config", "edit"],
         ["completions", "tcsh"],
         ["provision"],
+        ["provision", "--secrets", "s"],
+        ["provision", "--admin-key", "k"],
+        ["env"],
+        ["env", "--for", "llm", "--mod", "m"],
         ["serve", "more"],
         ["serve", "--issuer-proxy", "ftp://p"],
         ["tokens"],
@@ -97,7 +106,9 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
         ["tokens", "buy", "--count", "20"],
         ["tokens", "buy", "more"],
         ["tokens", "list", "--relay", "r"],
+        ["tokens", "list", "--wal", "w"],
         ["tokens", "export", "file", "--count", "1"],
+        ["tokens", "export", "file", "--price", "c1"],
         ["tokens", "export", "--price", "c1", "--count", "1"],
         ["tokens", "import"],
         ["releases"],
@@ -107,6 +118,29 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(UsageError):
         options.parse(arguments, tuple(COMMANDS))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["keys", "--max-age", "x"], "invalid positive number value: 'x'"),
+        (["keys", "--proxy", "ftp://p"], "invalid proxy address value: 'ftp://p'"),
+        (["tokens", "check", "--issuer-proxy", "p"], "invalid proxy address value: 'p'"),
+        (["tokens", "buy", "--count", "20"], "invalid pack of tokens (10, 50 or 100) value: '20'"),
+        (["chat", "--framing", "half"], "invalid framing (chunked or whole) value: 'half'"),
+        (["chat", "--temperature", "3"], "invalid temperature (0 to 2) value: '3'"),
+    ],
+)
+def test_what_a_wrong_value_should_have_been_is_said(arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        options.parse(arguments, tuple(COMMANDS))
+    assert str(caught.value).endswith(said)
+
+
+@pytest.mark.parametrize("text", ["0", "2"])
+def test_a_temperature_may_be_at_its_ends(text: str) -> None:
+    chat = ["chat", "--temperature", text]
+    assert options.parse(chat, tuple(COMMANDS)).temperature == float(text)
 
 
 VKEY = WITNESSES[0].key.encode()
@@ -209,6 +243,11 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
         {"relay": ["r", "s"], "model": "m"},
         {"model": None},
     ),
+    "config": (
+        ["--model", "m", "--relay", "s", "--json", "show"],
+        {"relay": ["r", "s"], "model": "m", "json": True, "action": "show"},
+        {"model": None, "json": False, "action": "show"},
+    ),
     "provision": (
         ["--secrets", "s", "--admin-key", "k"],
         {"secrets": Path("s"), "admin_key": Path("k")},
@@ -232,7 +271,11 @@ OWN: dict[str, tuple[list[str], dict[str, object], dict[str, object]]] = {
 }
 
 # What a command cannot do without.
-REQUIRED = {"provision": ["--secrets", "s", "--admin-key", "k"], "releases": ["list"]}
+REQUIRED = {
+    "config": ["show"],
+    "provision": ["--secrets", "s", "--admin-key", "k"],
+    "releases": ["list"],
+}
 
 
 @pytest.mark.parametrize("command", OWN)
@@ -287,3 +330,21 @@ def test_each_option_of_what_tokens_do_is_read_and_has_its_default(action: str) 
     if left_out:
         found = vars(options.parse(["tokens", action], tuple(COMMANDS)))
         assert found == {"command": "tokens", "action": action, **proxy, **left_out}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        (["completions", "fish"], {"shell": "fish"}),
+        (["env", "--for", "llm"], {"program": "llm", "listen": None, "model": None}),
+        (
+            ["env", "--for", "codex", "--listen", "127.0.0.1:1", "--model", "m"],
+            {"program": "codex", "listen": "127.0.0.1:1", "model": "m"},
+        ),
+    ],
+)
+def test_each_option_of_what_asks_nobody_is_read(
+    arguments: list[str], read: dict[str, object]
+) -> None:
+    found = vars(options.parse(arguments, tuple(COMMANDS)))
+    assert found == {"command": arguments[0], **read}

@@ -6,14 +6,16 @@ import itertools
 import socket
 import ssl
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import httpcore
 import httpx
 import pytest
 import trustme
 
-from oblivious_client import evidence
+from oblivious_client import fetching, outer
 from oblivious_client.client import AsyncObliviousClient, ObliviousClient
 from oblivious_client.outer import (
     MAX_INTERIM_RESPONSES,
@@ -60,7 +62,7 @@ def peer(script: Callable[[], Iterable[bytes]], pause: float = 0.0) -> Iterator[
 def get(kind: str, url: str, **options: str) -> httpx.Response:
     """Return the whole answer to a GET, asked as evidence is."""
     route = Route(url, **options)  # type: ignore[arg-type]
-    request = httpx.Request("GET", url, extensions=evidence.fetching())
+    request = httpx.Request("GET", url, extensions=fetching.fetching())
     if kind == "synchronous":
         transport = OuterTransport(route)
         with contextlib.closing(transport), watching(request):
@@ -97,7 +99,7 @@ SLOW = {
 def test_a_peer_that_drips_is_given_up(
     kind: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evidence, "FETCH_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.5)
     with peer(drip(SLOW[what]), 0.002) as url, pytest.raises(httpx.TimeoutException):
         get(kind, url)
 
@@ -119,7 +121,7 @@ def ask_asynchronously(url: str) -> None:
 def test_a_relay_that_drips_evidence_is_given_up(
     asking: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evidence, "FETCH_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.5)
     with peer(drip(SLOW["body"]), 0.002) as url, pytest.raises(httpx.TimeoutException):
         asking(url)
 
@@ -273,3 +275,69 @@ def test_the_hundred_and_first_request_waits_for_nobody() -> None:
             return answers
 
     assert asyncio.run(run()) == [b"ok"] * crowd
+
+
+@BOTH
+def test_a_connection_that_was_closed_meanwhile_is_not_used_again(kind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(OK)  # and no word of that it will close
+
+        def answering() -> threading.Thread:
+            thread = threading.Thread(target=answer, daemon=True)
+            thread.start()
+            return thread
+
+        if kind == "synchronous":
+            with contextlib.closing(OuterTransport(Route(url))) as transport:
+                for _ in range(2):
+                    thread = answering()
+                    response = transport.handle_request(httpx.Request("GET", url))
+                    assert response.read() == b"ok"
+                    thread.join()
+            return
+
+        async def run() -> None:
+            transport = AsyncOuterTransport(Route(url))
+            for _ in range(2):
+                thread = answering()
+                response = await transport.handle_async_request(httpx.Request("GET", url))
+                assert await response.aread() == b"ok"
+                await asyncio.to_thread(thread.join)
+            await transport.aclose()
+
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("deadline", "timeout", "within"),
+    [
+        (None, None, None),
+        (None, 5.0, 5.0),
+        (1030.0, None, 30.0),
+        (1030.0, 5.0, 5.0),
+        (1003.0, 5.0, 3.0),
+    ],
+)
+def test_a_step_takes_no_longer_than_is_left_of_the_whole(
+    deadline: float | None,
+    timeout: float | None,
+    within: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outer, "time", types.SimpleNamespace(monotonic=lambda: 1000.0))
+    extensions = {} if deadline is None else {outer.DEADLINE: deadline}
+    with watching(httpx.Request("GET", "http://relay.example/", extensions=extensions)):
+        assert outer._within(timeout) == within
+    assert outer._within(timeout) == timeout
+
+
+def test_when_nothing_is_left_no_step_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outer, "time", types.SimpleNamespace(monotonic=lambda: 1000.0))
+    request = httpx.Request("GET", "http://relay.example/", extensions={outer.DEADLINE: 1000.0})
+    with watching(request), pytest.raises(httpcore.ReadTimeout):
+        outer._within(5.0)

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from oblivious_client.cache import EvidenceCache
@@ -22,9 +23,11 @@ from oblivious_client.errors import (
     TokenRefused,
 )
 from oblivious_client.exits import Exit
+from oblivious_client.paying import AsyncPaidStream, Begun, PaidStream
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.wallet import Wallet
+from protocol.binary_http import ResponseHead
 from protocol.evidence import Evidence
 from protocol.registry import KEY_PROBLEM
 from protocol.token_prices import Tariff
@@ -433,3 +436,73 @@ def test_a_catalogue_that_would_tell_buyers_apart_is_refused_though_attested(
     with pytest.raises(EvidenceRefused) as caught:
         whole(gateway.url, wallet=wallet)
     assert caught.value.code is Exit.CATALOGUE
+
+
+def test_what_is_printed_of_an_answer_shows_no_word() -> None:
+    begun = Begun(ResponseHead(200), b"Paris", is_stream=False, response=httpx.Response(200))
+    assert "Paris" not in repr(begun)
+
+
+class Settled:
+    """A payment that remembers how it was settled."""
+
+    def __init__(self) -> None:
+        self.how: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None if name == "take" else self.how.append(name)
+
+
+class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A stream of one piece, and then what is raised, if anything is."""
+
+    def __init__(self, ends: BaseException | None) -> None:
+        self.ends = ends
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"Paris"
+        if self.ends is not None:
+            raise self.ends
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+def read_through(stream: Pieces, payment: Any) -> list[bytes]:
+    return list(PaidStream(stream, payment))
+
+
+def read_through_in_a_loop(stream: Pieces, payment: Any) -> list[bytes]:
+    async def run() -> list[bytes]:
+        return [piece async for piece in AsyncPaidStream(stream, payment)]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("read", [read_through, read_through_in_a_loop])
+@pytest.mark.parametrize(
+    ("ends", "how"),
+    [
+        (None, ["end"]),
+        (AnswerTruncated(), ["break_off"]),
+        (GeneratorExit(), ["hang_up"]),
+    ],
+)
+def test_how_a_stream_ends_is_told_to_who_reads_it_as_well(
+    read: Callable[[Pieces, Any], list[bytes]], ends: BaseException | None, how: list[str]
+) -> None:
+    payment = Settled()
+    if ends is None:
+        assert read(Pieces(ends), payment) == [b"Paris"]
+    else:
+        with pytest.raises(type(ends)):
+            read(Pieces(ends), payment)
+    assert payment.how == how
+
+
+def test_who_is_cancelled_in_a_stream_is_told_so() -> None:
+    payment = Settled()
+    with pytest.raises(asyncio.CancelledError):
+        read_through_in_a_loop(Pieces(asyncio.CancelledError()), payment)
+    assert payment.how == ["hang_up"]

@@ -1,5 +1,6 @@
 """Folders of a user: XDG's variables, and each system's own custom."""
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +63,14 @@ def test_a_variable_names_its_folder_everywhere_if_it_is_a_whole_path(
     for wrong in ("relative", ""):
         monkeypatch.setenv(variable, wrong)
         assert place() == otherwise
+
+
+def test_a_folder_is_made_for_its_owner_alone_and_left_as_it_is_if_it_is_there(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "a" / "b"
+    places.make_private(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o755)
+    places.make_private(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755

@@ -73,3 +73,11 @@ def test_an_item_that_is_larger_than_all_room_is_not_kept() -> None:
     references.keep({"output": [CALL]})
     body = asked(reference("fc_1"))
     assert references.resolve(body) is body
+
+
+def test_all_room_is_used_and_the_oldest_alone_makes_more() -> None:
+    size = len(json.dumps(CALL))
+    for most, is_known in ((size, True), (size - 1, False)):
+        references = References(most=most)
+        references.keep({"output": [CALL]})
+        assert (b"item_reference" not in references.resolve(asked(reference("fc_1")))) is is_known

@@ -382,3 +382,30 @@ def test_a_saved_answer_and_a_list_of_another_time(user: User, tmp_path: Path) -
     other = listed(begun(1)).served(int(time.time()))
     path.write_text(json.dumps({**saved, "releases": json.loads(other)}))
     assert user("verify", path).code == Exit.PCRS
+
+
+def test_a_list_that_came_another_way_is_remembered(user: User, tmp_path: Path) -> None:
+    log, path = listed(running(1)), tmp_path / "releases.json"
+    path.write_bytes(log.served(int(time.time())))
+    assert user("verify").code != Exit.OK  # the relay serves none
+    assert "1 entries, 1 of them new" in user("releases fetch", "--releases", path).out
+    assert user("verify").code == Exit.OK
+    assert user("chat", "Hi").code == Exit.OK
+    path.write_bytes(log.add(note(begun(2))).served(int(time.time())))
+    outcome = user("releases fetch", "--releases", path)
+    assert "new: 1.2.0" in outcome.out
+    assert "2 entries, 1 of them new" in outcome.out
+    assert user.asked().count(RELEASES) == 1
+
+
+def test_a_list_of_another_past_is_begun_with_once_somebody_has_decided(
+    user: User, tmp_path: Path
+) -> None:
+    path = tmp_path / "releases.json"
+    for log in (listed(running(1)), listed(running(1, commit="f" * 40))):
+        path.write_bytes(log.served(int(time.time())))
+        outcome = user("releases fetch", "--releases", path)
+    assert outcome.code == Exit.RELEASES_CONFLICT
+    outcome = user("releases fetch --forget", "--releases", path)
+    assert outcome.code == Exit.OK
+    assert "1 entries, 1 of them new" in outcome.out

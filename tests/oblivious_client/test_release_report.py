@@ -83,5 +83,7 @@ def test_for_programs() -> None:
     assert described["pcrs"]["PCR0"] == release(28).pcrs[0].hex()
     assert described["list"]["root"] == published.checkpoint.root.hex()
     rows = release_report.list_json(published, now=NOW)
+    signed = ("builders_needed", "builders_trusted")
+    assert [len(described["builders"]), *map(described.get, signed)] == [2, 2, 3]
     assert rows["trust"]["origin"] == TRUST.origin
     assert [row["until"] for row in rows["releases"]] == [described["until"], None]

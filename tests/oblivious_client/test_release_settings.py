@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from oblivious_client import options, release_settings
+from oblivious_client import configuration, options, release_settings
 from oblivious_client.commands import COMMANDS
+from oblivious_client.configuration import Configuration
 from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.releases.published import MAX_LIST_BYTES
 from oblivious_client.releases.source import Releases
@@ -18,6 +19,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("RELAY", "GATEWAY", "PCRS", "TRUST"):
         monkeypatch.delenv(f"OBLIVIOUS_{name}", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 def found(*arguments: str) -> Releases | None:
@@ -82,3 +84,19 @@ def test_mirrors_are_keys_whose_signatures_carry_a_time() -> None:
     asked = options.parse(["keys", "--mirror", BUILDERS[0].key.encode()], tuple(COMMANDS))
     with pytest.raises(UsageError, match="carry a time"):
         release_settings.mirrors(asked)
+
+
+def test_the_file_names_whom_to_trust(trust: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration.write(configuration.place(), Configuration(trust=trust))
+    releases = found()
+    assert releases is not None
+    assert releases.trust == TRUST
+    assert found("--pcrs", "f") is None
+    monkeypatch.setenv("OBLIVIOUS_PCRS", "f")
+    assert found() is None
+
+
+def test_who_trusts_now_does_not_mean_the_measurements_of_the_file(trust: str) -> None:
+    configuration.write(configuration.place(), Configuration(pcrs="/pins"))
+    assert found() is None
+    assert found("--trust", trust) is not None

@@ -213,6 +213,16 @@ def due() -> Plain:
     return Plain(422, PROBLEM, problem, (("Retry-After", "1"),))
 
 
+def test_a_copy_of_this_moment_is_none_that_is_waited_out(
+    gateway: StandInGateway, pauses: list[float]
+) -> None:
+    with contextlib.closing(ObliviousTransport(gateway.url, policy=ALLOWED)) as transport:
+        transport.source.refuse(transport.evidence())
+        gateway.faults.evidence_answers = [copy(gateway, "0")]
+        transport.evidence()
+    assert (len(fetches(gateway)), pauses) == (2, [])
+
+
 def test_a_key_that_was_refused_falsely_is_used_again(
     gateway: StandInGateway, pauses: list[float]
 ) -> None:

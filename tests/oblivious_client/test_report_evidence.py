@@ -198,3 +198,17 @@ def test_one_epoch_is_told_as_one() -> None:
     evidence = replace(found.evidence, token_catalogue=listed.encode())
     text = report.as_text(replace(found, catalogue=listed, evidence=evidence), PINNED, None, now=0)
     assert text.endswith("in 1 epoch")
+
+
+def test_a_key_that_fills_a_screen_is_shown_by_its_digest() -> None:
+    for size in (64, 65):
+        public = b"\7" * size
+        line = report.key_lines(KeyConfig(7, 0xABCD, public, [(1, 3)])).splitlines()[0]
+        digest = f"SHA-256 {hashlib.sha256(public).hexdigest()}, 65 bytes"
+        assert line == f"key 7: 0xabcd {public.hex() if size == 64 else digest}"
+
+
+def test_a_root_of_ones_own_is_told() -> None:
+    policy = replace(PINNED, root=object())  # type: ignore[arg-type]
+    told = dict(facts(report.as_text(verified(), policy, None, now=MADE)))
+    assert told["chain"] == "4 certificates lead to the root of --root"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from oblivious_client import sealing
 from oblivious_client.errors import AnswerTruncated, AnswerUnreadable
 from oblivious_client.sealing import CHUNK, Framing, Sealed, seal
 from protocol import chunked, encapsulation
@@ -100,6 +101,26 @@ def test_what_opens_and_is_no_response_is_unreadable(framing: Framing) -> None:
         answer = opener.finish()[1].seal_response().finish(b"\xff")
     with pytest.raises(AnswerUnreadable):
         read(sealed, answer)
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        (1, [1]),
+        (CHUNK, [CHUNK]),
+        (CHUNK + 1, [CHUNK, 1]),
+        (2 * CHUNK, [CHUNK, CHUNK]),
+    ],
+)
+def test_no_chunk_is_larger_than_it_may_be_and_none_is_empty(size: int, sizes: list[int]) -> None:
+    class Sealer:
+        def seal(self, plain: bytes) -> bytes:
+            return plain
+
+        finish = seal
+
+    pieces = list(sealing._chunks(Sealer(), bytes(size)))  # type: ignore[arg-type]
+    assert [len(piece) for piece in pieces] == sizes
 
 
 def test_media_types_of_the_framings() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from oblivious_client import configuration, settings
+from oblivious_client import configuration, layers, settings
 from oblivious_client.cache import EvidenceCache
 from oblivious_client.configuration import Configuration
 from oblivious_client.defaults import DEFAULT_MODEL
@@ -21,6 +21,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "OBLIVIOUS_RELAY",
         "OBLIVIOUS_GATEWAY",
         "OBLIVIOUS_PCRS",
+        "OBLIVIOUS_TRUST",
         "OBLIVIOUS_MODEL",
         "OBLIVIOUS_PROXY",
     ):
@@ -121,12 +122,13 @@ def test_options_go_before_the_environment_and_that_before_the_file(
     words = ("--relay", TWO, "--proxy", "http://q", "--pcrs", "mine", "--model", "n")
     given = sources(*words)
     assert given.pop("gateway")[0] is None
-    assert {source for _, source in given.values()} == {settings.COMMAND_LINE}
+    assert given.pop("trust")[0] is None
+    assert {source for _, source in given.values()} == {layers.COMMAND_LINE}
 
 
 def test_what_nothing_says() -> None:
     values = sources()
-    assert values.pop("model") == (DEFAULT_MODEL, settings.DEFAULT)
+    assert values.pop("model") == (DEFAULT_MODEL, layers.DEFAULT)
     assert {value for value, _ in values.values()} == {None}
 
 

@@ -331,6 +331,12 @@ def test_what_is_no_secret(text: str, tmp_path: Path) -> None:
         read_secret(str(tmp_path / "none"))
 
 
+def test_the_longest_secret(tmp_path: Path) -> None:
+    path = tmp_path / "voucher"
+    path.write_text("x" * MAX_SECRET)
+    assert read_secret(str(path)) == "x" * MAX_SECRET
+
+
 def test_each_action_is_there() -> None:
     assert list(ACTIONS) == ["buy", "list", "check", "export", "import"]
     assert token_commands.tokens.__doc__

@@ -208,7 +208,19 @@ def test_stocks_are_read() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "c1", "c1=", "c1=0", "c1=-1", "c1=x", f"c1={MOST_KEPT + 1}", "c1=1,c1=2", "d1=4", "c1=²"],
+    [
+        "",
+        "c1",
+        "c1=",
+        "c1=0",
+        "c1=-1",
+        "c1=x",
+        f"c1={MOST_KEPT + 1}",
+        "c1=1,c1=2",
+        "d1=4",
+        "c1=²",
+        "c1=00010000000",
+    ],
 )
 def test_what_is_no_stock_is_refused(text: str) -> None:
     with pytest.raises(UsageError):

@@ -24,6 +24,7 @@ from oblivious_client.errors import (
     OuterRefusal,
     ServiceError,
 )
+from oblivious_client.exchange import Opened
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
@@ -32,6 +33,7 @@ from oblivious_client.transport import (
     AsyncObliviousTransport,
     ObliviousTransport,
 )
+from protocol.binary_http import Event
 from protocol.evidence import Evidence
 from protocol.kem import X25519_HKDF_SHA256, X_WING
 from protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
@@ -591,3 +593,42 @@ def test_an_answer_without_a_head_is_no_response() -> None:
     assert arriving.is_awaited
     with pytest.raises(ValueError, match="has not begun"):
         arriving.begun(b"", SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_an_answer_may_be_as_large_as_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reader:
+        def feed(self, data: bytes) -> list[Event]:
+            return [data]
+
+    response = httpx.Response(200, request=httpx.Request("POST", "https://relay.example/"))
+    monkeypatch.setattr(transport_module, "ANSWER_LIMIT", 10)
+    answer = ArrivingAnswer(Opened(response, Reader(), None))  # type: ignore[arg-type]
+    assert answer.feed(b"x" * 4) + answer.feed(b"x" * 6) == b"x" * 10
+    with pytest.raises(ExchangeError, match="more than any honest answer"):
+        answer.feed(b"x")
+
+
+def whole_in_a_loop(url: str) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(url, policy=ALLOWED) as client:
+            await client.evidence()
+
+    asyncio.run(run())
+
+
+def whole(url: str) -> None:
+    with ObliviousClient(url, policy=ALLOWED) as client:
+        client.evidence()
+
+
+@pytest.mark.parametrize("fetch", [whole, whole_in_a_loop])
+def test_what_is_not_sealed_may_be_as_large_as_its_limit(
+    fetch: Callable[[str], None], gateway: StandInGateway
+) -> None:
+    for size, error in (
+        (transport_module.CLEAR_BODY_LIMIT, EvidenceRefused),
+        (transport_module.CLEAR_BODY_LIMIT + 1, ExchangeError),
+    ):
+        gateway.faults.evidence_answers = [Plain(200, "application/json", bytes(size))]
+        with pytest.raises(error):
+            fetch(gateway.url)

@@ -340,3 +340,9 @@ def test_the_same_tokens_are_kept_once(wallet: Wallet) -> None:
     assert Purchases(wallet).add(source_of(), tokens) == 0
     wallet.settle(held, Outcome.GONE)
     assert total(wallet) == 2
+
+
+def test_what_is_held_prints_no_mark_of_its_holder(wallet: Wallet) -> None:
+    fill(wallet, 1)
+    held = taken(wallet)
+    assert repr(held.holder) not in repr(held)

@@ -1,6 +1,7 @@
 """Joins: two enclaves that are equal share a channel, and nobody else gets anything."""
 
 import hashlib
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -41,6 +42,8 @@ from protocol.errors import (
     ProtocolError,
 )
 from protocol.hpke import Aead, Kdf, setup_recipient, setup_sender
+from scripts.fuzzing.mutator import mutations
+from tests.fuzz import fuzz_cluster_join
 from tests.support.enclaves import common_root, enclave
 
 LEADERSHIP = Leadership(b"L" * 16, b"F" * 16)
@@ -340,5 +343,27 @@ def test_mutated_messages_give_no_channel(join: Join) -> None:
                 read(bytes(data))
 
 
+@pytest.mark.slow  # six seconds: `tests/fuzz` has two hundred of them in every run
+def test_ten_thousand_mutated_messages_are_refused_by_every_reader() -> None:
+    """Cut, spliced, repeated and changed at random; none is taken but the message itself."""
+    seeds = fuzz_cluster_join.seeds()
+    tried = refused = 0
+    for data in itertools.islice(mutations(seeds, 15, fuzz_cluster_join.MAX_BYTES), 10_000):
+        fuzz_cluster_join.run(data)
+        tried += 1
+        refused += data not in seeds
+    assert tried == 10_000
+    assert refused > 9_000
+
+
 def test_simulated_registers_are_those_of_one_image() -> None:
     assert enclave().equality.pcrs == {index: simulated_pcrs()[index] for index in range(4)}
+
+
+def test_every_message_says_which_version_it_is_of(join: Join) -> None:
+    frame, leading = join.lead()
+    joined, _ = join.offer(frame).join(MEMBER)
+    welcome, _ = leading.admit(joined, time.time())
+    messages = [join.joining.hello, frame, joined, welcome, wait(b"w" * 32)]
+    assert [cbor2.loads(message)["v"] for message in messages] == [1] * 5
+    assert [len(cbor2.loads(message)) for message in messages] == [2, 3, 4, 2, 2]

@@ -1,6 +1,7 @@
 """Messages on the channel: what is written is read, and nothing else."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import cbor2
@@ -128,3 +129,55 @@ def test_secrets_are_not_shown() -> None:
     assert "secret" not in shown.replace("secrets=", "")
     assert isinstance(STATE, State)
     assert str(STATE.generations[0].keys[0].private_key) not in shown
+
+
+MOST = (1 << 53) - 1
+RANGES = [
+    ("serial", 1, MOST, lambda value: replace(STATE, serial=value)),
+    ("turns", 0, MOST, lambda value: replace(STATE, turns=value)),
+    ("rsa", 1, 4096, lambda size: replace(STATE, rsa=bytes(size))),
+    ("ed25519", 32, 32, lambda size: replace(STATE, ed25519=bytes(size))),
+    ("secrets", 0, 32 * 1024, lambda size: replace(STATE, secrets=bytes(size))),
+    ("proposal", 1, 32 * 1024, lambda size: Propose(bytes(size))),
+    ("members", 1, 64, lambda count: replace(STATE, members=members(count))),
+    ("key_id", 0, 255, lambda value: replace(STATE.generations[0], key_id=value)),
+    ("keys", 1, 2, lambda count: replace(STATE.generations[0], keys=keys(count))),
+    ("ends", STATE.generations[0].retires, MOST, lambda at: replace(STATE.generations[0], ends=at)),
+    ("retires", 0, MOST, lambda at: replace(STATE.generations[0], retires=at, ends=MOST)),
+    ("private_key", 32, 32, lambda size: SharedKey(X_WING.code, bytes(size))),
+]
+
+
+def members(count: int) -> frozenset[bytes]:
+    return frozenset([LEADER, *(bytes([at]) * 16 for at in range(count - 1))][:count])
+
+
+def keys(count: int) -> tuple[SharedKey, ...]:
+    return tuple(SharedKey(X_WING.code, bytes([at]) * 32) for at in range(count))
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most", "made"), RANGES, ids=[each[0] for each in RANGES]
+)
+def test_each_range_has_its_ends(
+    name: str, least: int, most: int, made: Callable[[int], object]
+) -> None:
+    for value in (least, most):
+        made(value)
+    for value in (least - 1, most + 1):
+        if value >= 0 or name in ("serial", "turns", "key_id", "retires"):
+            with pytest.raises(ValueError, match=r"\w+"):
+                made(value)
+
+
+def test_identifiers_that_go_around_are_told_apart_too() -> None:
+    with pytest.raises(ValueError, match="told apart"):
+        state(generation(255, LEADER), generation(0, LEADER), leader=LEADER)
+    state(generation(255, LEADER), generation(1, LEADER), leader=LEADER)
+
+
+@pytest.mark.parametrize("serial", [0, MOST])
+def test_serials_are_numbers_that_everybody_reads_alike(serial: int) -> None:
+    assert decode_message(encode_message(Ack(serial))) == Ack(serial)
+    with pytest.raises(MalformedMessage):
+        decode_message(cbor2.dumps({"ack": MOST + 1}))

@@ -108,3 +108,10 @@ def test_what_cannot_be_told() -> None:
 def test_any_octets_raise_nothing_else(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         IssuerDirectory.decode(data)
+
+
+def test_a_uri_has_any_printable_character_and_no_other() -> None:
+    assert IssuerDirectory("!/~", DIRECTORY.keys).request_uri == "!/~"
+    for wrong in ("", "/a b", "/\x7f", "/\xe4"):
+        with pytest.raises(ValueError, match="printable ASCII"):
+            IssuerDirectory(wrong, DIRECTORY.keys)

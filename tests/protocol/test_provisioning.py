@@ -184,3 +184,17 @@ def test_what_is_signed_does_not_tell_in_which_order_it_was_written() -> None:
     assert made[0] == made[1]
     members = json.loads(made[0])
     assert list(members) == sorted(members)
+
+
+def test_a_key_of_whoever_made_one_is_taken() -> None:
+    raw = ADMINISTRATOR.public_key().public_bytes_raw()
+    assert administrator_key(raw).public_bytes_raw() == raw
+
+
+@pytest.mark.parametrize("timestamp", [0, (1 << 63) - 1])
+def test_the_ends_of_time_are_times(timestamp: int) -> None:
+    content = signed(fields(timestamp=timestamp))
+    assert opened(content, now=float(timestamp)).keys == {"a": "k"}
+    for beyond in (-1, 1 << 63):
+        with pytest.raises(MalformedMessage, match="time"):
+            opened(signed(fields(timestamp=beyond)), now=float(beyond))

@@ -70,6 +70,7 @@ def test_as_many_members_as_there_may_be() -> None:
         (Run(ONE, 0, 100), Run(ONE, 101, 255)),
         (Run(ONE[1:], 0, 255),),
         (Run(ONE, 0, 256),),
+        (Run(ONE, 0, -1), Run(TWO, 0, 255)),
     ],
 )
 def test_a_table_with_a_gap_or_an_overlap_is_none(runs: tuple[Run, ...]) -> None:
@@ -84,3 +85,10 @@ def test_every_cut_of_a_table_is_refused() -> None:
             SlotTable.decode(encoded[:size])
     with pytest.raises(MalformedMessage):
         SlotTable.decode(encoded + b"\0")
+
+
+def test_a_table_of_one_owner_too_many_is_none() -> None:
+    owners = [bytes([at]) * OWNER_BYTES for at in range(MAX_OWNERS + 1)]
+    runs = [Run(owner, at, at) for at, owner in enumerate(owners)]
+    with pytest.raises(ValueError, match="too many owners"):
+        SlotTable((*runs[:-1], Run(owners[-1], MAX_OWNERS, SLOTS - 1)))

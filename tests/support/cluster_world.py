@@ -6,11 +6,13 @@ key there, is the slot its own, was the request here before. Sockets are of the 
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from enclave_server.addresses import Address, UnixAddress, listen_socket
@@ -18,7 +20,8 @@ from enclave_server.cluster import seeking
 from enclave_server.cluster.beginning import Beginning, NobodyLeads
 from enclave_server.cluster.doors import Doors
 from enclave_server.cluster.identity import make_identity
-from enclave_server.cluster.member import Member, Terms
+from enclave_server.cluster.member import Member
+from enclave_server.cluster.part import Terms
 from enclave_server.cluster.signing import decode_signing_keys
 from enclave_server.cluster.stream import Dial, PeerGone
 from enclave_server.gateway.standing import Ownership, Standing
@@ -30,6 +33,8 @@ from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.cluster_state import State
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.signature import SigningKeys
+from protocol.slots import SLOTS
+from tests.support.cluster_host import Carrier
 from tests.support.enclaves import REGISTERS, common_root, signing_keys
 
 TICK_SECONDS = 0.25
@@ -37,6 +42,8 @@ SCHEDULE = Schedule(lifetime=3600, announce=300, grace=600)
 ROUTE_SECONDS = 2.0
 JOIN_SECONDS = 20.0
 WINDOW_SECONDS = 300
+SOON = 12.0
+"""Longer than any turn takes: gathering, pace, acknowledgements, the time for routes."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +112,31 @@ class Node:
         """Return the keys that clients are told of."""
         return decode_key_configs(self.keys.ohttp_keys)
 
+    def told(self) -> dict[str, Any]:
+        """Return what a front is told."""
+        statement: dict[str, Any] = json.loads(self.standing.statement)
+        return statement
+
 
 class World:
     """Places for nodes, the network between them, and the time."""
 
-    def __init__(self, folder: Path, places: int = 3, route: float = ROUTE_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        places: int = 3,
+        route: float = ROUTE_SECONDS,
+        schedule: Schedule = SCHEDULE,
+    ) -> None:
         self._folder = folder
         self._route = route
+        self._schedule = schedule
         self.addresses = [UnixAddress(str(folder / f"{at}")) for at in range(places)]
         self.nodes: dict[int, Node] = {}
         self.cut: set[frozenset[int]] = set()
+        # Where somebody comes who dials somebody: the host's to say, and by which carrier.
+        self.ways: dict[tuple[int, int], UnixAddress] = {}
+        self.carriers: list[Carrier] = []
         self._base = time.time()
         self.now = 0.0
         self._families = 0
@@ -148,11 +170,11 @@ class World:
             doors.close()
             return None
         signing = self._new_family() if joined is None else _signing_of(joined.state)
-        terms = Terms(peers, SCHEDULE, self._route)
+        terms = Terms(peers, self._schedule, self._route)
 
         def make_keeper(ring: KeyRing, succession: Succession, announced: bool) -> KeyKeeper:
             return KeyKeeper(
-                SCHEDULE,
+                self._schedule,
                 Attester(module, signing),
                 signing,
                 refresh=1800,
@@ -186,10 +208,22 @@ class World:
         """End all."""
         for place in list(self.nodes):
             self.kill(place)
+        for carrier in self.carriers:
+            carrier.close()
+
+    def carry(self, dialing: int, place: int) -> Carrier:
+        """Have a carrier between who dials and who is there."""
+        path = self._folder / f"carrier-{len(self.carriers)}"
+        carrier = Carrier(path, self.addresses[place])
+        self.carriers.append(carrier)
+        self.ways[dialing, place] = carrier.address
+        return carrier
 
     def tick(self, seconds: float = TICK_SECONDS) -> None:
         """Let time pass, and every node that is not paused have its turn."""
         self.now += seconds
+        for carrier in self.carriers:
+            carrier.turn()
         with self._network():
             for place, node in list(self.nodes.items()):
                 if not node.paused:
@@ -224,6 +258,28 @@ class World:
                 return place
         return None
 
+    def started(self, count: int = 3) -> list[Node]:
+        """Boot so many enclaves, and return them when they are one cluster."""
+        nodes = [self.start(place) for place in range(count)]
+        self.run(SOON)
+        assert all(nodes)
+        return [node for node in nodes if node is not None]
+
+    def owners(self, key_id: int) -> list[int]:
+        """Return for each slot how many nodes say that it is theirs."""
+        counts = [0] * SLOTS
+        for node in self.nodes.values():
+            for first, last in node.told()["slots"].get(str(key_id), []):
+                for slot in range(first, last + 1):
+                    counts[slot] += 1
+        return counts
+
+    def is_one(self) -> bool:
+        """Whether all nodes tell clients of the same keys, each slot of which has one owner."""
+        lists = {node.keys.ohttp_keys for node in self.nodes.values()}
+        newest = next(iter(self.nodes.values())).listed()[0]
+        return len(lists) == 1 and self.owners(newest.key_id) == [1] * SLOTS
+
     def leaders(self) -> list[Node]:
         """Return all that lead."""
         return [node for node in self.nodes.values() if node.member.leads]
@@ -236,9 +292,10 @@ class World:
     def _network(self) -> Iterator[None]:
         def dial(address: Address) -> Dial:
             assert isinstance(address, UnixAddress)
-            if frozenset({self._dialing, self.addresses.index(address)}) in self.cut:
+            place = self.addresses.index(address)
+            if frozenset({self._dialing, place}) in self.cut:
                 raise PeerGone
-            return Dial(address)
+            return Dial(self.ways.get((self._dialing, place), address))
 
         with mock.patch.object(seeking, "Dial", dial):
             yield

@@ -35,6 +35,7 @@ class ProxyProcess:
             cwd=Path(__file__).parents[2],
         )
         self.lines: list[str] = []
+        self._over = False  # nothing more will be logged
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -56,9 +57,10 @@ class ProxyProcess:
     def event(self, name: str, count: int = 1) -> Json:
         """Wait for the `count`th event of a name."""
         with self._news:
-            found = self._news.wait_for(lambda: len(self.events(name)) >= count, DEADLINE)
-        assert found, f"no {name} in {self.lines}"
-        return self.events(name)[count - 1]
+            self._news.wait_for(lambda: self._over or len(self.events(name)) >= count, DEADLINE)
+        events = self.events(name)
+        assert len(events) >= count, f"no {name} in {self.lines}"
+        return events[count - 1]
 
     def counters(self) -> Json:
         """Ask for the counters by SIGUSR1; those of the first route."""
@@ -74,6 +76,10 @@ class ProxyProcess:
         code = self._process.wait(DEADLINE)
         self._reader.join(DEADLINE)
         return code
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
 
     def close(self) -> None:
         for _ in range(2):  # the second signal ends what is still open
@@ -96,6 +102,7 @@ class ProxyProcess:
                 self.lines.append(line.decode().rstrip())
                 self._news.notify_all()
         with self._news:
+            self._over = True
             self._news.notify_all()
 
 
@@ -104,6 +111,9 @@ def running(*options: str, **more: Any) -> Iterator[ProxyProcess]:
     proxy = ProxyProcess(*options, **more)
     try:
         yield proxy
+    except BaseException:
+        proxy.kill()  # the test has failed: whether it would end is of no interest any more
+        raise
     finally:
         proxy.close()
 

@@ -14,6 +14,7 @@ from oblivious_client.local.listening import Place, bind, start
 from oblivious_client.local.messages import Handled
 from oblivious_client.local.relays import Relays
 from oblivious_client.policy import Policy, Simulated
+from oblivious_client.releases.source import Releases
 from oblivious_client.transport import AsyncObliviousTransport
 from oblivious_client.wallet import Wallet
 from tests.support.gateway import StandInGateway
@@ -36,6 +37,7 @@ class Setting:
     place: Place = HERE
     control: bytes | None = None
     wallet: Wallet | None = None
+    releases: Releases | None = None
 
 
 @contextlib.contextmanager
@@ -46,7 +48,9 @@ def running(relays: Sequence[str], setting: Setting) -> Iterator[tuple[str, Loca
 
     async def run() -> None:
         transports = [
-            AsyncObliviousTransport(relay, policy=setting.policy, wallet=setting.wallet)
+            AsyncObliviousTransport(
+                relay, policy=setting.policy, wallet=setting.wallet, releases=setting.releases
+            )
             for relay in relays
         ]
         asked = Relays(transports, setting.tell)

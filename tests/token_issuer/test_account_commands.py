@@ -1,14 +1,20 @@
 """`token-issuer vouchers` and `token-issuer accounts`."""
 
+import io
 import re
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
-from token_issuer import cli
+from token_issuer import account_commands, cli
 from token_issuer.account_secret import secret_digest
+from token_issuer.accounts import Account, Allowance
+from token_issuer.administration import all_accounts, open_account
+from token_issuer.schema import entries
 from token_issuer.settings import read_settings
 from token_issuer.upgrade import upgraded_ledger
 
@@ -30,6 +36,12 @@ class Desk:
         """Return the lines that a command printed."""
         assert cli.main(["--config", str(self.settings), *words.split()]) == code
         return self._read.readouterr().out.splitlines()
+
+
+def only_account(settings: Path) -> Account:
+    with upgraded_ledger(read_settings(settings)) as ledger:
+        (account,) = all_accounts(ledger, int(time.time()))
+    return account
 
 
 @pytest.fixture
@@ -99,3 +111,84 @@ def test_a_ledger_that_does_not_add_up_is_exit_code_1(desk: Desk) -> None:
     assert desk("accounts check", code=1) == [
         "account 2: the balance is not the sum of its entries"
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "vouchers",
+        "vouchers new",
+        "vouchers new --units 0",
+        "vouchers new --units -1",
+        "vouchers new --units 5 --count 0",
+        "vouchers new --units 5 --days 0",
+        "accounts",
+        "accounts new --units -1",
+        "accounts new --units 1\N{SUPERSCRIPT TWO}",
+        "accounts new --units 1000000000000000",
+        "accounts credit 1 5",
+        "accounts credit 1 0 --reference r",
+        "accounts credit 0 5 --reference r",
+        "accounts show",
+        "accounts show 0",
+    ],
+)
+def test_words_that_are_none(desk: Desk, words: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        desk(words)
+    assert refused.value.code == 2
+
+
+def test_an_account_of_which_nothing_is_said(desk: Desk) -> None:
+    desk("accounts new")
+    account = only_account(desk.settings)
+    assert (account.name, account.balance, account.expires) == ("", 0, None)
+    assert account.allowance == Allowance(0, 1, 86400)
+
+
+def test_the_largest_number_that_is_taken(desk: Desk) -> None:
+    desk("accounts new --units 999999999999999")
+    assert only_account(desk.settings).balance == 999_999_999_999_999
+
+
+def test_days_are_counted_from_now_and_end_to_the_second(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = [1_765_000_000.5]
+    monkeypatch.setattr(time, "time", lambda: moments[-1])
+    desk("accounts new --units 5 --days 2")
+    assert only_account(desk.settings).expires == 1_765_000_000 + 2 * 86400
+    for after, state in ((2 * 86400 - 1, "open"), (2 * 86400, "expired")):
+        moments.append(moments[0] + after)
+        assert desk("accounts list")[1:] == [f"1  5  0  {state}  "]
+
+
+def test_a_voucher_is_out_before_the_next_is_made(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the command in between: a secret that nobody has read is lost."""
+    written, printed = io.BytesIO(), []
+
+    def opened(*arguments: Any, **more: Any) -> tuple[int, str]:
+        printed.append(written.getvalue().count(b"\n"))
+        return open_account(*arguments, **more)
+
+    monkeypatch.setattr(account_commands, "open_account", opened)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(written)))
+    desk("vouchers new --units 5 --count 3")
+    assert printed == [0, 1, 2]
+
+
+def test_of_many_entries_the_last_hundred_are_shown(desk: Desk) -> None:
+    desk("accounts new")
+    rows = [
+        {"account": 1, "at": number, "kind": "credit", "amount": 1, "allowed": 0}
+        | {"balance": number, "reference": str(number)}
+        for number in range(1, 102)
+    ]
+    with upgraded_ledger(read_settings(desk.settings)) as ledger, ledger.engine.begin() as begun:
+        begun.execute(insert(entries), rows)
+    _, first, *_, last = lines = desk("accounts show 1")
+    assert len(lines) == 1 + 100
+    assert first == "101  1970-01-01T00:01:41Z  credit  1  0  0  101"
+    assert last.startswith("2  1970-01-01T00:00:02Z  ")

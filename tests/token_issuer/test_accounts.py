@@ -37,3 +37,12 @@ def test_periods_are_of_their_length(seconds: int, now: int) -> None:
 def test_allowances_that_are_none(values: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="allowance"):
         Allowance(*values)
+
+
+@pytest.mark.parametrize("values", [(0, 1, 1), ((1 << 53) - 1, 1, 1)])
+def test_allowances_at_their_ends(values: tuple[int, int, int]) -> None:
+    assert Allowance(*values).units == values[0]
+
+
+def test_an_allowance_of_which_nothing_is_said() -> None:
+    assert Allowance() == Allowance(0, 1, 86_400)

@@ -1,12 +1,13 @@
 """The command `token-issuer`: exit codes, one sentence for what went wrong, and help."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from token_issuer import cli
+from token_issuer import __main__, cli
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,4 +105,40 @@ def test_the_module_is_the_command() -> None:
         check=True,
     )
     assert done.stdout.startswith("usage: token-issuer")
-    assert all(word in done.stdout for word in ("keys", "vouchers", "accounts", "serve"))
+    assert all(
+        word in done.stdout for word in ("keys", "vouchers", "accounts", "payments", "serve")
+    )
+
+
+@pytest.mark.parametrize("name", ["gmpy2", "sqlalchemy.exc"])
+def test_a_package_of_the_extra_that_is_missing_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> int:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(cli, "main", missing)
+    assert __main__.main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"token-issuer: {name.partition('.')[0]} is missing: ")
+
+
+@pytest.mark.parametrize("name", ["token_issuer.cli", None])
+def test_another_module_that_is_missing_is_a_fault_of_this_program(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> int:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(cli, "main", missing)
+    with pytest.raises(ModuleNotFoundError):
+        __main__.main()
+
+
+def test_what_is_written_is_for_its_owner_alone(settings: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert cli.main(["--config", str(settings), "accounts", "list"]) == 0
+        assert os.umask(before) == 0o077
+    finally:
+        os.umask(before)

@@ -3,6 +3,7 @@
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +105,32 @@ def test_who_bought_of_a_key_that_leaked(months: Months) -> None:
         ledger.purchase(number, Purchase("a", 5, {key_id: 5}, 1, is_issuing=True), START)
     assert months.at(START, f"buyers {key_id.upper()}") == f"{number}  5\n"
     assert "  5  signs" in months.at(START, "list")
+
+
+def test_epochs_of_which_nothing_is_said(months: Months, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three, of 28 days, from today on and in four prices; whole keys would take seconds."""
+    made: list[Any] = []
+
+    def planned(*arguments: Any) -> list[Any]:
+        made.append(arguments)
+        return []
+
+    monkeypatch.setattr(key_commands, "new_keys", planned)
+    months.keys.mkdir()
+    months.at(START + 5000, "new")
+    ((known, epochs, prices),) = made
+    assert known == []
+    assert [each.issue_from for each in epochs] == [START, START + EPOCH, START + 2 * EPOCH]
+    assert {each.issue_until - each.issue_from for each in epochs} == {EPOCH}
+    assert [str(price) for price in prices] == ["c1", "c4", "c16", "c64"]
+
+
+def test_a_key_is_kept_for_a_day_after_its_time() -> None:
+    assert key_commands.GRACE_SECONDS == 24 * 60 * 60
+
+
+@pytest.mark.parametrize("words", ["", "new --prices dear", "new --start today", "buyers"])
+def test_words_that_are_none(months: Months, words: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        months.at(START, words)
+    assert refused.value.code == 2

@@ -1,6 +1,7 @@
 """Keys on disk: what is kept, who may read it, and what is refused."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.support.disk import FOLDER, synced
 from tests.support.issuing import made_keys
 from token_issuer.key_files import (
     RECEIPT_KEY,
@@ -45,6 +47,44 @@ def test_writing_a_key_leaves_nothing_open(tmp_path: Path) -> None:
     write_key(tmp_path, ENTRY, PRIVATE)
     make_receipt_key(tmp_path)
     assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_keys_are_on_the_disk_when_they_are_made_and_gone_from_it_when_they_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = synced(monkeypatch)
+    stored = write_key(tmp_path, ENTRY, PRIVATE)
+    halves = (stored.private_path, stored.private_path.with_suffix(".json"))
+    private, public = (half.stat().st_size for half in halves)
+    assert sizes == [private, FOLDER, public, FOLDER]
+    sizes.clear()
+    overwritten: list[bytes] = []
+    held = stored.private_path.open("rb")
+    sync = os.fsync
+
+    def read(descriptor: int) -> None:
+        held.seek(0)
+        overwritten.append(held.read())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", read)
+    before = stored.private_path.read_bytes()
+    with held:
+        destroy_private(stored)
+    assert sizes == [private, FOLDER]
+    assert before not in overwritten  # not even when the first was synced
+
+
+def test_the_public_half_is_one_that_people_can_read(tmp_path: Path) -> None:
+    path = write_key(tmp_path, ENTRY, PRIVATE).private_path.with_suffix(".json")
+    assert path.read_text().startswith('{\n "price": "')
+
+
+def test_a_folder_of_keys_may_be_deep_and_may_be_there(tmp_path: Path) -> None:
+    directory = tmp_path / "a" / "b"
+    for entry, private in made_keys()[:2]:
+        write_key(directory, entry, private)
+    assert len(read_keys(directory)) == 2
 
 
 def test_a_key_is_not_written_over(tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ def test_prices_are_put_in_order() -> None:
     assert [each.entry.price for each in made] == [PRICES[0], PRICES[1]]
 
 
+def known_keys(epochs: int) -> list[CatalogueKey]:
+    """Return keys whose identifiers end otherwise than those that are offered."""
+    taken = {entry.key.truncated_id for entry in ENTRIES}
+    free = (ending for ending in range(256) if ending not in taken)
+    return [
+        CatalogueKey(price, epoch(number), toy_key(next(free)))
+        for number in range(epochs)
+        for price in PRICES
+    ]
+
+
 @pytest.mark.parametrize(
     ("known", "number", "prices", "reason"),
     [
@@ -74,7 +85,7 @@ def test_prices_are_put_in_order() -> None:
 def test_keys_that_no_gateway_would_take(
     known: int, number: int, prices: list[PricePoint], reason: str
 ) -> None:
-    there = catalogue_keys(known) if known else []
+    there = known_keys(known)
     with pytest.raises(PlanError, match=reason):
         new_keys(there, [epoch(number)], prices, iter(PRIVATE).__next__)
 
@@ -87,9 +98,17 @@ def test_more_epochs_than_a_gateway_takes_make_no_key() -> None:
         new_keys(catalogue_keys(3), [epoch(number) for number in range(3, 7)], PRICES, make)
 
 
+def test_as_many_epochs_as_a_gateway_takes() -> None:
+    known = known_keys(5)[::4]
+    (made,) = new_keys(known, [epoch(5)], PRICES[:1], iter(PRIVATE).__next__)
+    assert made.entry.epoch == epoch(5)
+    assert "RSAPrivateKey" not in repr(made)
+
+
 def test_a_fresh_key_is_one_of_token_type_2() -> None:
     private = key_plan.generate()
     assert TokenKey.from_public_key(private.public_key()).spki
+    assert private.key_size == 2048
 
 
 def test_the_gateway_reads_what_is_printed() -> None:

@@ -74,6 +74,19 @@ def test_signatures_that_are_none(header: str, now: int) -> None:
         ACCOUNT.verify(header, event(), now)
 
 
+def test_the_last_of_many_signatures_counts() -> None:
+    forged = ",".join(["v1=00"] * 7)
+    time, good = signature(event()).split(",")
+    ACCOUNT.verify(f"{time},{forged},{good}", event(), NOW)
+
+
+def test_the_longest_numbers_and_names_that_are_taken() -> None:
+    found = ACCOUNT.read_payment(event("9" * 18, id="x" * 255))
+    assert found == Payment(10**18 - 1, 100, "x" * 255)
+    assert ACCOUNT.read_payment(event(total=5)) == Payment(1, 1, "cs_test_1")
+    assert SECRET not in repr(ACCOUNT)
+
+
 def test_a_paid_session_is_a_payment_in_whole_units() -> None:
     assert ACCOUNT.read_payment(event(7, 504)) == Payment(7, 100, "cs_test_1")
     late = event(7, 5, type="checkout.session.async_payment_succeeded")

@@ -2,11 +2,13 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enclave_server.cluster.stream import Dial, FrameStream
+from tests.support.cluster_world import World
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +34,10 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for each in made:
         each.close()
+
+
+@pytest.fixture(name="world")
+def a_world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()

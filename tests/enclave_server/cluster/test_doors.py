@@ -4,12 +4,15 @@ import io
 import socket
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from enclave_server.addresses import TcpAddress, listen_socket
-from enclave_server.cluster.doors import MAX_ENTRANCES, REPORT_SECONDS, Doors
+from enclave_server.cluster.doors import MAX_ACCEPTED, MAX_ENTRANCES, REPORT_SECONDS, Doors
 from enclave_server.log import Log
+from protocol.cluster_frames import FrameReader, encode_frame
+from protocol.cluster_join import Joining, wait
 from tests.support.enclaves import enclave
 
 WAITS = b"w" * 32
@@ -26,7 +29,7 @@ class House:
         self.knocking: list[socket.socket] = []
 
     def knock(self, data: bytes = b"") -> socket.socket:
-        client = socket.create_connection(self.address)
+        client = socket.create_connection(self.address, 30)
         client.sendall(data)
         self.knocking.append(client)
         return client
@@ -70,3 +73,77 @@ def test_a_flood_is_closed_unread(house: House) -> None:
         house.step(1.0)
     house.step(REPORT_SECONDS + 1)
     assert '"count": 40' in house.log.getvalue()
+
+
+class Crowd:
+    """A listener at which there is always one more, who has gone before it is heard."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+
+    def accept(self) -> tuple[socket.socket, None]:
+        self.accepted += 1
+        assert self.accepted < 10 * MAX_ACCEPTED
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours, None
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_a_crowd_without_end_leaves_time_for_everything_else() -> None:
+    crowd, log = Crowd(), io.StringIO()
+    doors = Doors(cast(socket.socket, crowd), enclave(), Log(log), 0.0)
+    for _ in range(3):  # after these nobody is let in for a while
+        doors.step(0.0, time.time(), None, WAITS)
+    before = crowd.accepted
+    doors.step(0.0, time.time(), None, WAITS)
+    assert crowd.accepted - before == MAX_ACCEPTED
+    doors.close()
+
+
+def test_refusals_are_told_once_and_where_there_are_none_nothing_is(house: House) -> None:
+    house.knock(b"\0\3GET")
+    house.step(REPORT_SECONDS - 0.5)
+    assert house.log.getvalue() == ""
+    for turn in (1, 2, 3):
+        house.step(turn * REPORT_SECONDS)
+    assert house.log.getvalue().count("joins_refused") == 1
+    assert '"count": 1' in house.log.getvalue()
+
+
+def test_who_is_told_to_wait_is_no_refusal(house: House) -> None:
+    hello = Joining(enclave().attest, enclave().equality).hello
+    client = house.knock(encode_frame(hello))
+    house.step(1.0)
+    assert FrameReader().feed(client.recv(1000)) == [wait(WAITS)]
+    assert client.recv(1000) == b""
+    house.step(REPORT_SECONDS)
+    assert house.log.getvalue() == ""
+
+
+def test_sixteen_come_at_once_and_then_five_a_second(house: House) -> None:
+    def admitted(count: int, now: float) -> int:
+        for _ in range(count):
+            house.knock()
+        house.step(now)
+        found = len(house.doors.sockets) - (len(house.doors.sockets) < MAX_ENTRANCES)
+        for client in house.knocking:
+            client.close()
+        house.step(now)  # whose clients have gone
+        assert len(house.doors.sockets) == 1
+        return found
+
+    assert [admitted(8, 1.0), admitted(8, 1.0), admitted(1, 1.0)] == [8, 8, 0]
+    assert admitted(7, 2.0) == 5
+
+
+def test_a_door_that_closes_leaves_nobody_inside(house: House) -> None:
+    client = house.knock()
+    house.step(1.0)
+    house.doors.close()
+    assert client.recv(1) == b""
+    assert len(house.doors.sockets) == 1  # what was half proven is forgotten, with its keys
+    with pytest.raises(ConnectionRefusedError):
+        house.knock()

@@ -8,10 +8,13 @@ import pytest
 
 from enclave_server.addresses import UnixAddress, listen_socket
 from enclave_server.cluster.handshake import JOIN_SECONDS, Approach, Entrance, Joined, Refused
+from enclave_server.cluster.identity import Identity, make_identity
 from enclave_server.cluster.stream import Dial, FrameStream
+from enclave_server.security_module.nsm import NsmError
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.cluster_join import Leadership, Wait
 from protocol.cluster_state import Beat, State
-from tests.support.enclaves import enclave, generation, state
+from tests.support.enclaves import REGISTERS, common_root, enclave, generation, state
 
 LEADERSHIP = Leadership(b"L" * 16, b"F" * 16)
 STATE = state(generation(1, b"L" * 16), leader=b"L" * 16)
@@ -20,10 +23,14 @@ STATE = state(generation(1, b"L" * 16), leader=b"L" * 16)
 class Meeting:
     """A follower that approaches a leader's door."""
 
-    def __init__(self, folder: Path, *, wanted: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, wanted: bool = True, identity: Identity | None = None
+    ) -> None:
         address = UnixAddress(str(folder / "door"))
         with listen_socket(address) as listener:
-            self.approach = Approach(Dial(address), enclave(), lambda leadership: wanted, 0.0)
+            self.approach = Approach(
+                Dial(address), identity or enclave(), lambda leadership: wanted, 0.0
+            )
             self.approach.step(0.0, time.time())
             self.entrance = Entrance(FrameStream(listener.accept()[0]), enclave(), 0.0)
 
@@ -93,3 +100,45 @@ def test_garbage_at_the_door_is_refused() -> None:
     theirs.sendall(b"\0\3GET")
     with pytest.raises(Refused, match="MalformedMessage"):
         entrance.step(1.0, time.time(), LEADERSHIP, b"")
+
+
+def test_five_seconds_are_not_too_long(tmp_path: Path) -> None:
+    assert isinstance(Meeting(tmp_path).go(now=JOIN_SECONDS), Joined)
+
+
+class Failing(SimulatedSecurityModule):
+    """A security module that gives no document."""
+
+    def attest(
+        self, user_data: bytes | None, public_key: bytes | None, nonce: bytes | None
+    ) -> bytes:
+        raise NsmError("InternalError", "it is out of order")
+
+
+def test_a_module_that_fails_refuses_either_side(tmp_path: Path) -> None:
+    failing = make_identity(Failing(root=common_root()), REGISTERS)
+    meeting = Meeting(tmp_path)
+    meeting.entrance = Entrance(meeting.entrance.stream, failing, 0.0)
+    with pytest.raises(Refused, match="InternalError"):
+        meeting.entrance.step(1.0, time.time(), LEADERSHIP, b"")
+    (tmp_path / "door").unlink()
+    meeting = Meeting(tmp_path, identity=failing)
+    meeting.entrance.step(1.0, time.time(), LEADERSHIP, b"")
+    with pytest.raises(Refused, match="InternalError"):
+        meeting.approach.step(1.0, time.time())
+
+
+def test_who_gives_up_hangs_up(tmp_path: Path) -> None:
+    meeting = Meeting(tmp_path)
+    meeting.approach.close()
+    with pytest.raises(Refused, match="gone"):
+        meeting.entrance.step(1.0, time.time(), LEADERSHIP, b"")
+
+
+def test_who_gives_up_before_there_is_a_connection_hangs_up(tmp_path: Path) -> None:
+    address = UnixAddress(str(tmp_path / "door"))
+    with listen_socket(address) as listener:
+        Approach(Dial(address), enclave(), lambda leadership: True, 0.0).close()
+        with listener.accept()[0] as connection:
+            connection.settimeout(30)
+            assert connection.recv(1) == b""

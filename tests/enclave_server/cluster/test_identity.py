@@ -1,9 +1,12 @@
 """What an enclave is to others."""
 
+import hashlib
+
 import pytest
 
 from enclave_server.cluster.identity import Unequal, family_of, make_identity, new_member
 from enclave_server.security_module.simulated import SimulatedSecurityModule
+from protocol.signature import encode_spki
 from tests.support.enclaves import REGISTERS, signing_keys
 
 
@@ -24,3 +27,9 @@ def test_identifiers_are_new_and_families_are_those_of_keys() -> None:
     assert new_member() != new_member()
     assert family_of(signing_keys()) == family_of(signing_keys())
     assert family_of(signing_keys()) != family_of(signing_keys(1))
+
+
+def test_sizes_are_those_that_travel() -> None:
+    spki = encode_spki(signing_keys().rsa.public_key())
+    assert family_of(signing_keys()) == hashlib.sha256(spki).digest()[:16]
+    assert len(new_member()) == 16

@@ -1,12 +1,20 @@
 """Frames over sockets that never block."""
 
+import contextlib
 import socket
 from pathlib import Path
 
 import pytest
 
-from enclave_server.addresses import UnixAddress, listen_socket
-from enclave_server.cluster.stream import MAX_QUEUED_BYTES, Dial, FrameStream, PeerGone
+from enclave_server.addresses import TcpAddress, UnixAddress, listen_socket
+from enclave_server.cluster.stream import (
+    MAX_QUEUED_BYTES,
+    MAX_READ_BYTES,
+    Dial,
+    FrameStream,
+    PeerGone,
+)
+from protocol.cluster_channel import MAX_MESSAGE_BYTES
 from protocol.cluster_frames import MAX_FRAME_BYTES, encode_frame
 
 
@@ -54,3 +62,86 @@ def test_it_dials(tmp_path: Path) -> None:
         assert accepted.next() == b"hello"
         stream.close()
         accepted.close()
+
+
+def test_a_peer_that_ends_in_the_middle_of_a_frame_has_not_said_it() -> None:
+    first, second = encode_frame(b"first"), encode_frame(b"and second")
+    data = first + second
+    for size in range(len(data)):
+        stream, peer = pair()
+        peer.sendall(data[:size])
+        peer.close()
+        if size >= len(first):
+            assert stream.next() == b"first"
+        with pytest.raises(PeerGone):
+            stream.next()
+
+
+def test_no_more_is_read_than_can_be_held() -> None:
+    """Whatever a peer sends: it waits in the kernel until what is here has been taken."""
+    stream, peer = pair()
+    peer.setblocking(False)
+    frames, sent = encode_frame(b"x") * 50_000, 0
+    for _ in range(5):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += peer.send(frames)
+        assert stream.next() == b"x"
+        assert (len(stream._frames) + 1) * 3 <= MAX_READ_BYTES + 3
+    assert sent > 0
+
+
+def test_a_peer_may_leave_four_long_messages_unread() -> None:
+    stream, _ = pair()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            stream.socket.send(bytes(1 << 16))
+    headers = 16 * 2
+    stream.send([bytes(MAX_FRAME_BYTES)] * 15)
+    stream.send([bytes(MAX_FRAME_BYTES - headers)])
+    assert 4 * MAX_MESSAGE_BYTES == MAX_QUEUED_BYTES
+    with pytest.raises(PeerGone):
+        stream.send([b"x"])
+
+
+def test_what_is_queued_leaves_when_the_peer_reads() -> None:
+    stream, peer = pair()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            stream.socket.send(bytes(1 << 16))
+    stream.send([b"late"])
+    peer.settimeout(0)
+    received = bytearray()
+    for _ in range(100):
+        assert stream.next() is None
+        with contextlib.suppress(BlockingIOError):
+            received += peer.recv(1 << 20)
+    assert received.endswith(encode_frame(b"late"))
+
+
+def test_nobody_listens_at_a_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    dial = Dial(TcpAddress("127.0.0.1", port))
+    with pytest.raises(PeerGone):
+        dial.poll()  # on loopback it is refused at once
+    dial.close()  # once more does no harm
+
+
+def test_a_connection_that_is_not_there_yet_is_awaited() -> None:
+    """A full backlog drops the request to connect, as a distant silent host does."""
+    with socket.socket() as silent, socket.socket() as one, socket.socket() as other:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for filler in (one, other):
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        dials = [Dial(TcpAddress(*silent.getsockname())) for _ in range(3)]
+        assert dials[-1].poll() is None
+
+
+def test_who_hangs_up_is_gone_for_who_sends() -> None:
+    stream, peer = pair()
+    peer.close()
+    with pytest.raises(PeerGone):
+        stream.send([b"x"])

@@ -482,3 +482,42 @@ def test_only_streams_are_served() -> None:
             connection().connection_made(asyncio.DatagramTransport())
 
     run(main)
+
+
+@pytest.mark.parametrize("leave", [Peer.reset, Peer.close])
+def test_a_peer_that_has_asked_ahead_and_gone_cancels_its_request(
+    leave: Callable[[Peer], None],
+) -> None:
+    """What it asked ahead fits into the room of a head: so reading has not stopped."""
+
+    async def main() -> None:
+        gate = Gate()
+        async with serving(gate, limits=QUICK) as server:
+            peer = await server.connect()
+            await peer.send(get())
+            await server.until(lambda: gate.running == 1)
+            (connection,) = server.server._shared.connections
+            await peer.send(get())
+            await server.until(lambda: connection._reader.held > 0)
+            leave(peer)
+            await server.until(lambda: gate.cancelled == 1)
+
+    run(main)
+
+
+def test_an_upload_that_is_larger_than_a_head_follows_a_request_that_took_its_time() -> None:
+    async def main() -> None:
+        gate = Gate()
+        async with serving(gate) as server:
+            peer = await server.connect()
+            body = b"x" * (4 * Limits().head_bytes)
+            await peer.send(get())
+            await server.until(lambda: gate.running == 1)
+            sending = asyncio.create_task(peer.send(post(len(body)) + body))
+            await settled(lambda: server.server.counters.buffered_bytes)
+            gate.open.set()
+            assert (await peer.answer()).status == 200
+            assert (await peer.answer()).status == 200
+            await sending
+
+    run(main)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,3 +78,19 @@ def test_limits_of_the_body() -> None:
     assert status_of(CHUNKED[:-15], Limits(body_bytes=4)) == 413
     assert status_of(POST + b"Content-Length: 99999999999999999999\r\n\r\n") == 413
     assert status_of(POST + b"Content-Length: 999999999999999999999\r\n\r\n") == 400
+
+
+def test_what_was_looked_at_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a head that trickles costs the square of its size."""
+    looked: list[int] = []
+
+    class Looking:
+        def search(self, buffer: bytearray, start: int) -> None:
+            looked.append(len(buffer) - start)
+
+    monkeypatch.setattr("enclave_server.http.request_reader.FORBIDDEN", Looking())
+    reader = RequestReader(Limits())
+    for at in range(len(GET) - 1):
+        reader.feed(GET[at : at + 1])
+        assert reader.next_event() is None
+    assert max(looked) <= 3

@@ -139,3 +139,21 @@ def test_nobody_overstays_by_more_than_a_quarter(name: str) -> None:
             assert usual.server._sweep_seconds == 1.0
 
     run(main)
+
+
+def test_a_connection_that_is_dropped_takes_no_place_of_those_that_are_refused() -> None:
+    async def main() -> None:
+        async with serving(Recorder(), limits=Limits(connections=1, refusals=1)) as server:
+            admitted = await server.connect()
+            refused = await server.connect()
+            assert (await refused.answer()).status == 503
+            for _ in range(3):
+                assert await ended(await server.connect())
+            await server.until(lambda: server.server.counters.connections == 2)
+            refused.close()
+            await server.until(lambda: server.server.counters.connections == 1)
+            assert (await (await server.connect()).answer()).status == 503
+            await admitted.send(get())
+            assert (await admitted.answer()).status == 200
+
+    run(main)

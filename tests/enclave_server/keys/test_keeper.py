@@ -1,6 +1,7 @@
 """Tests of what happens to keys and evidence as time passes, by a clock that the tests set."""
 
 import gc
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -8,7 +9,7 @@ from cryptography import x509
 from enclave_server.config import EvidenceTable
 from enclave_server.keys.attester import Attester, document_time
 from enclave_server.keys.keeper import RENEWAL_SECONDS, RETRY_SECONDS, KeyKeeper
-from enclave_server.keys.ring import MECHANISMS, KeySet, Schedule
+from enclave_server.keys.ring import MECHANISMS, KeySet, Schedule, advance, first_ring
 from enclave_server.security_module.clock import ClockError
 from enclave_server.security_module.nsm import Description, NsmError
 from enclave_server.security_module.simulated import SimulatedSecurityModule
@@ -233,3 +234,37 @@ def test_a_worker_forgets_what_its_parent_keeps() -> None:
     case = Case()
     case.keeper.forget()
     assert case.keeper.keys.gateway_keys == ()
+
+
+def test_a_certificate_that_is_about_to_end_is_not_asked_about_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = Case()
+    monkeypatch.setattr(
+        "enclave_server.keys.keeper.certificate_end", lambda _: case.module.now + 60
+    )
+    case.module.now += 1800
+    assert case.keeper.step(case.module.now, settled=True)
+    made = case.module.documents
+    assert not case.step(RETRY_SECONDS - 0.5)
+    assert case.module.documents == made
+    assert case.step(0.5)
+    assert case.module.documents == made + 1
+
+
+def test_the_newest_key_of_a_ring_that_is_given_is_announced_unless_it_is_said_otherwise() -> None:
+    module = Module()
+    older = first_ring(DAY, module.now - DAY.lifetime + 60)
+    ring = advance(older, DAY, module.now)
+    newest = ring.generations[0].first.config
+
+    def keeper(**more: Any) -> KeyKeeper:
+        attester = Attester(module, SIGNING_KEYS)
+        return KeyKeeper(
+            DAY, attester, SIGNING_KEYS, refresh=1800, now=module.now, ring=ring, **more
+        )
+
+    assert decode_key_configs(keeper().keys.ohttp_keys)[0] == newest
+    assert keeper().announced
+    assert not keeper(announced=False).announced
+    assert newest not in decode_key_configs(keeper(announced=False).keys.ohttp_keys)

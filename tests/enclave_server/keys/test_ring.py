@@ -181,3 +181,14 @@ def test_no_secret_is_printed() -> None:
     text = repr(keys)
     assert repr(keys.gateway_keys[0].private_key) not in text
     assert "RSA" not in text
+
+
+def test_a_key_that_ended_before_an_older_one_does_not_open() -> None:
+    """As in a cluster, where keys of another leader end when they would have."""
+    keys = made_key_set(START + 23 * 3600)
+    new, old = keys.gateway_keys[:2], keys.gateway_keys[2:]
+    turned = dataclasses.replace(
+        keys, gateway_keys=(*old, *new), ends=keys.ends[2:] + keys.ends[:2]
+    )
+    assert turned.opening(START + 24 * 3600) == (*old, *new)
+    assert turned.opening(turned.ends[0]) == new

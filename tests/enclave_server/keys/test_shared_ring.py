@@ -1,5 +1,6 @@
 """The keys of a cluster in time, and what of them passes from a leader to its followers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -139,3 +140,55 @@ def test_keys_without_a_table_are_not_shared() -> None:
     (only,) = first_shared_ring(SCHEDULE, NOW, LEADER).generations
     with pytest.raises(ValueError, match="table"):
         share(KeyRing((replace(only, holding=None),)))
+
+
+def test_identifiers_are_free_ones_and_go_around() -> None:
+    offered: list[Sequence[int]] = []
+
+    def choose(last: Sequence[int]) -> int:
+        offered.append(last)
+        return last[-1]
+
+    def made(held: KeyRing) -> KeyRing:
+        return succeed(held, SCHEDULE, NOW, LEADER, [LEADER], early=False, choose=choose)
+
+    first = made(KeyRing())
+    assert [key.key_id for key in first.generations[0].keys] == [255, 0]
+    second = made(first)
+    assert [key.key_id for key in second.generations[0].keys] == [253, 254]
+    assert list(offered[0]) == list(range(256))
+    assert list(offered[1]) == list(range(1, 254))
+
+
+def test_times_are_whole_milliseconds_everywhere() -> None:
+    (only,) = first_shared_ring(SCHEDULE, 1000.0004, LEADER).generations
+    assert (only.retires, only.ends) == (4600.0, 5200.0)
+    (rounded,) = first_shared_ring(SCHEDULE, 1000.0006, LEADER).generations
+    assert (rounded.retires, rounded.ends) == (4600.001, 5200.001)
+
+
+def test_a_key_ends_with_its_time() -> None:
+    held = ring(10)
+    older = held.generations[1].ends
+    assert without_ended(held, older - 0.001) is held
+    assert without_ended(held, older).generations == held.generations[:1]
+
+
+def test_a_leader_that_slept_makes_keys_for_the_time_after() -> None:
+    late = NOW + 10 * SCHEDULE.lifetime
+    (newest, *_) = advance_shared(ring(), SCHEDULE, late, LEADER, [LEADER]).generations
+    assert newest.retires == late + SCHEDULE.lifetime
+
+
+def test_a_key_that_has_no_table_here_is_another_than_one_that_has() -> None:
+    shared = share(ring())
+    (only,) = adopt(KeyRing(), shared, OTHER).generations
+    with pytest.raises(MalformedMessage, match="table"):
+        adopt(KeyRing((replace(only, holding=None),)), shared, OTHER)
+
+
+def test_early_keys_are_known_as_such() -> None:
+    assert [each.early for each in adopt(KeyRing(), share(ring(10)), OTHER).generations] == [
+        True,
+        False,
+    ]

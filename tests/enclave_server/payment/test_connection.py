@@ -260,3 +260,25 @@ def test_vsock_is_dialed_by_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(connection, "_connected", connected)
     asyncio.run(connect(VsockAddress(3, 8002))).close()
     assert asked == [(socket.AF_VSOCK, (3, 8002))]
+
+
+def test_a_reply_is_late_where_one_asked_for_at_the_same_time_was_not() -> None:
+    async def only_sets(command: bytes) -> bytes:
+        if command == b"SET":
+            return b"+OK\r\n"
+        await asyncio.sleep(SECONDS)
+        return b":1\r\n"
+
+    async def use(opened: Connection, store: HostileStore) -> None:
+        answered, late = await asyncio.wait_for(
+            asyncio.gather(
+                opened.exchange(SET, [Kind.DONE], 0.05),
+                opened.exchange(EVAL, [Kind.COUNT], 0.1),
+                return_exceptions=True,
+            ),
+            SECONDS / 2,
+        )
+        assert answered == [OK]
+        assert type(late) is TimeoutError
+
+    run(only_sets, use)

@@ -3,11 +3,13 @@
 import http.client
 import itertools
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ import pytest
 from enclave_server.config import parse_config
 from enclave_server.http.dates import format_date
 from enclave_server.processes.joining import schedule_of
-from protocol.binary_http import Request, encode_request
-from protocol.encapsulation import encapsulate_request, preferred_config
+from protocol.binary_http import Request, decode_response, encode_request
+from protocol.encapsulation import ClientContext, encapsulate_request, preferred_config
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.registry import KEY_PROBLEM, OHTTP_REQUEST
 from protocol.slots import Place, place_of
@@ -84,6 +86,17 @@ class Cluster:
         (self.folder / f"http-{place}").unlink()
         (self.folder / f"peer-{place}").unlink()
 
+    def pause(self, place: int) -> list[int]:
+        """Stop a server and all its processes where they are; return these."""
+        stopped: list[int] = []
+        waiting = [self.processes[place].pid]
+        while waiting:
+            pid = waiting.pop()
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+            waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return stopped
+
     def end(self) -> None:
         """End all."""
         for process in self.processes.values():
@@ -123,21 +136,23 @@ class Cluster:
                         found.setdefault(Place(int(key_id), slot), []).append(place)
         return found
 
-    def settle(self) -> None:
+    def settle(self, without: int | None = None) -> None:
         """Wait until all who are there share the newest keys, and clients are told of these."""
         deadline = time.monotonic() + PATIENCE_SECONDS
+        there = [place for place in self.processes if place != without]
         while time.monotonic() < deadline:
-            if self._is_settled():
+            if self._is_settled(there):
                 return
             time.sleep(0.2)
         logs = [(self.folder / f"{place}.log").read_text() for place in range(MEMBERS)]
         raise AssertionError("\n".join(logs))
 
-    def _is_settled(self) -> bool:
-        statements = [self.statement(place) for place in self.processes]
-        if not all(statements) or len(self.lists()) != 1:
+    def _is_settled(self, there: Sequence[int]) -> bool:
+        statements = [self.statement(place) for place in there]
+        lists = {self.ask(place, "/v1/ohttp/config")[1] for place in there}
+        if not all(statements) or len(lists) != 1:
             return False
-        listed = decode_key_configs(*self.lists())[0].key_id
+        listed = decode_key_configs(*lists)[0].key_id
         alive = {each["member"] for each in statements}
         return all(
             set(each["members"]) == alive
@@ -154,9 +169,13 @@ class Cluster:
 
 
 def sealed(config: KeyConfig) -> bytes:
+    return sealed_and_opener(config)[0]
+
+
+def sealed_and_opener(config: KeyConfig) -> tuple[bytes, ClientContext]:
     date = ((b"date", format_date(time.time())),)
     request = Request(b"GET", b"https", b"sealed.invalid", b"/v1/models", date, b"")
-    return encapsulate_request(config, encode_request(request))[0]
+    return encapsulate_request(config, encode_request(request))
 
 
 @pytest.fixture(name="cluster", scope="module")
@@ -240,6 +259,38 @@ def test_a_lost_leader_is_followed_by_new_keys_and_clients_recover(cluster: Clus
     cluster.settle()
     assert len(cluster.statement(leader)["members"]) == MEMBERS
     assert cluster.ask(leader, "/v1/ohttp", dead)[0] in (421, 422)
+
+
+def test_a_paused_enclave_that_goes_on_after_a_turn_opens_what_was_its_own_once(
+    cluster: Cluster,
+) -> None:
+    config, routes = cluster.key(), cluster.routes()
+    stated = {place: cluster.statement(place) for place in cluster.processes}
+    paused = next(place for place, said in stated.items() if said["leader"] != said["member"])
+    others = [place for place in stated if place != paused]
+    request, context = next(
+        each
+        for each in (sealed_and_opener(config) for _ in itertools.count())
+        if routes[_place(each[0])] == [paused]
+    )
+    assert context._sender is not None
+    once_more = ClientContext(context._sender)
+    stopped = cluster.pause(paused)
+    try:
+        cluster.settle(without=paused)
+        assert {cluster.ask(place, "/v1/ohttp", request)[0] for place in others} == {422}
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    status, body = cluster.ask(paused, "/v1/ohttp", request)
+    assert status == 200
+    assert decode_response(context.open_response(body)).status == 200
+    cluster.settle()
+    assert cluster.key() != config
+    assert {cluster.ask(place, "/v1/ohttp", request)[0] for place in others} <= {421, 422}
+    status, body = cluster.ask(paused, "/v1/ohttp", request)
+    assert status == 200
+    assert decode_response(once_more.open_response(body)).status == 409
 
 
 def test_keys_live_an_hour_in_a_cluster_unless_something_else_is_said() -> None:

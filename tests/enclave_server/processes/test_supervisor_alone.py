@@ -4,7 +4,7 @@ import io
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -50,8 +50,9 @@ class Signals:
         self.waited: list[float] = []
         self._clock, self._happens, self._ends = clock, happens, ends
 
-    def wait(self, others: object, seconds: float) -> None:
+    def wait(self, others: Sequence[object], seconds: float) -> None:
         self.waited.append(seconds)
+        self.others = list(others)
         self._clock.now += seconds
         self._happens.get(len(self.waited), lambda: None)()
         if len(self.waited) == self._ends:
@@ -69,6 +70,7 @@ class Pool:
         self.settled, self.failures = True, 0
         self.workers = [Worker()]
         self.calls: list[Any] = []
+        self.standings: list[object] = []
         self.proposals: list[bytes] = []
         self.stubborn = False
         self.killed_at = 0
@@ -80,7 +82,7 @@ class Pool:
         self, keys: object, now: float, provisioned: Proposal | None, standing: object
     ) -> None:
         assert keys is KEYS
-        assert standing is None  # there is no cluster
+        self.standings.append(standing)
         self.calls.append(("publish", provisioned))
 
     def take_proposals(self) -> list[bytes]:
@@ -139,6 +141,7 @@ class Case:
         monkeypatch: pytest.MonkeyPatch,
         engine: Engine | None = None,
         wants_secrets: bool = False,
+        member: Any = None,
     ) -> None:
         self.clock = Clock()
         monkeypatch.setattr(time, "monotonic", self.clock)
@@ -152,7 +155,14 @@ class Case:
         self.told: list[str] = []
         self.ready: list[bool] = []
         parts: Any = (self.signals, self.keeper, engine, Log(self.stream), self.readiness)
-        self.supervisor = Supervisor(*parts, wants_secrets=wants_secrets, grace_seconds=GRACE)
+        self.hours: list[float] = []
+        self.supervisor = Supervisor(
+            *parts,
+            wants_secrets=wants_secrets,
+            grace_seconds=GRACE,
+            member=member,
+            hourly=lambda: self.hours.append(self.clock.now),
+        )
 
     def ask_reference(self) -> float | None:
         self.asked.append(self.clock.now)
@@ -197,6 +207,7 @@ def test_it_serves_until_it_is_told_to_end(case: Case) -> None:
     assert not case.readiness
     assert case.events("stopping")[0]["workers"] == 1
     assert len(case.events("stopped")) == 1
+    assert case.pool.standings == [None]  # there is no cluster
 
 
 def test_it_looks_more_often_until_it_is_ready(case: Case) -> None:
@@ -337,3 +348,87 @@ def test_a_worker_to_be_forgets_keys_and_secrets(case: Case) -> None:
     case.supervisor.forget()
     assert case.keeper.forgotten
     assert case.supervisor._acceptance.accepted is None
+
+
+def test_what_is_hourly_is_done_at_the_start_and_then_each_hour(case: Case) -> None:
+    case.serve(ends=int(2.5 * 3600 / TICK_SECONDS))
+    assert case.hours == pytest.approx([1000, 4600, 8200], abs=TICK_SECONDS)
+
+
+class Member:
+    """A part in a cluster that moves, announces and hands on what the test says."""
+
+    standing = "standing"
+    sockets = ("socket",)
+
+    def __init__(self) -> None:
+        self.moves = self.announces = False
+        self.settled: list[bool] = []
+        self.passed: list[tuple[list[bytes], bytes]] = []
+        self.accepts: list[bytes] = []
+        self.calls: list[str] = []
+
+    def step(self, unix: float, now: float, *, settled: bool) -> bool:
+        assert unix > now  # of two clocks
+        self.settled.append(settled)
+        moves, self.moves = self.moves, False
+        return moves
+
+    def may_announce(self, now: float) -> bool:
+        return self.announces
+
+    def pass_on(self, proposals: list[bytes], accepted: bytes) -> list[bytes]:
+        self.passed.append((list(proposals), accepted))
+        return self.accepts
+
+    def leave(self) -> None:
+        self.calls.append("leave")
+
+    def forget(self) -> None:
+        self.calls.append("forget")
+
+
+def test_a_member_moves_with_the_workers_and_they_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    member = Member()
+    case = Case(monkeypatch, member=member)
+    case.happens[1] = lambda: setattr(member, "announces", True)
+    case.happens[2] = lambda: setattr(case.pool, "settled", False)
+    case.happens[3] = lambda: setattr(member, "moves", True)
+    case.pool.stubborn = True
+    waited_for: list[object] = []
+    case.happens[4] = lambda: waited_for.extend(case.signals.others)
+    case.serve(ends=5)
+    assert member.settled == [True, True, False, False, False]
+    # Keys are announced where the workers have them, and all other enclaves.
+    assert case.keeper.settled == [False, True, False, False, False]
+    assert case.pool.calls.count(("publish", None)) == 2
+    assert case.pool.standings == ["standing"] * 2
+    assert waited_for == [None, "socket"]
+    assert member.calls == ["leave"]
+    assert case.signals.others == [None]  # afterwards nobody waits for other enclaves
+
+
+def test_in_a_cluster_its_leader_says_which_secrets_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    member = Member()
+    case = Case(monkeypatch, wants_secrets=True, member=member)
+    case.happens[1] = lambda: setattr(case.pool, "proposals", [b"a worker's"])
+    case.happens[2] = lambda: setattr(member, "accepts", [SECRETS.encode()])
+    case.serve(ends=4)
+    nothing = SECRETS.encode()[:0]
+    assert member.passed == [
+        ([], nothing),
+        ([b"a worker's"], nothing),
+        ([], nothing),
+        ([], SECRETS.encode()),
+    ]
+    assert case.supervisor._acceptance.accepted == SECRETS
+
+
+def test_a_worker_to_be_forgets_its_parents_part_in_a_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    member = Member()
+    Case(monkeypatch, member=member).supervisor.forget()
+    assert member.calls == ["forget"]

@@ -34,7 +34,10 @@ def head(method: str = "GET", **fields: str) -> LocalRequest:
 
 def refused(who: Access, request: LocalRequest) -> str | None:
     refusal = who.refusal(request)
-    return None if refusal is None else refusal.code
+    if refusal is None:
+        return None
+    assert refusal.status == (401 if refusal.code == "invalid_api_key" else 403)
+    return refusal.code
 
 
 @pytest.mark.parametrize(
@@ -134,6 +137,16 @@ def test_every_request_carries_the_key(fields: dict[str, str], code: str | None)
 
 def test_the_place_is_looked_at_before_the_key() -> None:
     assert refused(Access(key=KEY), head(host="evil.example")) == "host_not_allowed"
+
+
+@pytest.mark.parametrize("name", ["host", "origin", "sec-fetch-site"])
+def test_what_another_reader_might_take_otherwise_is_refused_by_name(name: str) -> None:
+    given = {"host": b"localhost:1", "origin": b"http://localhost:1", "sec-fetch-site": b"none"}
+    fields = [(each.encode(), value) for each, value in given.items()]
+    once = LocalRequest("GET", "/", tuple(fields))
+    assert refused(Access(), once) is None
+    twice = LocalRequest("GET", "/", (*fields, (name.encode(), given[name])))
+    assert refused(Access(), twice) == "field_repeated"
 
 
 def test_keys_are_compared_in_one_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,18 @@ def test_each_start_has_a_token_of_its_own(tmp_path: Path) -> None:
         with control.announced("http://127.0.0.1:1", tmp_path) as token:
             tokens.append(token)
     assert tokens[0] != tokens[1]
-    assert all(len(token) >= 32 for token in tokens)
+    assert {len(token) for token in tokens} == {43}  # of 32 octets, in base64
+
+
+def test_it_is_left_in_a_folder_for_its_owner_alone_in_place_of_an_older_one(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "a" / "b"
+    with control.announced("http://127.0.0.1:1", folder) as first:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        with control.announced("http://127.0.0.1:1", folder) as second:
+            (file,) = folder.iterdir()
+            assert json.loads(file.read_text())["token"].encode() == second != first
 
 
 def test_what_was_left_behind_is_cleared_away(tmp_path: Path) -> None:

@@ -24,9 +24,15 @@ from oblivious_client.local import http as local_http
 from oblivious_client.local.http import Service, serve_connection
 from oblivious_client.local.messages import LocalRequest, LocalResponse
 from oblivious_client.policy import Policy
+from oblivious_client.releases.memory import ReleaseMemory
+from oblivious_client.releases.source import Releases
+from oblivious_client.releases.trust import DAY_SECONDS
 from tests.support.chromium import Browser, needs_chromium, running_browser
 from tests.support.gateway import MODEL, PROBLEM, WORDS, Plain, StandInGateway
-from tests.support.local_endpoint import DEADLINE, serving
+from tests.support.local_endpoint import DEADLINE, Setting, serving
+from tests.support.local_endpoint import running as running_endpoint
+from tests.support.released_gateway import listed, running
+from tests.support.releases import TRUST
 
 ANSWER = "".join(WORDS)
 ASKED: Any = [{"role": "user", "content": "What is the capital of France?"}]
@@ -543,3 +549,28 @@ def test_a_chat_is_never_passed_on_as_embeddings(
     answer = httpx.post(f"{url}/v1/embeddings", content=body, timeout=DEADLINE)
     assert answer.status_code == 502
     assert ANSWER not in answer.text
+
+
+def test_the_evidence_names_the_release_and_who_signed_it(
+    gateway: StandInGateway, tmp_path: Path
+) -> None:
+    served = listed(running(1)).served(int(time.time()) - 6 * DAY_SECONDS)
+    releases = Releases(TRUST, ReleaseMemory(tmp_path), given=served, now=time.time())
+    with running_endpoint([gateway.url], Setting(releases=releases)) as (url, _):
+        told = httpx.get(f"{url}/evidence").json()
+    release = told["release"]
+    assert (release["version"], release["builders"]) == (
+        "1.1.0",
+        ["build-a.example", "build-b.example"],
+    )
+    assert release["list"]["age_seconds"] // DAY_SECONDS == 6
+    (warning,) = told["warnings"]
+    assert "the list of releases is 6 days old" in warning
+    assert all(told["pcrs"][f"PCR{index}"]["pinned"] for index in range(3))
+
+
+def test_evidence_without_releases_names_none(gateway: StandInGateway) -> None:
+    with serving(gateway) as url:
+        told = httpx.get(f"{url}/evidence").json()
+    assert "release" not in told
+    assert told["warnings"] == []

@@ -30,6 +30,8 @@ def told(response: LocalResponse) -> dict[str, object]:
         (404, "not_found_error", "not_found_error"),
         (413, "invalid_request_error", "request_too_large"),
         (415, "invalid_request_error", "invalid_request_error"),
+        (499, "invalid_request_error", "invalid_request_error"),
+        (500, "oblivious_client_error", "api_error"),
         (502, "oblivious_client_error", "api_error"),
         (503, "oblivious_client_error", "overloaded_error"),
     ],
@@ -52,7 +54,13 @@ def test_a_refusal_can_say_more() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(400, "malformed"), (413, "request_too_large"), (431, "head_too_large"), (418, "malformed")],
+    [
+        (400, "malformed"),
+        (413, "request_too_large"),
+        (418, "malformed"),
+        (431, "head_too_large"),
+        (501, "transfer_coding"),
+    ],
 )
 def test_what_cannot_be_read_is_named(status: int, code: str) -> None:
     response = refuse_unreadable(status, CHAT)

@@ -1,5 +1,6 @@
 """`serve` as a command: what it refuses, how it starts, how it is kept and ended."""
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -112,12 +113,27 @@ def test_the_command_of_a_service_says_all_that_was_chosen(
     assert vars(again) == expected
 
 
+def test_what_is_to_be_kept_of_tokens_is_read_before_anything_is_sent(tmp_path: Path) -> None:
+    voucher = tmp_path / "voucher"
+    voucher.write_text("OBL-A")
+    words = ["--voucher", voucher, "--wallet", tmp_path / "wallet.sqlite3"]
+    stocks = running._stocks(chosen("--top-up", "c1=40", *words))
+    assert stocks is not None
+    assert {str(price): count for price, count in stocks.wanted.items()} == {"c1": 40}
+    assert stocks.buyer.wallet.file.path == tmp_path / "wallet.sqlite3"
+    assert running._stocks(chosen(*words)) is None
+    with pytest.raises(UsageError, match="not a stock"):
+        running._stocks(chosen("--top-up", "c1", *words))
+
+
 @pytest.mark.parametrize(
     ("failure", "passing"),
     [
         (NoConnection("x", advice=""), True),
         (NoAnswer(), True),
+        (OuterRefusal("x", status=500, advice=""), True),
         (OuterRefusal("x", status=502, advice=""), True),
+        (OuterRefusal("x", status=499, advice=""), False),
         (OuterRefusal("x", status=429, advice=""), True),
         (OuterRefusal("x", status=404, advice=""), False),
         (EvidenceRefused("x", code=Exit.CHAIN), False),
@@ -126,6 +142,27 @@ def test_the_command_of_a_service_says_all_that_was_chosen(
 )
 def test_what_may_be_otherwise_in_a_moment(failure: ClientError, passing: bool) -> None:
     assert running.is_passing(failure) is passing
+
+
+def test_who_does_not_answer_is_tried_less_and_less_often_and_told_of_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    told: list[str] = []
+
+    class Away:
+        async def evidence(self) -> None:
+            if len(pauses) < 9:
+                raise NoConnection("no connection", advice="wait")
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    monkeypatch.setattr(running, "_say", lambda _, verified, tell: tell(f"verified: {verified}"))
+    asyncio.run(running._verify(Away(), told.append))  # type: ignore[arg-type]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert told == ["not verified yet: no connection: wait", "verified: None"]
 
 
 class Command:

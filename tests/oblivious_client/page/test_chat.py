@@ -1,12 +1,21 @@
 """The chat: asking, stopping, failing, and beginning anew."""
 
+import time
+from pathlib import Path
+
 import pytest
 
 from oblivious_client.policy import Policy
+from oblivious_client.releases.memory import ReleaseMemory
+from oblivious_client.releases.source import Releases
+from oblivious_client.releases.trust import DAY_SECONDS
 from tests.support.chat_page import ChatPage
 from tests.support.chromium import Browser
 from tests.support.gateway import WORDS, StandInGateway
-from tests.support.local_endpoint import DEADLINE, serving
+from tests.support.local_endpoint import DEADLINE, Setting, serving
+from tests.support.local_endpoint import running as running_endpoint
+from tests.support.released_gateway import listed, running
+from tests.support.releases import TRUST
 
 ANSWER = "".join(WORDS)
 LINK = "#ask=What%20is%20the%20capital%20of%20France%3F"
@@ -204,3 +213,21 @@ def test_evidence_that_could_not_be_had_is_tried_again(page: ChatPage) -> None:
     page.browser.wait_for("#evidence.warn")
     assert page.value("at('again').hidden")
     assert page.ask_and_wait() == SIGNED
+
+
+def test_it_names_the_release_that_runs_and_who_signed_it(
+    browser: Browser, gateway: StandInGateway, tmp_path: Path
+) -> None:
+    served = listed(running(1)).served(int(time.time()) - 6 * DAY_SECONDS)
+    releases = Releases(TRUST, ReleaseMemory(tmp_path), given=served, now=time.time())
+    with running_endpoint([gateway.url], Setting(releases=releases)) as (url, _):
+        page = ChatPage(browser, url, gateway)
+        page.open()
+        page.value("at('evidence').open = true")
+        text = page.browser.text
+        browser.open("about:blank")
+    assert "1.1.0 (number 1, kernel debian-6.12.117-1)" in text
+    assert "signed by 2 of 3 builders (2 needed): build-a.example, build-b.example" in text
+    assert "6 days ago, as of " in text
+    assert "witness-a.example, witness-b.example; 0 of them independent of the builders" in text
+    assert "the list of releases is 6 days old" in text

@@ -16,6 +16,9 @@ HOUR = 3600.0
         ((-5.0, -9.0), 5),
         ((5.0, -9.0), 0),
         ((0.0, 9.0), 0),
+        ((0.5,), -0.5),
+        ((-0.5,), 0.5),
+        ((0.5, -0.5), 0),
     ],
 )
 def test_only_what_all_say_counts(others: tuple[float, ...], wrong: float) -> None:
@@ -29,6 +32,7 @@ def test_advice() -> None:
     assert "2 days ahead" in advice(48 * HOUR, 0, allowed=300)
     assert advice(0, 300, allowed=300) == ""
     assert advice(0, 301, allowed=300) != ""
+    assert "minutes ahead" in advice(0.5, 0, allowed=0)
     assert advice(0, 3 * HOUR, -3 * HOUR, allowed=300) == ""
 
 

@@ -23,7 +23,7 @@ from oblivious_client.releases.keys_seen import (
 )
 from oblivious_client.releases.trust import Quorum
 from protocol.errors import MalformedMessage
-from protocol.note_key import NoteSigner
+from protocol.note_key import LATEST_TIME, NoteSigner
 from protocol.signed_note import Note, NoteSignature
 from tests.support.releases import NOW, WITNESSES, witness
 
@@ -79,6 +79,7 @@ def test_an_old_note() -> None:
 def test_too_many_lists() -> None:
     assert ONE.check(encode_notes([note(others(15))]), KEYS, NOW)
     assert fault(encode_notes([note(others(16))])) is SightingFault.CROWDED
+    assert fault(encode_notes([note(others(16, NOW - WINDOW_SECONDS))])) is SightingFault.CROWDED
     # What was seen before the window counts no more.
     assert ONE.check(encode_notes([note(others(16, NOW - WINDOW_SECONDS - 1))]), KEYS, NOW)
     larger = dataclasses.replace(ONE, max_lists=17)
@@ -153,6 +154,41 @@ def text(**more: Any) -> str:
 LINE = [digest_of(KEYS), NOW, NOW]
 
 
+def test_a_file_may_have_all_its_notes() -> None:
+    assert decode_notes(encode_notes([note()] * MOST_NOTES)) == [note()] * MOST_NOTES
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_good"),
+    [
+        ({"window": 1}, True),
+        ({"window": LATEST_TIME}, True),
+        ({"window": LATEST_TIME + 1}, False),
+        ({"lists": [[LINE[0], 1, LATEST_TIME]]}, True),
+        ({"lists": [[LINE[0], 1, LATEST_TIME + 1]]}, False),
+        ({"lists": [[f"{number:064x}", NOW, NOW] for number in range(4096)]}, True),
+        ({"lists": [[f"{number:064x}", NOW, NOW] for number in range(4097)]}, False),
+    ],
+)
+def test_what_a_mirror_says_may_go_to_its_ends(changes: dict[str, Any], is_good: bool) -> None:
+    if is_good:
+        assert KeysSeen.decode(text(**changes)).encode() == text(**changes)
+        return
+    with pytest.raises(MalformedMessage):
+        KeysSeen.decode(text(**changes))
+
+
+def test_what_was_seen_longer_ago_than_the_window_is_dropped() -> None:
+    for age, known in ((WINDOW_SECONDS, 2), (WINDOW_SECONDS + 1, 1)):
+        seen = SEEN.seeing(b"others", NOW - 60 + age)
+        assert len(seen.lists) == known
+
+
+def test_mirrors_have_to_vouch_unless_that_is_not_asked() -> None:
+    assert Mirrors(Quorum(1, (A.key,))).is_required
+    assert encode_notes([note()]).startswith(b'{\n "notes": [\n  "')
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -201,3 +237,17 @@ def test_a_week_of_a_mirror() -> None:
     first = {each.digest: each.first_seen for each in seen.lists}
     assert all(each.first_seen <= each.last_seen for each in seen.lists)
     assert first == {each.digest: first[each.digest] for each in seen.lists}
+
+
+@pytest.mark.parametrize(
+    ("notes", "keys", "said"),
+    [
+        ([], KEYS, "fewer than 1 of 1 mirrors say anything of this hour"),
+        ([note()], b"x", "fewer than 1 of 1 mirrors have seen the keys that were served here"),
+        ([note(others(16))], KEYS, "mirrors have seen more than 16 lists of keys in two days"),
+    ],
+)
+def test_it_is_told_why_nobody_vouches(notes: list[Note], keys: bytes, said: str) -> None:
+    with pytest.raises(NotSighted) as missed:
+        ONE.check(encode_notes(notes), keys, NOW)
+    assert str(missed.value) == said

@@ -10,6 +10,7 @@ from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.exits import Exit
 from oblivious_client.releases.memory import ReleaseMemory, follows, memory_for
 from oblivious_client.releases.published import verify
+from tests.support.disk import synced
 from tests.support.releases import ALONE, NOW, TRUST, log_of, release
 
 FOUR = log_of(*(release(number) for number in range(1, 5)))
@@ -34,6 +35,16 @@ def test_what_is_stored_is_loaded(memory: ReleaseMemory) -> None:
     assert seen.root == PUBLISHED.checkpoint.root
     (path,) = memory.directory.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(memory.directory.stat().st_mode) == 0o700
+
+
+def test_what_is_stored_is_on_the_disk_before_it_takes_the_place_of_another(
+    memory: ReleaseMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = synced(monkeypatch)
+    memory.store(PUBLISHED, NOW)
+    (path,) = memory.directory.iterdir()
+    assert sizes == [path.stat().st_size]
 
 
 def test_another_list_is_another_memory(memory: ReleaseMemory, tmp_path: Path) -> None:
@@ -41,6 +52,11 @@ def test_another_list_is_another_memory(memory: ReleaseMemory, tmp_path: Path) -
     assert memory_for(ALONE, tmp_path).load() == memory.load()  # whoever is trusted with it
     other = dataclasses.replace(TRUST, origin="other.example")
     assert memory_for(other, tmp_path).load() is None
+
+
+def test_nothing_is_forgotten_where_nothing_was_seen(memory: ReleaseMemory) -> None:
+    memory.forget(NOW)
+    assert memory.load() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[]", b'{"list":1}', b"[" * 2000])

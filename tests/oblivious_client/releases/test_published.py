@@ -19,6 +19,7 @@ from oblivious_client.releases.published import (
     statements_of,
     unsigned,
     verify,
+    verify_unwitnessed,
 )
 from oblivious_client.releases.refusals import ListFault, ListRefused
 from oblivious_client.releases.trust import Quorum, Trust
@@ -287,6 +288,26 @@ def test_one_maintainer() -> None:
 )
 def test_what_is_no_list(served: bytes) -> None:
     assert fault(served) is ListFault.MALFORMED
+
+
+def test_a_list_may_be_as_large_as_its_limits() -> None:
+    padded = FOUR.served() + b" " * (MAX_LIST_BYTES - len(FOUR.served()))
+    assert len(read(padded).entries) == 4
+    shortest = Note("a\n", (STRANGER.sign("a\n"),)).encode()
+    members = {"checkpoint": shortest, "entries": [shortest] * MAX_ENTRIES}
+    assert len(Unverified.decode(json.dumps(members).encode()).entries) == MAX_ENTRIES
+
+
+def test_it_is_told_which_entry_is_at_fault() -> None:
+    with pytest.raises(ListRefused, match="entry 5: its number was given before"):
+        read(FOUR.fork(4).add(FOUR.entries[3]).served())
+    with pytest.raises(ListRefused, match="entry 2 changes who is trusted, and 3 old and 0 new"):
+        read(changed(*BUILDERS).served())
+
+
+def test_what_nobody_has_witnessed_is_of_no_time() -> None:
+    assert verify_unwitnessed(FOUR.notes(), TRUST).as_of == 0
+    assert FOUR.served().startswith(b'{\n "checkpoint": "')
 
 
 def test_a_checkpoint_that_is_none() -> None:

@@ -8,6 +8,7 @@ import pytest
 from oblivious_client.releases.refusals import ListFault, ListRefused
 from oblivious_client.releases.statements import CHANGE, RELEASE, Change, Release, decode
 from protocol.errors import MalformedMessage
+from protocol.note_key import LATEST_TIME
 from tests.support.releases import ALONE, TRUST, pcrs, release
 
 GOOD = release(5, floor=3)
@@ -75,6 +76,7 @@ def test_a_change() -> None:
         text(sequence="5"),
         text(sequence=1 << 31),
         text(valid_from=0),
+        text(valid_from=LATEST_TIME + 1),
         text(valid_from=1 << 53),
         text(pcrs=[]),
         text(pcrs={}),
@@ -91,6 +93,21 @@ def test_a_change() -> None:
 def test_what_is_no_statement(entry: str) -> None:
     with pytest.raises(MalformedMessage):
         decode(entry, TRUST)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("floor", 1),
+        ("floor", MEMBERS["sequence"]),
+        ("sequence", (1 << 31) - 1),
+        ("valid_from", 1),
+        ("valid_from", LATEST_TIME),
+    ],
+)
+def test_numbers_may_be_at_their_ends(name: str, value: int) -> None:
+    changed: dict[str, Any] = {name: value}
+    assert getattr(decode(text(**changed), TRUST), name) == value
 
 
 def test_a_debug_image_is_no_release() -> None:

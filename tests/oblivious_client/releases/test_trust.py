@@ -30,6 +30,10 @@ def test_it_is_said_who_has_to_sign() -> None:
     )
 
 
+def test_a_person_can_read_it() -> None:
+    assert TRUST.encode_file().startswith(b'{\n  "origin": ')
+
+
 def altered(**members: Any) -> Callable[[], dict[str, Any]]:
     return lambda: {**FILE, **members}
 
@@ -65,7 +69,9 @@ def altered(**members: Any) -> Callable[[], dict[str, Any]]:
         altered(fresh_days=0),
         altered(fresh_days=366),
         altered(overlap_days=0),
+        altered(overlap_days=366),
         altered(max_lists=0),
+        altered(max_lists=65537),
         altered(fresh_days="7"),
         lambda: {name: value for name, value in FILE.items() if name != "log"},
     ],
@@ -73,6 +79,23 @@ def altered(**members: Any) -> Callable[[], dict[str, Any]]:
 def test_what_is_none(members: Callable[[], dict[str, Any]]) -> None:
     with pytest.raises(MalformedMessage):
         Trust.decode_file(json.dumps(members()).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [("fresh_days", (1, 365)), ("overlap_days", (1, 365)), ("max_lists", (1, 65536))],
+)
+def test_days_and_lists_may_be_at_their_ends(name: str, ends: tuple[int, int]) -> None:
+    for end in ends:
+        data = json.dumps({**FILE, name: end}).encode()
+        assert getattr(Trust.decode_file(data), name) == end
+
+
+def test_all_of_some_keys_may_have_to_sign() -> None:
+    everyone = {**FILE["builders"], "threshold": len(TRUST.builders.keys)}
+    assert str(Trust.decode_file(json.dumps({**FILE, "builders": everyone}).encode()).builders) == (
+        "3 of 3"
+    )
 
 
 def test_one_key_is_not_two_builders() -> None:

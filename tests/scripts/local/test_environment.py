@@ -115,6 +115,27 @@ def test_what_the_tests_need_anyway_is_there_with_them(checkout: Path, addition:
     assert not setup.is_ready("dev", checkout)
 
 
+@pytest.mark.parametrize("lock", [*setup.LOCKS, *setup.ADDITIONS])
+def test_whatever_was_installed_brought_the_model_and_the_project(
+    checkout: Path, lock: str
+) -> None:
+    assert not setup.has_base(checkout)
+    setup.write_stamp(lock, checkout)
+    assert setup.has_base(checkout)
+    (checkout / "setup.cfg").write_text("changed")
+    assert not setup.has_base(checkout)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_there_is_not_installed_again(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[str] = []
+    monkeypatch.setattr(setup, "watch", lambda command, label, shown: labels.append(label))
+    monkeypatch.setattr(setup, "has_base", lambda: there)
+    setup.install(Path(sys.executable), "bench", display()[0])
+    more = ["installing the model (about 110 MB)", "installing this project"]
+    assert labels == ["installing bench.txt", *([] if there else more)]
+
+
 def test_a_command_that_goes_well_is_one_line() -> None:
     shown, stream = display()
     setup.watch([sys.executable, "-c", "print('much')"], "installing", shown)

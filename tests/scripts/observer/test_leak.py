@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from protocol.shaping import GeometricSeries
-from scripts.observer import answers
+from scripts.observer import answers, shortest
+from scripts.observer.finding import Finding
 from scripts.observer.watching import Trace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,6 +102,27 @@ def test_scripts_have_the_length_that_was_drawn() -> None:
         assert shortest - 0.1 <= seconds <= longest + 0.2, key
 
 
+def test_the_shortest_answers_end_before_the_shortest_duration() -> None:
+    made = shortest.scripts(50, random.SystemRandom())
+    assert len(made) == 50 * len(shortest.KINDS)
+    for script in made.values():
+        assert isinstance(script, dict)
+        assert script["after"] <= 0.35
+
+
+def test_the_part_on_the_shortest_answer_is_replaced_alone() -> None:
+    found = [Finding("0.5 s", traces(dict.fromkeys(KINDS, 100)), [], is_of_questions=True)]
+    part = shortest.section(found)
+    assert "after 1.15 s (0.5 s)" in part
+    before, after = "# A\n\nbefore\n\n", f"{shortest.FOLLOWING}\nafter\n"
+    for page in (f"{before}{shortest.HEADING}\nold\n\n{after}", before + after):
+        made = shortest.replaced(page, part)
+        assert made == f"{before}{part}\n{after}"
+        assert shortest.replaced(made, part) == made
+    with pytest.raises(ValueError, match="no place"):
+        shortest.replaced("# A\n", part)
+
+
 @pytest.mark.parametrize(
     ("arguments", "written"),
     [
@@ -119,9 +141,10 @@ def test_a_quick_run_never_replaces_the_one_that_is_kept(
     monkeypatch.setattr(sys, "argv", ["leak", *arguments])
     monkeypatch.setattr(leak, "record", lambda *_: {})
     monkeypatch.setattr(leak, "observe", lambda *_: None)
+    monkeypatch.setattr(leak, "observe_shortest", lambda *_: [])
     for name in ("verdict_rows", "cost_rows"):
         monkeypatch.setattr(leak.finding, name, lambda _: "")
-    monkeypatch.setattr(leak, "keep", lambda findings, at_once, folder: kept.append(folder))
+    monkeypatch.setattr(leak, "keep", lambda *given: kept.append(given[-1]))
     assert leak.main() == 0
     assert kept == written
 

@@ -9,7 +9,12 @@ import pytest
 
 from enclave_server.chat.conversation import Conversation, Message, State, Text, ToolCall
 from enclave_server.chat.dialects.dialect import Account
-from enclave_server.chat.dialects.table import DIALECTS, find_dialect
+from enclave_server.chat.dialects.table import (
+    DIALECTS,
+    EMBEDDING_DIALECTS,
+    find_dialect,
+    find_embedding_dialect,
+)
 from enclave_server.chat.models import Model
 from enclave_server.chat.service import ChatService
 from enclave_server.chat.upstream.credentials import ProvisionedKeys
@@ -268,3 +273,11 @@ def test_unknown_dialect_is_named_with_those_there_are() -> None:
     config = parse_config(CONFIGURATION.format(address="unix:/x").replace("parley", "parlando"))
     with pytest.raises(ValueError, match="'provider': there is no dialect 'parlando', only ant"):
         build_models(config, "engine.sock", ProvisionedKeys())
+
+
+def test_those_that_make_embeddings_are_found_by_their_names() -> None:
+    for name in ("gemini", "openai-chat"):
+        assert find_embedding_dialect(name) is EMBEDDING_DIALECTS[name]
+        assert find_dialect(name) is DIALECTS[name]
+    with pytest.raises(ValueError, match="'bedrock' makes no embeddings"):
+        find_embedding_dialect("bedrock")

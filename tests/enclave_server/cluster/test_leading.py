@@ -1,0 +1,90 @@
+"""Leaders: keys are for who is there, and are told of when all have them."""
+
+import pytest
+
+from enclave_server.keys.attester import Attester
+from enclave_server.security_module.nsm import NsmError
+from protocol.slots import SLOTS
+from tests.support.cluster_world import ROUTE_SECONDS, SCHEDULE, SOON, Sealed, World
+
+
+def test_who_joins_owns_nothing_of_keys_that_were_there(world: World) -> None:
+    first = world.start(0)
+    world.run(SOON)
+    assert first is not None
+    (old, *_) = first.listed()
+    world.start(1)
+    world.run(SOON)
+    newest = first.listed()[0]
+    assert newest.key_id != old.key_id
+    assert world.nodes[0].told()["slots"][str(old.key_id)] == [[0, 255]]
+    assert world.nodes[1].told()["slots"][str(old.key_id)] == []
+
+
+def test_a_key_is_in_all_statements_before_it_is_announced(world: World) -> None:
+    world.started()
+    before = world.nodes[0].keys.ohttp_keys
+    world.kill(2)
+    known_at = None
+    while world.nodes[0].keys.ohttp_keys == before:
+        world.tick()
+        newest = str(world.nodes[0].keeper.ring.generations[0].first.key_id)
+        if known_at is None and all(
+            newest in node.told()["slots"] for node in world.nodes.values()
+        ):
+            known_at = world.now
+    assert known_at is not None
+    assert world.now - known_at >= ROUTE_SECONDS
+
+
+def test_a_lost_follower_is_replaced_by_a_new_key(world: World) -> None:
+    nodes = world.started()
+    config = nodes[0].listed()[0]
+    lost = nodes[2].told()["slots"][str(config.key_id)][0][0]
+    world.kill(2)
+    world.run(SOON)
+    assert world.is_one()
+    assert world.nodes[0].listed()[0] != config
+    request = Sealed(config, lost, world.unix, 1)
+    assert [node.open(request, world.unix) for node in world.nodes.values()] == [422, 422]
+
+
+def test_a_member_whose_workers_lag_is_dropped_before_a_key_is_announced(world: World) -> None:
+    nodes = world.started()
+    nodes[1].settled = False
+    world.kill(2)
+    world.run(SOON)
+    newest = nodes[0].listed()[0]
+    assert world.owners(newest.key_id) == [1] * SLOTS
+    assert nodes[0].told()["members"] == [nodes[0].member.company.member.hex()]
+
+
+def test_keys_turn_by_themselves_and_every_member_announces_them(world: World) -> None:
+    world.started()
+    before = world.nodes[0].listed()
+    for _ in range(round((SCHEDULE.lifetime - SCHEDULE.announce) / 2)):
+        world.tick(2)
+    world.run(SOON)
+    after = world.nodes[0].listed()
+    assert set(before) <= set(after)
+    assert after[0] not in before
+    assert world.is_one()
+
+
+def test_a_leader_without_evidence_goes_on_until_it_has_some_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be announced, and in time every key ends but the newest."""
+    (node,) = world.started(1)
+
+    def fail(*_: object) -> None:
+        raise NsmError("InternalError", "nothing today")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Attester, "attest", fail)
+        for _ in range(round((SCHEDULE.lifetime + SCHEDULE.grace) / 60) + 2):
+            world.tick(60)
+        assert (len(node.keeper.ring.generations), node.keeper.announced) == (1, False)
+    world.run(SOON)
+    assert node.keeper.announced
+    assert world.is_one()
