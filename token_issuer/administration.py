@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 
 from token_issuer.account_secret import new_secret, secret_digest
 from token_issuer.accounts import Account, Allowance, read_account
+from token_issuer.intent import UNDECIDED
 from token_issuer.ledger import Entry, Ledger, UnknownAccount
-from token_issuer.schema import accounts, entries, issued
+from token_issuer.schema import accounts, entries, intents, issued
 
 OPENING = "voucher"
 """The kind of the entry of what an account was opened with."""
@@ -34,9 +35,31 @@ def open_account(
 ) -> tuple[int, str]:
     """Open an account; return its number, and its secret, which is kept nowhere."""
     secret = new_secret()
+    with ledger.engine.begin() as connection:
+        number = add_account(
+            connection, secret_digest(secret), now, name=name, expires=expires, allowance=allowance
+        )
+    if units:
+        ledger.credit(number, units, OPENING, str(number), now)
+    return number, secret
+
+
+def add_account(
+    connection: Connection,
+    digest: bytes,
+    now: int,
+    *,
+    name: str = "",
+    expires: int | None = None,
+    allowance: Allowance | None = None,
+) -> int:
+    """Add an account without a balance, whose secret has a digest; return its number.
+
+    IntegrityError if there is one with that secret.
+    """
     free = allowance or Allowance()
     values = {
-        "secret_hash": secret_digest(secret),
+        "secret_hash": digest,
         "name": name,
         "created": now,
         "balance": 0,
@@ -51,12 +74,10 @@ def open_account(
         "burst": 0.0,
         "burst_at": 0.0,
     }
-    with ledger.engine.begin() as connection:
-        query = insert(accounts).values(values).returning(accounts.c.id)
-        number: int = connection.execute(query).scalar_one()
-    if units:
-        ledger.credit(number, units, OPENING, str(number), now)
-    return number, secret
+    number: int = connection.execute(
+        insert(accounts).values(values).returning(accounts.c.id)
+    ).scalar_one()
+    return number
 
 
 def all_accounts(ledger: Ledger, now: int) -> list[Account]:
@@ -116,6 +137,13 @@ def outstanding(ledger: Ledger) -> int:
     with ledger.reading() as connection:
         total = connection.execute(select(func.sum(accounts.c.balance))).scalar_one()
     return int(total or 0)
+
+
+def undecided_payments(ledger: Ledger) -> int:
+    """Return how many payments were presented of which it is not known whether they were made."""
+    query = select(func.count()).where(intents.c.state.in_(UNDECIDED))
+    with ledger.reading() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def discrepancies(ledger: Ledger) -> Sequence[int]:

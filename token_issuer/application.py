@@ -6,7 +6,7 @@ breaks after the price was taken, the same request gets its tokens when it comes
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from protocol.errors import ProtocolError
 from protocol.purchase_receipt import FIELD, Receipt
 from protocol.registry import TOKEN_ISSUER_DIRECTORY, TOKEN_ISSUER_DIRECTORY_PATH, media_type
 from token_issuer import stripe
-from token_issuer.account_secret import secret_digest
+from token_issuer.account_secret import is_secret, secret_digest
 from token_issuer.accounts import Account
 from token_issuer.crowd import crowd, crowd_seconds
 from token_issuer.key_ring import REQUEST_PATH, KeyRing
@@ -39,9 +39,12 @@ from token_issuer.page import page
 from token_issuer.refusals import Refusal, payment_required, too_many, unauthorized, unavailable
 from token_issuer.statement import statement
 from token_issuer.stripe import StripeAccount
+from token_issuer.x402_payment import MAX_PAYMENT_CHARACTERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from token_issuer.x402_desk import Desk
 
 MAX_EVENT_BYTES = 256 * 1024
 """Of a call from a provider of payments, which encloses the whole object that it is about."""
@@ -54,6 +57,7 @@ _ROUTES = Map(
         Rule("/account", methods=["GET"], endpoint="account"),
         Rule(REQUEST_PATH, methods=["POST"], endpoint="tokens"),
         Rule("/payments/stripe", methods=["POST"], endpoint="stripe"),
+        Rule("/payments/x402/<pack>", methods=["POST"], endpoint="x402"),
     ]
 )
 
@@ -64,8 +68,15 @@ class _Exchange:
     def __init__(self, environ: "WSGIEnvironment") -> None:
         self.request = Request(environ)
         self.route = "other"
+        self.parts: Mapping[str, str] = {}
         self.account: int | None = None
         self.tokens: int | None = None
+
+    @property
+    def secret(self) -> str | None:
+        """Return the account's secret, if there is one in the field Authorization."""
+        given = self.request.authorization
+        return given.token if given is not None and given.type == "bearer" else None
 
     def body(self, most: int) -> bytes:
         """Return the body, or raise Refusal with 413 if it has more octets than that."""
@@ -86,6 +97,7 @@ class Application:
         ledger: Ledger,
         *,
         stripe_account: StripeAccount | None = None,
+        desk: "Desk | None" = None,
         metrics: Metrics | None = None,
         log: Log | None = None,
         clock: Callable[[], float] = time.time,
@@ -93,6 +105,7 @@ class Application:
         self._ring = ring
         self._ledger = ledger
         self._stripe = stripe_account
+        self._desk = desk
         self._metrics = metrics or Metrics()
         self._log = log or Log()
         self._clock = clock
@@ -103,6 +116,7 @@ class Application:
             "account": self._account,
             "tokens": self._tokens,
             "stripe": self._payment,
+            "x402": self._pack,
         }
 
     def __call__(
@@ -120,7 +134,7 @@ class Application:
     def _answer(self, exchange: _Exchange) -> Response:
         try:
             adapter = _ROUTES.bind_to_environ(exchange.request.environ)
-            exchange.route, _ = adapter.match()
+            exchange.route, exchange.parts = adapter.match()
             return self._handlers[exchange.route](exchange)
         except Refusal as refusal:
             return refusal.response()
@@ -174,8 +188,7 @@ class Application:
 
     def _authenticate(self, exchange: _Exchange, now: float) -> Account:
         """Return the account whose secret the request has; the same refusal for every other."""
-        given = exchange.request.authorization
-        secret = given.token if given is not None and given.type == "bearer" else None
+        secret = exchange.secret
         # Without a secret, too, the ledger is asked: no answer takes another time than the others.
         account = self._ledger.find(secret_digest(secret or ""), int(now))
         if account is None:
@@ -228,6 +241,27 @@ class Application:
             raise unprocessable() from None
         if credited:
             self._log.event("credited", account=payment.account, units=payment.units)
+
+    def _pack(self, exchange: _Exchange) -> Response:
+        """Sell a pack for a payment; with a secret of the buyer's own, which may be new."""
+        if self._desk is None:
+            raise Refusal(HTTPStatus.NOT_FOUND)
+        headers = exchange.request.headers
+        secret, field = exchange.secret, headers.get("PAYMENT-SIGNATURE")
+        if "Authorization" in headers and (secret is None or not is_secret(secret)):
+            raise unauthorized()
+        if field is not None and len(field) > MAX_PAYMENT_CHARACTERS:
+            raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        try:
+            sale = self._desk.sell(exchange.parts["pack"], secret, field)
+        except ProtocolError:
+            raise Refusal(HTTPStatus.BAD_REQUEST) from None
+        exchange.account = sale.account
+        members = {"account": sale.account, "units": sale.units}
+        answer = Response(json.dumps(members), content_type="application/json")
+        answer.headers["Cache-Control"] = "no-store"
+        answer.headers["PAYMENT-RESPONSE"] = sale.field
+        return answer
 
 
 def _refusal(refused: PurchaseRefused) -> Refusal:

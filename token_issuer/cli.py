@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from protocol.errors import ProtocolError
-from token_issuer import account_commands, key_commands
+from token_issuer import account_commands, key_commands, payment_commands
 from token_issuer.counts_directory import counts_directory
 from token_issuer.database import DatabaseError
 from token_issuer.key_files import KeyFileError
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     key_commands.add_parser(commands)
     account_commands.add_parsers(commands)
+    payment_commands.add_parser(commands)
     commands.add_parser("serve", help="answer requests until SIGTERM").set_defaults(run=_serve)
     return made
 

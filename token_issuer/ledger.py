@@ -10,7 +10,7 @@ request are the same, so that there is no answer to keep.
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
@@ -107,6 +107,12 @@ class Ledger:
             row = connection.execute(query).one_or_none()
         return None if row is None else read_account(row, now)
 
+    def knows(self, secret_digest: bytes) -> bool:
+        """Tell whether there is an account with a secret, which need not be able to spend."""
+        query = select(accounts.c.id).where(accounts.c.secret_hash == secret_digest)
+        with self.reading() as connection:
+            return connection.execute(query).first() is not None
+
     def purchase(self, number: int, purchase: Purchase, now: float) -> Entry:
         """Take the price, once for each reference, and return the entry; else PurchaseRefused."""
         with self.engine.begin() as connection:
@@ -130,12 +136,9 @@ class Ledger:
         whose reference it is; one of a kind counts once, whichever account it names. An account
         that is disabled or expired is credited as well: what was paid is its owner's.
         """
-        if kind == TOKENS or not 0 < amount <= MAX_AMOUNT:
-            raise ValueError(f"a credit is of 1 to {MAX_AMOUNT} units")
-        entry = Entry(0, int(now), kind, amount, 0, 0)
         try:
             with self.engine.begin() as connection:
-                return _credit(connection, number, entry, reference)
+                return credit(connection, number, amount, kind, reference, now)
         except IntegrityError:
             return False  # meanwhile it was counted, for another account
 
@@ -176,16 +179,24 @@ def _debit(connection: Connection, account: Account, purchase: Purchase, now: in
     return entry
 
 
-def _credit(connection: Connection, number: int, entry: Entry, reference: str) -> bool:
+def credit(
+    connection: Connection, number: int, amount: int, kind: str, reference: str, now: float
+) -> bool:
+    """Do what `Ledger.credit` does, within a transaction that changes something else as well.
+
+    IntegrityError if a payment counts meanwhile for another account.
+    """
+    if kind == TOKENS or not 0 < amount <= MAX_AMOUNT:
+        raise ValueError(f"a credit is of 1 to {MAX_AMOUNT} units")
     row = connection.execute(_locked(number)).one_or_none()
     if row is None:
         raise UnknownAccount
-    if connection.execute(_payment(entry.kind, reference)).first() is not None:
+    if connection.execute(_payment(kind, reference)).first() is not None:
         return False
-    balance = row.balance + entry.amount
+    balance = row.balance + amount
     if balance > MAX_AMOUNT:
         raise ValueError(f"a balance is of at most {MAX_AMOUNT} units")
-    _append(connection, number, replace(entry, balance=balance), reference)
+    _append(connection, number, Entry(0, int(now), kind, amount, 0, balance), reference)
     return True
 
 

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from token_issuer.administration import issued_by_key, outstanding
+from token_issuer.administration import issued_by_key, outstanding, undecided_payments
 from token_issuer.counts_directory import VARIABLE
 from token_issuer.key_files import StoredKey
 from token_issuer.ledger import Ledger
@@ -62,6 +62,12 @@ class _LedgerCollector(Collector):
         )
         balance.add_metric([], outstanding(self._ledger))
         yield balance
+        undecided = GaugeMetricFamily(
+            "token_issuer_undecided_payments",
+            "Payments by x402 of which it is not known whether they were made.",
+        )
+        undecided.add_metric([], undecided_payments(self._ledger))
+        yield undecided
         issued = GaugeMetricFamily(
             "token_issuer_tokens_issued",
             "Tokens sold of each key: the crowd that a token of it is in.",

@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
     text,
 )
@@ -82,4 +83,24 @@ issued = Table(
     Column("entry", ForeignKey("entries.id"), primary_key=True),
     Column("key_id", String(64), primary_key=True, index=True),
     Column("tokens", Integer, nullable=False),
+)
+
+intents = Table(
+    "intents",
+    METADATA,
+    Column("reference", String(64), primary_key=True),  # of a payment that somebody presented
+    Column("secret_hash", LargeBinary(32), nullable=False, index=True),  # of whom it is for
+    Column("units", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("ends", BigInteger, nullable=False),  # after which the chain does not take it
+    Column("state", String(8), nullable=False),
+    # Whether it was sent to be settled, and nobody knows what came of it.
+    Column("in_doubt", Boolean, nullable=False),
+    # Who is at it, until when: nobody else asks the facilitator of the same payment.
+    Column("holder", String(32), nullable=False),
+    Column("held_until", Float, nullable=False),
+    # What the facilitator is given; empty when it is decided.
+    Column("document", Text, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("settlement", String(66), nullable=False),  # the transaction that paid, if one did
 )

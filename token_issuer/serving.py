@@ -22,6 +22,7 @@ from token_issuer.metrics import Metrics
 from token_issuer.settings import Settings, SettingsError
 from token_issuer.stripe import StripeAccount
 from token_issuer.upgrade import upgraded_ledger
+from token_issuer.x402_setup import open_desk
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -40,8 +41,9 @@ def serve(settings: Settings) -> None:
     """Answer until SIGTERM; raise what is wrong with keys, ledger or settings before that."""
     load(settings.keys)
     stripe_account(settings)
-    with upgraded_ledger(settings):
-        pass  # and leave it again: the processes that are forked may share no connection
+    with upgraded_ledger(settings) as ledger:
+        open_desk(settings, ledger)
+    # It is left again: the processes that are forked may share no connection.
     _Server(settings).run()
 
 
@@ -51,13 +53,14 @@ def build(settings: Settings) -> "WSGIApplication":
     Keys are read after the fork: processes that shared a blinding would show what it hides.
     """
     ledger = Ledger(open_database(settings.database), settings.tokens_per_minute)
-    metrics = Metrics()
+    metrics, log = Metrics(), Log()
     application = Application(
         load(settings.keys),
         ledger,
         stripe_account=stripe_account(settings),
+        desk=open_desk(settings, ledger, log),
         metrics=metrics,
-        log=Log(),
+        log=log,
     )
     if settings.metrics is None:
         return application

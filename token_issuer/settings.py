@@ -7,6 +7,9 @@ import msgspec
 from msgspec import Meta
 
 _Positive = Annotated[int, Meta(ge=1)]
+_Pack = Annotated[int, Meta(ge=1, le=1_000_000)]
+_ADDRESS = r"\A0x[0-9a-fA-F]{40}\Z"
+_PARTNER = r"\A(?:https://[!-~]{1,200}|http://(?:127\.0\.0\.1|localhost|\[::1\])[:/][!-~]{1,200})\Z"
 
 
 class SettingsError(Exception):
@@ -21,6 +24,30 @@ class StripeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     currency: Annotated[str, Meta(pattern=r"\A[a-z]{3}\Z")]
     minor_per_unit: _Positive
     """What a unit costs, in the currency's smallest amount: 5 of `eur` are 0.05 euros."""
+
+
+class X402Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Payments on a chain, by x402 version 2: the scheme `exact`, with EIP-3009."""
+
+    facilitator: Annotated[str, Meta(pattern=_PARTNER)]
+    """Who verifies and settles payments. Its word is money: only this machine's may lack TLS."""
+    facilitator_secret_file: Path | None = None
+    """In which the bearer token stands that it wants, if it wants one."""
+    issuer_url: Annotated[str, Meta(pattern=r"\Ahttps?://[!-~]{1,200}\Z")]
+    """Where buyers find the issuer; payers are shown it."""
+    network: Annotated[str, Meta(pattern=r"\Aeip155:[1-9][0-9]{0,17}\Z")]
+    """The chain (CAIP-2), such as `eip155:8453`."""
+    asset: Annotated[str, Meta(pattern=_ADDRESS)]
+    """The contract of the currency, which has to have `transferWithAuthorization`."""
+    asset_name: Annotated[str, Meta(min_length=1, max_length=64)]
+    """Of its EIP-712 domain, as is the version: payers sign both."""
+    asset_version: Annotated[str, Meta(min_length=1, max_length=16)]
+    pay_to: Annotated[str, Meta(pattern=_ADDRESS)]
+    """Who is paid."""
+    amount_per_unit: _Positive
+    """What a unit costs, in the currency's smallest amount."""
+    packs: Annotated[tuple[_Pack, ...], Meta(min_length=1, max_length=16)]
+    """How many units can be bought at once: few, as equal payments look alike."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tokens_per_minute: Annotated[int, Meta(ge=1, le=10_000_000)] = 6000
     """What one account may have signed in a minute, repetitions included, and at once."""
     stripe: StripeSettings | None = None
+    x402: X402Settings | None = None
 
 
 def read_settings(path: Path) -> Settings:

@@ -24,12 +24,12 @@ class Uplink:
         """What to wait for."""
         return self.joined.link.stream.socket
 
-    def step(self, part: Part, now: float, *, settled: bool) -> None:
+    def step(self, part: Part, unix: float, now: float, *, settled: bool) -> None:
         """Take what the leader says, and tell it once all workers serve with that.
 
         Raises PeerGone for a leader that is silent, and ProtocolError.
         """
-        is_new = self._hear(part, now)
+        is_new = self._hear(part, unix, now)
         if now - self._heard_at > ACK_SECONDS:
             raise PeerGone
         # What was taken just now has not reached the workers yet.
@@ -48,14 +48,15 @@ class Uplink:
         """End the connection."""
         self.joined.link.close()
 
-    def _hear(self, part: Part, now: float) -> bool:
+    def _hear(self, part: Part, unix: float, now: float) -> bool:
         """Take what the leader has said; whether there was a state."""
         is_new = False
         while (message := self.joined.link.receive()) is not None:
             self._heard_at, self._owes = now, True
             match message:
                 case State():
-                    part.keeper.replace(part.take(message, part.keeper.ring, self.joined.member))
+                    member = self.joined.member
+                    part.keeper.replace(part.take(message, part.keeper.ring, member, unix))
                     self.joined = replace(self.joined, state=message)
                     is_new = True
                 case Beat():

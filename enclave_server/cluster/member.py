@@ -72,7 +72,9 @@ class Member:
         self._terms = terms
         self._doors = doors
         self._family = family_of(signing_keys)
-        self._part = Part(encode_signing_keys(signing_keys), log)
+        schedule = terms.schedule
+        longest = schedule.announce + schedule.lifetime + schedule.grace
+        self._part = Part(encode_signing_keys(signing_keys), longest, log)
         self._uplink: Uplink | None = None
         self._leader: Leader | None = None
         self._search: Search | None = None
@@ -84,7 +86,7 @@ class Member:
             self._leader = Leader(self._part, terms, now)
             ring = first_shared_ring(terms.schedule, unix, member)
         else:
-            ring = self._part.take(joined.state, KeyRing(), joined.member)
+            ring = self._part.take(joined.state, KeyRing(), joined.member, unix)
             self._uplink = Uplink(joined, now)
         self.keeper = make_keeper(ring, self._succession, self._part.announced)
         self._part.keeper = self.keeper
@@ -127,7 +129,7 @@ class Member:
         """
         self._admit(unix, now)
         if self._uplink is not None:
-            self._follow(self._uplink, now, settled=settled)
+            self._follow(self._uplink, unix, now, settled=settled)
         self._seek(unix, now)
         if self._leader is not None:
             self._leader.step(unix, now, settled=settled)
@@ -195,9 +197,9 @@ class Member:
 
     # Who is followed
 
-    def _follow(self, uplink: Uplink, now: float, *, settled: bool) -> None:
+    def _follow(self, uplink: Uplink, unix: float, now: float, *, settled: bool) -> None:
         try:
-            uplink.step(self._part, now, settled=settled)
+            uplink.step(self._part, unix, now, settled=settled)
         except (PeerGone, ProtocolError):
             self._lose(now)
 
@@ -217,14 +219,14 @@ class Member:
             self._look()
         joined = None if self._search is None else self._search.step(now, unix)
         if joined is not None:
-            self._settle_down(joined, now)
+            self._settle_down(joined, unix, now)
         elif self._leader is None and now >= self._lost_at + self._patience():
             self._begin_to_lead(now)
 
-    def _settle_down(self, joined: Joined, now: float) -> None:
+    def _settle_down(self, joined: Joined, unix: float, now: float) -> None:
         self._search = None
         try:
-            ring = self._part.take(joined.state, self.keeper.ring, joined.member)
+            ring = self._part.take(joined.state, self.keeper.ring, joined.member, unix)
         except ProtocolError:
             joined.link.close()
             return

@@ -9,6 +9,7 @@ from enclave_server.keys.keeper import KeyKeeper
 from enclave_server.keys.ring import KeyRing, Schedule
 from enclave_server.keys.shared_ring import adopt
 from enclave_server.log import Log
+from enclave_server.security_module.clock import MAX_SKEW_SECONDS
 from protocol.cluster_state import State
 from protocol.errors import MalformedMessage
 
@@ -26,11 +27,13 @@ class Terms:
 class Part:
     """Changed by whoever has the turn: the leader's side of a member, or the follower's.
 
+    `longest` is for how many seconds a key may be held, from when it is made until it ends.
     `signing` are the keys that sign answers, as they travel; `secrets` what an administrator handed
     over, empty if nothing; `announced` what the last leader said of the newest keys.
     """
 
     signing: tuple[bytes, bytes] = field(repr=False)
+    longest: float
     log: Log
     company: Company = field(init=False, repr=False)
     keeper: KeyKeeper = field(init=False, repr=False)
@@ -42,14 +45,18 @@ class Part:
         """Whether it is this enclave that admits others and makes keys."""
         return self.company.leader == self.company.member
 
-    def take(self, state: State, ring: KeyRing, member: bytes) -> KeyRing:
+    def take(self, state: State, ring: KeyRing, member: bytes, unix: float) -> KeyRing:
         """Note what a leader's state says to `member`, and return the ring that it makes of `ring`.
 
-        MalformedMessage for the state of another family, or one that changes a table; nothing is
-        noted then.
+        MalformedMessage for the state of another family, one that changes a table, or one of a
+        leader whose clock is ahead of `unix` by more than any is; nothing is noted then.
         """
         if (state.rsa, state.ed25519) != self.signing:
             raise MalformedMessage("the keys that sign answers are others")
+        # Equal configurations make equal keys: one that ends later was made by another clock.
+        latest = unix + self.longest + MAX_SKEW_SECONDS
+        if any(each.ends > latest * 1000 for each in state.generations):
+            raise MalformedMessage("a key ends later than any that is made now")
         adopted = adopt(ring, state.generations, member)
         self.company = Company(member, state.leader, state.members | {member}, state.turns)
         self.announced = state.announced

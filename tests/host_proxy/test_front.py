@@ -17,6 +17,7 @@ from tests.host_proxy.test_haproxy import said
 from tests.host_proxy.test_service import logged
 from tests.host_proxy.test_survey import ALONE
 from tests.support.host_proxy_process import (
+    DEADLINE,
     ProxyProcess,
     accept,
     connect_unix,
@@ -165,6 +166,9 @@ class Going:
                 return super().later(0, self.stop if begun > count else callback)
 
         self._monkeypatch.setattr("host_proxy.service.Loop", Pausing)
+        # However busy the machine is, only who says nothing is silent.
+        self._monkeypatch.setattr("host_proxy.front.RUNTIME_SECONDS", DEADLINE)
+        self._monkeypatch.setattr("host_proxy.survey.SECONDS", DEADLINE)
         front = Front(Unix(str(self._played.path)), PAUSE, Service())
         front.open()
         change(begun)

@@ -15,6 +15,7 @@ from tests.interop.peers import (
     HPKE_PEER,
     NOTE_PEER,
     PEERS,
+    RUST_TOKEN_PEER,
     TOKEN_PEER,
     Command,
     DriverClient,
@@ -36,7 +37,8 @@ padding = "off"  # five million octets would take minutes by the clock
 
 REPORT = pytest.StashKey[Report]()
 
-_BY_NAME = {peer.name: peer for peer in (*PEERS, HPKE_PEER, BLIND_RSA_PEER, NOTE_PEER, TOKEN_PEER)}
+_ALONE = (HPKE_PEER, BLIND_RSA_PEER, NOTE_PEER, TOKEN_PEER, RUST_TOKEN_PEER)
+_BY_NAME = {peer.name: peer for peer in (*PEERS, *_ALONE)}
 
 
 class Drivers:

@@ -1,9 +1,12 @@
 """An instance of EC2 that is played: a root of its own, and stand-ins for the system's commands."""
 
+import copy
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Self
 
 from tests.support import nitro_cli
 from tests.support.enclave_image import write_image
@@ -55,6 +58,14 @@ class Host:
         (self.bin / "nitro-cli").symlink_to(Path(nitro_cli.__file__))
         self.image = directory / "some.eif"
         write_image(self.image)
+
+    def copied(self, directory: Path) -> Self:
+        """Return another instance, below `directory`, which is as this one is now."""
+        shutil.copytree(self.root.parent, directory, symlinks=True, dirs_exist_ok=True)
+        other = copy.copy(self)
+        other.root, other.state, other.bin = (directory / name for name in ("root", "state", "bin"))
+        other.image = directory / self.image.name
+        return other
 
     def reserve_pages(self, count: int) -> None:
         """Be a host whose allocator has reserved `count` huge pages of 2 MiB."""

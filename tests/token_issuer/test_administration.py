@@ -13,7 +13,10 @@ from token_issuer.administration import (
     last_lines,
     open_account,
     outstanding,
+    undecided_payments,
 )
+from token_issuer.intent import new_intent
+from token_issuer.intents import Intents
 from token_issuer.ledger import Ledger, Purchase, UnknownAccount
 
 NOW = 1_765_000_000
@@ -34,6 +37,18 @@ def test_an_account_is_as_it_was_opened(ledger: Ledger) -> None:
     assert secret.startswith("OBL-")
     assert (account.name, account.balance, account.expires) == ("desk", 7, NOW + 9)
     assert (account.allowance, account.allowance_left, account.disabled) == (free, 5, False)
+
+
+def test_payments_that_are_not_decided_are_counted(ledger: Ledger) -> None:
+    intents = Intents(ledger, 8)
+    made = [new_intent(name, bytes(32), 1, NOW + 300, "", "") for name in "abcd"]
+    for each in made:
+        intents.present(each, NOW)
+    assert undecided_payments(ledger) == 4
+    intents.doubt(made[0])
+    intents.refuse(made[1])
+    intents.credit("c", "0x", NOW)
+    assert undecided_payments(ledger) == 2
 
 
 def test_nothing_of_a_first_allowance_is_used_whatever_its_period(ledger: Ledger) -> None:

@@ -105,7 +105,9 @@ def test_the_module_is_the_command() -> None:
         check=True,
     )
     assert done.stdout.startswith("usage: token-issuer")
-    assert all(word in done.stdout for word in ("keys", "vouchers", "accounts", "serve"))
+    assert all(
+        word in done.stdout for word in ("keys", "vouchers", "accounts", "payments", "serve")
+    )
 
 
 @pytest.mark.parametrize("name", ["gmpy2", "sqlalchemy.exc"])

@@ -28,6 +28,7 @@ def test_outcomes_and_the_ledger_are_told(shop: Shop) -> None:
     assert samples["token_issuer_tokens_signed_total", "c4"] == 4
     assert samples["token_issuer_signing_seconds_total",] > 0
     assert samples["token_issuer_outstanding_units",] == 12
+    assert samples["token_issuer_undecided_payments",] == 0
     assert key_for(4).price.units == 4
     assert samples["token_issuer_tokens_issued", "2025-12-01T00:00:00Z", "c4"] == 2
     assert samples["token_issuer_tokens_issued", "2025-12-29T00:00:00Z", "c4"] == 0

@@ -2,6 +2,8 @@
 
 import itertools
 import socket
+from collections import Counter
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -11,11 +13,13 @@ from enclave_server.cluster.doors import MAX_ENTRANCES
 from enclave_server.cluster.followers import ACK_SECONDS
 from enclave_server.cluster.handshake import JOIN_SECONDS
 from enclave_server.cluster.member import PATIENCE_SECONDS
-from enclave_server.keys.ring import Schedule
+from enclave_server.keys import shared_ring
+from enclave_server.keys.ring import KeyRing, Schedule
+from enclave_server.security_module.clock import ClockError
 from protocol.cluster_frames import encode_frame
 from protocol.slots import SLOTS
 from scripts.fuzzing.mutator import mutations
-from tests.support.cluster_world import SOON, TICK_SECONDS, Node, Sealed, World
+from tests.support.cluster_world import SCHEDULE, SOON, TICK_SECONDS, Node, Sealed, World
 
 MUTATED = 150
 LOWEST = SimpleNamespace(token_bytes=lambda size: bytes(size - 1) + b"\1")
@@ -262,6 +266,73 @@ def test_joins_that_are_begun_and_left_cost_others_their_time_only(world: World)
     assert world.is_one()
     for host in knocking:
         host.close()
+
+
+def test_two_keys_of_one_identifier_are_opened_by_one_each(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host cuts a cluster until both halves choose alike, and mends it then."""
+    free = shared_ring._free_ids
+    world.started(2)
+    taken = {key.key_id for each in world.nodes[0].keeper.ring.generations for key in each.keys}
+    chosen = next(octet for octet in range(256) if {octet, octet + 1}.isdisjoint(taken))
+
+    def alike(ring: KeyRing) -> Sequence[int]:
+        return [chosen] if chosen in free(ring) else free(ring)
+
+    monkeypatch.setattr(shared_ring, "_free_ids", alike)
+    world.separate(0, 1)
+    world.run(3 * SOON)
+    nodes = list(world.nodes.values())
+    listed = [node.listed()[0] for node in nodes]
+    assert [config.key_id for config in listed] == [chosen, chosen]
+    assert listed[0] != listed[1]
+    requests = [
+        Sealed(config, slot, world.unix, 1000 * place + slot)
+        for place, config in enumerate(listed)
+        for slot in range(SLOTS)
+    ]
+    opened: Counter[int] = Counter()
+
+    def send(some: Sequence[Sealed]) -> None:
+        for request in some:
+            for node in nodes:
+                opened[request.number] += node.open(request, world.unix) == 200
+        assert max(opened.values()) == 1
+
+    send(requests[::2])
+    world.join(0, 1)
+    for _ in range(round(5 * SOON / TICK_SECONDS)):
+        world.tick()
+        assert claims(world) == 1
+        send(requests[:: SLOTS // 4])
+    assert world.is_one()
+    send(requests)
+    assert sum(opened.values()) > SLOTS
+
+
+def test_a_leader_whose_clock_jumps_ends_and_its_keys_are_nobodys(world: World) -> None:
+    """Three hours ahead, in the moment in which it has keys to make for who came."""
+    nodes = world.started(2)
+    assert world.start(2) is not None
+    longest = SCHEDULE.announce + SCHEDULE.lifetime + SCHEDULE.grace
+    while len(nodes[0].told()["members"]) < 3:
+        world.tick(0.1)
+    leader = nodes[0].member._leader
+    assert leader is not None
+    leader._turn_at = world.now
+    turns = nodes[0].member.company.turns
+    with pytest.raises(ClockError):
+        nodes[0].step(world.unix + 3 * 3600, world.now)
+    assert nodes[0].member.company.turns > turns
+    nodes[0].paused = True
+    world.tick()
+    for place in (1, 2):
+        for each in world.nodes[place].keeper.ring.generations:
+            assert each.ends <= world.unix + longest
+    world.kill(0)
+    run_watched(world, 3 * SOON)
+    assert world.is_one()
 
 
 def test_a_key_that_turns_while_somebody_joins_has_one_owner_a_slot(

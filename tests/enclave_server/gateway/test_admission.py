@@ -120,6 +120,20 @@ def test_rotation_clears_what_can_no_longer_be_opened() -> None:
     assert case.status(b"n" * 32, case.date(), key_id=key_id) == 0
 
 
+def test_a_key_that_ended_admits_nothing_when_the_clock_goes_back() -> None:
+    """A follower whose clock was ahead dropped it, and gets it again with its leader's state."""
+    case = Case()
+    end = case.keys.end_of(7)
+    case.clock.now = end - 60
+    date = case.date()
+    assert case.status(ENC, date) == 0
+    case.clock.now = end + 1
+    assert case.status(b"f" * 32, date) == 400
+    case.clock.now = end - 30
+    assert case.status(ENC, date) == 400
+    assert case.status(b"g" * 32, case.date()) == 400
+
+
 def test_full_says_when_to_come_back() -> None:
     case = Case(capacity=1)
     request = Request(b"POST", b"https", b"", b"/", ((b"date", case.date()),))

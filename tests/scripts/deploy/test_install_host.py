@@ -25,11 +25,17 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-@pytest.fixture
-def installed(host: Host) -> Host:
+@pytest.fixture(scope="module")
+def installed_once(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    host = Host(tmp_path_factory.mktemp("installed"))
     host.install()
     host.calls()
     return host
+
+
+@pytest.fixture
+def installed(installed_once: Host, tmp_path: Path) -> Host:
+    return installed_once.copied(tmp_path)
 
 
 def test_an_empty_instance_becomes_a_host(host: Host) -> None:

@@ -56,9 +56,10 @@ def test_the_example_is_taken_and_so_is_what_it_leaves_out(tmp_path: Path) -> No
     path.write_text("\n".join(lines))
     taken = read_settings(path)
     assert taken.stripe is not None
+    assert taken.x402 is not None
     top = example.read_text().partition("[stripe]")[0]
     named = set(re.findall(r"^(?:# )?(\w+) = ", top, re.MULTILINE))
-    assert named == {*Settings.__struct_fields__} - {"stripe"}
+    assert named == {*Settings.__struct_fields__} - {"stripe", "x402"}
 
 
 def test_systemd_is_told_when_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

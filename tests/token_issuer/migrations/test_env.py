@@ -17,7 +17,7 @@ def test_all_steps_make_the_tables_that_the_ledger_uses(engine: Engine) -> None:
     with engine.begin() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, METADATA) == []
-        assert context.get_current_revision() == "0001"
+        assert context.get_current_revision() == "0002"
 
 
 def test_conditions_are_made_too(engine: Engine) -> None:
@@ -34,7 +34,7 @@ def test_eight_that_begin_at_once_take_each_step_once(address: str) -> None:
         list(pool.map(upgrade, engines))
     with engines[0].begin() as connection:
         found = connection.execute(text("SELECT version_num FROM alembic_version")).all()
-    assert [tuple(row) for row in found] == [("0001",)]
+    assert [tuple(row) for row in found] == [("0002",)]
     for each in engines:
         each.dispose()
 
