@@ -1,8 +1,8 @@
 """Enclaves that share their keys behind HAProxy, asked by real clients through a relay.
 
 All is as it is deployed: a host proxy before each enclave and one between it and its peers, HAProxy
-with the configuration that is shipped, `host-proxy --front` beside it. Slow tests have clients ask for a
-minute each, some 30 s of CPU; what they measure they print: run them with -s.
+with the configuration that is shipped, `host-proxy --front` beside it. Slow tests have clients ask
+for a minute each, some 30 s of CPU; what they measure they print: run them with -s.
 """
 
 import asyncio
