@@ -161,6 +161,7 @@ def body_of(response: httpx.Response, what: str, role: Role) -> bytes:
 
 
 def evidence_in(response: httpx.Response, endpoint: Endpoint) -> bytes:
+    """Return the body that should be evidence; raises OuterRefusal for anything but a 200."""
     return body_of(response, "evidence", endpoint.role)
 
 

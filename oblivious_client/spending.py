@@ -7,7 +7,8 @@ goes with the question, inside the seal. What became of it is read from the seal
     2xx, or `privatetoken-status: spent`        it is gone
     `privatetoken-status: returned`, other 4xx  it can be used again
     401                                         it is useless; the next one is tried
-    409                                         somebody holds it; the next one is tried
+    409                                         somebody holds it; the next one is tried. One that
+                                                has just come back is usable in half a minute
     no answer, 5xx that does not say            unknown; nothing is tried
     not sent, an outer 4xx or 503               as it was
 
@@ -119,6 +120,7 @@ class Bill:
         self.purse, self.wallet, self.catalogue = purse, wallet, catalogue
         self.prices, self.digest = prices, digest
         self._refusals: list[str] = []
+        self._coming_back: set[int] = set()
         self._is_kept = False
 
     def hold(self) -> Payment:
@@ -131,9 +133,16 @@ class Bill:
         if len(self._refusals) > RETRIES:
             raise self._refused("no other is tried")
         preferred = self.purse.recall(self.digest)
-        held = self.wallet.take(self.catalogue, self.prices, preferred=preferred)
+        held = self.wallet.take(
+            self.catalogue, self.prices, preferred=preferred, without=self._coming_back
+        )
         if held is not None:
             return Payment(self, held)
+        if self._refusals and len(self._refusals) == len(self._coming_back):
+            raise TokenRefused(
+                "what tokens there are came back just now, and cannot be used yet",
+                advice="ask again in half a minute",
+            )
         if self._refusals:
             raise self._refused("there is no other")
         raise NoToken(
@@ -145,6 +154,10 @@ class Bill:
         """Note that a token was refused which has left so often."""
         self._refusals.append(code)
         self._is_kept = copies > 1 and code in _HELD_OR_SPENT
+
+    def leave(self, row: int) -> None:
+        """Leave a token out that was refused as it came back just now: it is good, and later."""
+        self._coming_back.add(row)
 
     def _refused(self, end: str) -> TokenRefused:
         said = ", ".join(dict.fromkeys(self._refusals))
@@ -181,7 +194,11 @@ class Payment:
             self.bill.refuse(code, upload.copies)
             if self.held.is_fresh and upload.copies < 2:
                 self.bill.wallet.note_refusal(self.held.price, code)
-        self.settle(_outcome(head, is_problem=is_problem))
+        if is_refused and status == 409 and self.held.came_back:
+            self.bill.leave(self.held.row)
+            self.bill.wallet.settle(self.held, Outcome.RETURNED)
+        else:
+            self.settle(_outcome(head, is_problem=is_problem))
         return is_refused
 
     def fail(self, error: BaseException, upload: Upload) -> None:

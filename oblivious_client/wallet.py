@@ -19,7 +19,7 @@ import enum
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,10 @@ from protocol.token_prices import PricePoint
 
 LEASE_SECONDS = 1860
 """After which no gateway holds a token any more: the longest answer, and a minute."""
+
+RETURNING_SECONDS = 60
+"""Within which a token that came back may still be called in use: gateways tell their stores every
+half minute, so that nobody who watches these learns from the time why it came back."""
 
 SPREAD_SECONDS = 900
 """For which a bought token rests, so that its use does not follow its purchase."""
@@ -58,13 +62,17 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A token that is held for one question; `is_fresh` if it had never left before."""
+    """A token that is held for one question; `is_fresh` if it had never left before.
+
+    It `came_back` if that was so short a time ago that the gateway may say that it is in use.
+    """
 
     token: Token
     price: PricePoint
     is_fresh: bool
     row: int
     holder: bytes = field(repr=False)
+    came_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,29 +114,37 @@ class Wallet:
         self.clock = clock
 
     def take(
-        self, catalogue: Catalogue, prices: Sequence[PricePoint], *, preferred: int | None = None
+        self,
+        catalogue: Catalogue,
+        prices: Sequence[PricePoint],
+        *,
+        preferred: int | None = None,
+        without: Collection[int] = (),
     ) -> Held | None:
         """Hold a token of one of these price points, which are in their order; None without one.
 
         The cheapest that will do is taken, of it a key that ends first, and of that key any one.
-        A token of the `preferred` row goes before all others.
+        A token of the `preferred` row goes before all others, and none of the rows `without`.
         """
         now, holder = self.clock(), secrets.token_bytes(16)
         with self.file.writing() as database:
             self._recover(database, now)
             _forget_ended(database, catalogue, now)
-            found = _candidates(database, catalogue, prices, now)
+            candidates = _candidates(database, catalogue, prices, now)
+            found = [each for each in candidates if each.row not in without]
             if not found:
                 return None
             rank = min(each.rank for each in found)
             first = [each for each in found if each.rank == rank]
             chosen = next((each for each in found if each.row == preferred), secrets.choice(first))
+            came_back = _came_back(database, chosen.row, now)
             database.execute(
                 "UPDATE tokens SET state = 'held', holder = ?, since = ? WHERE id = ?",
                 (holder, now, chosen.row),
             )
             token = _token(database, chosen, catalogue)
-        return Held(token, chosen.key.price, not chosen.is_seen, chosen.row, holder)
+        is_fresh = not chosen.is_seen
+        return Held(token, chosen.key.price, is_fresh, chosen.row, holder, came_back)
 
     def settle(self, held: Held, outcome: Outcome) -> None:
         """Say what became of a held token; nothing if somebody else has taken it since."""
@@ -140,7 +156,7 @@ class Wallet:
                 case Outcome.UNSENT:
                     _free(database, place, seen=0)
                 case Outcome.RETURNED:
-                    _free(database, place, seen=1)
+                    _free(database, place, seen=1, since=self.clock())
                 case Outcome.UNKNOWN:
                     database.execute(
                         "UPDATE tokens SET state = 'unknown', seen = 1, since = ? "
@@ -244,11 +260,23 @@ def _token(database: sqlite3.Connection, chosen: _Candidate, catalogue: Catalogu
     return Token(nonce, catalogue.challenge.digest, chosen.key.key.key_id, authenticator)
 
 
-def _free(database: sqlite3.Connection, place: tuple[int, bytes], *, seen: int) -> None:
+def _came_back(database: sqlite3.Connection, row: int, now: float) -> bool:
+    (since,) = database.execute("SELECT since FROM tokens WHERE id = ?", (row,)).fetchone()
+    return since is not None and now < since + RETURNING_SECONDS
+
+
+def _free(
+    database: sqlite3.Connection,
+    place: tuple[int, bytes],
+    *,
+    seen: int,
+    since: float | None = None,
+) -> None:
+    """Have a token READY; `since` is when it came back."""
     database.execute(
-        "UPDATE tokens SET state = 'ready', seen = MAX(seen, ?), holder = NULL, since = NULL "
+        "UPDATE tokens SET state = 'ready', seen = MAX(seen, ?), holder = NULL, since = ? "
         "WHERE id = ? AND holder = ?",
-        (seen, *place),
+        (seen, since, *place),
     )
 
 

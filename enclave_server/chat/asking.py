@@ -16,6 +16,7 @@ from enclave_server.chat.errors import Failure, UpstreamError
 from enclave_server.chat.joining import Joiner
 from enclave_server.chat.large import EVENT_COPIES, LARGE_BYTES, Outside, decode_slice
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.overrun import Overrun
 from enclave_server.chat.transcript import MAX_ANSWER_BYTES
 from enclave_server.chat.upstream.connections import UpstreamConnections, UpstreamResponse
 from enclave_server.chat.upstream.endpoint import Upstream
@@ -39,7 +40,8 @@ class Asking(msgspec.Struct, frozen=True):
     """A question as it goes to its upstream, once; of what was parsed nothing is kept.
 
     It would take memory for as long as the upstream thinks. `joins` is how many choices of a stream
-    are to be joined, where the answer is wanted whole and asked for as a stream.
+    are to be joined, where the answer is wanted whole and asked for as a stream; one that runs far
+    beyond `paid_tokens` is ended there.
     """
 
     connections: UpstreamConnections
@@ -47,6 +49,7 @@ class Asking(msgspec.Struct, frozen=True):
     kind: Kind
     request: UpstreamRequest
     joins: int | None = None
+    paid_tokens: int | None = None
 
     async def whole(self, holding: Holding, outside: Outside | None = None) -> bytes:
         """Return the whole answer as it is said, and take it of `holding` with its copies.
@@ -67,7 +70,7 @@ class Asking(msgspec.Struct, frozen=True):
     async def _joined(
         self, response: UpstreamResponse, joiner: Joiner, outside: Outside | None
     ) -> bytes:
-        reader = self.dialect.stream(self.kind)
+        reader, overrun = self.dialect.stream(self.kind), Overrun(self.paid_tokens)
         if outside is not None:
             reader.largest = LARGE_BYTES
         while (piece := await response.next_piece()) is not None:
@@ -75,6 +78,9 @@ class Asking(msgspec.Struct, frozen=True):
                 joiner.add(event)
                 if event.ends:
                     await response.end()
+                    return joiner.joined()
+                if overrun.is_reached(event):
+                    joiner.cut()
                     return joiner.joined()
             joiner.count(reader.kept)
         return joiner.joined()
@@ -123,11 +129,16 @@ class Upstreams:
         return {name: self.account(name) for name in self._ways}
 
     def ask(
-        self, model: Model, kind: Kind, request: UpstreamRequest, joins: int | None = None
+        self,
+        model: Model,
+        kind: Kind,
+        request: UpstreamRequest,
+        joins: int | None = None,
+        paid_tokens: int | None = None,
     ) -> Asking:
         """Return what asks the upstream of `model`, and joins so many choices if it is to join."""
         connections, dialect = self._ways[model.upstream.name]
-        return Asking(connections, dialect, kind, request, joins)
+        return Asking(connections, dialect, kind, request, joins, paid_tokens)
 
     def close(self) -> None:
         """Close idle connections."""

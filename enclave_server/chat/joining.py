@@ -98,6 +98,10 @@ class Joiner:
         self._states += event.states
         self._kept += sum(STATE_OCTETS + len(part.state.value) for part in event.states)
 
+    def cut(self) -> None:
+        """End the answer here, as by its limit."""
+        self._transcript.cut()
+
     def count(self, kept: int) -> None:
         """Count what is kept of states, and the octets that the reader has `kept`.
 

@@ -17,7 +17,8 @@ from protocol.token_prices import PricePoint
 
 REJECTED_SECONDS = 10.0
 """Before a token is free that paid for a request which its upstream called wrong: so nobody can
-hammer a provider with one token for nothing."""
+hammer a provider with one token for nothing. Of a store on the host it comes with the next flush,
+as every token that comes back does, so that nobody there sees which were these."""
 
 PROVOKED = frozenset(
     {Failure.REJECTED, Failure.TOO_LONG, Failure.FILTERED, Failure.TOOL_USE_FAILED}

@@ -84,7 +84,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     `joins` is how many choices of a stream are joined into the whole answer that is wanted,
     `choices` how many any answer may have, `wanted` what it must have if it is embeddings, and
     `limit_name` what the client calls the limit of the answer. `price` is the least that a token
-    for it costs, in units; None if it is free.
+    for it costs, in units, `paid_tokens` what the token that came with it buys of the answer; None
+    if it is free.
     """
 
     model: str
@@ -97,6 +98,7 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     choices: int | None = None
     limit_name: str | None = None
     price: int | None = None
+    paid_tokens: int | None = None
 
 
 def prepare(models: ModelTable, job: Job, account_of: AccountOf) -> Prepared:
@@ -123,7 +125,8 @@ def _prepare(
             "stream",
         )
     price, limit_name = price_of(question, len(job.content), model), question.limit_name
-    question = budgeted(question, len(job.content), model, _larger(price, job.presented))
+    bought = _larger(price, job.presented)
+    question = budgeted(question, len(job.content), model, bought)
     account = _found(account_of, model)
     joins = model.profile.streams_always and not question.stream
     return Prepared(
@@ -136,6 +139,7 @@ def _prepare(
         choices=question.choices,
         limit_name=limit_name,
         price=None if price is None else price.units,
+        paid_tokens=_paid_tokens(question, model, bought),
     )
 
 
@@ -183,6 +187,13 @@ def _larger(price: PricePoint | None, presented: int | None) -> PricePoint | Non
     if price is None or presented is None or presented <= price.units:
         return price
     return PricePoint(presented)
+
+
+def _paid_tokens(question: AnyQuestion, model: Model, bought: PricePoint | None) -> int | None:
+    """Return what was paid for of the answer; None if nothing, or if the question is said again."""
+    if bought is None or (isinstance(question, Continuation) and question.echo):
+        return None
+    return model.tariff.limit(bought, choices=1)
 
 
 def _found(account_of: AccountOf, model: Model) -> Account:

@@ -20,6 +20,7 @@ from enclave_server.chat.large import (
     Outside,
     decode_slice,
 )
+from enclave_server.chat.overrun import Overrun
 from enclave_server.chat.paying import UNPAID, Payment
 from enclave_server.chat.spoken import require_readable
 from enclave_server.chat.surfaces.surface import Signature, Step, StreamWriter
@@ -57,6 +58,7 @@ class Recoder:
         "_holding",
         "_large",
         "_outside",
+        "_overrun",
         "_payment",
         "_reader",
         "_sign",
@@ -68,6 +70,7 @@ class Recoder:
         "failed",
         "is_ending",
         "waits",
+        "was_cut",
     )
 
     def __init__(
@@ -81,16 +84,17 @@ class Recoder:
         gives_reasoning: bool = True,
         outside: Outside | None = None,
         payment: Payment = UNPAID,
+        paid_tokens: int | None = None,
     ) -> None:
         """What is kept of the answer is taken of `holding`, until `close`.
 
         It `gives_reasoning`, and states, if what it signs with covers reasoning. Without `outside`
-        all is done here, however large it is.
+        all is done here, however large it is. What runs far beyond `paid_tokens` `was_cut`.
         """
         self._reader, self._writer = reader, writer
         self._expected, self._sign = expected, sign
         self._holding, self._gives_reasoning = holding, gives_reasoning
-        self._payment = payment
+        self._payment, self._overrun = payment, Overrun(paid_tokens)
         self._transcript = Transcript(expected.choices, holding, gives_reasoning=gives_reasoning)
         self._outside = outside
         if outside is not None:
@@ -100,7 +104,7 @@ class Recoder:
         self._slices: Sequence[bytes] = ()
         self._fault: ChatError | None = None
         self._signature: Signature | None = None
-        self.failed = self.is_ending = self.waits = self._has_begun = False
+        self.failed = self.is_ending = self.waits = self._has_begun = self.was_cut = False
 
     @property
     def has_more(self) -> bool:
@@ -207,6 +211,7 @@ class Recoder:
         self._raise_fault()
 
     def _write(self, event: Event) -> Steps:
+        is_too_much = self._overrun.is_reached(event)
         self._writer.fit(event.choices)
         if parts := self._transcript.take(event):
             if not self._has_begun:
@@ -222,6 +227,9 @@ class Recoder:
             yield None
         if event.ends:
             self.is_ending = True
+        elif is_too_much:
+            self._transcript.cut()
+            self.is_ending = self.was_cut = True
 
     def _end(self) -> Steps:
         transcript = self._transcript

@@ -196,7 +196,8 @@ class ChatService:
     def _asking(self, prepared: Prepared) -> tuple[Model, Asking]:
         model = find_model(self._models, prepared.model)
         kind = KINDS[prepared.kind]
-        return model, self._upstreams.ask(model, kind, prepared.request, prepared.joins)
+        request, joins = prepared.request, prepared.joins
+        return model, self._upstreams.ask(model, kind, request, joins, prepared.paid_tokens)
 
     def _signing(
         self, request_hash: RequestHash, model: Model, algorithm: Algorithm | None
@@ -266,6 +267,7 @@ class ChatService:
             gives_reasoning=signing.covers_reasoning,
             outside=outside,
             payment=payment,
+            paid_tokens=asking.paid_tokens,
         )
         return StreamedResponse(200, (EVENT_STREAM_FIELD,), EventStream(response, recoder))
 

@@ -84,7 +84,8 @@ class EventStream(AsyncIterator[bytes]):
         """Return what has come of a long work, and note whether it was the end."""
         self._told(text)
         if self._concluding and not (self._recoder.has_more or self._recoder.failed):
-            self._complete = self._ended = True
+            self._ended = True
+            self._complete = not self._recoder.was_cut  # else its upstream goes on and is left
         return text
 
     def _told(self, text: bytes) -> bytes:

@@ -118,6 +118,7 @@ class Transcript:
         "_gives_reasoning",
         "_holding",
         "_size",
+        "_was_cut",
         "ended",
         "usage",
     )
@@ -131,7 +132,7 @@ class Transcript:
         self._size = 0
         self._beside = 0  # octets, the most that others kept
         self.usage: Usage | None = None
-        self.ended = False
+        self.ended = self._was_cut = False
 
     def take(self, event: Event) -> list[ChoiceDelta]:
         """Add `event`; return what is left to pass on. Raises UpstreamError.
@@ -141,6 +142,10 @@ class Transcript:
         self.ended = event.ends
         self.usage = event.usage or self.usage
         return [part for part in event.choices if self._take(part)]
+
+    def cut(self) -> None:
+        """End all choices here, as by their limit: nothing more is wanted of them."""
+        self.ended = self._was_cut = True
 
     def finish(self) -> list[ChoiceDelta]:
         """Return the ends that the upstream left out; UpstreamError if it is not complete.
@@ -152,7 +157,8 @@ class Transcript:
         if not complete or not self._choices:
             raise UpstreamError(Failure.BROKEN)
         for choice in unfinished:
-            choice.finish_reason = "tool_calls" if choice.calls else "stop"
+            otherwise = "tool_calls" if choice.calls else "stop"
+            choice.finish_reason = "length" if self._was_cut else otherwise
         return [
             ChoiceDelta(choice.index, finish_reason=choice.finish_reason) for choice in unfinished
         ]

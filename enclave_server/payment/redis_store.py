@@ -4,17 +4,23 @@ Three commands are sent, and nothing else:
 
     SET k h‖owner NX GET EX lease       to hold
     SET k s‖owner EXAT t                to commit, later, together with others
-    EVAL <script> 1 k h‖owner           to give back what nobody else holds by now
+    EVAL <script> 1 k h‖owner           to give back what nobody else holds by now, with commits
 
-`k` is a nullifier, which looks random and never comes again; `owner` are 16 random octets of one
-hold; `t` is the same for all tokens of a time. So all that the host sees of a paid request has one
-length, and it learns how many there are, when they begin, and when an upstream failed.
+`k` is a nullifier, which looks random and comes again only with a token that came back or was
+refused; `owner` are 16 random octets of one hold; `t` is the same for all tokens of a time. So all
+that the host sees of a paid request has one length, and it learns how many there are, when they
+begin, and within a flush that an upstream failed; not how it failed, nor when.
+
+Whoever asks again with a token that has just come back gets it without the store, in the worker
+that has it: it is still held there. Of one hold there is one end.
 
 A reply that was lost leaves open whether the token is held. It is asked for once more, as the same
 owner; after that the client is told that the store is unavailable, and the token is given back as
 soon as the store answers.
 """
 
+import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +44,10 @@ from enclave_server.payment.settling import Settlements
 ATTEMPTS = 2
 ATTEMPT_SECONDS = 0.9
 """For each, connecting included: together less than the two seconds that a client is promised."""
+
+AGAIN_SECONDS = 30.0
+"""After a hold, within which it may be taken up again: what is left of its lease is more than the
+longest answer and a flush (`LEASE_MARGIN_SECONDS`)."""
 
 SETTLE_SECONDS = 5.0
 """For a batch of what ends holds: nobody waits for it."""
@@ -68,29 +78,46 @@ class RedisStore:
         # Of their own: a hold does not wait for a flush.
         self._holding, self._settling = Connection(address), Connection(address)
         self._settlements = Settlements(self._settle, _FAILURES)
+        self._again_until: dict[bytes, float] = {}  # by the tickets of holds that last
 
     async def hold(self, nullifier: bytes) -> bytes:
         """Hold a token that is free; return the ticket; raises Refused."""
+        taken = self._settlements.take_up(nullifier)
+        if taken is not None:
+            self._again_until[taken.ticket] = taken.again_until
+            return taken.ticket
         owner = self._random(OWNER_BYTES)
+        again_until = asyncio.get_running_loop().time() + AGAIN_SECONDS
         try:
             previous = await self._ask(nullifier, HELD + owner)
         except BaseException:
-            self.give_back(nullifier, owner)  # it may be held all the same
+            self._settlements.undo(nullifier, _freeing(nullifier, owner))
             raise
         if previous is None or previous == HELD + owner:
+            self._again_until[owner] = again_until
             return owner
         raise Refused(Refusal.SPENT if previous.startswith(SPENT) else Refusal.IN_USE)
 
     def commit(self, nullifier: bytes, ticket: bytes) -> None:
         """Spend what is held, with the next flush."""
+        self._again_until.pop(ticket, None)
         until = b"%d" % self._lifetimes.kept_until(self._clock())
         command = encode(b"SET", nullifier, SPENT + ticket, b"EXAT", until)
         self._settlements.commit(nullifier, command)
 
     def give_back(self, nullifier: bytes, ticket: bytes, after: float = 0.0) -> None:
-        """Free what is held under this ticket."""
-        command = encode(b"EVAL", SCRIPT, b"1", nullifier, HELD + ticket)
-        self._settlements.give_back(nullifier, command, after)
+        """Free what is held under this ticket, with the next flush, whatever `after` says.
+
+        So it is free once a flush at most, and no return tells why. Whom `after` makes wait does
+        not have it before.
+        """
+        again_until = self._again_until.pop(ticket, -math.inf)
+        self._settlements.give_back(
+            nullifier,
+            _freeing(nullifier, ticket),
+            ticket,
+            -math.inf if after else again_until,
+        )
 
     async def close(self) -> None:
         """Settle all that is left, and close."""
@@ -112,6 +139,11 @@ class RedisStore:
 
     async def _settle(self, commands: bytes, kinds: Sequence[Kind]) -> list[Reply]:
         return await self._settling.exchange(commands, kinds, SETTLE_SECONDS)
+
+
+def _freeing(nullifier: bytes, owner: bytes) -> bytes:
+    """Return the command that frees what is held by this owner."""
+    return encode(b"EVAL", SCRIPT, b"1", nullifier, HELD + owner)
 
 
 def _around_key_and_value(lease: int) -> _Pieces:

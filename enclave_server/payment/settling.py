@@ -1,8 +1,11 @@
 """What is still to be told to a store on the host: when, how often, and in which order.
 
-Commits go together and rarely, so that the host's clock sees when tokens are held, and nothing of
-when answers began. What is given back goes at once, or later where that is wanted. Neither is on
-the way of an answer. What the store did not take is told again until it does.
+What ends holds goes together and rarely, so that the host's clock sees when tokens are held, and
+nothing of when answers began or of how an upstream failed: what is given back goes with what is
+spent. Neither is on the way of an answer. What the store did not take is told again until it does.
+
+A token that is given back is held in the store meanwhile. Who wants it again may have it without
+the store, which then sees one hold, and one end of it, for both.
 """
 
 import asyncio
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 from enclave_server.payment.resp import Kind
 
 FLUSH_SECONDS = 30.0
-"""Between flushes of commits. With the longest answer it is less than the lease of a hold."""
+"""Between flushes. With the longest answer it is less than the lease of a hold."""
 
 RETRY_SECONDS = 1.0
 """After which a store that failed is told again."""
@@ -36,12 +39,17 @@ Send = Callable[[bytes, Sequence[Kind]], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """A command that ends a hold, and when it is due by the loop's clock."""
+    """A command that ends a hold, and when it is due by the loop's clock.
+
+    Before that, until `again_until`, the hold may be taken up again by its `ticket`.
+    """
 
     due: float
     nullifier: bytes
     command: bytes
     kind: Kind
+    ticket: bytes = b""
+    again_until: float = -math.inf
 
 
 Waiting = dict[bytes, Settlement]
@@ -56,6 +64,7 @@ class Settlements:
         self._send, self._errors = send, errors
         self._commits: Waiting = {}
         self._returns: Waiting = {}
+        self._unsent: dict[bytes, Settlement] = {}  # of the returns those that no store was sent
         self._earlier = asyncio.Event()
         self._wakes_at = math.inf
         self._task: asyncio.Task[None] | None = None
@@ -67,13 +76,32 @@ class Settlements:
 
     def commit(self, nullifier: bytes, command: bytes) -> None:
         """Have `command` sent with the next flush."""
-        due = (_now() // FLUSH_SECONDS + 1) * FLUSH_SECONDS
-        self._put(self._commits, MAX_COMMITS, Settlement(due, nullifier, command, Kind.DONE))
+        self._put(
+            self._commits, MAX_COMMITS, Settlement(_next_flush(), nullifier, command, Kind.DONE)
+        )
 
-    def give_back(self, nullifier: bytes, command: bytes, after: float) -> None:
-        """Have `command` sent after so many seconds."""
-        due = _now() + after
-        self._put(self._returns, MAX_RETURNS, Settlement(due, nullifier, command, Kind.COUNT))
+    def give_back(
+        self, nullifier: bytes, command: bytes, ticket: bytes, again_until: float
+    ) -> None:
+        """Have `command` sent with the next flush; `ticket` is that of the hold."""
+        settlement = Settlement(_next_flush(), nullifier, command, Kind.COUNT, ticket, again_until)
+        self._put(self._returns, MAX_RETURNS, settlement)
+        self._unsent[nullifier] = settlement
+
+    def undo(self, nullifier: bytes, command: bytes) -> None:
+        """Have `command` sent at once, for a hold that failed: it may be there all the same."""
+        self._put(self._returns, MAX_RETURNS, Settlement(_now(), nullifier, command, Kind.COUNT))
+
+    def take_up(self, nullifier: bytes) -> Settlement | None:
+        """Return the return of a token that is held again and not sent; None where there is none.
+
+        Once it was sent, and be it in vain, somebody else may hold the token.
+        """
+        settlement = self._unsent.get(nullifier)
+        if settlement is None or settlement.again_until < _now():
+            return None
+        del self._unsent[nullifier], self._returns[settlement.command]
+        return settlement
 
     async def close(self) -> None:
         """Send all that is left, once."""
@@ -88,7 +116,8 @@ class Settlements:
 
     def _put(self, waiting: Waiting, most: int, settlement: Settlement) -> None:
         if len(waiting) >= most:
-            del waiting[next(iter(waiting))]
+            oldest = waiting.pop(next(iter(waiting)))
+            self._forget(oldest)
         waiting[settlement.command] = settlement
         self._wake(settlement.due)
 
@@ -142,10 +171,21 @@ class Settlements:
             await self._send_batch(waiting, due[start : start + BATCH])
 
     async def _send_batch(self, waiting: Waiting, batch: Sequence[Settlement]) -> None:
+        for each in batch:
+            self._forget(each)
         commands = b"".join(each.command for each in batch)
         await self._send(commands, [each.kind for each in batch])
         for each in batch:
             waiting.pop(each.command, None)
+
+    def _forget(self, settlement: Settlement) -> None:
+        """Have a hold not taken up again."""
+        if self._unsent.get(settlement.nullifier) is settlement:
+            del self._unsent[settlement.nullifier]
+
+
+def _next_flush() -> float:
+    return (_now() // FLUSH_SECONDS + 1) * FLUSH_SECONDS
 
 
 def _now() -> float:

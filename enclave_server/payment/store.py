@@ -25,7 +25,10 @@ class Store(Protocol):
         ...
 
     def give_back(self, nullifier: bytes, ticket: bytes, after: float = 0.0) -> None:
-        """Free what is held under this ticket alone, `after` so many seconds."""
+        """Free what is held under this ticket alone, `after` so many seconds.
+
+        A store that others watch frees it with what it commits, so that no time tells why.
+        """
         ...
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
 from scripts.local.stack import Child, silent
 
+MACHINE = Machine(memory=1536, processors=2)
 ASK_SECONDS = 600.0  # a quiet machine takes 22; this is for one that is many times slower
 QUESTION = "What is the capital of France?"
 PROGRAMS = Path(sys.executable).parent
@@ -42,9 +43,9 @@ def boot(
 
 
 @contextmanager
-def host_proxy(connect: str) -> Iterator[str]:
-    """Run host_proxy on a free port; give its URL."""
-    options = ["--listen", "tcp://127.0.0.1:0", "--connect", connect]
+def host_proxy(connect: str, *more: str) -> Iterator[str]:
+    """Run host_proxy on a free port, with `more` options; give its URL."""
+    options = ["--listen", "tcp://127.0.0.1:0", "--connect", connect, *more]
     child = Child("host proxy", [PROGRAMS / "host-proxy", *options], {})
     try:
         child.wait_ready(silent)
@@ -102,7 +103,7 @@ class Client:
 
     def start(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [PROGRAMS / "oblivious-client", command, *self.options, *options],
+            [PROGRAMS / "oblivious-client", *command.split(), *self.options, *options],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -101,11 +101,19 @@ class PaidStack(Stack):
 
     def _write_config(self, keys: str) -> None:
         """Write the enclave's configuration, which in an image would be measured."""
-        Path(self.folder / "enclave.toml").write_text(
-            f'[tokens]\nrequired = true\nissuer = "{ISSUER}"\nissuer_url = "{self.issuer}"\n'
-            f'origin = "{ORIGIN}"\nstore = "redis"\nstore_address = "{self.redis}"\n{keys}\n'
-            f'[[models]]\nname = "{MODEL}"\nupstream = "embedded"\n{_budgets()}'
-        )
+        Path(self.folder / "enclave.toml").write_text(configuration(self.issuer, self.redis, keys))
+
+
+def configuration(issuer: str, store: str, keys: str) -> str:
+    """Return that of a server whose embedded model is paid for.
+
+    `issuer` is its URL, `keys` the lines that it prints, `store` the address of a Redis.
+    """
+    return (
+        f'[tokens]\nrequired = true\nissuer = "{ISSUER}"\nissuer_url = "{issuer}"\n'
+        f'origin = "{ORIGIN}"\nstore = "redis"\nstore_address = "{store}"\n{keys}\n'
+        f'[[models]]\nname = "{MODEL}"\nupstream = "embedded"\n{_budgets()}'
+    )
 
 
 def _budgets() -> str:

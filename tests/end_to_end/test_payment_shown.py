@@ -13,7 +13,9 @@ import pytest
 
 from enclave_server.gateway.pacing import Pacer, Shape
 from enclave_server.payment import redis_store as redis_module
+from enclave_server.payment import settling
 from enclave_server.payment.nullifier import LABEL, nullifier
+from enclave_server.payment.redis_store import RedisStore
 from enclave_server.payment.refusals import Refusal, Refused
 from protocol import chunked
 from protocol.binary_http import Request, decode_response, encode_request
@@ -35,6 +37,7 @@ from tests.support.upstream import (
     answering,
     hanging_up,
     sending,
+    silent,
     stream_of,
     streaming_then_closing,
 )
@@ -231,7 +234,12 @@ async def often_failing(exchange: Exchange) -> None:
     await behaviour(exchange)
 
 
-def test_the_host_sees_how_many_and_when_and_nothing_else(tmp_path: Path) -> None:
+def test_the_host_sees_how_many_and_when_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        settling, "_now", lambda: 1000.0
+    )  # so that there is one flush, however slow
     tokens = list(mixed())
     # Both epochs are taken by now.
     clock = Clock(MINT.epochs[1].issue_from + 86400.0)
@@ -286,6 +294,98 @@ def test_the_host_sees_how_many_and_when_and_nothing_else(tmp_path: Path) -> Non
     assert len({frozenset(shapes) for shapes in by_price.values()}) == 1
     flushed = [command[1] for command in commits]
     assert flushed == sorted(flushed)
+
+
+ENDS: dict[str, tuple[Behaviour, dict[str, Any], bool]] = {
+    "answered": (answering("Paris."), {}, False),
+    "streamed": (answering("Paris."), {"stream": True}, False),
+    "broken off": (streaming_then_closing(stream_of(["Pa"])[:2]), {"stream": True}, False),
+    "not understood": (sending(200, b"{"), {}, False),
+    "rejected": (sending(400, {}), {}, True),
+    "too long": (sending(413, {}), {}, True),
+    "limited": (sending(429, {}), {}, True),
+    "overloaded": (sending(529, {}), {}, True),
+    "broken": (sending(500, {}), {}, True),
+    "hung up on": (hanging_up, {}, True),
+    "too late": (silent, {}, True),
+    "said nothing": (streaming_then_closing([]), {"stream": True}, True),
+}
+
+
+def test_no_time_tells_the_host_how_a_request_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All ends go with one flush: neither which failure it was nor how long it took is seen."""
+    now = 1000.0
+    monkeypatch.setattr(settling, "_now", lambda: now)
+    returned: set[bytes] = set()
+
+    async def end(name: str, store: RedisStore, clock: Clock) -> None:
+        behaviour, changes, comes_back = ENDS[name]
+        token = MINT.token()
+        if comes_back:
+            returned.add(nullifier(LABEL, token))
+        async with StandInUpstream(behaviour) as upstream:
+            service = PaidService(upstream, store, clock, total_seconds=0.2)
+            asked = service.stream if changes else service.whole
+            with contextlib.suppress(AssertionError):  # a refusal where a stream was wanted
+                await asked(paying_with(token))
+            service.chat.close()
+
+    async def scenario(recorded: RecordingProxy) -> None:
+        nonlocal now
+        async with recorded.running() as address:
+            clock = Clock()
+            store = redis_store(address, clock)
+            for name in ENDS:
+                await end(name, store, clock)
+                now += 1
+            assert store._settlements.waiting == len(ENDS)
+            before = len(recorded.commands)
+            now = 1020.0
+            store._settlements._earlier.set()  # as its timer would
+            while store._settlements.waiting:
+                await asyncio.sleep(0.01)
+            assert before == len(ENDS)
+            await store.close()
+
+    with redis_server(tmp_path) as server:
+        recorded = RecordingProxy(tmp_path, server.unix)
+        asyncio.run(scenario(recorded))
+
+    holds, ends = recorded.commands[: len(ENDS)], recorded.commands[len(ENDS) :]
+    assert all(b"NX" in command for command in holds)
+    given_back = [command[3] for command in ends if command[0] == b"EVAL"]
+    spent = [command[1] for command in ends if b"EXAT" in command]
+    assert set(given_back) == returned
+    assert given_back + spent == sorted(given_back) + sorted(spent)
+    assert len(given_back + spent) == len(ENDS) == len(ends)
+
+
+def test_who_asks_again_with_a_token_that_came_back_is_not_seen_to(tmp_path: Path) -> None:
+    """As programs do after a 429: the host sees one hold and one end of it."""
+    statuses = iter([429, 503, 200])
+
+    async def failing_twice(exchange: Exchange) -> None:
+        status = next(statuses)
+        await (answering("Paris.") if status == 200 else sending(status, {}))(exchange)
+
+    async def scenario(recorded: RecordingProxy) -> None:
+        clock = Clock()
+        async with StandInUpstream(failing_twice) as upstream, recorded.running() as address:
+            service = PaidService(upstream, redis_store(address, clock), clock)
+            token = MINT.field()
+            found = [(await service.whole(token)).status for _ in range(4)]
+            assert found == [429, 503, 200, 409]
+            await service.close()
+
+    with redis_server(tmp_path) as server:
+        recorded = RecordingProxy(tmp_path, server.unix)
+        asyncio.run(scenario(recorded))
+    hold, refused, commit = recorded.commands
+    assert b"NX" in hold
+    assert b"NX" in refused  # of the fourth, which is one too many
+    assert (commit[0], commit[2][1:]) == (b"SET", hold[2][1:])
 
 
 def test_commands_are_the_three_that_are_told() -> None:

@@ -25,7 +25,7 @@ from oblivious_client.spending import (
     StreamedPayment,
     is_paid,
 )
-from oblivious_client.wallet import SPREAD_SECONDS, Refusals, Wallet
+from oblivious_client.wallet import RETURNING_SECONDS, SPREAD_SECONDS, Refusals, Wallet
 from protocol.binary_http import ResponseHead
 from protocol.token_fields import decode_authorization
 from protocol.token_prices import PricePoint
@@ -327,6 +327,59 @@ def test_a_token_that_came_back_pays_for_the_same_question_first(
     again = bill(body()).hold()
     assert again.held.token == first.held.token
     assert bill(body()).hold().held.token != first.held.token
+
+
+def returned(wallet: Wallet, bill: Bill) -> None:
+    """Have a token come back."""
+    bill.hold().read(head(429, (b"privatetoken-status", b"returned")), b"", Upload(copies=1))
+
+
+def test_a_token_that_came_back_and_is_still_in_use_stays_usable_and_the_next_is_tried(
+    wallet: Wallet, clock: Clock
+) -> None:
+    (first,) = fill(wallet, 1)
+    clock.now += SPREAD_SECONDS
+    purse = Purse(wallet)
+    bill = purse.bill(CATALOGUE, CHAT, body())
+    assert bill is not None
+    returned(wallet, bill)
+    fill(wallet, 1)
+    again = purse.bill(CATALOGUE, CHAT, body())
+    assert again is not None
+    held = again.hold()
+    assert held.held.token == first
+    assert held.held.came_back
+    refuse(held, "token_in_use")
+    assert counts(wallet) == (1, 1, 0, 0)  # not unknown for an hour
+    assert again.hold().held.token != first
+    assert wallet.refusals() == []
+
+
+def test_the_last_token_that_is_still_in_use_says_how_long(wallet: Wallet, clock: Clock) -> None:
+    fill(wallet, 1)
+    returned(wallet, bill_of(wallet))
+    bill = bill_of(wallet)
+    refuse(bill.hold(), "token_in_use")
+    with pytest.raises(TokenRefused, match="came back just now") as caught:
+        bill.hold()
+    assert caught.value.advice == "ask again in half a minute"
+    assert counts(wallet) == (0, 1, 0, 0)
+    clock.now += RETURNING_SECONDS
+    later = bill_of(wallet)
+    refuse(later.hold(), "token_in_use")  # by somebody else, then
+    assert counts(wallet) == (0, 0, 0, 1)
+    with pytest.raises(TokenRefused, match=r"1 of your tokens \(token_in_use\)"):
+        later.hold()
+
+
+def test_a_token_that_came_back_and_is_spent_is_dropped(wallet: Wallet) -> None:
+    fill(wallet, 1)
+    returned(wallet, bill_of(wallet))
+    bill = bill_of(wallet)
+    refuse(bill.hold())
+    assert counts(wallet) == (0, 0, 0, 0)
+    with pytest.raises(TokenRefused, match=r"1 of your tokens \(token_spent\)"):
+        bill.hold()
 
 
 def test_so_many_questions_are_remembered() -> None:

@@ -11,6 +11,7 @@ from oblivious_client.purchases import Purchases
 from oblivious_client.wallet import (
     KEPT_SECONDS,
     LEASE_SECONDS,
+    RETURNING_SECONDS,
     SPARE_SECONDS,
     SPREAD_SECONDS,
     Held,
@@ -140,6 +141,31 @@ def test_a_token_that_was_seen_goes_before_those_that_rest(wallet: Wallet, clock
     wallet.settle(seen, Outcome.RETURNED)
     fill(wallet, 1)
     assert taken(wallet).token == seen.token
+
+
+def test_it_is_known_for_a_minute_that_a_token_came_back(wallet: Wallet, clock: Clock) -> None:
+    fill(wallet, 1)
+    for outcome, seconds, came_back in (
+        (Outcome.UNSENT, 0.0, False),
+        (Outcome.RETURNED, RETURNING_SECONDS - 1, True),
+        (Outcome.UNSENT, 0.0, False),
+        (Outcome.RETURNED, RETURNING_SECONDS, False),
+    ):
+        wallet.settle(taken(wallet), outcome)
+        clock.now += seconds
+        held = taken(wallet)
+        assert held.came_back is came_back
+        wallet.settle(held, Outcome.UNSENT)
+
+
+def test_what_is_left_out_is_not_taken(wallet: Wallet) -> None:
+    fill(wallet, 2)
+    first = taken(wallet)
+    wallet.settle(first, Outcome.UNSENT)
+    other = wallet.take(CATALOGUE, PRICES, preferred=first.row, without={first.row})
+    assert other is not None
+    assert other.token != first.token
+    assert wallet.take(CATALOGUE, PRICES, without={first.row}) is None
 
 
 def test_a_token_that_came_back_goes_first_with_the_same_question(

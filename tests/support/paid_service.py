@@ -131,7 +131,7 @@ class PaidService:
         )
         place = Upstream("u", parse_address(upstream.address), **changes)
         models = (
-            Model("m", place, "there", tariff=TARIFF),
+            Model("m", place, "there", tariff=TARIFF, profile=place.profile),
             Model("free", place, "there"),
             Model("e", place, "there", embeddings=True, tariff=TARIFF),
         )

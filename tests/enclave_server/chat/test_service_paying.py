@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from enclave_server.chat.overrun import CHARACTERS_PER_TOKEN
 from enclave_server.chat.paying import NO_RETRY, STATUS
+from enclave_server.chat.profiles import PLAIN
 from enclave_server.payment.refusals import Refusal, Refused
 from protocol.gateway import Delivery
 from protocol.token_fields import decode_challenges
-from tests.support.minting import paying_with
+from protocol.token_prices import PricePoint
+from tests.support.minting import BUDGETS, paying_with
 from tests.support.paid_service import (
     LEASE,
     MINT,
@@ -26,6 +29,7 @@ from tests.support.paid_service import (
 )
 from tests.support.private_tokens import PRICES, WEEK
 from tests.support.upstream import (
+    DONE,
     Behaviour,
     StandInUpstream,
     answering,
@@ -35,6 +39,7 @@ from tests.support.upstream import (
     sending,
     silent,
     stream_of,
+    streaming,
     streaming_then_closing,
     streaming_without_end,
 )
@@ -434,6 +439,83 @@ def test_who_goes_away_has_paid(behaviour: Behaviour) -> None:
 async def head_alone(exchange: Any) -> None:
     await exchange.head(200, "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
     await exchange.wait_gone()
+
+
+# What runs on beyond what was paid for.
+
+LETTERS = BUDGETS[C1].output_tokens * CHARACTERS_PER_TOKEN
+
+
+def read(said: bytes) -> tuple[str, str]:
+    """Return the text of a stream of one choice, and how it ends."""
+    events = [line[6:] for line in said.split(b"\n") if line.startswith(b"data: {")]
+    choices = [choice for each in events for choice in json.loads(each).get("choices", ())]
+    texts = [choice.get("delta", choice) for choice in choices]
+    text = "".join(each.get("content", each.get("text")) or "" for each in texts)
+    (end,) = (choice["finish_reason"] for choice in choices if choice.get("finish_reason"))
+    return text, end
+
+
+@pytest.mark.parametrize("price", [C1, C4])
+def test_a_stream_that_runs_far_beyond_what_was_paid_for_is_ended_and_its_upstream_left(
+    price: PricePoint,
+) -> None:
+    async def scenario() -> None:
+        async with StandInUpstream(streaming_without_end("x" * 500)) as upstream:
+            service = PaidService(upstream)
+            said = await service.stream(MINT.field(price))
+            text, end = read(said)
+            assert end == "length"
+            assert said.endswith(b"data: [DONE]\n\n")
+            assert b'"tee_signature":' in said
+            most = LETTERS * price.units
+            assert most < len(text) <= most + 500
+            assert service.store.done == ["hold", "commit"]
+            while not upstream.gone:  # nobody reads on, to the cost of who runs this
+                await asyncio.sleep(0.001)
+            await service.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_whole_answer_that_is_made_of_a_stream_is_ended_there_as_well() -> None:
+    async def use(service: PaidService) -> None:
+        answer = await service.whole(MINT.field())
+        (choice,) = json.loads(answer.content)["choices"]
+        assert choice["finish_reason"] == "length"
+        assert LETTERS < len(choice["message"]["content"]) <= LETTERS + 500
+        assert told(answer, STATUS) == b"spent"
+
+    streams = replace(PLAIN, streams_always=True)
+    run(use, streaming_without_end("x" * 500), profile=streams)
+
+
+@pytest.mark.parametrize(
+    ("model", "letters", "fields"),
+    [("m", LETTERS, (MINT.field(),)), ("free", 3 * LETTERS, ())],
+    ids=["paid", "free"],
+)
+def test_who_has_what_he_paid_for_or_what_is_free_is_not_cut_off(
+    model: str, letters: int, fields: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    async def use(service: PaidService) -> None:
+        said = await service.stream(*fields, model=model)
+        assert read(said) == ("x" * letters, "stop")
+
+    run(use, streaming(stream_of(["x" * 128] * (letters // 128))))
+
+
+def test_a_question_that_is_said_again_counts_nothing_of_the_answer() -> None:
+    async def use(service: PaidService) -> None:
+        said = await service.stream(MINT.field(), path=PATHS[1], echo=True)
+        assert read(said) == ("x" * 2 * LETTERS, "stop")
+
+    texts = [
+        event({"choices": [{"index": 0, "text": "x" * 2 * LETTERS, "finish_reason": None}]}),
+        event({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}),
+        DONE,
+    ]
+    run(use, streaming(texts))
 
 
 def test_who_goes_away_while_the_upstream_thinks_has_paid() -> None:

@@ -15,6 +15,7 @@ from enclave_server.payment import settling
 from enclave_server.payment.redis_store import RedisStore
 from enclave_server.payment.refusals import Refusal, Refused
 from enclave_server.payment.resp import HELD, SPENT, encode
+from enclave_server.tokens_table import LEASE_MARGIN_SECONDS
 from tests.enclave_server.payment.test_resp import WRONG
 from tests.support.hostile_store import HostileStore, nothing, saying
 from tests.support.paid_service import LEASE, LIFETIMES, NOW, redis_store
@@ -85,7 +86,11 @@ def test_what_stands_in_redis(tmp_path: Path) -> None:
     real(tmp_path, use)
 
 
-def test_what_is_given_back_is_gone_and_nothing_else_is(tmp_path: Path) -> None:
+def test_what_is_given_back_is_gone_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "FLUSH_SECONDS", 0.05)
+
     async def use(store: RedisStore, server: RedisServer) -> None:
         ticket = await store.hold(A)
         for other in (OWNER, b"*" * 16):
@@ -105,12 +110,64 @@ def test_what_is_given_back_is_gone_and_nothing_else_is(tmp_path: Path) -> None:
     real(tmp_path, use)
 
 
-def test_what_is_given_back_later_is_held_until_then(tmp_path: Path) -> None:
+def test_what_a_request_provoked_is_held_until_the_flush(tmp_path: Path) -> None:
     async def use(store: RedisStore, server: RedisServer) -> None:
-        store.give_back(A, await store.hold(A), 0.3)
+        ticket = await store.hold(A)
+        store.give_back(A, ticket, 0.01)
+        await asyncio.sleep(0.02)
         assert await found(store, A) is Refusal.IN_USE
-        await settled(store)
+        assert server.command("GET", A) == b"$17\r\n%b\r\n" % (HELD + ticket)
+        await store._settlements.close()
         assert await found(store, A) is None
+
+    real(tmp_path, use)
+
+
+def test_who_asks_again_with_what_came_back_has_it_and_the_store_hears_nothing(
+    tmp_path: Path,
+) -> None:
+    async def use(store: RedisStore, server: RedisServer) -> None:
+        other = redis_store(server.unix)
+        ticket = await store.hold(A)
+        for _ in range(3):
+            store.give_back(A, ticket)
+            assert await store.hold(A) == ticket
+            assert await found(store, A) is Refusal.IN_USE
+            assert await found(other, A) is Refusal.IN_USE
+        store.commit(A, ticket)
+        assert await found(store, A) is Refusal.IN_USE
+        await store.close()
+        assert await found(store, A) is Refusal.SPENT
+        assert server.command("GET", A) == b"$17\r\n%b\r\n" % (SPENT + ticket)
+        await other.close()
+
+    real(tmp_path, use)
+
+
+def test_a_hold_is_taken_up_only_while_its_lease_outlasts_any_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert module.AGAIN_SECONDS + settling.FLUSH_SECONDS <= LEASE_MARGIN_SECONDS
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.0)
+
+    async def use(store: RedisStore, server: RedisServer) -> None:
+        ticket = await store.hold(A)
+        await asyncio.sleep(0.01)
+        store.give_back(A, ticket)
+        assert await found(store, A) is Refusal.IN_USE
+
+    real(tmp_path, use)
+
+
+def test_nothing_is_kept_of_holds_that_have_ended(tmp_path: Path) -> None:
+    async def use(store: RedisStore, server: RedisServer) -> None:
+        spent, returned = await store.hold(A), await store.hold(B)
+        assert len(store._again_until) == 2
+        store.commit(A, spent)
+        store.give_back(B, returned)
+        assert store._again_until == {}
+        await store.close()
+        assert store._settlements._unsent == {}
 
     real(tmp_path, use)
 

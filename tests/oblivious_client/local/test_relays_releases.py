@@ -40,7 +40,8 @@ def verifying(
             AsyncObliviousTransport(each.url, policy=ALLOWED, releases=releases)
             for each in gateways
         ]
-        relays, found = Relays(transports, lambda text: None), []
+        relays = Relays(transports, lambda text: None)
+        found: list[Exit | str] = []
         try:
             for step in (lambda: None, *between):
                 step()
