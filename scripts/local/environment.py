@@ -47,6 +47,8 @@ TEST_PROGRAMS = {
     "systemd-analyze": "systemd",
     "jq": "jq",
     "redis-server": "redis-server",
+    "zsh": "zsh",
+    "fish": "fish",
     # of AWS's reader of enclave images, which is built here
     "cargo": "cargo",
     "pkg-config": "pkg-config",
