@@ -9,7 +9,11 @@ from msgspec import Meta
 _Positive = Annotated[int, Meta(ge=1)]
 _Pack = Annotated[int, Meta(ge=1, le=1_000_000)]
 _ADDRESS = r"\A0x[0-9a-fA-F]{40}\Z"
-_PARTNER = r"\A(?:https://[!-~]{1,200}|http://(?:127\.0\.0\.1|localhost|\[::1\])[:/][!-~]{1,200})\Z"
+# Without "@": what stands before it would be no host, and be shown where an address is told.
+_PARTNER = (
+    r"\A(?:https://[!-?A-~]{1,200}"
+    r"|http://(?:127\.0\.0\.1|localhost|\[::1\])[:/][!-?A-~]{1,200})\Z"
+)
 
 
 class SettingsError(Exception):

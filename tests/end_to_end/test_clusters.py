@@ -1,8 +1,8 @@
 """Enclaves that share their keys behind HAProxy, asked by real clients through a relay.
 
 All is as it is deployed: a host proxy before each enclave and one between it and its peers, HAProxy
-with the configuration that is shipped, `host-proxy --front` beside it. What a slow test measures it
-prints: run it with -s.
+with the configuration that is shipped, `host-proxy --front` beside it. Slow tests have clients ask
+for a minute each, some 30 s of CPU; what they measure they print: run them with -s.
 """
 
 import asyncio
@@ -165,6 +165,7 @@ def restart(crowd: Crowd, name: str, number: int) -> None:
         crowd.start_agent() if name == "agent" else crowd.start_haproxy()
 
 
+@pytest.mark.slow
 def test_a_member_leaves_without_that_anybody_notices(crowd: Crowd, tap: Tap) -> None:
     """Drained at the front and cut from its peers: the others make a key that it is not told of."""
     with load(crowd, CLIENTS) as tally, ObliviousClient(crowd.relay, policy=TRIAL) as asking:
@@ -194,6 +195,7 @@ def test_a_member_leaves_without_that_anybody_notices(crowd: Crowd, tap: Tap) ->
     assert not tally.failed
 
 
+@pytest.mark.slow
 def test_keys_are_turned_under_load_and_no_request_fails() -> None:
     with Crowd(settings=ROTATING + stand_in_config("unix:/nobody")) as crowd:
         crowd.settle()
@@ -206,6 +208,7 @@ def test_keys_are_turned_under_load_and_no_request_fails() -> None:
         assert not tally.failed
 
 
+@pytest.mark.slow
 def test_an_upgrade_of_a_cluster_costs_nobody_an_answer() -> None:
     """Blue and green are clusters of other measurements, two members each; clients pin both."""
     pins = {index: value for index, value in simulated_pcrs().items() if index < 3}
