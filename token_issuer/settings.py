@@ -78,7 +78,8 @@ def read_settings(path: Path) -> Settings:
     try:
         settings = msgspec.toml.decode(path.read_bytes(), type=Settings, dec_hook=_decode)
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+        advice = "Name another file with --config, or in TOKEN_ISSUER_CONFIG."
+        raise SettingsError(f"{path} cannot be read: {error.strerror}. {advice}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}.") from None
     if settings.metrics is not None and _port(settings.metrics) == _port(settings.listen):
