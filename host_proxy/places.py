@@ -130,14 +130,16 @@ def _places(
 ) -> tuple[dict[str, str], frozenset[str]]:
     """Return the map as it should be, and the members that came second to something."""
     by_name = {member.name: member for member in routed}
-    places: dict[str, str] = {}
+    stated = {member.name: frozenset(_stated(member)) for member in routed}
+    # Who is first elsewhere, by its order here or by other places, takes none away.
+    places = {place: name for place, name in present.items() if place in stated.get(name, ())}
     losers: set[str] = set()
     for member in sorted(routed, key=lambda m: not _holds(m, present)):
         taken = {place[:2]: owner for place, owner in places.items()}
-        stated = set(_stated(member))
-        if any(_apart(member, by_name[taken[p[:2]]]) for p in stated if p[:2] in taken):
+        wanted = stated[member.name]
+        if any(_apart(member, by_name[taken[p[:2]]]) for p in wanted if p[:2] in taken):
             losers.add(member.name)
-        for place in stated:
+        for place in wanted:
             other = places.setdefault(place, member.name)
             if other != member.name:
                 losers.add(member.name)

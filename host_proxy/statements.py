@@ -14,6 +14,8 @@ CLUSTER_PATH: Final = "/v1/cluster"
 READY_PATH: Final = "/ready"
 SLOTS: Final = 256  # of a key: the first octet of a digest
 MOST_MEMBERS: Final = 64  # of a cluster that is taken for one
+KEY_IDENTIFIERS: Final = 256  # one octet: nobody lists more keys
+MOST_COUNT: Final = (1 << 53) - 1  # which every reader of metrics keeps
 HEAD: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")  # RFC 9112, Section 4
 MEMBER: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -71,8 +73,8 @@ def key_identifiers(listed: bytes) -> tuple[int, ...]:
         if offset > len(listed) or offset <= start:
             raise StatementError("a key's length is not that of the key")
         identifiers.append(listed[start])
-    if not identifiers:
-        raise StatementError("no key is listed")
+    if not 0 < len(identifiers) <= KEY_IDENTIFIERS:
+        raise StatementError("no key is listed, or too many")
     return tuple(identifiers)
 
 
@@ -98,13 +100,14 @@ def _member(said: object) -> str:
 
 
 def _count(said: object) -> int:
-    if type(said) is not int or said < 0:
+    if type(said) is not int or not 0 <= said <= MOST_COUNT:
         raise StatementError("no count")
     return said
 
 
 def _octet(said: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", said) or int(said) >= SLOTS:
+    # One way to write each, so that none is there twice.
+    if not re.fullmatch(r"0|[1-9][0-9]{0,2}", said) or int(said) >= KEY_IDENTIFIERS:
         raise StatementError("no key identifier")
     return int(said)
 
@@ -113,7 +116,10 @@ def _ranges(said: object) -> Ranges:
     if not isinstance(said, list):
         raise StatementError("no ranges")
     ranges = tuple((first, last) for first, last in said)
+    free = 0
     for first, last in ranges:
-        if type(first) is not int or type(last) is not int or not 0 <= first <= last < SLOTS:
+        # In order and apart: what is stated again and again would cost a turn of the loop.
+        if type(first) is not int or type(last) is not int or not free <= first <= last < SLOTS:
             raise StatementError("no range of slots")
+        free = last + 1
     return ranges

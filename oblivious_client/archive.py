@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
+import shlex
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -78,6 +80,16 @@ def save(path: Path, answer: Answer, releases: bytes | None = None) -> None:
             file.write(text + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def check_command(chosen: argparse.Namespace, path: Path) -> str:
+    """Return the command that checks a saved answer, demanding the same as was demanded now."""
+    words = ["oblivious-client", "verify"]
+    words += ["--allow-simulated"] if chosen.allow_simulated else []
+    words += ["--pcrs", chosen.pcrs] if chosen.pcrs else []
+    words += ["--trust", chosen.trust] if chosen.trust else []
+    words += ["--root", str(chosen.root)] if chosen.root else []
+    return shlex.join([*words, str(path)])
 
 
 def load(path: Path) -> Archived:

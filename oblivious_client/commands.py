@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import shlex
 import shutil
 import sys
 import time
@@ -65,7 +64,7 @@ def chat(chosen: Chosen) -> Exit:
     note("complete, and signed by the attested key")
     if chosen.save is not None:
         archive.save(chosen.save, answer, listed)
-        note(f"saved; check it any time with: {_check(chosen, chosen.save)}")
+        note(f"saved; check it any time with: {archive.check_command(chosen, chosen.save)}")
     return Exit.OK
 
 
@@ -255,16 +254,6 @@ def _converse(chosen: Chosen) -> Exit:
         talk = conversing.Conversation(client, chosen, note)
         _verify_first(client)
         return talk.run()
-
-
-def _check(chosen: Chosen, path: Path) -> str:
-    """Return the command that checks a saved answer, demanding the same as was demanded now."""
-    words = ["oblivious-client", "verify"]
-    words += ["--allow-simulated"] if chosen.allow_simulated else []
-    words += ["--pcrs", chosen.pcrs] if chosen.pcrs else []
-    words += ["--trust", chosen.trust] if chosen.trust else []
-    words += ["--root", str(chosen.root)] if chosen.root else []
-    return shlex.join([*words, str(path)])
 
 
 def _require_fetched(copy: Copy) -> None:

@@ -10,7 +10,6 @@ unless `/save` names one.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -142,7 +141,7 @@ class Conversation:
         archive.check_writable(path)
         listed = release_report.relied_on(self._client.transport.source.route.releases)
         archive.save(path, self._last, listed)
-        self._tell(f"saved; check it with: oblivious-client verify {shlex.quote(str(path))}")
+        self._tell(f"saved; check it any time with: {archive.check_command(self._chosen, path)}")
 
     def _say_error(self, error: ClientError) -> None:
         self._tell(fit_for(sys.stderr, f"error: {error}"))

@@ -62,6 +62,7 @@ class EvidenceSource:
         # Keys that the gateway did not know: after its restart a relay may keep evidence for them.
         self._refused: tuple[KeyConfig, ...] = ()
         self._is_copy_old = False
+        self._is_key_due = False  # another one, says whoever did not know the last
         self._failure: Exception | None = None  # that the last renewal ended with
         self.warning = self.list_warning = ""  # of what was last verified
         self.has_verified = False  # any evidence: so the address is right
@@ -126,14 +127,17 @@ class EvidenceSource:
         response = yield from patiently(self._evidence_request(fields, extensions))
         verified = yield from self._verified(response)
         for seconds in PAUSES:
-            if not (self._is_refused(verified) and is_old(response, self.clock())):
+            may_change = self._is_key_due or is_old(response, self.clock())
+            if not (self._is_refused(verified) and may_change):
                 break
-            yield Pause(seconds)  # over its limit a relay serves its copy, be it asked for another
+            # Over its limit a relay serves its copy, be it asked for another; and a cluster that
+            # has lost an enclave takes some seconds to make a key for those that are left.
+            yield Pause(seconds)
             response = yield from patiently(self._evidence_request(ANEW, extensions))
             verified = yield from self._verified(response)
         yield from self._sighted(verified)
         self._hold(verified, freshness(response.headers))
-        self._is_copy_old = False
+        self._is_copy_old = self._is_key_due = False
         return verified
 
     def _sighted(self, verified: VerifiedEvidence) -> Flow[None]:
@@ -169,9 +173,13 @@ class EvidenceSource:
             ) from failure
         self.warning = told
 
-    def refuse(self, verified: VerifiedEvidence) -> None:
-        """Remember that the gateway did not know the key that was sealed to."""
+    def refuse(self, verified: VerifiedEvidence, *, is_key_due: bool = False) -> None:
+        """Remember that the gateway did not know the key that was sealed to.
+
+        `is_key_due` says that it told to come back: so there will be another key, to wait for.
+        """
         self._is_copy_old = True
+        self._is_key_due = self._is_key_due or is_key_due
         key = verified.sealing_config
         self._refused = (key, *(each for each in self._refused if each != key))[:REMEMBERED_KEYS]
 

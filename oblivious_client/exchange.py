@@ -94,6 +94,11 @@ class KeyUnknown:
 
     response: httpx.Response
 
+    @property
+    def is_key_due(self) -> bool:
+        """Whether there will soon be another key: a front that lost an enclave says when to ask."""
+        return "retry-after" in self.response.headers
+
 
 def ask(
     route: Route, question: Question, evidence: VerifiedEvidence, *, now: float

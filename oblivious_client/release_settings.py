@@ -71,6 +71,8 @@ def mirrors(options: argparse.Namespace) -> Mirrors | None:
     threshold = options.mirrors or len(named)
     if any(not key.kind.is_timed for key in named):
         raise UsageError("--mirror takes the key of a mirror, whose signatures carry a time")
+    if len({key.public_key for key in named}) != len(named):
+        raise UsageError("--mirror names one key twice, which would be counted twice")
     if threshold > len(named):
         raise UsageError("--mirrors asks for more mirrors than --mirror names")
     trusted = trust(options)

@@ -206,7 +206,7 @@ class ObliviousTransport(httpx.BaseTransport):
             if isinstance(asked, Opened):
                 self.source.accept(evidence)
                 return asked
-            self.source.refuse(evidence)
+            self.source.refuse(evidence, is_key_due=asked.is_key_due)
         raise refusal(asked.response, self.route.endpoint.role)
 
     def close(self) -> None:
@@ -293,7 +293,7 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
             if isinstance(asked, Opened):
                 self.source.accept(evidence)
                 return asked
-            self.source.refuse(evidence)
+            self.source.refuse(evidence, is_key_due=asked.is_key_due)
         raise refusal(asked.response, self.route.endpoint.role)
 
     async def aclose(self) -> None:

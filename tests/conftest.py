@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import sys
 
 from hypothesis import HealthCheck, settings
 
@@ -18,8 +19,13 @@ settings.load_profile("untimed")
 gc.disable()
 
 
+RECURSION_LIMIT = sys.getrecursionlimit()
+
+
 def pytest_collection_finish() -> None:
     """Have the collector look at what tests make, and at that alone."""
+    # What payers by x402 import raises it so far that JSON nested too deep ends the process.
+    sys.setrecursionlimit(RECURSION_LIMIT)
     gc.collect()
     gc.freeze()
     gc.enable()

@@ -55,6 +55,8 @@ class Intent:
     holder: str = field(repr=False)
     document: str = field(repr=False)
     terms: str = field(repr=False)
+    was_refused: bool = field(default=False, compare=False)
+    """Whether it was presented and sent before, and refused then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ between leaves an intent that says what is not known, which the next who asks ta
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
@@ -35,6 +36,9 @@ from token_issuer.intent import (
 )
 from token_issuer.ledger import MAX_AMOUNT, Ledger, credit
 from token_issuer.schema import accounts, intents
+
+_COUNTING = 0x78343032
+"""The lock of who counts what is held, until the transaction ends; PostgreSQL has it by number."""
 
 
 class Intents:
@@ -169,7 +173,7 @@ class Intents:
                 .where(intents.c.reference == intent.reference)
                 .values(_presented(intent, now))
             )
-            return intent
+            return replace(intent, was_refused=True)
         return self._take(connection, row, intent.holder, now)
 
     def _take(self, connection: Connection, row: Row[Any], holder: str, now: float) -> Intent:
@@ -201,6 +205,9 @@ class Intents:
             raise OverFull
 
     def _check_count(self, connection: Connection, now: float) -> None:
+        # Two who count at the same moment would both find room. SQLite lets one write at a time.
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
         query = select(func.count()).where(intents.c.state == OPEN, intents.c.held_until > now)
         if connection.execute(query).scalar_one() >= self._at_once:
             raise Occupied(CROWDED_SECONDS)

@@ -9,7 +9,11 @@ from msgspec import Meta
 _Positive = Annotated[int, Meta(ge=1)]
 _Pack = Annotated[int, Meta(ge=1, le=1_000_000)]
 _ADDRESS = r"\A0x[0-9a-fA-F]{40}\Z"
-_PARTNER = r"\A(?:https://[!-~]{1,200}|http://(?:127\.0\.0\.1|localhost|\[::1\])[:/][!-~]{1,200})\Z"
+# Without "@": what stands before it would be no host, and be shown where an address is told.
+_PARTNER = (
+    r"\A(?:https://[!-?A-~]{1,200}"
+    r"|http://(?:127\.0\.0\.1|localhost|\[::1\])[:/][!-?A-~]{1,200})\Z"
+)
 
 
 class SettingsError(Exception):
@@ -74,7 +78,8 @@ def read_settings(path: Path) -> Settings:
     try:
         settings = msgspec.toml.decode(path.read_bytes(), type=Settings, dec_hook=_decode)
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+        advice = "Name another file with --config, or in TOKEN_ISSUER_CONFIG."
+        raise SettingsError(f"{path} cannot be read: {error.strerror}. {advice}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}.") from None
     if settings.metrics is not None and _port(settings.metrics) == _port(settings.listen):

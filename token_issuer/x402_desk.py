@@ -161,8 +161,8 @@ class Desk:
         if not intent.in_doubt:
             try:
                 self._facilitator.verify(intent.document, intent.terms)
-            except (PaymentRefused, FacilitatorSilent):
-                self._intents.forget(intent)
+            except (PaymentRefused, FacilitatorSilent) as unverified:
+                self._leave(intent, unverified)
                 raise
             self._intents.send(intent)
         try:
@@ -177,6 +177,15 @@ class Desk:
         credited = self._intents.credit(intent.reference, transaction, self._clock())
         self._log.event("credited", account=credited.account, units=credited.units)
         return credited
+
+    def _leave(self, intent: Intent, unverified: PaymentRefused | FacilitatorSilent) -> None:
+        """Forget what was never sent; what was, and was refused, stays and may prove to be paid."""
+        if not intent.was_refused:
+            self._intents.forget(intent)
+        elif isinstance(unverified, PaymentRefused):
+            self._refused(intent, unverified)
+        else:
+            self._intents.refuse(intent)
 
     def _refused(self, intent: Intent, refused: PaymentRefused) -> None:
         """Write down that a payment was not settled; Unclear if an earlier try may have been."""

@@ -92,7 +92,8 @@ class Facilitator:
                 wanted = PaymentRequirements.model_validate_json(terms)
                 return getattr(asked, what)(payment, wanted)
             # ValueError is what the package makes of statuses and bodies; its text has them.
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError, ValidationError):
+            # RecursionError is what it lets pass of a body that is nested too deep.
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, ValidationError, RecursionError):
                 raise FacilitatorSilent from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from oblivious_client.local.log import line
 from oblivious_client.local.messages import Handled
 from oblivious_client.local.relays import Relays
 from oblivious_client.local.signals import when_told_to_end
+from oblivious_client.terminal import harmless
 from oblivious_client.token_commands import buyer_of
 from oblivious_client.top_up import Stocks, TopUp, read_stocks
 from oblivious_client.transport import AsyncObliviousTransport
@@ -98,7 +100,7 @@ def command(chosen: Chosen) -> list[str]:
         "--releases": chosen.releases,
         "--root": chosen.root,
         "--api-key": chosen.api_key,
-        "--wallet": chosen.wallet,
+        "--wallet": chosen.wallet or os.environ.get("OBLIVIOUS_WALLET"),
         "--voucher": voucher,
     }
     words += [
@@ -130,7 +132,8 @@ def _status(chosen: Chosen, tell: Tell) -> Exit:
     running = _chosen(chosen)
     for each, told in running:
         evidence, address = told.get("evidence"), told.get("address")
-        print(f"{each.url}  process {each.process}, evidence {evidence}, {address}")
+        # Where one was killed, another's program may listen now, and say what it likes.
+        print(harmless(f"{each.url}  process {each.process}, evidence {evidence}, {address}"))
     if not running:
         tell("no endpoint of yours is running")
     return Exit.OK if running else Exit.FAILURE

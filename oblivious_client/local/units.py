@@ -81,7 +81,15 @@ def launchd_plist(command: Sequence[str], log: Path) -> bytes:
 def install(
     command: Sequence[str], refused: Sequence[int], platform: str = sys.platform
 ) -> Installed:
-    """Write the file for this system's service manager; raises UsageError where there is none."""
+    """Write the file for this system's service manager; raises UsageError.
+
+    There is none, or a word of the command would be another line of its file.
+    """
+    for word in command:
+        if not word.isprintable():
+            raise UsageError(
+                f"no service can be told {word!r}", advice="name a path of printable characters"
+            )
     home = Path.home()
     if platform == "linux":
         base = os.environ.get("XDG_CONFIG_HOME", "")

@@ -3,7 +3,7 @@
     scripts/bench [--quick] [--json FILE] [--svg FILE] [ROWS ...]
 
 ROWS are some of: crypto, steps, dialects, server, payment, peers, alternatives, proxy, writes,
-memory, evidence, streaming, clock, issuer (default: all).
+memory, evidence, streaming, clock, front, issuer (default: all).
 Everything in one table comes from one run. Prints tables; a whole run also writes docs/bench.json
 and a picture, docs/bench.svg, unless --json or --svg name other files.
 Machines differ and are noisy: compare rows of one run with each other, not with other runs.
@@ -26,6 +26,7 @@ from scripts.benchmark import (
     dialects,
     evidence,
     floor,
+    front,
     issuer,
     memory,
     payment,
@@ -55,6 +56,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], Rows]]] = {
     "evidence": ("evidence, signatures, replays", evidence.rows),
     "streaming": ("streams", streaming.rows),
     "clock": ("streams beside large requests", clock.rows),
+    "front": ("through HAProxy to a cluster's members", front.rows),
     "issuer": ("the issuer of tokens", issuer.rows),
 }
 

@@ -55,7 +55,7 @@ peers = {[f"vsock://{PARENT_CID}:{port}" for port in HOLES.values()]}
 name = "m"
 upstream = "nowhere"
 [upstreams.nowhere]
-address = "vsock://{PARENT_CID}:8001"
+address = "unix:/run/oblivious/nowhere"
 """
 TRUSTING = """\
 import base64, sys; from cryptography import x509; \

@@ -20,15 +20,14 @@ from oblivious_client.hand_over import decode
 from protocol.private_token import Token
 from scripts.emulation import store_watch
 from scripts.emulation.device_trial import check_descriptors
-from scripts.emulation.emulator import ENCLAVE_CID, SERVER_PORT, Emulator, Machine
+from scripts.emulation.emulator import ENCLAVE_CID, SERVER_PORT, Emulator
 from scripts.emulation.image_trial import RECIPE, build_image
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.emulation.store_watch import StoreWatch
-from scripts.emulation.using import QUESTION, Client, boot, host_proxy
+from scripts.emulation.using import MACHINE, QUESTION, Client, boot, host_proxy
 from scripts.local.paid_stack import PaidStack, configuration
 from scripts.local.stack import Child
 
-MACHINE = Machine(1536, processors=2)  # MiB
 STORE_PORT = 8002
 STORE_ADDRESS = f"vsock://3:{STORE_PORT}"
 PACK = 10

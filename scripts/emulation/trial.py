@@ -55,7 +55,6 @@ from scripts.emulation.emulator import (
     SERVER_PORT,
     Emulator,
     EmulatorError,
-    Machine,
     connect_vsock,
 )
 from scripts.emulation.image_trial import (
@@ -70,7 +69,7 @@ from scripts.emulation.image_trial import (
 from scripts.emulation.paid_trial import test_paid
 from scripts.emulation.parent import start_parent
 from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
-from scripts.emulation.using import Client, boot, host_proxy
+from scripts.emulation.using import MACHINE, Client, boot, host_proxy
 from scripts.image import eif
 from scripts.image.checkout import REPOSITORY, CheckoutError, refuse_changes
 from scripts.image.kernel_build import KernelError
@@ -80,9 +79,7 @@ from scripts.image.recipe import ImageError
 from scripts.local.stack import StackError
 
 DEFAULT_PARTS = ("image", "devices", "enclave", "parent")
-OTHER_PARTS = ("aws", "kernel", "measure", "cluster", "paid")
-MEMORY_MIB = 1536
-MACHINE = Machine(MEMORY_MIB, processors=2)
+OTHER_PARTS = ("paid", "aws", "kernel", "measure", "cluster")
 LOAD_SECONDS = 120.0  # a quiet machine takes 1; this is for one that is many times slower
 PROXY_PORT = 8443
 
@@ -240,7 +237,7 @@ def compare_measurements(work: Path, say: Report) -> None:
     with Emulator(work, say) as emulator:
         emulator.answer_heartbeat()
         emulator.start_switch()
-        enclave = nitro.start(emulator, program, signed, MEMORY_MIB)
+        enclave = nitro.start(emulator, program, signed, MACHINE.memory)
         ended = "the application ended"
         emulator.wait_until(
             "enclave", enclave, lambda: emulator.said("enclave", ended), BOOT_SECONDS
@@ -274,7 +271,8 @@ def main() -> int:
     return 0
 
 
-OWN_IMAGES = {"measure": compare_measurements, "cluster": try_cluster, "paid": test_paid}
+OF_THEIR_OWN = {"paid": test_paid, "measure": compare_measurements, "cluster": try_cluster}
+"""Parts that boot images which no other part does."""
 
 
 def run(parts: Sequence[str], work: Path, say: Report) -> None:
@@ -295,9 +293,9 @@ def run(parts: Sequence[str], work: Path, say: Report) -> None:
         test_enclave(work, eif_file, say)
     if "parent" in parts:
         test_parent(work, eif_file, say)
-    for name, trial in OWN_IMAGES.items():
-        if name in parts:
-            trial(work, say)
+    for part, try_it in OF_THEIR_OWN.items():
+        if part in parts:
+            try_it(work, say)
 
 
 def warn_of_changes(say: Report) -> None:

@@ -17,6 +17,7 @@ from scripts.emulation.report import BOOT_SECONDS, Report, TrialFailure
 from scripts.image import eif
 from scripts.local.stack import Child, silent
 
+MACHINE = Machine(memory=1536, processors=2)
 ASK_SECONDS = 600.0  # a quiet machine takes 22; this is for one that is many times slower
 QUESTION = "What is the capital of France?"
 PROGRAMS = Path(sys.executable).parent

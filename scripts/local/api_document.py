@@ -114,6 +114,8 @@ def _default(parameter: inspect.Parameter) -> str:
         return ""
     if isinstance(default, enum.Enum):
         return f" = {type(default).__name__}.{default.name}"
+    if inspect.isroutine(default):  # its repr is of one process
+        return f" = {default.__name__}"
     # A field with a factory: the class that its annotation names makes it.
     made = repr(default)
     return f" = {parameter.annotation}()" if made == "<factory>" else f" = {made}"

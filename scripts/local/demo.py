@@ -10,8 +10,9 @@
 The answer goes to standard output, everything else to standard error. With --serve one JSON
 line with the URLs of `relay` and `gateway` goes to standard output; Ctrl-C ends it. With --paid a
 question costs a token: an issuer and a Redis are started as well, and tokens are bought with a
-voucher. A demo that is killed outright ends its parts too, and leaves a folder oblivious-… in /tmp
-that nobody reads.
+voucher. With --enclaves several servers share one set of keys behind HAProxy; when one is killed,
+the others go on. A demo that is killed outright ends its parts too, and leaves a folder oblivious-…
+in /tmp that nobody reads.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from types import FrameType
 from scripts.local import front
 from scripts.local.environment import Display
 from scripts.local.paid_stack import PaidStack
-from scripts.local.stack import PROGRAMS, Stack, StackError
+from scripts.local.stack import PROGRAMS, Child, Stack, StackError
 
 WATCH_SECONDS = 0.5  # how soon it shows that a part has died
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -73,9 +74,8 @@ def describe(stack: Stack, narrator: Narrator, seconds: float) -> None:
     narrator.say(f"  relay           {stack.relay}")
     if stack.enclaves > 1:
         narrator.say(f"  HAProxy         {stack.gateway}")
-        narrator.say(
-            f"  enclave servers {stack.enclaves}, with keys of their own; one is announced"
-        )
+        running = ", ".join(str(each.process.pid) for each in stack.members.values())
+        narrator.say(f"  enclave servers {stack.enclaves} that share one set of keys: {running}")
     else:
         narrator.say(f"  host proxy      {stack.gateway}")
         narrator.say(f"  enclave server  {stack.enclave}")
@@ -159,7 +159,12 @@ def serve(stack: Stack, narrator: Narrator) -> int:
         '  .venv/bin/oblivious-client chat --allow-simulated "Hello"\n'
         f"{program} goes on until Ctrl-C."
     )
+    told: list[Child] = []
     while (broken := stack.broken()) is None:
+        for part in stack.lost():
+            if part not in told:
+                told.append(part)
+                narrator.say(f"The {part.name} has ended; the others go on.")
         time.sleep(WATCH_SECONDS)
     status = broken.process.returncode
     narrator.fail(broken.complaint(f"ended by itself with status {status}"))
@@ -217,7 +222,7 @@ def main() -> int:
         type=int,
         choices=range(1, front.MOST_ENCLAVES + 1),
         default=1,
-        help="so many behind HAProxy, which has to be installed (default 1)",
+        help="a cluster of so many behind HAProxy, which has to be installed (default 1)",
     )
     parser.add_argument("--port", type=port, default=0, help="where the relay listens")
     arguments = parser.parse_args()

@@ -47,6 +47,8 @@ TEST_PROGRAMS = {
     "systemd-analyze": "systemd",
     "jq": "jq",
     "redis-server": "redis-server",
+    "zsh": "zsh",
+    "fish": "fish",
     # of AWS's reader of enclave images, which is built here
     "cargo": "cargo",
     "pkg-config": "pkg-config",
@@ -322,7 +324,8 @@ def pip_advice(output: str) -> str:
 
 def install(python: Path, lock: str, display: Display) -> None:
     """Install the locked packages; the model and this project as well, unless they are there."""
-    pip = [str(python), "-m", "pip", "install", "--progress-bar", "off"]
+    # What is imported is compiled when it is; that is a small part of what there is.
+    pip = [str(python), "-m", "pip", "install", "--progress-bar", "off", "--no-compile"]
     locks = ROOT / "scripts" / "requirements"
     steps: tuple[tuple[str, list[str]], ...] = (
         (f"installing {lock}.txt", ["--require-hashes", "-r", str(locks / f"{lock}.txt")]),

@@ -11,6 +11,8 @@ TLS = " ssl crt /etc/haproxy/front.pem alpn h2,http/1.1"
 RUNTIME = "/run/haproxy/oblivious.sock mode 660 group haproxy"
 PLACES = tuple(f"127.0.0.1:{port}" for port in (8443, 28443, 38443, 48443))
 MOST_ENCLAVES = len(PLACES)
+MAP_NAME = "oblivious-keys.map"
+CONFIGURATION_NAME = "haproxy.cfg"
 
 
 def program() -> str | None:
@@ -45,10 +47,30 @@ def configuration(folder: Path, listen: str, members: Sequence[str]) -> str:
 
 def prepare(folder: Path, listen: str, members: Sequence[str]) -> Path:
     """Write the configuration and the map's file into `folder`; return the former's path."""
-    (folder / "oblivious-keys.map").touch()
-    path = folder / "haproxy.cfg"
+    (folder / MAP_NAME).touch()
+    path = folder / CONFIGURATION_NAME
     path.write_text(configuration(folder, listen, members))
     return path
+
+
+def ask(folder: Path, command: str) -> str:
+    """Return what HAProxy with the configuration in `folder` says to a command; raises OSError."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(runtime_socket(folder)))
+        sock.sendall(command.encode() + b"\n")
+        return b"".join(iter(lambda: sock.recv(1 << 16), b"")).decode()
+
+
+def owners(folder: Path, key_id: int) -> dict[int, int]:
+    """Return by HAProxy's map the number of the enclave that gets each slot of a cluster's key."""
+    lines = ask(folder, f"show map {folder}/{MAP_NAME}").splitlines()
+    entries = (line.split()[1:] for line in lines if line.strip())
+    key = f"{key_id:02X}"
+    return {
+        int(place.removeprefix(key), 16): int(name.removeprefix("enclave"))
+        for place, name in entries
+        if place.startswith(key) and place != key
+    }
 
 
 def free_port() -> int:

@@ -88,15 +88,20 @@ class PaidStack(Stack):
     def issuer_command(self, *arguments: str) -> str:
         """Return what a command of the issuer prints; raises StackError."""
         command = [PROGRAMS / "token-issuer", "--config", self._issuer_config, *arguments]
-        done = subprocess.run(
-            list(map(str, command)),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        name = " ".join(arguments)
+        try:
+            done = subprocess.run(
+                list(map(str, command)),
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            late = f"was not done in {COMMAND_SECONDS:.0f} s: try again when less else runs here."
+            raise StackError(f"The issuer's command {name} {late}") from None
         if done.returncode != 0:
-            raise StackError(f"{done.stderr}The issuer's command {' '.join(arguments)} failed.")
+            raise StackError(f"{done.stderr}The issuer's command {name} failed.")
         return done.stdout
 
     def _write_config(self, keys: str) -> None:

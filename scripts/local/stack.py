@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from scripts.local import front
+from scripts.local.cluster import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -119,6 +121,9 @@ class Stack:
 
     `interpose(name, address)` may put something between a part and the one before it: it is
     called with "enclave" and "gateway" and returns the address to connect to instead.
+
+    Of several `enclaves`, which share their keys, each has a host proxy of its own, and HAProxy
+    stands before them; `settings` is what their configuration (TOML) has beside the cluster.
     """
 
     def __init__(
@@ -128,16 +133,22 @@ class Stack:
         server_options: Sequence[str | Path] = (),
         enclaves: int = 1,
         relay_port: int = 0,
+        settings: str = "",
     ) -> None:
         self.report = report
         self.interpose = interpose
         self.server_options = server_options
         self.enclaves = enclaves
         self.relay_port = relay_port
+        self.settings = settings
         self.children: list[Child] = []
+        self.carriers: dict[int, Child] = {}
+        self.ways: dict[int, Child] = {}
+        self.members: dict[int, Child] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="oblivious-"))  # 0700: for sockets
         self.enclave = f"unix:{self.folder / 'enclave.sock'}"
         self.gateway = ""
+        self.front_port = 0
         self.relay = ""
 
     def __enter__(self) -> Self:
@@ -167,21 +178,76 @@ class Stack:
 
     def start_several(self) -> None:
         """Start so many enclave servers, a host proxy for each, and HAProxy before them."""
-        program = front.program()
-        if program is None:
+        if front.program() is None:
             raise StackError("HAProxy stands before several enclaves and is not installed here.")
-        members = []
-        for number in range(self.enclaves):
-            self.enclave = f"unix:{self.folder / f'enclave{number + 1}.sock'}"
-            self.start_server()
-            members.append(self.start_proxy().address.removeprefix("tcp://"))
-        port = front.free_port()
-        written = front.prepare(self.folder, f"127.0.0.1:{port}", members)
-        # It says nothing when it is up; its map has been filled when the next part is ready.
-        self.children.append(Child("HAProxy", [program, "-db", "-f", written], {}))
+        numbers = range(1, self.enclaves + 1)
+        for number in numbers:
+            self.start_carrier(number)
+            self.start_ways(number)
+        for number in numbers:
+            self.start_member(number)
+        self.front_port = front.free_port()
+        self.gateway = f"http://127.0.0.1:{self.front_port}"
+        self.start_haproxy()
+        self.start_agent()
+
+    def place(self, number: int) -> Place:
+        """Return the place of one of several enclaves."""
+        return Place(self.folder, number, self.enclaves)
+
+    def start_carrier(self, number: int) -> Child:
+        """Start the host proxy of one of several enclaves, which may run or not."""
+        options = ["--listen", "tcp://127.0.0.1:0", "--connect", self.place(number).address]
+        # HAProxy should know at once that nobody is there.
+        options += ["--retry-seconds", "0"]
+        self.carriers[number] = self.launch(
+            f"host proxy {number}", [PROGRAMS / "host-proxy", *options]
+        )
+        return self.carriers[number]
+
+    def start_ways(self, number: int) -> Child:
+        """Start the host proxy by which one of several enclaves and the others reach each other."""
+        self.ways[number] = self.launch(
+            f"host proxy of peers {number}", [PROGRAMS / "host-proxy", *self.place(number).ways()]
+        )
+        return self.ways[number]
+
+    def start_member(self, number: int) -> Child:
+        """Start one of several enclave servers, or start it again."""
+        place = self.place(number)
+        file = self.folder / f"enclave{number}.toml"
+        file.write_text(place.settings(self.settings))
+        options = ("--listen", place.address, "--config", file, "--simulated-root", place.root)
+        self.forget(self.members.get(number))
+        member = self.launch(f"enclave server {number}", (*self.server_program(number), *options))
+        self.members[number] = member
+        return member
+
+    def server_program(self, number: int) -> Sequence[str | Path]:
+        """Return what runs one of several enclave servers."""
+        return (PROGRAMS / "enclave-server", *self.server_options)
+
+    def start_haproxy(self) -> Child:
+        """Start HAProxy, or start it again; it says nothing when it is up."""
+        places = [self.carriers[number].url.removeprefix("http://") for number in self.carriers]
+        front.prepare(self.folder, f"127.0.0.1:{self.front_port}", places)
+        return self.run_haproxy()
+
+    def run_haproxy(self) -> Child:
+        """Run HAProxy with the configuration that has been written."""
+        command = (str(front.program()), "-db", "-f", self.folder / front.CONFIGURATION_NAME)
+        return self.launch("HAProxy", command, self._is_haproxy_up)
+
+    def start_agent(self) -> Child:
+        """Start what keeps HAProxy's map; it is ready when that has been filled."""
         runtime = f"unix:{front.runtime_socket(self.folder)}"
-        self.launch("front", [PROGRAMS / "host-proxy", "--front", runtime])
-        self.gateway = f"http://127.0.0.1:{port}"
+        return self.launch("front", [PROGRAMS / "host-proxy", "--front", runtime])
+
+    def _is_haproxy_up(self) -> bool:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.front_port), POLL_SECONDS).close()
+            return True
+        return False
 
     def start_server(self) -> Child:
         """Start the enclave server."""
@@ -211,6 +277,16 @@ class Stack:
         child.wait_ready(self.report, is_up)
         return child
 
+    def part(self, name: str) -> Child:
+        """Return the part of that name."""
+        return next(child for child in self.children if child.name == name)
+
+    def forget(self, child: Child | None) -> None:
+        """End a part, if it has not ended, so that nobody misses it."""
+        if child is not None and child in self.children:
+            self.children.remove(child)
+            child.stop()
+
     def stop(self) -> None:
         """Stop all parts, the latest first, and remove what they left."""
         with ExitStack() as ends:
@@ -220,5 +296,18 @@ class Stack:
         self.children.clear()
 
     def broken(self) -> Child | None:
-        """Return a part that has ended by itself."""
-        return next((c for c in self.children if c.process.poll() is not None), None)
+        """Return a part that has ended by itself, and without which nothing goes on."""
+        spare = self.lost() if any(map(self._is_whole, self.members)) else []
+        return next((c for c in self.children if _has_ended(c) and c not in spare), None)
+
+    def lost(self) -> list[Child]:
+        """Return what has ended by itself of several enclaves and their host proxies."""
+        parts = [*self.carriers.values(), *self.ways.values(), *self.members.values()]
+        return [part for part in parts if _has_ended(part)]
+
+    def _is_whole(self, number: int) -> bool:
+        return not _has_ended(self.carriers[number]) and not _has_ended(self.members[number])
+
+
+def _has_ended(child: Child) -> bool:
+    return child.process.poll() is not None

@@ -19,18 +19,18 @@ TESTS = "tests"
 
 # The longest first, so that none is left over when the others have ended.
 PARTS = (
-    "tests/end_to_end",
-    "tests/scripts/deploy",
-    "tests/enclave_server/processes",
-    "tests/scripts",
-    "tests/oblivious_client/local",
-    "tests/interop",
-    "tests/enclave_server",
     "tests/oblivious_client",
     "tests/token_issuer",
-    "tests/host_proxy",
+    "tests/end_to_end",
+    "tests/scripts",
+    "tests/scripts/deploy",
+    "tests/enclave_server",
+    "tests/interop",
+    "tests/enclave_server/processes",
     "tests/enclave_server/chat",
+    "tests/host_proxy",
     "tests/protocol",
+    "tests/oblivious_client/local",
     TESTS,
 )
 """Folders of tests; one that stands in another is no part of that."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from oblivious_client.exchange import content_in, head_in, inner_request
 from oblivious_client.sealing import AnswerReader, Framing, seal
 from protocol.key_config import KeyConfig
+from protocol.slots import place_of
 from scripts.observer import payments
 from scripts.observer.answers import Script, first_gap, is_streamed
 from scripts.observer.questions import pause, question
@@ -39,6 +40,7 @@ class Trace:
     status: int = 0
     streamed: bool = True
     due: float = 0.0  # seconds after which the upstream's first words came
+    slot: int = -1  # of the sealed request, by which a cluster's front routes it
 
     @property
     def kind(self) -> str:
@@ -66,7 +68,10 @@ class Watched:
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.received = bytearray()
         self.opened = 0
-        request, self.reader = sealed_post(config, key, script)
+        path = (url.path or "/").encode()
+        request, self.reader = sealed_post(config, key, script, path)
+        place = place_of(request.partition(HEAD_END)[2])
+        self.trace.slot = -1 if place is None else place.slot
         time.sleep(pause(key))
         self.sent = time.time()
         self.socket.sendall(request)
@@ -122,7 +127,10 @@ def sealed_post(
 
 
 def watch(relay: str, config: KeyConfig, scripts: dict[str, Script], at_once: int) -> list[Trace]:
-    """Ask for every script, `at_once` at a time, and return what passed."""
+    """Ask for every script, `at_once` at a time, and return what passed.
+
+    `relay` is the URL of whoever takes sealed requests.
+    """
     waiting = iter(scripts.items())
     with selectors.DefaultSelector() as selector:
         for _, one in zip(range(at_once), _questions(relay, config, waiting), strict=False):

@@ -110,6 +110,8 @@ def test_who_is_silent_loses_its_place_and_has_it_again(played: Played) -> None:
         played.alive = False
         assert process.event("member_lost")["member"] == "enclave1"
         until(lambda: "07" not in played.map)
+        process.signal(signal.SIGUSR1)
+        assert process.event("counters")["silences"] >= 2
         assert process.event("alarm")["alarm"] == "nobody"
         played.alive = True
         process.event("member_answers", 2)

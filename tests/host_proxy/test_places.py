@@ -83,6 +83,24 @@ def test_keys_that_meet_stay_where_they_are() -> None:
     assert plan(both, {}).places["02"] == "a"
 
 
+def test_nobody_takes_a_place_by_having_another() -> None:
+    present = {"01": "a", "02": "b", "03": "b"}
+    for liar in (member("a", 1, 2, 3), member("a", *range(256))):
+        decided = plan([liar, member("b", 2, 3, weight=1)], present)
+        assert [decided.places[place] for place in ("01", "02", "03")] == ["a", "b", "b"]
+        assert decided.standings["a"] is Standing.COLLIDING
+        assert told(decided) == ["b"]
+        assert decided.alarms == {Alarm.COLLISION}
+
+
+def test_nobody_takes_a_slot_by_having_another() -> None:
+    liar, other = clustered("a", {7: ((0, 255),)}), clustered("b", {7: ((2, 3),)})
+    decided = plan([liar, other], {"0700": "a", "0702": "b", "0703": "b"})
+    assert (decided.places["0702"], decided.places["0700"]) == ("b", "a")
+    assert decided.standings["a"] is Standing.COLLIDING
+    assert decided.alarms == {Alarm.CLAIMED_TWICE}
+
+
 def test_a_clusters_slots_lead_to_their_owners_and_all_are_announced() -> None:
     decided = plan(
         [

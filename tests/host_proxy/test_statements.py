@@ -36,6 +36,13 @@ def test_what_is_no_list_is_refused(listed: bytes) -> None:
         statements.key_identifiers(listed)
 
 
+def test_no_more_keys_are_listed_than_there_are_identifiers() -> None:
+    key = b"\0\1\7"
+    assert len(statements.key_identifiers(256 * key)) == 256
+    with pytest.raises(StatementError):
+        statements.key_identifiers(257 * key)
+
+
 def test_a_statement_of_a_cluster() -> None:
     said = statements.cluster(json.dumps(SAID).encode())
     assert said.member == ME
@@ -66,6 +73,10 @@ def test_a_statement_of_a_cluster() -> None:
         {"slots": {"1": [[0, 256]]}},
         {"slots": {"1": [[0, True]]}},
         {"slots": {"1": [["0", "1"]]}},
+        {"slots": {"1": [[0, 9], [9, 12]]}},
+        {"slots": {"1": [[5, 9], [0, 2]]}},
+        {"slots": {"1": [], "01": []}},
+        {"turns": 1 << 53},
     ],
 )
 def test_what_is_no_statement_is_refused(change: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oblivious_client import commands
+from oblivious_client import archive, commands
 from oblivious_client.commands import COMMANDS
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import EvidenceRefused, UsageError
@@ -16,7 +16,7 @@ from oblivious_client.fetching import Copy
 from oblivious_client.report import FETCHED_SECONDS
 
 # What stands behind the public commands has no other door: `test_cli.py` runs those whole.
-check: Callable[[Namespace, Path], str] = commands._check
+check: Callable[[Namespace, Path], str] = archive.check_command
 nonce: Callable[[Namespace, Endpoint], bytes | None] = commands._nonce
 require_fetched: Callable[[Copy], None] = commands._require_fetched
 warn: Callable[[Endpoint], None] = commands._warn

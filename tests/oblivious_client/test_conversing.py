@@ -169,7 +169,7 @@ def test_an_answer_is_saved_and_nothing_else(person: Person, tmp_path: Path) -> 
     person.wait_for("there is no answer yet")
     ask(person, "One?")
     person.type(f"/save {tmp_path / 'a.json'}\n")
-    person.wait_for("saved; check it")
+    person.wait_for("saved; check it any time with: oblivious-client verify --allow-simulated ")
     person.type(f"/save {tmp_path / 'a.json'}\n")
     person.wait_for("there already")
     person.type("/quit\n")

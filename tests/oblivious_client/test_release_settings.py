@@ -1,5 +1,6 @@
 """What options about releases and mirrors come to: pins win, nobody is trusted unnamed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from oblivious_client.errors import EvidenceRefused, UsageError
 from oblivious_client.releases.published import MAX_LIST_BYTES
 from oblivious_client.releases.source import Releases
 from oblivious_client.releases.trust_file import packaged_trust
-from tests.support.releases import BUILDERS, TRUST, log_of, release
+from tests.support.releases import BUILDERS, TRUST, WITNESSES, log_of, release
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +85,18 @@ def test_mirrors_are_keys_whose_signatures_carry_a_time() -> None:
     asked = options.parse(["keys", "--mirror", BUILDERS[0].key.encode()], tuple(COMMANDS))
     with pytest.raises(UsageError, match="carry a time"):
         release_settings.mirrors(asked)
+
+
+def test_a_mirror_of_two_names_is_not_two() -> None:
+    key = WITNESSES[0].key
+    names = ("a.example", "b.example")
+    words = [word for n in names for word in ("--mirror", replace(key, name=n).encode())]
+    with pytest.raises(UsageError, match="one key twice"):
+        release_settings.mirrors(options.parse(["keys", *words], tuple(COMMANDS)))
+    twice = ["--mirror", key.encode()] * 2
+    asked = release_settings.mirrors(options.parse(["keys", *twice], tuple(COMMANDS)))
+    assert asked is not None
+    assert asked.quorum.keys == (key,)
 
 
 def test_the_file_names_whom_to_trust(trust: str, monkeypatch: pytest.MonkeyPatch) -> None:

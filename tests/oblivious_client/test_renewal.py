@@ -162,6 +162,57 @@ def test_who_waits_for_an_old_copy_has_what_came_of_it(
         assert len(fetches(gateway)) == 6
 
 
+def test_a_key_that_is_due_is_waited_for_before_the_question_is_sealed_again(
+    gateway: StandInGateway, pauses: list[float]
+) -> None:
+    """A cluster has lost the enclave that the first copy was for; the others have no key yet."""
+    with client_of(gateway) as client:
+        client.evidence()
+        present = copy(gateway, "0")
+        gateway.rotate()
+        gateway.faults.outer = [due()]
+        gateway.faults.evidence_answers = [present, present]
+        assert client.chat("hello", model=MODEL).text == ANSWER
+        assert pauses == [1.0, 2.0]
+        assert len(gateway.posts()) == 2
+        # What came of it is over: a key that nobody knows is not waited for.
+        gateway.accepted.clear()
+        with pytest.raises(OuterRefusal):
+            client.chat("hello", model=MODEL)
+        assert pauses == [1.0, 2.0]
+
+
+def test_a_key_that_is_due_and_does_not_come_costs_one_more_try(
+    gateway: StandInGateway, pauses: list[float]
+) -> None:
+    with client_of(gateway) as client:
+        gateway.faults.outer = [due()]
+        assert client.chat("hello", model=MODEL).text == ANSWER
+        assert pauses == [1.0, 2.0, 4.0]
+        assert len(gateway.posts()) == 2
+
+
+def test_one_of_a_crowd_waits_for_the_key_that_is_due(gateway: StandInGateway) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            await client.evidence()
+            present = copy(gateway, "0")
+            gateway.rotate()
+            gateway.faults.outer = [due()] * CROWD
+            gateway.faults.evidence_answers = [present]
+            assert await many(client) == [ANSWER] * CROWD
+
+    asyncio.run(run())
+    assert fetches(gateway) == [None, "no-cache", "no-cache"]
+    assert len(gateway.posts()) <= 2 * CROWD
+
+
+def due() -> Plain:
+    """Return a refusal of a key that will soon be replaced."""
+    problem = b'{"type": "%s"}' % KEY_PROBLEM.encode()
+    return Plain(422, PROBLEM, problem, (("Retry-After", "1"),))
+
+
 def test_a_copy_of_this_moment_is_none_that_is_waited_out(
     gateway: StandInGateway, pauses: list[float]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -231,6 +232,22 @@ def test_so_many_are_held_at_once_and_no_more(ledger: Ledger) -> None:
     with pytest.raises(Occupied):
         two.resume("a", NOW)
     assert two.resume("a", LATER).reference == "a"
+
+
+def test_eight_that_come_at_once_are_no_more_than_there_is_room_for(ledger: Ledger) -> None:
+    two, together = Intents(ledger, 2), Barrier(8)
+
+    def present(reference: str) -> bool:
+        together.wait()
+        try:
+            two.present(presented(reference), NOW)
+        except Occupied:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(present, "abcdefgh")) == 2
+    assert len(two.listed()) == 2
 
 
 def test_more_than_a_balance_holds_is_not_presented(intents: Intents, ledger: Ledger) -> None:

@@ -642,6 +642,45 @@ def test_a_facilitator_that_remembers_credits_what_it_settled(
     check(buyer, facilitator, 1)
 
 
+def test_what_was_refused_and_is_taken_by_the_chain_afterwards_is_unclear(
+    buyer: Buyer, facilitator: StandInFacilitator, desk: Desk
+) -> None:
+    def refused_and_settled(here: StandInFacilitator, members: dict[str, Any]) -> dict[str, Any]:
+        here.settle(members)
+        return {"success": False, "transaction": "", "network": NETWORK, "errorReason": "a_fault"}
+
+    fields = buyer.sign()
+    facilitator.script["settle"] = [refused_and_settled]
+    assert why(buyer.send(fields)) == "a_fault"
+    for _ in range(2):
+        assert buyer.send(fields).status_code == 409
+    (left,) = desk._intents.listed()
+    assert (left.state, left.is_decided) == ("unclear", False)
+    (transaction,) = facilitator.used.values()
+    desk._intents.credit(left.reference, transaction, NOW)
+    assert buyer.send(fields).status_code == 200
+    check(buyer, facilitator, 1)
+
+
+def test_what_was_refused_once_is_not_forgotten_when_it_is_refused_again(
+    buyer: Buyer, facilitator: StandInFacilitator, desk: Desk
+) -> None:
+    no = {"success": False, "transaction": "", "network": NETWORK, "errorReason": "a_fault"}
+    fields = buyer.sign()
+    facilitator.script["settle"] = [lambda *_: no]
+    facilitator.script["verify"] = [StandInFacilitator.verify, lambda *_: {}, lambda *_: INVALID]
+    assert why(buyer.send(fields)) == "a_fault"
+    assert buyer.send(fields).status_code == 503
+    assert why(buyer.send(fields)) == "a_reason"
+    (left,) = desk._intents.listed()
+    assert (left.state, left.in_doubt) == ("refused", False)
+    assert buyer.send(fields).status_code == 200
+    check(buyer, facilitator, 1)
+
+
+INVALID = {"isValid": False, "invalidReason": "a_reason"}
+
+
 def test_what_its_payer_withdrew_or_used_elsewhere_is_unclear_at_once(
     buyer: Buyer, facilitator: StandInFacilitator, desk: Desk
 ) -> None:

@@ -136,6 +136,15 @@ def test_an_answer_of_the_largest_size_is_read_and_no_larger_one() -> None:
         facilitator(said).settle(*GIVEN)
 
 
+def test_an_answer_that_is_nested_too_deep_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_deep(_: httpx.Response) -> object:
+        raise RecursionError  # as 1,000 brackets do, where no test runner raised the limit
+
+    monkeypatch.setattr(httpx.Response, "json", too_deep)
+    with pytest.raises(FacilitatorSilent):
+        facilitator(Said(b"[" * 60_000)).settle(*GIVEN)
+
+
 def test_an_answer_in_drops_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(1000))
     module = sys.modules[Facilitator.__module__]

@@ -40,7 +40,7 @@ class Words:
     """A recoder that changes nothing: `.` ends an answer, `!` is one that fails."""
 
     def __init__(self) -> None:
-        self.failed = self.is_ending = self.waits = False
+        self.failed = self.is_ending = self.waits = self.was_cut = False
         self.has_more = False
         self.closed = 0
 

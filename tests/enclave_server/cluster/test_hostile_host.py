@@ -119,10 +119,11 @@ def test_octets_that_are_held_for_a_little_less_than_that_change_nothing(world: 
     listed = world.nodes[1].listed()
     for _ in range(4):
         carrier.held = True
-        world.run(ACK_SECONDS - 2)
+        world.run(3)
         carrier.held = False
         world.run(1)
     assert world.nodes[1].listed() == world.nodes[0].listed() == listed
+    assert "leader_lost" not in world.nodes[1].log.getvalue()
     assert world.is_one()
 
 

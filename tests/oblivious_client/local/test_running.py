@@ -27,7 +27,7 @@ from oblivious_client.errors import (
     UsageError,
 )
 from oblivious_client.exits import Exit
-from oblivious_client.local import running
+from oblivious_client.local import control, running
 from oblivious_client.local.access import Access
 from oblivious_client.local.listening import read_place
 from tests.support.gateway import StandInGateway
@@ -98,6 +98,11 @@ def test_the_command_of_a_service_says_all_that_was_chosen(
     assert words[3:] == [
         *("--relay", RELAY, "--pcrs", str(tmp_path / "pcrs.json"), "--max-age", "3600"),
     ]
+    monkeypatch.setenv("OBLIVIOUS_WALLET", "own.sqlite3")
+    own = ["--wallet", str(tmp_path / "own.sqlite3")]
+    assert running.command(chosen())[8:] == [*own, "--max-age", "3600"]
+    assert "own.sqlite3" not in running.command(chosen("--wallet", "other"))[9]
+    monkeypatch.delenv("OBLIVIOUS_WALLET")
     (tmp_path / "trust.json").write_bytes(TRUST.encode_file())
     given = [
         *("--relay", "https://a.example", "--relay", "https://b.example", "--log"),
@@ -272,6 +277,17 @@ def test_a_container_is_served_by_name_and_key(gateway: StandInGateway, key_file
         assert httpx.get(f"{url}/v1/models", headers=good).status_code == 200
         other = {**good, "host": "other"}
         assert httpx.get(f"{url}/v1/models", headers=other).status_code == 403
+
+
+def test_what_an_endpoint_says_of_itself_moves_no_cursor(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"evidence": "\x1b[2Kverified", "address": "relay \u202ehttps://a"}
+    one = control.Running("http://127.0.0.1:1", 5, "token")
+    monkeypatch.setattr(control, "found", lambda: [(one, said)])
+    assert run("status")[1] == (
+        "http://127.0.0.1:1  process 5, evidence [2Kverified, relay https://a\n"
+    )
 
 
 def test_it_is_installed_by_the_service_manager(

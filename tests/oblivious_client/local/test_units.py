@@ -52,6 +52,16 @@ def test_a_unit_says_the_words_and_when_to_leave_off() -> None:
     assert "WantedBy=default.target" in text
 
 
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+@pytest.mark.parametrize("end", ["\nExecStartPost=/bin/true", "\0", "\r", "\x1b[2J", "\udcff"])
+def test_a_word_that_would_be_more_than_a_word_is_refused(
+    system: str, end: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no service can be told"):
+        install([*COMMAND, "--pcrs", f"/a{end}"], [10], system)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_property_list_says_the_same() -> None:
     read = plistlib.loads(launchd_plist(COMMAND, Path("/log")))
     assert read["ProgramArguments"] == COMMAND

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.haproxy import needs_haproxy
+
 ROOT = Path(__file__).resolve().parents[3]
 CLIENT = Path(sys.executable).parent / "oblivious-client"
 DEADLINE_SECONDS = 300.0
@@ -189,6 +191,31 @@ def test_a_part_that_dies_ends_the_demo_with_a_message() -> None:
         assert status == 1
         assert "The relay ended by itself with status -9" in said
         assert processes_at(folder) == []
+
+
+@needs_haproxy
+@pytest.mark.slow
+def test_a_member_that_is_killed_is_not_missed() -> None:
+    """Three embedded models: some 30 s of CPU."""
+    process = demo("--serve", "--enclaves", "3")
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        relay = json.loads(process.stdout.readline())["relay"]
+        ask = [CLIENT, "chat", "--relay", relay, "--allow-simulated", "--no-cache", "Say hello."]
+        line = next(each for each in process.stderr if "share one set of keys" in each)
+        for member in re.findall(r"\d+", line.partition("keys:")[2])[:2]:
+            os.killpg(int(member), signal.SIGKILL)
+            said = next(each for each in process.stderr if "has ended" in each)
+            assert re.fullmatch(r"The enclave server \d has ended; the others go on.\n", said)
+            # What was told of before the kill is for nobody; who asks then asks again.
+            assert eventually(lambda: subprocess.call(ask, stdout=subprocess.DEVNULL) == 0)
+        process.send_signal(signal.SIGTERM)
+        status, _, said = finished(process)
+        assert status == 0, said
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_interrupted_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:

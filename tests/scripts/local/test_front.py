@@ -1,6 +1,8 @@
 """HAProxy before several enclaves on one machine, by what is deployed."""
 
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,28 @@ def test_haproxy_takes_what_is_made_of_the_deployed_configuration(
     assert all(f" {member} weight " in text for member in members)
     assert "/etc/haproxy" not in text
     subprocess.run([str(front.program()), "-c", "-f", path], check=True, timeout=60)
+
+
+def test_what_haproxy_is_asked_and_whose_slots_are_whose(tmp_path: Path) -> None:
+    said = (
+        b"0x1 0A enclave4\n0x2 0B00 enclave1\n0x3 0BFF enclave2\n0x4 0C00 enclave3\n0x5 told all\n"
+    )
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(front.runtime_socket(tmp_path)))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(connection.recv(1 << 10))
+                connection.sendall(said)
+
+        haproxy = threading.Thread(target=answer)
+        haproxy.start()
+        assert front.owners(tmp_path, 11) == {0: 1, 255: 2}
+        haproxy.join()
+    assert heard == [f"show map {tmp_path}/oblivious-keys.map\n".encode()]
 
 
 def test_a_configuration_that_has_changed_is_noticed(

@@ -145,3 +145,16 @@ def test_a_machine_without_redis_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_command_of_the_issuer_that_fails_is_told(stack: PaidStack) -> None:
     with pytest.raises(StackError, match="command vouchers new --units 0 failed"):
         stack.voucher(0)
+
+
+def test_a_command_of_the_issuer_that_takes_too_long_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scripts.local.paid_stack.COMMAND_SECONDS", 0.0)
+    stack = PaidStack()
+    try:
+        with pytest.raises(StackError, match="command keys list was not done in 0 s: try again"):
+            stack.issuer_command("keys", "list")
+    finally:
+        stack.stop()
+    assert not stack.folder.exists()

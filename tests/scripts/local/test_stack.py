@@ -127,3 +127,36 @@ def test_a_part_that_ended_by_itself_is_found() -> None:
         time.sleep(0.01)
     assert made.broken() is part
     made.stop()
+
+
+def test_a_member_that_ended_breaks_nothing_as_long_as_another_is_whole() -> None:
+    made = Stack(enclaves=2)
+    for number in (1, 2):
+        made.carriers[number] = made.launch(f"carrier {number}", command(READY))
+        made.members[number] = made.launch(f"member {number}", command(READY))
+    assert made.part("member 2") is made.members[2]
+    end(made.members[1])
+    assert made.broken() is None
+    assert made.lost() == [made.members[1]]
+    end(made.carriers[2])
+    assert made.broken() in (made.members[1], made.carriers[2])
+    made.forget(made.members[1])
+    made.forget(made.members[1])
+    assert made.broken() is made.carriers[2]
+    made.stop()
+
+
+def test_a_part_that_the_others_need_breaks_all() -> None:
+    made = Stack(enclaves=1)
+    made.carriers[1] = made.launch("carrier", command(READY))
+    made.members[1] = made.launch("member", command(READY))
+    relay = made.launch("relay", command(READY))
+    end(relay)
+    assert made.broken() is relay
+    assert made.lost() == []
+    made.stop()
+
+
+def end(part: Child) -> None:
+    part.process.kill()
+    part.process.wait()

@@ -81,6 +81,7 @@ def check_http2(relay: str, gateway: Path, authority: trustme.CA) -> set[str]:
     alone = (sys.executable, "-I", "-S", str(folder / "relay_check"))
     options = ("--http2", "--json", "--ca", str(folder / "authority.pem"), *PATIENT)
     done = check(relay, gateway, *options, program=alone)
+    print(done.stdout)  # why, for whoever sees it fail
     return {name for name, passed in verdicts(done).items() if not passed}
 
 
