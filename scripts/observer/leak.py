@@ -3,7 +3,7 @@
     scripts/leak [--quick] [--questions | --payments | --shortest] [--of-each N] [--at-once N]
                  [--folder FOLDER]
 
-Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about twelve minutes. --quick asks
+Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about sixteen minutes. --quick asks
 few questions, none of them to the embedded model, and proves little: it writes nothing unless
 FOLDER is given. --shortest measures the shortest answer alone, and writes only its part anew.
 """
@@ -42,6 +42,7 @@ from scripts.observer.finding import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = 6  # answers of the embedded model to each question
+PAYMENTS_FACTOR = 3  # of few kinds, so that each needs more answers to be told by
 LARGE_AT_ONCE = 4  # large questions at a time: the observer has to seal them on the same machine
 SEALED_OVERHEAD = 18  # octets around a chunk's plaintext: its length and the tag
 CONFIGURATION = """
@@ -160,6 +161,7 @@ def page(
     findings: list[Finding],
     of_questions: list[Finding],
     of_shortest: list[Finding],
+    of_payments: list[Finding],
     at_once: int,
 ) -> str:
     """Return the documentation of the findings."""
@@ -173,6 +175,9 @@ def page(
         questions=questions.described(),
         question_verdicts=finding.verdict_rows(of_questions),
         shortest=shortest.section(of_shortest),
+        payments=payments.described(),
+        payment_verdicts=finding.verdict_rows(of_payments),
+        bound=finding.bound(of_payments),
         shape=shape(stream),
         tick=stream.tick_milliseconds,
         chunk=stream.chunk_bytes,
@@ -201,13 +206,17 @@ def shape(stream: StreamTable) -> str:
     )
 
 
-def show_payments(of_each: int, at_once: int, folder: Path, chance: random.Random) -> None:
-    """Try to tell what was paid, refused and free, with padding, and print what came of it."""
-    found = observe(payments.scripts(of_each, chance), "on", at_once, folder)
-    statuses = collections.Counter((trace.kind, trace.status) for trace in found.traces)
-    for (kind, status), count in sorted(statuses.items()):
-        say(f"{kind}: {count} answers of status {status}")
-    print(finding.verdict_rows([found]))
+def observe_payments(
+    of_each: int, at_once: int, folder: Path, chance: random.Random
+) -> list[Finding]:
+    """Try to tell what was paid, refused and free; say how each was answered."""
+    found = []
+    for padding, count in (("off", max(30, of_each // 4)), ("on", of_each)):
+        found.append(observe(payments.scripts(count, chance), padding, at_once, folder))
+        statuses = collections.Counter((trace.kind, trace.status) for trace in found[-1].traces)
+        for (kind, status), answered in sorted(statuses.items()):
+            say(f"{kind}: {answered} answers of status {status}")
+    return found
 
 
 def run(options: argparse.Namespace) -> None:
@@ -217,8 +226,10 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="leak-") as name:
         folder = Path(name)
         chance = random.SystemRandom()
+        paid = of_each if options.quick else PAYMENTS_FACTOR * of_each
         if options.payments:
-            show_payments(of_each, options.at_once, folder, chance)
+            found = observe_payments(paid, options.at_once, folder, chance)
+            print(finding.verdict_rows(found))
             return
         of_shortest = [] if options.questions else observe_shortest(of_each, folder, chance)
         if options.shortest:
@@ -226,21 +237,30 @@ def run(options: argparse.Namespace) -> None:
             if options.folder is not None:
                 keep_shortest(of_shortest, options.folder)
             return
+        of_payments = []
+        if not options.questions:
+            of_payments = observe_payments(paid, options.at_once, folder, chance)
         recordings = {} if options.questions else record(asked, folder)
         findings = []
         for padding, count in (("off", max(30, of_each // 4)), ("on", of_each)):
             if not options.questions:
                 made = answers.scripts(recordings, count, chance)
                 findings.append(observe(made, padding, options.at_once, folder))
-            large = questions.scripts(max(30, count // 3), chance)
+            large = questions.scripts(max(30, count * 3 // 5), chance)
             findings.append(observe(large, padding, LARGE_AT_ONCE, folder))
     if options.folder is not None:
-        keep(findings, of_shortest, options.at_once, options.folder)
-    print(finding.verdict_rows(findings))
+        keep(findings, of_shortest, of_payments, options.at_once, options.folder)
+    print(finding.verdict_rows([*findings, *of_payments]))
     print(finding.cost_rows(findings))
 
 
-def keep(findings: list[Finding], of_shortest: list[Finding], at_once: int, folder: Path) -> None:
+def keep(
+    findings: list[Finding],
+    of_shortest: list[Finding],
+    of_payments: list[Finding],
+    at_once: int,
+    folder: Path,
+) -> None:
     """Write the figures, the page and the picture."""
     of_questions = [each for each in findings if each.is_of_questions]
     findings = [each for each in findings if not each.is_of_questions]
@@ -248,11 +268,12 @@ def keep(findings: list[Finding], of_shortest: list[Finding], at_once: int, fold
         "at_once": at_once,
         "findings": [each.as_json() for each in findings],
         "large_questions": [each.as_json() for each in of_questions],
+        "payments": [each.as_json() for each in of_payments],
         "shortest": [described(each) for each in of_shortest],
     }
     folder.mkdir(exist_ok=True)
     (folder / "leak.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (folder / "leak.md").write_text(page(findings, of_questions, of_shortest, at_once))
+    (folder / "leak.md").write_text(page(findings, of_questions, of_shortest, of_payments, at_once))
     drawing.draw(findings, folder / "leak.svg")
 
 

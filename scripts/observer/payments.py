@@ -1,4 +1,7 @@
-"""Short questions that are paid for, refused for want of a good token, or free."""
+"""Short questions that are paid for, refused for want of a good token, or free.
+
+All are of one size and half of them ask for a stream, so that nothing but what they pay differs.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +71,21 @@ def question(key: str, *, streamed: bool, width: int) -> tuple[bytes, bytes]:
 
 def scripts(of_each: int, chance: random.Random) -> dict[str, Script]:
     """Return `of_each` short answers for every kind, in a random order."""
-    keys = [f"{kind}/{number}" for kind in KINDS for number in range(of_each)]
-    chance.shuffle(keys)
-    return {key: {"after": chance.uniform(*ANSWER_SECONDS), "text": "Yes."} for key in keys}
+    numbers = [(kind, number) for kind in KINDS for number in range(of_each)]
+    chance.shuffle(numbers)
+    return {f"{kind}/{number}": _script(number, chance) for kind, number in numbers}
+
+
+def _script(number: int, chance: random.Random) -> Script:
+    """Return a short answer, every other one in a stream."""
+    seconds = chance.uniform(*ANSWER_SECONDS)
+    return [(seconds, "Yes.")] if number % 2 else {"after": seconds, "text": "Yes."}
+
+
+def described() -> str:
+    """Return a list of the kinds and what they are."""
+    texts = {kind: (make.__doc__ or "").rstrip(".") for kind, make in sorted(KINDS.items())}
+    return "\n".join(f"- `{kind}`: {text};" for kind, text in texts.items())[:-1] + "."
 
 
 def configuration(plain: str) -> str:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from scripts.observer import payments
 from scripts.observer.answers import Script
 
 OCTETS = 500_000  # of every question; white space makes up for what is missing
@@ -93,8 +94,8 @@ def question(key: str, *, streamed: bool, width: int) -> tuple[bytes, bytes]:
 
 def pause(key: str) -> float:
     """Return for how many seconds to wait before this question is sent."""
-    large = key.partition("/")[0] in LARGE
-    return random.SystemRandom().uniform(0.0, PAUSE_SECONDS) if large else 0.0
+    unlike = key.partition("/")[0] in LARGE.keys() | payments.KINDS.keys()
+    return random.SystemRandom().uniform(0.0, PAUSE_SECONDS) if unlike else 0.0
 
 
 def scripts(of_each: int, chance: random.Random) -> dict[str, Script]:

@@ -51,6 +51,11 @@ class Verdict:
         return self.right / self.traces
 
     @property
+    def spread(self) -> float:
+        """By how much guessing may be off, in either direction, over as many traces."""
+        return Z * math.sqrt(self.chance * (1 - self.chance) / self.traces)
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The confidence interval of the accuracy (Wilson)."""
         share, n = self.accuracy, self.traces

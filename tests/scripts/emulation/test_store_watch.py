@@ -45,6 +45,7 @@ def test_what_may_be_seen() -> None:
     seen = [hold(), hold(), hold(B, OTHER), commit(), give_back(B, OTHER)]
     assert faults(seen, ONCE, [b"c" * 32]) == []
     assert faults([hold(), hold(A, OTHER)], Counter({A: 2}), []) == []
+    assert faults([hold(), give_back(B)], ONCE, []) == []  # of a hold that was lost
     assert [len(choose(seen)) for choose in (holds, commits, returns)] == [3, 1, 1]
 
 
@@ -57,8 +58,9 @@ def test_what_may_be_seen() -> None:
         ([hold(), hold(A, OTHER)], "a name comes again"),
         ([hold(b"c" * 32)], "a name comes again"),
         ([hold(), hold(B)], "an owner comes again"),
-        ([hold(), commit(B)], "was not held"),
-        ([hold(), give_back(A, OTHER)], "was not held"),
+        ([hold(), commit(B)], "is spent that was not held"),
+        ([hold(), commit(A, OTHER)], "is spent that was not held"),
+        ([hold(), give_back(b"c" * 32)], "given back that was not shown"),
         ([hold(A, b"secret" + bytes(10))], "a part of a token"),
     ],
 )

@@ -142,6 +142,7 @@ def test_a_quick_run_never_replaces_the_one_that_is_kept(
     monkeypatch.setattr(leak, "record", lambda *_: {})
     monkeypatch.setattr(leak, "observe", lambda *_: None)
     monkeypatch.setattr(leak, "observe_shortest", lambda *_: [])
+    monkeypatch.setattr(leak, "observe_payments", lambda *_: [])
     for name in ("verdict_rows", "cost_rows"):
         monkeypatch.setattr(leak.finding, name, lambda _: "")
     monkeypatch.setattr(leak, "keep", lambda *given: kept.append(given[-1]))
@@ -162,12 +163,16 @@ def test_the_page_is_written(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
-    off, on = json.loads((tmp_path / "leak.json").read_text())["findings"]
+    figures = json.loads((tmp_path / "leak.json").read_text())
+    assert [each["padding"] for each in figures["payments"]] == ["off", "on"]
+    off, on = figures["findings"]
     best = {
         each["padding"]: max(c["accuracy"] for c in each["classifiers"].values())
         for each in (off, on)
     }
     assert best["off"] > 0.8
     assert best["on"] < 0.5
-    assert "| on | random forest |" in (tmp_path / "leak.md").read_text()
+    page = (tmp_path / "leak.md").read_text()
+    for section in (page, page.partition("## Paid, refused and free")[2]):
+        assert "| on | random forest |" in section.partition("\n## ")[0]
     assert (tmp_path / "leak.svg").read_text().startswith("<?xml")
