@@ -1,6 +1,6 @@
 """Boot the enclave image in emulation and use it as a client would.
 
-    scripts/enclave-test [--part NAME]... [--cluster] [--paid] [--work DIR]
+    scripts/enclave-test [--part NAME]... [--cluster] [--work DIR]
 
 image    builds the image twice, in two directories, and compares the bytes; AWS's own reader reads
          it, unsigned and signed, and refuses what is wrong
@@ -9,16 +9,16 @@ devices  boots small machines with 1, 2 and 4 processors, whose kernel finds its
 enclave  boots it with vsock and a security module, puts host_proxy in front, verifies the
          evidence against the measurements, asks questions, kills and reboots it under load
 parent   runs host_proxy in a guest of its own, with genuine AF_VSOCK on both sides
+paid     boots an image whose model is paid for, with tokens of a real issuer; its spent tokens are
+         in a Redis on the host, through a vsock egress. Redis is killed with spends untold and
+         started again, and what passed there is searched for what it must not tell (some minutes;
+         not a default; needs redis-server)
 aws      has the real nitro-cli describe it, built from its crate (ten minutes; not a default)
 kernel   builds the kernel from its source once more (some minutes; not a default)
 measure  compares the measurements with those of QEMU's nitro-enclave machine (slow; not a default)
 cluster  boots two enclaves and a parent between them, by whose host_proxy the second joins the
          first; both serve one list of keys, one is killed, the other goes on (some minutes; not a
          default; --cluster is short for --part cluster)
-paid     boots an image whose model is paid for, with tokens of a real issuer; its spent tokens are
-         in a Redis on the host, through a vsock egress. Redis is killed with spends untold and
-         started again, and what passed there is searched for what it must not tell (some minutes;
-         not a default; needs redis-server; --paid is short for --part paid)
 
 Ends with PASS and 0, or with FAIL, the reason and 1. Emulation is slow: its times say nothing
 about an enclave.
@@ -256,8 +256,7 @@ def compare_measurements(work: Path, say: Report) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--part", action="append", choices=[*DEFAULT_PARTS, *OTHER_PARTS])
-    for name in ("cluster", "paid"):
-        parser.add_argument(f"--{name}", dest="part", action="append_const", const=name)
+    parser.add_argument("--cluster", dest="part", action="append_const", const="cluster")
     parser.add_argument("--work", type=Path, default=REPOSITORY / ".cache/enclave")
     options = parser.parse_args()
     parts, say = options.part or DEFAULT_PARTS, Report()
