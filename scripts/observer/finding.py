@@ -53,22 +53,7 @@ with short answers of one kind:
 A question above 64 KiB is read beside the clock of the answers, and its answer begins at a time
 that depends on the size alone.
 
-## Paid, refused and free
-
-Where models are paid for, a question brings a token inside its seal, of whatever price, or it does
-not; it is answered or refused. Short questions of one size, half of which ask for a stream:
-
 {payments}
-
-| padding | classifier | answers | told right | 95 % interval | above guessing |
-| --- | --- | --- | --- | --- | --- |
-{payment_verdicts}
-
-A refusal is as long as a short answer, and to verify a token, and to look for it among the spent
-ones, is done before the next tick. {bound}
-What comes in one piece (`message/ohttp-req`) comes as soon as it is there: a refusal shows by its
-time that no model was waited for.
-
 {shortest}
 ## The shape of an answer
 
@@ -173,16 +158,6 @@ def verdict_rows(findings: Sequence[Finding]) -> str:
                 f"| {100 * (verdict.accuracy - verdict.chance):+.1f} points |"
             )
     return "\n".join(rows)
-
-
-def bound(findings: Sequence[Finding]) -> str:
-    """Return by how much the last figures may be off by chance alone, in a sentence."""
-    verdict = findings[-1].verdicts[0]
-    chance, spread = 100 * verdict.chance, 100 * verdict.spread
-    return (
-        f"Guessing is right {chance:.1f} % of the time, and over as many answers with padding it\n"
-        f"comes within {spread:.1f} points of that, nineteen times in twenty."
-    )
 
 
 def cost_rows(findings: Sequence[Finding]) -> str:

@@ -5,7 +5,8 @@
 
 Writes leak.md, leak.json and leak.svg into FOLDER (docs). Takes about sixteen minutes. --quick asks
 few questions, none of them to the embedded model, and proves little: it writes nothing unless
-FOLDER is given. --shortest measures the shortest answer alone, and writes only its part anew.
+FOLDER is given. --shortest measures the shortest answer alone, --payments what is paid, refused and
+free, and each writes only its part anew.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from scripts.observer import (
     answers,
     drawing,
     finding,
+    payment_page,
     payments,
     questions,
     shortest,
@@ -71,12 +73,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--questions", action="store_true", help="large questions alone; writes nothing"
     )
-    parser.add_argument(
-        "--payments", action="store_true", help="paid, refused and free alone; writes nothing"
-    )
+    parser.add_argument("--payments", action="store_true", help="paid, refused and free alone")
     parser.add_argument("--shortest", action="store_true", help="the shortest answer alone")
     options = parser.parse_args()
-    if options.questions or options.payments:
+    if options.questions:
         options.folder = None
     elif options.folder is None and not options.quick:
         options.folder = ROOT / "docs"
@@ -175,9 +175,7 @@ def page(
         questions=questions.described(),
         question_verdicts=finding.verdict_rows(of_questions),
         shortest=shortest.section(of_shortest),
-        payments=payments.described(),
-        payment_verdicts=finding.verdict_rows(of_payments),
-        bound=finding.bound(of_payments),
+        payments=payment_page.section(of_payments),
         shape=shape(stream),
         tick=stream.tick_milliseconds,
         chunk=stream.chunk_bytes,
@@ -229,7 +227,9 @@ def run(options: argparse.Namespace) -> None:
         paid = of_each if options.quick else PAYMENTS_FACTOR * of_each
         if options.payments:
             found = observe_payments(paid, options.at_once, folder, chance)
-            print(finding.verdict_rows(found))
+            print(payment_page.section(found))
+            if options.folder is not None:
+                keep_payments(found, options.folder)
             return
         of_shortest = [] if options.questions else observe_shortest(of_each, folder, chance)
         if options.shortest:
@@ -284,12 +284,27 @@ def described(finding: Finding) -> dict[str, Any]:
 
 def keep_shortest(of_shortest: list[Finding], folder: Path) -> None:
     """Write the figures on the shortest answer, and its part of the page."""
+    kept = [described(each) for each in of_shortest]
+    keep_part("shortest", kept, shortest.HEADING, shortest.section(of_shortest), folder)
+
+
+def keep_payments(of_payments: list[Finding], folder: Path) -> None:
+    """Write the figures on what is paid for, and their part of the page."""
+    kept = [each.as_json() for each in of_payments]
+    part = payment_page.section(of_payments)
+    keep_part("payments", kept, payment_page.HEADING, part, folder)
+
+
+def keep_part(
+    name: str, kept: list[dict[str, Any]], heading: str, section: str, folder: Path
+) -> None:
+    """Write the figures of one part of the page, and that."""
     figures, written = folder / "leak.json", folder / "leak.md"
     known = json.loads(figures.read_text())
-    known["shortest"] = [described(each) for each in of_shortest]
-    part = shortest.replaced(written.read_text(), shortest.section(of_shortest))
+    known[name] = kept
+    page = shortest.replaced(written.read_text(), section, heading)
     figures.write_text(json.dumps(known, indent=1) + "\n")
-    written.write_text(part)
+    written.write_text(page)
 
 
 def main() -> int:

@@ -82,12 +82,6 @@ def _script(number: int, chance: random.Random) -> Script:
     return [(seconds, "Yes.")] if number % 2 else {"after": seconds, "text": "Yes."}
 
 
-def described() -> str:
-    """Return a list of the kinds and what they are."""
-    texts = {kind: (make.__doc__ or "").rstrip(".") for kind, make in sorted(KINDS.items())}
-    return "\n".join(f"- `{kind}`: {text};" for kind, text in texts.items())[:-1] + "."
-
-
 def configuration(plain: str) -> str:
     """Return a configuration like `plain`, whose model is paid for, beside one that is free."""
     model, rest = plain.split("[upstreams", 1)

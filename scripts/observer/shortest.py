@@ -82,13 +82,16 @@ def section(findings: Sequence[Finding]) -> str:
     )
 
 
-def replaced(page: str, text: str) -> str:
-    """Return a page whose section on it is `text`; ValueError if it has no place for one."""
-    before, heading, rest = page.partition(HEADING)
-    if not heading:
-        before, heading, rest = page.partition(FOLLOWING)
-        if not heading:
-            raise ValueError("the page has no place for the shortest answer")
+def replaced(page: str, text: str, heading: str = HEADING) -> str:
+    """Return a page whose section with a heading is `text`; ValueError if it has no place for one.
+
+    By default that is the section on the shortest answer.
+    """
+    before, found, rest = page.partition(heading)
+    if not found:
+        before, found, rest = page.partition(FOLLOWING)
+        if not found:
+            raise ValueError("the page has no place for this section")
         return f"{before}{text}\n{FOLLOWING}{rest}"
     _, following, after = rest.partition("\n## ")
     return before + text + following + after

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from protocol.shaping import GeometricSeries
-from scripts.observer import answers, shortest
+from scripts.observer import answers, payment_page, shortest
 from scripts.observer.finding import Finding
 from scripts.observer.watching import Trace
 
@@ -121,6 +121,22 @@ def test_the_part_on_the_shortest_answer_is_replaced_alone() -> None:
         assert shortest.replaced(made, part) == made
     with pytest.raises(ValueError, match="no place"):
         shortest.replaced("# A\n", part)
+
+
+def test_the_part_on_payments_stands_beside_that_on_the_shortest_answer(telling: Any) -> None:
+    verdict = telling.Verdict("forest", 1800, 450, 0.25)
+    found = [
+        Finding(padding, traces(dict.fromkeys(KINDS, 100)), [verdict], is_of_questions=True)
+        for padding in ("off", "on")
+    ]
+    part = payment_page.section(found)
+    assert "right 25.0 % of the time" in part
+    assert "within 2.0 points" in part
+    assert "| on | forest | 1,800 | 25.0% |" in part
+    page = f"# A\n\n{shortest.HEADING}\nother\n\n{shortest.FOLLOWING}\nafter\n"
+    made = shortest.replaced(page, part, payment_page.HEADING)
+    assert shortest.replaced(made, part, payment_page.HEADING) == made
+    assert made.replace(f"{part}\n", "") == page
 
 
 @pytest.mark.parametrize(
