@@ -106,13 +106,13 @@ class Purchases:
                     "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?)",
                     (purchase.issuer_url, digest, receipt, self._clock()),
                 )
-            database.execute("DELETE FROM purchases WHERE id = ?", (purchase.row,))
+            _forget(database, purchase)
         return count
 
     def drop(self, purchase: Purchase) -> None:
         """Forget a purchase that cost nothing, or whose tokens nobody takes any more."""
         with self._file.writing() as database:
-            database.execute("DELETE FROM purchases WHERE id = ?", (purchase.row,))
+            _forget(database, purchase)
 
     def add(self, source: Source, tokens: Iterable[Token]) -> int:
         """Have tokens that somebody handed over; return how many are new.
@@ -137,6 +137,16 @@ def _add(database: Any, key: int, tokens: Iterable[Token], now: float) -> int:
             (key, token.nonce, token.authenticator, now),
         ).rowcount
         for token in tokens
+    )
+
+
+def _forget(database: Any, purchase: Purchase) -> None:
+    """Delete a purchase, unless another program has.
+
+    Then its number may be the next one's by now, which is known by its request.
+    """
+    database.execute(
+        "DELETE FROM purchases WHERE id = ? AND request = ?", (purchase.row, purchase.request)
     )
 
 

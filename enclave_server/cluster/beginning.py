@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enclave_server.addresses import Address
 from enclave_server.cluster.doors import Doors
 from enclave_server.cluster.handshake import Joined
-from enclave_server.cluster.identity import Identity
+from enclave_server.cluster.identity import LOWEST, Identity
 from enclave_server.cluster.seeking import Search
 from protocol.cluster_join import NONCE_BYTES
 
@@ -63,7 +63,7 @@ class Beginning:
                 if joined is not None:
                     return joined
                 self.doors.step(now, unix(), None, nonce)
-                if _is_first(search, nonce):
+                if _is_first(search, nonce, self.identity.before_all):
                     return None
                 if not waiting([*self.doors.sockets, *search.sockets], TICK_SECONDS):
                     raise Stopped
@@ -72,6 +72,8 @@ class Beginning:
         raise NobodyLeads
 
 
-def _is_first(search: Search, nonce: bytes) -> bool:
-    is_asked = search.has_asked(LONELY_ROUNDS) and not search.has_silent
-    return is_asked and all(nonce <= other for other in search.waiting)
+def _is_first(search: Search, nonce: bytes, before_all: bytes) -> bool:
+    """Whether nobody leads; who says `before_all` of other measurements leads none like us."""
+    if not search.has_asked(LONELY_ROUNDS) or search.has_silent or before_all in search.waiting:
+        return False
+    return all(nonce <= other for other in search.waiting if not other.startswith(LOWEST))

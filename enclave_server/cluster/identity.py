@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from enclave_server.security_module.nsm import SecurityModule
-from protocol.cluster_join import FAMILY_BYTES, Equality
+from protocol.cluster_join import FAMILY_BYTES, NONCE_BYTES, Equality
 from protocol.signature import SigningKeys, encode_spki
 from protocol.slots import OWNER_BYTES
+
+LOWEST = bytes(16)
+"""With which no nonce begins that was drawn."""
 
 
 class Unequal(Exception):
@@ -21,6 +24,16 @@ class Identity:
 
     module: SecurityModule
     equality: Equality
+
+    @property
+    def before_all(self) -> bytes:
+        """What a member that does not lead says in the place of a nonce: the lowest of its equals.
+
+        It names the measurements, so that who has others does not wait for it: at an upgrade the
+        members of before are there as well, and will never lead those that come.
+        """
+        told = b"".join(bytes((index,)) + pcr for index, pcr in sorted(self.equality.pcrs.items()))
+        return LOWEST + hashlib.sha256(told).digest()[: NONCE_BYTES - len(LOWEST)]
 
     def attest(self, user_data: bytes, nonce: bytes) -> bytes:
         """Return a document of this enclave's, or raise NsmError."""

@@ -30,7 +30,7 @@ from enclave_server.keys.keeper import KeyKeeper, Succession
 from enclave_server.keys.ring import KeyRing
 from enclave_server.keys.shared_ring import first_shared_ring, without_ended
 from enclave_server.log import Log
-from protocol.cluster_join import NONCE_BYTES, Leadership
+from protocol.cluster_join import Leadership
 from protocol.errors import ProtocolError
 from protocol.signature import SigningKeys
 from protocol.slots import MAX_OWNERS
@@ -43,9 +43,6 @@ REGATHER_SECONDS = 2.5
 
 PROBE_SECONDS = 10.0
 """Between a leader's questions whether somebody else leads."""
-
-BEFORE_ALL = bytes(NONCE_BYTES)
-"""What a member says that does not lead at the moment: no beginner is the first beside it."""
 
 MakeKeeper = Callable[[KeyRing, Succession, bool], KeyKeeper]
 """Takes a ring, what becomes of it, and whether its newest generation is announced."""
@@ -180,7 +177,7 @@ class Member:
     def _admit(self, unix: float, now: float) -> None:
         leader = self._leader
         leads = Leadership(self.company.member, self._family) if self._has_room(leader) else None
-        for follower in self._doors.step(now, unix, leads, BEFORE_ALL):
+        for follower in self._doors.step(now, unix, leads, self._identity.before_all):
             # Several may come at once, where there is room for one.
             if leader is None or not self._has_room(leader):
                 follower.link.close()

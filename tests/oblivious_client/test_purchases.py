@@ -78,6 +78,17 @@ def test_a_purchase_that_two_programs_finish_gives_its_tokens_once(wallet: Walle
     assert Purchases(wallet).receipts() == {}
 
 
+def test_who_ends_a_purchase_late_takes_none_that_has_its_number_by_then(wallet: Wallet) -> None:
+    purchases = Purchases(wallet)
+    first = begun(wallet)
+    purchases.finish(first, signed(first), None)  # by another program, which resumes it
+    second = begun(wallet)
+    assert second.row == first.row
+    purchases.finish(first, signed(first), None)
+    purchases.drop(first)
+    assert purchases.open() == [second]
+
+
 def test_the_last_receipt_of_an_issuer_is_kept(wallet: Wallet) -> None:
     for receipt in ("first", None, "last", None):
         purchase = begun(wallet)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ from tests.support.issuer_process import (
     running_issuer,
 )
 from tests.support.issuing import BATCH, CHALLENGE, Basket
+from tests.support.postgresql import PostgreSql
 from token_issuer import serving
 from token_issuer.administration import discrepancies, issued_by_key, open_account, outstanding
 from token_issuer.database import open_database
@@ -280,6 +282,35 @@ def exchanged(url: str, request: str) -> str:
             return answer.read().decode("latin-1")
 
 
+@dataclass(frozen=True)
+class Shop:
+    """An issuer that runs, its ledger, and the secret of the one account, which has 100 units."""
+
+    process: IssuerProcess
+    ledger: Ledger
+    secret: str
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shop(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """One for all: what is refused leaves it as it was."""
+    folder = tmp_path_factory.mktemp("shop")
+    address = f"sqlite:///{folder}/ledger.sqlite3"
+    if request.param == "postgresql":
+        server: PostgreSql = request.getfixturevalue("postgresql")
+        address = server.new_database()
+    files = IssuerFiles(folder, address)
+    files.write()
+    with running_issuer(files) as process:
+        engine = open_database(address)
+        ledger = Ledger(engine, 1)
+        _, secret = open_account(ledger, int(time.time()), units=100)
+        yield Shop(process, ledger, secret)
+        engine.dispose()
+
+
 @pytest.mark.parametrize(
     ("rest", "status"),
     [
@@ -296,11 +327,11 @@ def exchanged(url: str, request: str) -> str:
     ],
 )
 def test_malformed_bodies_and_fields_take_nothing_and_end_nothing(
-    rest: str, status: str, files: IssuerFiles, ledger: Ledger
+    rest: str, status: str, shop: Shop
 ) -> None:
-    _, secret = open_account(ledger, int(time.time()), units=100)
-    with running_issuer(files) as process:
-        answer = exchanged(process.url, f"{_POST}{secret}\r\n{rest}")
-        assert answer.startswith(f"HTTP/1.1 {status}"), answer
-        assert outstanding(ledger) == 100
-        assert httpx.get(f"{process.url}/").status_code == 200
+    workers = shop.process.workers()
+    answer = exchanged(shop.process.url, f"{_POST}{shop.secret}\r\n{rest}")
+    assert answer.startswith(f"HTTP/1.1 {status}"), answer
+    assert outstanding(shop.ledger) == 100
+    assert httpx.get(f"{shop.process.url}/").status_code == 200
+    assert shop.process.workers() == workers

@@ -3,15 +3,20 @@
 import io
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from enclave_server.addresses import UnixAddress, listen_socket
+from enclave_server.cluster import beginning
 from enclave_server.cluster.beginning import Beginning, NobodyLeads, Stopped
 from enclave_server.cluster.doors import Doors
+from enclave_server.cluster.identity import Identity
+from enclave_server.cluster.seeking import Search
 from enclave_server.log import Log
+from protocol.cluster_join import NONCE_BYTES, Equality
 from tests.support.cluster_world import World
 from tests.support.enclaves import enclave
 
@@ -88,3 +93,36 @@ def test_who_is_told_to_end_looks_no_more(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         alone.find()
     assert alone.waited == 1
+
+
+is_first: Callable[[Search, bytes, bytes], bool] = beginning._is_first
+
+
+class Asked:
+    """A search that has asked all, some of whom wait."""
+
+    has_silent = False
+
+    def __init__(self, *waiting: bytes) -> None:
+        self.waiting = list(waiting)
+
+    def has_asked(self, times: int) -> bool:
+        return times > 0
+
+
+def test_members_of_other_measurements_keep_nobody_from_being_the_first() -> None:
+    """At an upgrade they are there, and never lead those that come."""
+    ours, nonce = enclave().before_all, b"n" * NONCE_BYTES
+    theirs = Identity(
+        enclave().module, Equality(enclave().equality.root, {0: b"o" * 48})
+    ).before_all
+    assert len(ours) == len(theirs) == NONCE_BYTES
+    assert ours != theirs
+    for waiting, first in (
+        ([theirs], True),
+        ([ours], False),
+        ([ours, theirs], False),
+        ([theirs, b"m" * NONCE_BYTES], False),
+        ([theirs, b"o" * NONCE_BYTES], True),
+    ):
+        assert is_first(cast(Search, Asked(*waiting)), nonce, ours) is first
