@@ -291,7 +291,7 @@ def keep_shortest(of_shortest: list[Finding], folder: Path) -> None:
 def keep_payments(of_payments: list[Finding], folder: Path) -> None:
     """Write the figures on what is paid for, and their part of the page."""
     kept = [each.as_json() for each in of_payments]
-    part = payment_page.section(of_payments)
+    part = payment_page.section(of_payments) + payment_page.ALONE
     keep_part("payments", kept, payment_page.HEADING, part, folder)
 
 

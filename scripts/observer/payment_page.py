@@ -27,6 +27,10 @@ comes in one piece (`message/ohttp-req`) comes as soon as it is there: a refusal
 that no model was waited for.
 """
 
+ALONE = """
+This table is of a run of its own, `scripts/leak --payments`.
+"""
+
 
 def section(findings: Sequence[Finding]) -> str:
     """Return the part; the last finding is that with padding."""
