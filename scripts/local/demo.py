@@ -152,13 +152,14 @@ def serve(stack: Stack, narrator: Narrator) -> int:
             f"  export OBLIVIOUS_ISSUER_KEY={urls['voucher']}\n"
             "  .venv/bin/oblivious-client tokens buy --allow-simulated\n"
         )
-    print(json.dumps(urls), flush=True)
     program = Path("scripts") / "demo"
     narrator.say(
         f"In another shell:\n  export OBLIVIOUS_RELAY={stack.relay}\n{voucher}"
         '  .venv/bin/oblivious-client chat --allow-simulated "Hello"\n'
         f"{program} goes on until Ctrl-C."
     )
+    # Last: a program that has read this line may end the demo, and all else has been said.
+    print(json.dumps(urls), flush=True)
     told: list[Child] = []
     while (broken := stack.broken()) is None:
         for part in stack.lost():
