@@ -35,7 +35,7 @@ class Recipe:
 
 
 _SHELL = "in the shell that starts it"
-_OTHER_MODEL = "it offers some with each question, so name another model with --model"
+_OTHER_MODEL = "the program offers some with each question, so name another model with --model"
 
 RECIPES: Mapping[str, Recipe] = {
     "codex": Recipe(
