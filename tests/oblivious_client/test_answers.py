@@ -20,6 +20,7 @@ from oblivious_client.errors import (
 )
 from protocol.event_stream import encode_event
 from protocol.gateway import problem
+from protocol.registry import DATE_PROBLEM
 from tests.support.vector_files import load
 
 STREAMS = load("llm-sse-streams.json")
@@ -253,7 +254,7 @@ def test_calls_that_are_not_numbered_are_calls_of_their_own() -> None:
 
 
 def test_a_clock_that_is_wrong_is_named() -> None:
-    data = json.dumps({"type": answers.DATE_PROBLEM}).encode()
+    data = json.dumps({"type": DATE_PROBLEM}).encode()
     with pytest.raises(ServiceError, match="clock is too far") as caught:
         raise_for_error(400, data)
     assert (caught.value.status, caught.value.advice) == (400, "set the clock and ask again")
