@@ -37,9 +37,7 @@ def price_of(question: AnyQuestion | Embedding, octets: int, model: Model) -> Pr
     return price
 
 
-def budgeted(
-    question: AnyQuestion, model: Model, price: PricePoint | None
-) -> AnyQuestion:
+def budgeted(question: AnyQuestion, model: Model, price: PricePoint | None) -> AnyQuestion:
     """Return `question` with a limit, if it has none, that a token of `price` pays for.
 
     A token may be of a price point that the model has no budget for: the next below it counts.
