@@ -171,10 +171,11 @@ def test_counters_tell_numbers_and_nothing_that_was_carried(
 # In this process: what is looked at how often, what is told, and what is left.
 
 
-def options_in(folder: Path, **more: float) -> Options:
+def options_in(folder: Path, idle: float = 900.0) -> Options:
     hole = Hole(Unix(str(folder / "out")), Tcp("provider.example", 443))
     up = Unix(str(folder / "up"))
-    return Options(listen=Unix(str(folder / "in")), connect=up, egress=(hole,), **more)
+    listen = Unix(str(folder / "in"))
+    return Options(listen=listen, connect=up, egress=(hole,), idle_seconds=idle)
 
 
 @pytest.mark.usefixtures("signals_kept")
@@ -191,7 +192,7 @@ def test_it_looks_for_idle_connections_in_time_and_says_that_it_lives(
     monkeypatch.setattr(Loop, "every", every)
     manager = Manager(tmp_path / "notify")
     notifier = Notifier(manager.environment)
-    proxy = Proxy(options_in(tmp_path, idle_seconds=idle), notifier=notifier, watchdog=30.0)
+    proxy = Proxy(options_in(tmp_path, idle), notifier=notifier, watchdog=30.0)
     proxy.open()
     proxy._loop.post(proxy._loop.stop)
     assert proxy.run() == 0
