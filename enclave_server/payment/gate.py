@@ -7,7 +7,6 @@
 What was looked at is nothing that could be spent: `hold` alone returns a Hold.
 """
 
-import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,12 +81,11 @@ class Gate:
     def look(self, fields: Fields) -> Presented:
         """Return what a request with these fields presents; their names are in lower case."""
         values = [value for name, value in fields if name == _AUTHORIZATION]
-        if not any(value[: len(_SCHEME)].lower() == _SCHEME for value in values):
-            return Presented(Refusal.REQUIRED)
         try:
             token = decode_authorization(values)
         except MalformedMessage:
-            return Presented(Refusal.INVALID)
+            named = any(value[: len(_SCHEME)].lower() == _SCHEME for value in values)
+            return Presented(Refusal.INVALID if named else Refusal.REQUIRED)
         key = self._keys.get(token.token_key_id)
         return Presented(Refusal.INVALID) if key is None else Presented(None, token, key)
 
@@ -116,9 +114,9 @@ class Gate:
             raise Refused(presented.refusal or Refusal.INVALID)
         if not key.epoch.redeems(self._clock(), self._skew):
             raise Refused(Refusal.EXPIRED)
-        if not hmac.compare_digest(token.challenge_digest, self._digest):
+        if token.challenge_digest != self._digest:  # which everybody knows
             raise Refused(Refusal.INVALID)
-        if key.price < price:
+        if key.price.units < price.units:
             raise Refused(Refusal.TOO_SMALL)
         try:
             token.verify(key.key, self._digest)

@@ -52,6 +52,19 @@ def test_a_slot_that_is_free_is_used_again() -> None:
         assert table.add(another, NOW + 5, NOW)
 
 
+def test_an_entry_is_known_by_its_slot_as_long_as_it_is_there() -> None:
+    with contextlib.closing(SharedTable("a", 1)) as table, table:
+        places = [table.place(b"%d" % number) for number in range(SLOTS)]
+        slots = [table.add(place, NOW + 5, NOW) for place in places]
+        until = ceiling(NOW + 5)
+        for place, slot in zip(places, slots, strict=True):
+            assert slot is not None
+            assert table.find(place, NOW) == slot
+            assert [table.has(each.tag, slot, until) for each in places].count(True) == 1
+            assert table.has(place.tag, slot, until)
+            assert not table.has(place.tag, slot, until + 1)
+
+
 def test_keys_are_spread_by_a_secret() -> None:
     with (
         contextlib.closing(SharedTable("a", 1000, random=bytes)) as first,

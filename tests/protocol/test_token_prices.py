@@ -98,7 +98,7 @@ def test_what_a_token_buys_is_shared_by_the_choices() -> None:
         for choices in (1, 3)
     ]
     assert [limit for _, _, limit in bought] == [20, 6, 20, 6, 50, 16, 50, 16]
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="less than any"):
         Tariff({C4: Budget(1, 1)}).limit(C1, 1)
 
 

@@ -213,7 +213,7 @@ def model(**members: Any) -> Model:
 
 def test_what_is_free_has_no_price() -> None:
     assert price_of(question(), 10**9, model(tariff=Tariff({}))) is None
-    assert budgeted(question(), 10, model(tariff=Tariff({})), None) == question()
+    assert budgeted(question(), model(tariff=Tariff({})), None) == question()
 
 
 @pytest.mark.parametrize(
@@ -231,12 +231,12 @@ def test_what_is_free_has_no_price() -> None:
 def test_who_names_no_limit_gets_what_the_token_buys(
     price: PricePoint, members: dict[str, Any], limits: dict[str, Any], expected: int
 ) -> None:
-    assert budgeted(question(**members), 10, model(**limits), price).max_tokens == expected
+    assert budgeted(question(**members), model(**limits), price).max_tokens == expected
 
 
 def test_a_limit_by_its_newer_name_stays() -> None:
     wanted = question(max_completion_tokens=5)
-    assert budgeted(wanted, 10, model(), C1) == wanted
+    assert budgeted(wanted, model(), C1) == wanted
 
 
 def test_embeddings_cost_their_octets_alone() -> None:
