@@ -246,3 +246,24 @@ def test_embeddings_cost_their_octets_alone() -> None:
     with pytest.raises(ChatError) as caught:
         price_of(embedding, 8192 * 64 + 1, model())
     assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize(
+    ("path", "members", "octets", "param"),
+    [
+        (PATHS[0], {"max_tokens": 512 * 64 + 1}, 10, "max_tokens"),
+        (PATHS[0], {"max_completion_tokens": 512 * 64 + 1}, 10, "max_completion_tokens"),
+        (PATHS[0], {"max_tokens": 512 * 64}, 8192 * 64 + 1, "messages"),
+        (PATHS[0], {}, 8192 * 64 + 1, "messages"),
+        (PATHS[1], {"max_tokens": 512 * 64 + 1}, 10, "max_tokens"),
+        (PATHS[1], {"n": 128, "best_of": 128, "max_tokens": 512}, 10, "max_tokens"),
+        (PATHS[1], {}, 8192 * 64 + 1, "prompt"),
+    ],
+)
+def test_what_is_too_large_is_named(
+    path: bytes, members: dict[str, Any], octets: int, param: str
+) -> None:
+    wanted: Any = SURFACES[path].read(json.dumps({**QUESTIONS[path], **members}).encode())
+    with pytest.raises(ChatError) as caught:
+        price_of(wanted, octets, model())
+    assert (caught.value.param, caught.value.code) == (param, "budget_exceeded")
