@@ -1,6 +1,7 @@
 """What a route relies on: the list of the moment, what was seen before, and the clocks."""
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from oblivious_client.errors import EvidenceRefused
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy
-from oblivious_client.releases.memory import memory_for
+from oblivious_client.releases.memory import ReleaseMemory, Seen, memory_for
 from oblivious_client.releases.source import AGAIN_SECONDS, RENEW_SECONDS, Releases
 from oblivious_client.releases.trust import DAY_SECONDS, Quorum
 from protocol.evidence import Evidence, Platform
@@ -248,3 +249,27 @@ def test_a_document_that_says_no_time_is_no_clock(make: Make) -> None:
     refusal = EvidenceRefused("old", code=Exit.STALE)
     evidence = Evidence(b"garbage", b"", b"", Platform.AWS_NITRO)
     assert releases.explained(refusal, evidence, NOW) is refusal
+
+
+def test_who_reads_before_another_writes_puts_no_shorter_list_in_its_place(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    four = log_of(*(release(number, valid_from=NOW - DAY) for number in range(1, 5)))
+    load = ReleaseMemory.load
+    others: list[threading.Thread] = []
+
+    def another() -> None:
+        make().take(four.served(), now=NOW)
+
+    def reading(memory: ReleaseMemory) -> Seen | None:
+        seen = load(memory)
+        if not others:
+            others.append(threading.Thread(target=another))
+            others[0].start()
+            others[0].join(0.5)  # without a lock it is through by then
+        return seen
+
+    monkeypatch.setattr(ReleaseMemory, "load", reading)
+    make().take(four.fork(3).served(), now=NOW)
+    others[0].join()
+    assert numbers(make()) == [4, 3, 2, 1]
