@@ -55,7 +55,7 @@ class SharedTable:
         self._hash = hashlib.blake2b(digest_size=TAG_SIZE + 16, key=random(32))
         # Locks of fcntl belong to a process and an inode and end with the process: a worker that
         # is killed in the middle of a change leaves neither a held lock nor a half entry.
-        self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        self._fd = os.memfd_create(name)
         size = MARK_SIZE + self._buckets * BUCKET_SIZE
         os.ftruncate(self._fd, size)
         self._octets = mmap.mmap(self._fd, size)

@@ -34,6 +34,13 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C, after which it has been said what that means for the answer."""
 
 
+def is_conversation_wanted(chosen: Chosen) -> bool:
+    """Whether a person sits there who has not asked yet."""
+    return not chosen.question and all(
+        stream is not None and is_terminal(stream) for stream in (sys.stdin, sys.stdout)
+    )
+
+
 def question(chosen: Chosen, tell: Tell) -> str:
     """Return the words of the command line, with what comes on standard input behind them."""
     words = " ".join(chosen.question)

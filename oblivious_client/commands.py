@@ -1,4 +1,7 @@
-"""What the commands do."""
+"""What the commands do.
+
+Each brings what it alone needs when it runs: a question waits for neither `serve` nor `setup`.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from oblivious_client import (
-    archive,
-    asking,
-    completions,
-    conversing,
-    programs,
-    release_report,
-    release_settings,
-    report,
-    setting_up,
-    settings,
-)
-from oblivious_client import provision as provisioning
+from oblivious_client import asking, release_report, release_settings, report, settings
 from oblivious_client.advice import warnings
-from oblivious_client.answers import outputs_of, parse_object
 from oblivious_client.client import ObliviousClient
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import ClientError, EvidenceRefused, UsageError
 from oblivious_client.evidence import EvidenceSource
 from oblivious_client.exits import Exit
 from oblivious_client.fetching import ANEW, PLAIN, Copy, fetch_copy, fetch_keys
-from oblivious_client.local import running
-from oblivious_client.local.listening import read_place
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.route import Route
 from oblivious_client.sealing import Framing
 from oblivious_client.terminal import is_terminal, note, print_json
-from oblivious_client.token_commands import tokens
 from protocol.evidence import Evidence, VerifiedEvidence
 
 Chosen = argparse.Namespace
@@ -50,8 +37,10 @@ NONCE_BYTES = 32
 def chat(chosen: Chosen) -> Exit:
     """Ask one question and write the answer as it comes, or several at a terminal."""
     if chosen.save is not None:
+        from oblivious_client import archive
+
         archive.check_writable(chosen.save)
-    if conversing.is_wanted(chosen):
+    if asking.is_conversation_wanted(chosen):
         return _converse(chosen)
     question = asking.asked(asking.question(chosen, note), asking.pictures(chosen))
     messages = [*asking.opening(chosen), question]
@@ -79,6 +68,8 @@ def models(chosen: Chosen) -> Exit:
 
 def print_completions(chosen: Chosen) -> Exit:
     """Print what has a shell complete this command's words."""
+    from oblivious_client import completions
+
     print(completions.script(chosen.shell), end="")
     return Exit.OK
 
@@ -156,11 +147,16 @@ def _require_same(chosen: Chosen, verified: VerifiedEvidence) -> None:
 
 def serve(chosen: Chosen) -> Exit:
     """Be an OpenAI endpoint for the programs of this machine until told to stop."""
+    from oblivious_client.local import running
+
     return running.serve(chosen, note)
 
 
 def env(chosen: Chosen) -> Exit:
     """Print the settings with which a program asks through `serve`."""
+    from oblivious_client import programs
+    from oblivious_client.local.listening import read_place
+
     place, recipe = read_place(chosen.listen), programs.RECIPES[chosen.program]
     note(f"for {chosen.program}, {recipe.place}:")
     print(recipe.text(place.url(place.port), settings.model(chosen)), end="")
@@ -169,6 +165,8 @@ def env(chosen: Chosen) -> Exit:
 
 def provision(chosen: Chosen) -> Exit:
     """Hand secrets to an enclave whose measurements are pinned."""
+    from oblivious_client import provision as provisioning
+
     policy = settings.policy(chosen)
     if not policy.pcrs and policy.simulated is Simulated.REFUSED:
         raise UsageError(
@@ -191,19 +189,30 @@ def provision(chosen: Chosen) -> Exit:
 
 def releases(chosen: Chosen) -> Exit:
     """Get, show, pin or sign releases."""
-    from oblivious_client import release_commands  # which no question waits for
+    from oblivious_client import release_commands
 
     return release_commands.releases(chosen)
 
 
 def setup(chosen: Chosen) -> Exit:
     """Verify where to ask, and write it down."""
+    from oblivious_client import setting_up
+
     return setting_up.set_up(chosen, note)
 
 
 def config(chosen: Chosen) -> Exit:
     """Tell which setting comes from where."""
+    from oblivious_client import setting_up
+
     return setting_up.show(chosen)
+
+
+def tokens(chosen: Chosen) -> Exit:
+    """Buy tokens, or look after those in the wallet."""
+    from oblivious_client import token_commands
+
+    return token_commands.tokens(chosen)
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -250,6 +259,8 @@ def _verify_first(client: ObliviousClient) -> None:
 def _converse(chosen: Chosen) -> Exit:
     if chosen.save is not None:
         raise UsageError("--save keeps one answer", advice="type /save FILE after it")
+    from oblivious_client import conversing
+
     with _client(chosen, chosen.framing) as client:
         talk = conversing.Conversation(client, chosen, note)
         _verify_first(client)
@@ -281,6 +292,9 @@ def _nonce(chosen: Chosen, endpoint: Endpoint) -> bytes | None:
 
 
 def _verify_file(chosen: Chosen, path: Path) -> Exit:
+    from oblivious_client import archive
+    from oblivious_client.answers import outputs_of, parse_object
+
     policy, trust = settings.policy(chosen), release_settings.trust(chosen)
     archived = archive.load(path)
     try:

@@ -20,7 +20,7 @@ from oblivious_client.asking import Message
 from oblivious_client.client import ObliviousClient
 from oblivious_client.errors import ClientError, UsageError
 from oblivious_client.exits import Exit
-from oblivious_client.terminal import allow_editing, fit_for, is_terminal
+from oblivious_client.terminal import allow_editing, fit_for
 
 Chosen = argparse.Namespace
 Tell = Callable[[str], None]
@@ -35,13 +35,6 @@ HELP = """\
 /quit         end; Ctrl-D too
 A line that ends with \\ goes on in the next one; // begins a question that starts with a slash.
 Ctrl-C stops an answer."""
-
-
-def is_wanted(chosen: Chosen) -> bool:
-    """Whether a person sits there who has not asked yet."""
-    return not chosen.question and all(
-        stream is not None and is_terminal(stream) for stream in (sys.stdin, sys.stdout)
-    )
 
 
 class Conversation:

@@ -13,7 +13,6 @@ from email.utils import formatdate
 from typing import NamedTuple
 
 from enclave_server.payment.hold import Hold
-from enclave_server.payment.lifetimes import epochs_of
 from enclave_server.payment.nullifier import nullifier
 from enclave_server.payment.refusals import Refusal, Refused
 from enclave_server.payment.store import Store
@@ -77,7 +76,6 @@ class Gate:
         self._keys = {each.key.key_id: each for each in catalogue.keys}
         self._challenge = catalogue.challenge.encode()
         self._digest = catalogue.challenge.digest
-        self._epochs = epochs_of(each.epoch for each in catalogue.keys)
 
     def look(self, fields: Fields) -> Presented:
         """Return what a request with these fields presents; their names are in lower case."""

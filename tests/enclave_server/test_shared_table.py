@@ -28,6 +28,16 @@ def test_an_entry_is_found_until_its_time_and_can_be_changed() -> None:
             assert table.find(table.place(b"b"), NOW) is None
 
 
+def test_what_is_given_back_is_no_memory_of_the_process_any_more() -> None:
+    table = SharedTable("a", 100)
+    descriptor = table._fd
+    table.close()
+    with pytest.raises(ValueError, match="closed"):
+        table.advance(NOW)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 def test_a_slot_that_is_free_is_used_again() -> None:
     with contextlib.closing(SharedTable("a", 1)) as table, table:
         places = [table.place(b"%d" % number) for number in range(200)]

@@ -1,9 +1,10 @@
 """README.md pasted block after block into a shell of a user who has nothing yet.
 
 A copy of what is checked in, a home without a file, no environment: what the blocks need, they or
-the text beside them have to bring. Three things differ from a real paste: the ports are ones that
-are free here, `./scripts/test` is left out (it would run the present test), and the file of
-measurements, which the text has the reader save, is that of the simulated enclave.
+the text beside them have to bring. Four things differ from a real paste: the ports are ones that
+are free here, `./scripts/test` is left out (it would run the present test), the file of
+measurements, which the text has the reader save, is that of the simulated enclave, and the voucher
+is the one that the paid demo printed, which the text has the reader put in its place.
 """
 
 import json
@@ -26,8 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 BLOCK_SECONDS = 1500.0  # the first one installs everything, on a machine that may be busy
-STAYS_UP = {"./scripts/demo --serve": "export OBLIVIOUS_RELAY=", "oblivious-client serve": "/v1"}
+STAYS_UP = {"./scripts/demo --serve": "until Ctrl-C", "oblivious-client serve": "/v1"}
 LEFT_OUT = "./scripts/test"
+VOUCHER = re.compile(r"OBL-[A-Z2-7]{26}")
 # What says how this machine reaches package registries, and nothing of a user.
 KEPT = re.compile(r"PIP_.*|SSL_CERT_.*|https?_proxy|no_proxy|LANG|LC_.*|PATH", re.IGNORECASE)
 
@@ -52,7 +54,8 @@ class Machine:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / os.fsdecode(name), target)
         self.ends = ends
-        self.ports = {"8080": str(free_port()), "11435": str(free_port())}
+        self.ports = {port: str(free_port()) for port in ("8080", "8090", "11435")}
+        self.voucher = ""
         kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
         self.variables = {**kept, "HOME": str(self.home), "TERM": "dumb"}
 
@@ -60,6 +63,7 @@ class Machine:
         """Run a block as it stands, but for the ports; return what it wrote."""
         for stated, free in self.ports.items():
             text = re.sub(rf"\b{stated}\b", free, text)
+        text = VOUCHER.sub(self.voucher, text)
         if language == "python":
             return self.run([".venv/bin/python", "-c", text])
         return self.shell("\n".join(line for line in text.split("\n") if line != LEFT_OUT))
@@ -135,9 +139,11 @@ def test_every_block_can_be_pasted_in_order(tmp_path: Path) -> None:
             print(f"{time.monotonic() - begun:8.1f} s  {text.strip().splitlines()[0]}", flush=True)
             if "capital of France" in text:
                 assert "Paris" in written
-            if "export" not in text and "demo --serve" in text:
+            if stated := re.search(r"demo --serve.* --port (\d+)", text):
                 # The next step's line is there to be copied, with the very port.
-                assert f"export OBLIVIOUS_RELAY=http://127.0.0.1:{machine.ports['8080']}" in written
+                assert f"OBLIVIOUS_RELAY=http://127.0.0.1:{machine.ports[stated[1]]}\n" in written
+            if "--paid" in text:
+                machine.voucher = VOUCHER.findall(written)[0]
 
 
 def test_what_stays_up_or_is_left_out_is_in_the_document() -> None:

@@ -32,7 +32,7 @@ BLOCKS = [
 
 # These go on until they are told to end: fixtures keep them up while the other examples run.
 SERVE_ALL = "./scripts/demo --serve --port 8080"
-SERVE_PAID = "./scripts/demo --serve --paid"
+SERVE_PAID = "./scripts/demo --serve --paid --port 8090"
 SERVE = ".venv/bin/oblivious-client serve --allow-simulated"
 # This is where the present test runs.
 TEST = "./scripts/test"

@@ -33,9 +33,13 @@ class Manager:
     def hears(self) -> list[str]:
         return self._sock.recv(4096).decode().splitlines()
 
+    def is_quiet(self) -> bool:
+        """Whether nothing was said that it has not heard."""
+        return not select.select([self._sock], [], [], 0)[0]
+
     def forget(self) -> None:
         """Hear no more of what was said before."""
-        while select.select([self._sock], [], [], 0)[0]:
+        while not self.is_quiet():
             self._sock.recv(4096)
 
     def close(self) -> None:

@@ -35,6 +35,21 @@ def test_who_asks_for_help_or_mistypes_does_not_wait(words: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+def test_a_question_does_not_wait_for_what_other_commands_need() -> None:
+    others = {"asyncio", "oblivious_client.local", "oblivious_client.setting_up"}
+    others |= {f"oblivious_client.{name}" for name in ("archive", "completions", "conversing")}
+    others |= {f"oblivious_client.{name}" for name in ("programs", "provision", "token_commands")}
+    shown = f"import sys, oblivious_client.commands\nprint(sorted({others!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", shown],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_every_command_has_its_options() -> None:
     assert set(NAMES) == set(COMMANDS)
     assert len(NAMES) == len(COMMANDS)
