@@ -8,6 +8,9 @@ from oblivious_client.exits import Exit
 from oblivious_client.failure import ClientError as ClientError
 from oblivious_client.failure import UsageError as UsageError
 
+CHECK = "oblivious-client tokens check"
+"""Looks after what a wallet has begun; who knows the wallet names it behind that."""
+
 
 class EvidenceRefused(ClientError):
     """The evidence does not prove what the policy asks for; nothing was sent.
@@ -156,6 +159,6 @@ class IssuerSilent(ClientError):
     def __init__(self, message: str) -> None:
         super().__init__(
             message,
-            advice="what was begun is kept: `oblivious-client tokens check` finishes it",
+            advice=f"what was begun is kept: `{CHECK}` finishes it",
             code=Exit.NO_CONNECTION,
         )

@@ -111,7 +111,7 @@ def _taken_out(
         if len(chosen) < count:
             raise NoToken(
                 f"there are {len(chosen)} tokens of {price} that nobody has seen, not {count}",
-                advice="nothing was moved; `oblivious-client tokens list` shows what there is",
+                advice=f"nothing was moved; `{wallet.command('list')}` shows what there is",
             )
         database.executemany(
             "UPDATE tokens SET state = 'held', holder = ?, since = ? WHERE id = ?",

@@ -12,11 +12,18 @@ So a purchase that was interrupted anywhere is finished by asking again (`resume
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from oblivious_client.defaults import PACKS
-from oblivious_client.errors import EvidenceRefused, IssuerRefused, UsageError
+from oblivious_client.errors import (
+    CHECK,
+    ClientError,
+    EvidenceRefused,
+    IssuerRefused,
+    UsageError,
+)
 from oblivious_client.exits import Exit
 from oblivious_client.issuer import Issued, Issuer
 from oblivious_client.purchases import Purchase, Purchases, Source
@@ -63,7 +70,7 @@ class Buyer:
         if count not in PACKS:
             raise UsageError(f"tokens come in packs of {', '.join(map(str, PACKS))}")
         source = self._source(catalogue, price)
-        with self.open_issuer(catalogue.issuer_url) as issuer:
+        with self._asking(catalogue.issuer_url) as issuer:
             directory = issuer.directory()
             require_listed(source, directory)
             digest = source.challenge_digest
@@ -93,7 +100,7 @@ class Buyer:
         return found
 
     def _resumed(self, purchase: Purchase) -> Bought:
-        with self.open_issuer(purchase.issuer_url) as issuer:
+        with self._asking(purchase.issuer_url) as issuer:
             try:
                 bought = self._finish(purchase, issuer.directory(), issuer)
             except IssuerRefused as refusal:
@@ -101,6 +108,16 @@ class Buyer:
                     Purchases(self.wallet).drop(purchase)
                 raise
         return replace(bought, was_lost=True)
+
+    @contextmanager
+    def _asking(self, url: str) -> Iterator[Issuer]:
+        """Open the issuer; what its errors advise is of this very wallet."""
+        try:
+            with self.open_issuer(url) as issuer:
+                yield issuer
+        except ClientError as error:
+            error.advice = error.advice.replace(CHECK, self.wallet.command("check"))
+            raise
 
     def _source(self, catalogue: Catalogue, price: PricePoint) -> Source:
         key = catalogue.issuing(price, self.wallet.clock())
@@ -145,7 +162,7 @@ def finalized(purchase: Purchase, content: bytes) -> list[Token]:
     except ProtocolError as error:
         raise IssuerRefused(
             f"{purchase.source.issuer} gave tokens that do not verify",
-            advice="the purchase is kept: `oblivious-client tokens check` asks for it again",
+            advice=f"the purchase is kept: `{CHECK}` asks for it again",
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 from oblivious_client.cache import EvidenceCache
 from oblivious_client.endpoint import Endpoint, Role
 from oblivious_client.errors import UsageError
-from oblivious_client.policy import Policy
+from oblivious_client.policy import Policy, Simulated
 from oblivious_client.releases.keys_seen import Mirrors
 from oblivious_client.releases.source import Releases
 from oblivious_client.sealing import Framing
@@ -69,6 +69,13 @@ class Route:
         object.__setattr__(self, "endpoint", _endpoint(self.relay, self.gateway))
         most = None if self.max_price is None else price_point(self.max_price)
         object.__setattr__(self, "most", most)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options that lead a command the same way, for advice."""
+        where = (f"--{self.endpoint.role.value}", self.relay or self.gateway or "")
+        is_trial = self.policy.simulated is Simulated.ALLOWED
+        return (*where, "--allow-simulated") if is_trial else where
 
 
 def route_of(relay: Route | str | None, options: RouteOptions) -> Route:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from oblivious_client import layers, places, release_settings
+from oblivious_client import layers, release_settings
 from oblivious_client.cache import EvidenceCache, default_directory
 from oblivious_client.defaults import DEFAULT_MODEL
 from oblivious_client.errors import UsageError
@@ -19,7 +19,7 @@ from oblivious_client.releases.source import Releases
 from oblivious_client.releases.trust_file import packaged_trust
 from oblivious_client.route import Route
 from oblivious_client.terminal import note
-from oblivious_client.wallet import Wallet
+from oblivious_client.wallet import Wallet, usual_path
 
 PACKAGED = "the trust.json of this client"
 
@@ -103,7 +103,7 @@ def routes(options: argparse.Namespace) -> list[Route]:
 def wallet(options: argparse.Namespace) -> Wallet:
     """Return the wallet of the command line, of the environment, or of this user."""
     named = options.wallet or os.environ.get("OBLIVIOUS_WALLET")
-    return Wallet(Path(named) if named else places.data() / "wallet.sqlite3")
+    return Wallet(Path(named) if named else usual_path())
 
 
 def model(options: argparse.Namespace) -> str:

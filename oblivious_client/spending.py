@@ -54,11 +54,17 @@ _UNHEARD = (*range(400, 500), 503)
 
 
 class Purse:
-    """What pays for the questions of one route: a wallet, and the dearest price point."""
+    """What pays for the questions of one route: a wallet, and the dearest price point.
 
-    def __init__(self, wallet: Wallet | None, most: PricePoint | None = None) -> None:
+    `where` are the options that lead a command the same way, for advice.
+    """
+
+    def __init__(
+        self, wallet: Wallet | None, most: PricePoint | None = None, where: Sequence[str] = ()
+    ) -> None:
         self._wallet = wallet
         self._most = most
+        self.where = tuple(where)
         self._returned: OrderedDict[bytes, int] = OrderedDict()
 
     def bill(self, catalogue: Catalogue, path: str, body: bytes) -> Bill | None:
@@ -147,7 +153,7 @@ class Bill:
             raise self._refused("there is no other")
         raise NoToken(
             f"there is no token of {self.prices[0]} or dearer in {self.wallet.file.path}",
-            advice=f"buy some: {buying(self.prices[0])}",
+            advice=f"buy some: {self._buying(self.prices[0])}",
         )
 
     def refuse(self, code: str, copies: int) -> None:
@@ -163,13 +169,11 @@ class Bill:
         said = ", ".join(dict.fromkeys(self._refusals))
         return TokenRefused(
             f"the gateway refused {len(self._refusals)} of your tokens ({said}), and {end}",
-            advice="`oblivious-client tokens check` tells what was refused that nobody had seen",
+            advice=f"`{self.wallet.command('check')}` tells what was refused that nobody had seen",
         )
 
-
-def buying(price: PricePoint) -> str:
-    """Return the command that buys tokens of a price point."""
-    return f"oblivious-client tokens buy --price {price}"
+    def _buying(self, price: PricePoint) -> str:
+        return self.wallet.command("buy", "--price", str(price), *self.purse.where)
 
 
 @dataclass(slots=True)

@@ -59,7 +59,7 @@ def show(chosen: Chosen) -> Exit:
     if chosen.json:
         print_json(token_report.as_json(piles, open_, now=now))
     else:
-        print(token_report.as_text(piles, open_, now=now))
+        print(token_report.as_text(piles, open_, now=now, check=wallet.command("check")))
     _warn(wallet)
     return Exit.OK
 

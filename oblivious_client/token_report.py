@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from oblivious_client.errors import CHECK
 from oblivious_client.purchases import Purchase
 from oblivious_client.report import moment
 from oblivious_client.wallet import Pile, Refusals
@@ -44,14 +45,19 @@ def as_json(piles: Sequence[Pile], purchases: Sequence[Purchase], *, now: float)
     }
 
 
-def as_text(piles: Sequence[Pile], purchases: Sequence[Purchase], *, now: float) -> str:
-    """Return the report for people: a table, and below it what there is to do."""
+def as_text(
+    piles: Sequence[Pile], purchases: Sequence[Purchase], *, now: float, check: str = CHECK
+) -> str:
+    """Return the report for people: a table, and below it what there is to do.
+
+    `check` is the command that looks after what was not finished.
+    """
     if not piles and not purchases:
         return "the wallet is empty"
     rows = [_HEAD, *(_row(pile) for pile in piles)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows] if piles else []
-    return "\n".join([*lines, *_remarks(piles, purchases, now)])
+    return "\n".join([*lines, *_remarks(piles, purchases, now, check)])
 
 
 def findings(piles: Iterable[Pile], refusals: Iterable[Refusals]) -> Iterator[str]:
@@ -73,7 +79,9 @@ def _row(pile: Pile) -> tuple[str, ...]:
     return (str(pile.price), *map(str, counts), moment(pile.redeem_until), pile.origin)
 
 
-def _remarks(piles: Iterable[Pile], purchases: Iterable[Purchase], now: float) -> Iterator[str]:
+def _remarks(
+    piles: Iterable[Pile], purchases: Iterable[Purchase], now: float, check: str
+) -> Iterator[str]:
     for pile in piles:
         count = pile.usable + pile.unknown + pile.held
         if pile.redeem_until <= now:
@@ -83,4 +91,4 @@ def _remarks(piles: Iterable[Pile], purchases: Iterable[Purchase], now: float) -
             yield f"{count} of {pile.price} end within {days} days"
     for purchase in purchases:
         count, price = len(purchase.pending), purchase.source.key.price
-        yield f"{count} of {price} were asked for and did not come: `oblivious-client tokens check`"
+        yield f"{count} of {price} were asked for and did not come: `{check}`"

@@ -148,7 +148,7 @@ class ObliviousTransport(httpx.BaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         self._outer = OuterTransport(self.route)
-        self._purse = Purse(self.route.wallet, self.route.most)
+        self._purse = Purse(self.route.wallet, self.route.most, self.route.words)
         self._renewal = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -235,7 +235,7 @@ class AsyncObliviousTransport(httpx.AsyncBaseTransport):
         self.route = route_of(relay, options)
         self.source = EvidenceSource(self.route)
         self._outer = AsyncOuterTransport(self.route)
-        self._purse = Purse(self.route.wallet, self.route.most)
+        self._purse = Purse(self.route.wallet, self.route.most, self.route.words)
         self._renewal = anyio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import enum
 import secrets
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from oblivious_client import places
 from oblivious_client.wallet_file import WalletFile
 from protocol.private_token import Token
 from protocol.token_catalogue import SKEW_SECONDS, Catalogue, CatalogueKey
@@ -105,6 +107,11 @@ class Refusals:
     count: int
 
 
+def usual_path() -> Path:
+    """Return where a user's wallet is, unless something else is said."""
+    return places.data() / "wallet.sqlite3"
+
+
 class Wallet:
     """Tokens in a file, for its owner alone; every method is one transaction on the disk.
 
@@ -114,6 +121,11 @@ class Wallet:
     def __init__(self, path: Path | str, *, clock: Clock = time.time) -> None:
         self.file = WalletFile(Path(path))
         self.clock = clock
+
+    def command(self, *words: str) -> str:
+        """Return a command of `oblivious-client tokens` on this very wallet, for advice."""
+        own = () if self.file.path == usual_path() else ("--wallet", str(self.file.path))
+        return shlex.join(["oblivious-client", "tokens", *words, *own])
 
     def take(
         self,

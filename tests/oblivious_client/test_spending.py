@@ -136,7 +136,14 @@ def test_a_question_above_the_dearest_that_is_allowed_is_not_sent(wallet: Wallet
 def test_without_a_token_the_command_that_buys_one_is_told(wallet: Wallet) -> None:
     with pytest.raises(NoToken, match="no token of c4 or dearer") as caught:
         bill_of(wallet, body(max_tokens=513)).hold()
-    assert caught.value.advice == "buy some: oblivious-client tokens buy --price c4"
+    own = f"--wallet {wallet.file.path}"
+    assert caught.value.advice == f"buy some: oblivious-client tokens buy --price c4 {own}"
+    purse = Purse(wallet, where=("--relay", "https://relay.example"))
+    bill = purse.bill(CATALOGUE, CHAT, body(max_tokens=513))
+    assert bill is not None
+    with pytest.raises(NoToken) as elsewhere:
+        bill.hold()
+    assert elsewhere.value.advice.endswith(f"--price c4 --relay https://relay.example {own}")
 
 
 def test_the_field_that_pays_holds_the_token(wallet: Wallet) -> None:

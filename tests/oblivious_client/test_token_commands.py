@@ -122,7 +122,12 @@ def test_a_purchase_that_was_interrupted_is_finished_in_place_of_another(
     issuer.faults.lost = 1
     code, _, err = run("buy", "--count", "10", *by(gateway))
     assert code == Exit.NO_CONNECTION
-    assert "`oblivious-client tokens check` finishes it" in err
+    own = f"--wallet {wallet.file.path}"
+    assert f"`oblivious-client tokens check {own}` finishes it" in err
+    listed = run("list")[1]
+    assert f"10 of c1 were asked for and did not come: `oblivious-client tokens check {own}`" in (
+        listed
+    )
     code, _, err = run("buy", "--count", "10", *by(gateway))
     assert code == Exit.OK
     assert "finished a purchase that was interrupted: 10 tokens of c1" in err
@@ -180,7 +185,8 @@ def test_a_question_pays_and_says_when_it_cannot(
     assert (cli.main(chat), int(Exit.NO_TOKEN)) == (20, 20)
     said = capsys.readouterr().err
     assert f"error: there is no token of c1 or dearer in {wallet.file.path}" in said
-    assert "buy some: oblivious-client tokens buy --price c1" in said
+    options = f"--relay {gateway.url} --allow-simulated --wallet {wallet.file.path}"
+    assert f"buy some: oblivious-client tokens buy --price c1 {options}\n" in said
     tokens = fill(wallet, 2, mint=MINT)
     assert cli.main(chat) == Exit.OK
     assert counts(wallet) == (1, 0, 0, 0)
