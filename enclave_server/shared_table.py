@@ -120,7 +120,7 @@ class SharedTable:
                 # The tag before its time: until the time is there the slot still counts as free.
                 self._octets[at : at + TAG_SIZE] = place.tag
                 slot: int = bucket + TAGS_SIZE + number * 4
-                self.put(slot, until)
+                _TIME.pack_into(self._octets, slot, ceiling(until))
                 return slot
         return None
 

@@ -77,12 +77,21 @@ class ConnectionLost(ExchangeError):
 class OuterRefusal(ExchangeError):
     """The relay or gateway answered with an error instead of a sealed answer.
 
-    `is_silence` says that whoever is behind it does not answer.
+    `is_silence` says that whoever is behind it does not answer, `is_of_document` that no question
+    was refused but what everybody is served alike, as evidence is.
     """
 
-    def __init__(self, message: str, *, status: int, advice: str, is_silence: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        advice: str,
+        is_silence: bool = False,
+        is_of_document: bool = False,
+    ) -> None:
         super().__init__(message, advice=advice, code=Exit.OUTER_REFUSAL)
-        self.status, self.is_silence = status, is_silence
+        self.status, self.is_silence, self.is_of_document = status, is_silence, is_of_document
 
 
 class AnswerTruncated(ExchangeError):

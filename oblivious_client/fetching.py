@@ -156,6 +156,7 @@ def body_of(response: httpx.Response, what: str, role: Role) -> bytes:
             status=response.status_code,
             advice=silent or otherwise,
             is_silence=silent is not None,
+            is_of_document=True,
         )
     return response.content
 

@@ -45,6 +45,7 @@ what to demand of the enclave before anything is sent:
   --mirror VKEY        a mirror that has to have seen the same keys; all that are named, or
                        --mirrors K of them; --mirror-of NAME: of this gateway alone;
                        --mirror-down warn: warn where they say nothing, do not refuse
+                       [mirror, mirrors, mirror_of, mirror_down in config.toml]
   --max-age SECONDS    the oldest attestation document to accept (default {MAX_AGE_SECONDS})
   --root FILE          trust this root certificate, not AWS's: for emulated enclaves
   --allow-simulated    accept a simulated enclave, which proves nothing; for trials

@@ -77,6 +77,28 @@ def demanded(options: argparse.Namespace) -> tuple[Found, Found]:
     return _NONE, Found(said.trust, path) if said.trust else _NONE
 
 
+def mirrored(options: argparse.Namespace) -> dict[str, Found]:
+    """Return what is said of mirrors: which, how many, of which gateway, what if they are silent.
+
+    Who names mirrors now means those alone, and nothing that the file wants of its own; who does
+    not may still say something else of the file's.
+    """
+    said, path = _configured()
+    is_named = bool(options.mirror)
+    now = {
+        "mirror": tuple(key.encode() for key in options.mirror or ()),
+        "mirrors": options.mirrors and str(options.mirrors),
+        "mirror_of": options.mirror_of,
+        "mirror_down": options.mirror_down,
+    }
+    found = {}
+    for name, value in now.items():
+        kept = None if is_named or not said.mirror else getattr(said, name)
+        below = Found(str(kept) if isinstance(kept, int) else kept, path) if kept else _NONE
+        found[name] = Found(value, COMMAND_LINE) if value else below
+    return found
+
+
 def _said_now(options: argparse.Namespace, name: str) -> Found:
     """Return what the command line says, or the environment."""
     variable = f"OBLIVIOUS_{name.upper()}"

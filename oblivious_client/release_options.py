@@ -19,7 +19,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mirror", type=_note_key, action="append")
     parser.add_argument("--mirrors", type=_threshold)
     parser.add_argument("--mirror-of")
-    parser.add_argument("--mirror-down", choices=("refuse", "warn"), default="refuse")
+    parser.add_argument("--mirror-down", choices=("refuse", "warn"))
 
 
 def add_actions_to(parser: argparse.ArgumentParser) -> None:

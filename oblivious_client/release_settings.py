@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from oblivious_client import layers
+from oblivious_client import configuration, layers
 from oblivious_client.cache import default_directory
 from oblivious_client.errors import UsageError
 from oblivious_client.releases.keys_seen import Mirrors
@@ -65,10 +65,11 @@ def read_list(path: Path) -> bytes:
 
 def mirrors(options: argparse.Namespace) -> Mirrors | None:
     """Return the mirrors that have to vouch for keys, None if none is named; raises UsageError."""
-    if not options.mirror:
+    said = layers.mirrored(options)
+    if said["mirror"].value is None:
         return None
-    named = tuple(dict.fromkeys(options.mirror))
-    threshold = options.mirrors or len(named)
+    named = tuple(dict.fromkeys(map(configuration.note_key, said["mirror"].value)))
+    threshold = int(said["mirrors"].text or len(named))
     if any(not key.kind.is_timed for key in named):
         raise UsageError("--mirror takes the key of a mirror, whose signatures carry a time")
     if len({key.public_key for key in named}) != len(named):
@@ -78,7 +79,7 @@ def mirrors(options: argparse.Namespace) -> Mirrors | None:
     trusted = trust(options)
     return Mirrors(
         Quorum(threshold, named),
-        options.mirror_of,
+        said["mirror_of"].text,
         MAX_LISTS if trusted is None else trusted.max_lists,
-        is_required=options.mirror_down == "refuse",
+        is_required=said["mirror_down"].text != "warn",
     )

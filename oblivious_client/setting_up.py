@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from oblivious_client import configuration, layers, release_report, release_settings, settings
 from oblivious_client.advice import warnings
@@ -65,7 +66,8 @@ def show(chosen: Chosen) -> Exit:
     print(f"{'file':<8} {path}{'' if path.exists() else ' (there is none)'}")
     for name, each in values.items():
         if each.value is None:
-            print(f"{name:<8} -")
+            if not name.startswith("mirror"):  # which few have
+                print(f"{name:<8} -")
             continue
         value = each.value if isinstance(each.value, str) else " ".join(each.value)
         print(f"{name:<8} {value}  ({each.source})")
@@ -127,6 +129,7 @@ def _decided(chosen: Chosen, before: Configuration) -> Configuration:
         pcrs=pcrs,
         trust=trust,
         proxy=chosen.proxy or before.proxy,
+        **_mirrors(chosen),
         model=chosen.model or before.model,
     )
 
@@ -145,6 +148,18 @@ def _demanded(chosen: Chosen) -> tuple[str | None, str | None]:
     if typed := _asked(_TRUST, trust or ""):
         return None, typed
     return _asked(_PCRS, pcrs or "") or None, None
+
+
+def _mirrors(chosen: Chosen) -> dict[str, Any]:
+    """Return what is said of mirrors; those of before are forgotten where others are named."""
+    told = {
+        "mirrors": chosen.mirrors,
+        "mirror_of": chosen.mirror_of,
+        "mirror_down": chosen.mirror_down,
+    }
+    if chosen.mirror:
+        return {"mirror": tuple(dict.fromkeys(key.encode() for key in chosen.mirror)), **told}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _whole(path: str) -> str:

@@ -40,6 +40,7 @@ def found(options: argparse.Namespace) -> dict[str, Found]:
         "proxy": layers.single(options, "proxy"),
         "pcrs": pins,
         "trust": trusted,
+        **layers.mirrored(options),
         "model": Found(DEFAULT_MODEL, DEFAULT) if asked.value is None else asked,
     }
 

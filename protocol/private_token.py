@@ -49,7 +49,7 @@ class Token:
     @property
     def token_input(self) -> bytes:
         """What the authenticator signs, 98 octets; no two tokens have the same."""
-        return token_input(self.nonce, self.challenge_digest, self.token_key_id)
+        return b"".join((_TYPE, self.nonce, self.challenge_digest, self.token_key_id))
 
     def encode(self) -> bytes:
         """Return the token's 354 octets."""
@@ -58,7 +58,7 @@ class Token:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Return the token that `data` is, whole; else MalformedMessage."""
-        if len(data) != TOKEN_BYTES or token_type_of(data) != TOKEN_TYPE:
+        if len(data) != TOKEN_BYTES or not data.startswith(_TYPE):
             raise MalformedMessage("not a token of type 2")
         return cls(data[2:34], data[34:66], data[66:INPUT_BYTES], data[INPUT_BYTES:])
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from protocol.errors import MalformedMessage
 
@@ -92,8 +93,7 @@ _AMOUNTS = ("input_octets", "output_tokens", "images")
 _IMAGE_MEMBER = "image_octets"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What of a request decides about its price.
 
     `octets` are those of its content, `choices` the answers that are made, `limit` the tokens that
@@ -138,14 +138,26 @@ class Tariff:
 
     def need(self, asked: Asked) -> Budget:
         """Return what a request needs; where it names no limit, a token for each choice."""
-        limit = 1 if asked.limit is None else asked.limit
-        octets = asked.octets + self.image_octets * asked.images
+        return Budget(*self._amounts(asked))
+
+    def price_of(self, asked: Asked) -> PricePoint | None:
+        """Do what `price` does for what a request needs."""
+        octets, tokens, images = self._amounts(asked)
+        for price, budget in self._ordered:
+            if (
+                octets <= budget.input_octets
+                and tokens <= budget.output_tokens
+                and images <= budget.images
+            ):
+                return price
+        return None
+
+    def _amounts(self, asked: Asked) -> tuple[int, int, int]:
+        octets, limit, choices, images = asked
+        octets += self.image_octets * images
+        tokens = choices if limit is None else choices * limit
         # Whoever asks for more than can be written has the answer of who asks for too much.
-        return Budget(
-            min(octets, MAX_AMOUNT),
-            min(asked.choices * limit, MAX_AMOUNT),
-            min(asked.images, MAX_AMOUNT),
-        )
+        return min(octets, MAX_AMOUNT), min(tokens, MAX_AMOUNT), min(images, MAX_AMOUNT)
 
     def limit(self, price: PricePoint, choices: int) -> int:
         """Return how many tokens each choice may have for a token of `price`, or of more.

@@ -30,10 +30,10 @@ def price_of(question: AnyQuestion | Embedding, octets: int, model: Model) -> Pr
     tariff = model.tariff
     if tariff.is_free:
         return None
-    need = tariff.need(asked(question, octets))
-    price = tariff.price(need)
+    wanted = asked(question, octets)
+    price = tariff.price_of(wanted)
     if price is None:
-        raise _too_large(question, need, tariff)
+        raise _too_large(question, tariff.need(wanted), tariff)
     return price
 
 

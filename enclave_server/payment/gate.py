@@ -9,8 +9,8 @@ What was looked at is nothing that could be spent: `hold` alone returns a Hold.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from email.utils import formatdate
+from typing import NamedTuple
 
 from enclave_server.payment.hold import Hold
 from enclave_server.payment.nullifier import nullifier
@@ -44,12 +44,11 @@ NullifierKey = Callable[[], bytes | None]
 """Returns the key of nullifiers, or None as long as it has not been handed over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """A token of a key that is known, or what is wrong with what was presented in its place."""
 
     refusal: Refusal | None = None
-    token: Token | None = field(default=None, repr=False)
+    token: Token | None = None
     key: CatalogueKey | None = None
 
     @property

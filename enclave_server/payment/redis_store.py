@@ -45,9 +45,9 @@ ATTEMPTS = 2
 ATTEMPT_SECONDS = 0.9
 """For each, connecting included: together less than the two seconds that a client is promised."""
 
-AGAIN_SECONDS = 30.0
+AGAIN_SECONDS = 20.0
 """After a hold, within which it may be taken up again: what is left of its lease is more than the
-longest answer and a flush (`LEASE_MARGIN_SECONDS`)."""
+longest answer, a flush, and the time in which the store may take it (`LEASE_MARGIN_SECONDS`)."""
 
 SETTLE_SECONDS = 5.0
 """For a batch of what ends holds: nobody waits for it."""

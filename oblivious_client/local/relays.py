@@ -1,4 +1,4 @@
-"""Several relays: the next is asked when one does not answer.
+"""Several relays: the next is asked when one does not answer, or serves no evidence or no list.
 
 Each has its own evidence, verified by the same demands, and what is asked of it is sealed anew. A
 question goes to another relay only where the first cannot have had it answered: nothing of it had
@@ -66,12 +66,13 @@ class Relays:
             try:
                 return self._kept(number, await ask(self._transports[number]))
             except ClientError as failure:
-                if not is_silence(failure):
+                if not may_ask_elsewhere(failure):
                     raise
                 if upload.begun:
                     self._first = following
                     raise
-                self._tell(f"{self._name(number)} does not answer ({failure}): trying the next")
+                what = "does not answer" if is_silence(failure) else "is of no use"
+                self._tell(f"{self._name(number)} {what} ({failure}): trying the next")
         return self._kept(order[-1], await ask(self._transports[order[-1]]))
 
     def _in_order(self) -> list[int]:
@@ -87,6 +88,12 @@ class Relays:
 
     def _name(self, number: int) -> str:
         return str(self._transports[number].source.route.endpoint)
+
+
+def may_ask_elsewhere(failure: ClientError) -> bool:
+    """Whether another relay may do better: this one is silent, or has not what it has to serve."""
+    is_of_document = isinstance(failure, OuterRefusal) and failure.is_of_document
+    return is_of_document or is_silence(failure)
 
 
 def is_silence(failure: ClientError) -> bool:

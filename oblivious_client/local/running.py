@@ -106,11 +106,12 @@ def command(chosen: Chosen) -> list[str]:
     words += [
         word for name, path in paths.items() if path for word in (name, str(Path(path).resolve()))
     ]
-    words += [word for key in chosen.mirror or () for word in ("--mirror", key.encode())]
-    words += ["--mirrors", str(chosen.mirrors)] if chosen.mirrors else []
-    words += ["--mirror-down", chosen.mirror_down] if chosen.mirror else []
+    said = layers.mirrored(chosen)
+    words += [word for key in said["mirror"].value or () for word in ("--mirror", key)]
     for name, value in (
-        ("--mirror-of", chosen.mirror_of),
+        ("--mirrors", said["mirrors"].text),
+        ("--mirror-of", said["mirror_of"].text),
+        ("--mirror-down", said["mirror_down"].text),
         ("--proxy", settings.proxy(chosen)),
         ("--listen", chosen.listen),
         ("--max-price", chosen.max_price),

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from host_proxy.systemd import Notifier, passed_sockets, watchdog_seconds
@@ -44,6 +45,23 @@ class Manager:
 
     def close(self) -> None:
         self._sock.close()
+
+
+def test_a_sign_of_life_comes_twice_in_the_managers_time(tmp_path: Path) -> None:
+    manager = Manager(tmp_path / "notify")
+    notifier = Notifier(manager.environment)
+    asked: list[float] = []
+
+    def every(seconds: float, sign: Callable[[], object]) -> None:
+        asked.append(seconds)
+        sign()
+
+    notifier.live(every, None)
+    assert manager.is_quiet()
+    notifier.live(every, 30.0)
+    assert manager.hears() == ["WATCHDOG=1"]
+    assert asked == [15.0]
+    manager.close()
 
 
 def test_it_tells_systemd_its_state_and_that_it_lives(

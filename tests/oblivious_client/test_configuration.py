@@ -10,19 +10,23 @@ from hypothesis import strategies as st
 from oblivious_client import configuration
 from oblivious_client.configuration import Configuration
 from oblivious_client.errors import UsageError
+from tests.support.releases import WITNESSES
 
 URL = "https://relay.example"
 WHOLE = Configuration(
     relay=(URL, "unix:/r"), proxy="http://a:b@p:1", pcrs="/pins.json", model='m"\\é'
 )
 
+KEYS = tuple(each.key.encode() for each in WITNESSES[:2])
 EMPTY = Configuration()
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "config.toml"
     trusting = Configuration(relay=(URL,), trust="/trust.json")
-    for said in (WHOLE, Configuration(gateway=URL), trusting, Configuration(relay=(URL,)), EMPTY):
+    mirrored = Configuration(mirror=KEYS, mirrors=1, mirror_of="g.example", mirror_down="warn")
+    others = (trusting, mirrored, Configuration(mirror=KEYS[:1]), Configuration(relay=(URL,)))
+    for said in (WHOLE, Configuration(gateway=URL), *others, EMPTY):
         configuration.write(path, said)
         assert configuration.read(path) == said
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -97,6 +101,16 @@ def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
         ('proxy = "socks5://p"', "`proxy`"),
         ('relay = "https://r"\ngateway = "https://g"', "a relay and a gateway"),
         ('pcrs = "p"\ntrust = "t"', "measurements and whose releases"),
+        ('mirror = "m"', "`mirror` is a key"),
+        ("mirror = [1]", "`mirror` is a key in quotes"),
+        ("mirrors = 1", "names none"),
+        ('mirror_of = "g.example"', "names none"),
+        (f'mirror = "{KEYS[0]}"\nmirrors = 2', "how many of the 1"),
+        (f'mirror = "{KEYS[0]}"\nmirrors = 0', "how many of the 1"),
+        (f'mirror = "{KEYS[0]}"\nmirrors = true', "a number"),
+        (f'mirror = "{KEYS[0]}"\nmirrors = "1"', "a number"),
+        (f'mirror = "{KEYS[0]}"\nmirror_of = ""', "empty"),
+        (f'mirror = "{KEYS[0]}"\nmirror_down = "ask"', "refuse, warn"),
         ("relay", "not TOML"),
         ("a" + "[" * 10_000, "not TOML"),
         ("# " + "x" * configuration.LARGEST_FILE, "octets"),

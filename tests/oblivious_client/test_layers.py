@@ -1,4 +1,4 @@
-"""What counts of measurements and of who is trusted, and where it comes from."""
+"""What counts of measurements, of who is trusted and of mirrors, and where it comes from."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from oblivious_client import configuration, layers
 from oblivious_client.configuration import Configuration
 from oblivious_client.options import COMMANDS, parse
+from tests.support.releases import WITNESSES
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +62,19 @@ def test_a_command_without_the_option_has_the_setting(monkeypatch: pytest.Monkey
     monkeypatch.setenv("OBLIVIOUS_MODEL", "n")
     assert layers.single(argparse.Namespace(model=None), "model").source == "OBLIVIOUS_MODEL"
     assert layers.single(argparse.Namespace(model="o"), "model").text == "o"
+
+
+def mirrored(*words: str) -> dict[str, tuple[object, str]]:
+    found = layers.mirrored(parse(["keys", *words], COMMANDS))
+    return {name: (each.value, each.source) for name, each in found.items() if each.value}
+
+
+def test_mirrors_of_the_file_are_wanted_as_it_says_unless_others_are_named() -> None:
+    key, other = (each.key.encode() for each in WITNESSES[:2])
+    assert mirrored() == {}
+    path = file_says(Configuration(mirror=(key,), mirrors=1, mirror_of="g", mirror_down="warn"))
+    of_file = {"mirror": ((key,), path), "mirrors": ("1", path), "mirror_of": ("g", path)}
+    assert mirrored() == of_file | {"mirror_down": ("warn", path)}
+    refusing = of_file | {"mirror_down": ("refuse", layers.COMMAND_LINE)}
+    assert mirrored("--mirror-down", "refuse") == refusing
+    assert mirrored("--mirror", other) == {"mirror": ((other,), layers.COMMAND_LINE)}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from oblivious_client import evidence
+from oblivious_client import configuration, evidence
+from oblivious_client.configuration import Configuration
 from oblivious_client.exits import Exit
 from oblivious_client.releases.keys_seen import KeysSeen, decode_notes, encode_notes
 from protocol.note_key import NoteSigner
@@ -149,3 +150,39 @@ def test_another_relay_gives_the_same_keys_or_is_said_not_to(user: User) -> None
         assert user("keys", "--also", other.url).code == Exit.OK
     assert user("keys", "--also", user.gateway.url).code == Exit.OK
     assert user("keys", "--also", "nonsense").code == Exit.USAGE
+
+
+def test_mirrors_of_the_configuration_file_need_no_further_words(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    user.publish(listed(running(1)))
+    configuration.write(
+        configuration.place(), Configuration(mirror=(A.key.encode(),), mirror_of=GATEWAY)
+    )
+    assert user("chat", "Hi").code == Exit.KEYS_UNSEEN
+    warned = user("chat", "--mirror-down", "warn", "Hi")
+    assert warned.code == Exit.OK
+    assert "nobody vouches" in warned.err
+    mirror(user, tmp_path, A)
+    served(user, tmp_path, A)
+    assert user("chat", "Hi").code == Exit.OK
+    assert user("chat", "--mirror", B.key.encode(), "Hi").code == Exit.KEYS_UNSEEN
+    assert "mirror_of" in user("config show").out
+
+
+def test_setup_writes_mirrors_down_once_they_have_vouched(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    user.publish(listed(running(1)))
+    words = ["--mirror", A.key.encode(), "--mirror-of", GATEWAY]
+    assert user("setup", *words).code == Exit.KEYS_UNSEEN
+    assert not configuration.place().exists()
+    mirror(user, tmp_path, A)
+    served(user, tmp_path, A)
+    assert user("setup", *words).code == Exit.OK
+    assert user("setup", "--mirror-down", "warn").code == Exit.OK
+    written = configuration.read(configuration.place())
+    assert written.mirror == (A.key.encode(),)
+    assert (written.mirror_of, written.mirror_down) == (GATEWAY, "warn")

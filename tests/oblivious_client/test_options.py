@@ -167,7 +167,7 @@ READ: dict[str, object] = {
 LEFT_OUT: dict[str, object] = {
     **dict.fromkeys(("relay", "gateway", "proxy", "pcrs", "root", "trust", "releases")),
     **dict.fromkeys(("mirror", "mirrors", "mirror_of")),
-    "mirror_down": "refuse",
+    "mirror_down": None,
     "max_age": 3600,
     "allow_simulated": False,
     "no_cache": False,

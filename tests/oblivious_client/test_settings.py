@@ -123,6 +123,7 @@ def test_options_go_before_the_environment_and_that_before_the_file(
     given = sources(*words)
     assert given.pop("gateway")[0] is None
     assert given.pop("trust")[0] is None
+    assert [given.pop(name)[0] for name in tuple(given) if "mirror" in name] == [None] * 4
     assert {source for _, source in given.values()} == {layers.COMMAND_LINE}
 
 

@@ -69,6 +69,8 @@ def test_a_price_is_the_least_of_those_that_cover(
         and need.images <= of.images
     ]
     assert tariff.price(need) == min(covering, default=None)
+    asked = Asked(need.input_octets, need.output_tokens, images=need.images)
+    assert Tariff(budgets, image_octets=0).price_of(asked) == tariff.price(need)
     assert Tariff.decode(tariff.encode()) == tariff
 
 
@@ -188,3 +190,6 @@ def test_an_amount_has_its_range() -> None:
 def test_more_than_can_be_written_is_too_much(asked: Asked) -> None:
     tariff = Tariff({PricePoint(1): Budget(10**9, 10**9, 10**9)})
     assert tariff.price(tariff.need(asked)) is None
+    assert tariff.price_of(asked) is None
+    most = Tariff({PricePoint(1): Budget(MAX_AMOUNT, MAX_AMOUNT, MAX_AMOUNT)})
+    assert most.price_of(asked) == most.price(most.need(asked)) == PricePoint(1)

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,9 +24,13 @@ from oblivious_client.exchange import Upload
 from oblivious_client.exits import Exit
 from oblivious_client.local.relays import Relays, is_silence
 from oblivious_client.policy import Policy
+from oblivious_client.releases.memory import ReleaseMemory
+from oblivious_client.releases.source import Releases
 from oblivious_client.transport import AsyncObliviousTransport
 from tests.support.gateway import MODEL, PROBLEM, Plain, StandInGateway
 from tests.support.local_endpoint import ALLOWED
+from tests.support.released_gateway import RELEASES, listed, running
+from tests.support.releases import TRUST
 
 BODY = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}).encode()
 GONE = Plain(502, "text/html", b"")
@@ -80,6 +86,44 @@ def test_a_question_is_sealed_for_the_keys_of_the_next() -> None:
         assert first.posts() == []
         assert len(second.posts()) == 1
     assert "answered 502" in told[0]
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 500])
+def test_one_that_serves_no_evidence_is_no_reason_to_end(status: int) -> None:
+    with StandInGateway() as first, StandInGateway() as second:
+        first.faults.evidence_answers = [Plain(status, "text/html", b"")] * 8
+        statuses, told = asking([first.url, second.url], times=2)
+        assert statuses == [200, 200]
+        assert first.posts() == []
+        assert len(second.posts()) == 2
+    assert told[0].startswith(f"relay {first.url} is of no use (asked for the evidence")
+    assert f"answered {status}" in told[0]
+    assert told[1:] == [f"asking through relay {second.url} from now on"]
+
+
+def test_one_that_serves_no_list_of_releases_is_no_reason_to_end(tmp_path: Path) -> None:
+    told: list[str] = []
+    with StandInGateway() as first, StandInGateway() as second:
+        second.files[RELEASES] = listed(running(1)).served(int(time.time()))
+        trusted = Releases(TRUST, ReleaseMemory(tmp_path), now=time.time())
+
+        async def run() -> int:
+            transports = [
+                AsyncObliviousTransport(url, policy=ALLOWED, releases=trusted)
+                for url in (first.url, second.url)
+            ]
+            relays = Relays(transports, told.append)
+            try:
+                answer = await relays.ask(question(), Upload())
+                await answer.aread()
+                return answer.status_code
+            finally:
+                await relays.aclose()
+
+        assert asyncio.run(run()) == 200
+        assert (len(first.posts()), len(second.posts())) == (0, 1)
+    assert "is of no use (asked for the list of releases" in told[0]
+    assert "answered 404" in told[0]
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from oblivious_client import cli, options
+from oblivious_client import cli, configuration, options
+from oblivious_client.configuration import Configuration
 from oblivious_client.errors import (
     ClientError,
     EvidenceRefused,
@@ -116,6 +117,10 @@ def test_the_command_of_a_service_says_all_that_was_chosen(
     again = options.parse(running.command(chosen(*given))[3:], tuple(options.PARSERS))
     expected = vars(chosen(*given, "--pcrs", str(tmp_path / "pcrs.json")))
     assert vars(again) == expected
+    mirror = WITNESSES[0].key.encode()
+    configuration.write(configuration.place(), Configuration(mirror=(mirror,), mirror_down="warn"))
+    words = running.command(chosen())
+    assert f"--mirror {mirror} --mirror-down warn" in " ".join(words)
 
 
 def test_what_is_to_be_kept_of_tokens_is_read_before_anything_is_sent(tmp_path: Path) -> None:

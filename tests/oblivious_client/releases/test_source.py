@@ -1,6 +1,7 @@
 """What a route relies on: the list of the moment, what was seen before, and the clocks."""
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from oblivious_client.errors import EvidenceRefused
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy
-from oblivious_client.releases.memory import memory_for
+from oblivious_client.releases.memory import ReleaseMemory, Seen, memory_for
 from oblivious_client.releases.source import (
     AGAIN_SECONDS,
     RENEW_SECONDS,
@@ -293,3 +294,27 @@ def test_a_list_of_a_later_kind_wants_a_later_client(make: Make) -> None:
         Exit.RELEASES_REFUSED,
         "update the client",
     )
+
+
+def test_who_reads_before_another_writes_puts_no_shorter_list_in_its_place(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    four = log_of(*(release(number, valid_from=NOW - DAY) for number in range(1, 5)))
+    load = ReleaseMemory.load
+    others: list[threading.Thread] = []
+
+    def another() -> None:
+        make().take(four.served(), now=NOW)
+
+    def reading(memory: ReleaseMemory) -> Seen | None:
+        seen = load(memory)
+        if not others:
+            others.append(threading.Thread(target=another))
+            others[0].start()
+            others[0].join(0.5)  # without a lock it is through by then
+        return seen
+
+    monkeypatch.setattr(ReleaseMemory, "load", reading)
+    make().take(four.fork(3).served(), now=NOW)
+    others[0].join()
+    assert numbers(make()) == [4, 3, 2, 1]
