@@ -45,16 +45,17 @@ class Place(NamedTuple):
 class SharedTable:
     """Keys and their times; one object, inherited by every forked worker."""
 
-    __slots__ = ("_buckets", "_fd", "_key", "_octets")
+    __slots__ = ("_buckets", "_fd", "_hash", "_octets")
 
     def __init__(
         self, name: str, capacity: int, random: Callable[[int], bytes] = secrets.token_bytes
     ) -> None:
         self._buckets = max(2, math.ceil(capacity * SLOTS_PER_ENTRY / SLOTS))
-        self._key = random(32)
+        # A copy of what has its key costs half of what is given one.
+        self._hash = hashlib.blake2b(digest_size=TAG_SIZE + 16, key=random(32))
         # Locks of fcntl belong to a process and an inode and end with the process: a worker that
         # is killed in the middle of a change leaves neither a held lock nor a half entry.
-        self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        self._fd = os.memfd_create(name)
         size = MARK_SIZE + self._buckets * BUCKET_SIZE
         os.ftruncate(self._fd, size)
         self._octets = mmap.mmap(self._fd, size)
@@ -78,8 +79,9 @@ class SharedTable:
 
     def place(self, key: bytes) -> Place:
         """Return where `key` may be."""
-        digest = hashlib.blake2b(key, digest_size=TAG_SIZE + 16, key=self._key).digest()
-        tag, first, second = _PLACE.unpack(digest)
+        mac = self._hash.copy()
+        mac.update(key)
+        tag, first, second = _PLACE.unpack(mac.digest())
         return Place(tag, self._bucket(first), self._bucket(second))
 
     def advance(self, now: float) -> float:
@@ -92,22 +94,41 @@ class SharedTable:
 
     def find(self, place: Place, now: float) -> int | None:
         """Return the slot of an entry whose time has not come, or None."""
-        slot = self._find(place.tag, place.first, now)
-        return self._find(place.tag, place.second, now) if slot is None else slot
+        octets, (tag, *buckets) = self._octets, place
+        for bucket in buckets:
+            end = bucket + TAGS_SIZE
+            found = octets.find(tag, bucket, end)
+            while found >= 0:
+                number, rest = divmod(found - bucket, TAG_SIZE)
+                slot = end + number * 4
+                if rest == 0 and self.until(slot) >= now:
+                    return slot
+                found = octets.find(tag, found + 1, end)
+        return None
 
-    def add(self, place: Place, until: float, now: float) -> bool:
-        """Remember an entry that is not there until `until`; False if there is no room."""
+    def add(self, place: Place, until: float, now: float) -> int | None:
+        """Remember an entry that is not there until `until`.
+
+        Return its slot, or None if there is no room.
+        """
         for bucket in place[1:]:
             times = _TIMES.unpack_from(self._octets, bucket + TAGS_SIZE)
             earliest = min(times)
             if earliest < now:
-                slot = times.index(earliest)
-                at = bucket + slot * TAG_SIZE
+                number = times.index(earliest)
+                at = bucket + number * TAG_SIZE
                 # The tag before its time: until the time is there the slot still counts as free.
                 self._octets[at : at + TAG_SIZE] = place.tag
-                self.put(bucket + TAGS_SIZE + slot * 4, until)
-                return True
-        return False
+                slot: int = bucket + TAGS_SIZE + number * 4
+                _TIME.pack_into(self._octets, slot, ceiling(until))
+                return slot
+        return None
+
+    def has(self, tag: bytes, slot: int, until: int) -> bool:
+        """Tell whether the entry in a slot is that of `tag`, and has this time."""
+        bucket = slot - slot % BUCKET_SIZE
+        at = bucket + (slot - bucket - TAGS_SIZE) // 4 * TAG_SIZE
+        return self.until(slot) == until and self._octets[at : at + TAG_SIZE] == tag
 
     def until(self, slot: int) -> int:
         """Return the time of the entry in a slot."""
@@ -120,17 +141,6 @@ class SharedTable:
 
     def _bucket(self, digest: int) -> int:
         return MARK_SIZE + digest % self._buckets * BUCKET_SIZE
-
-    def _find(self, tag: bytes, bucket: int, now: float) -> int | None:
-        end = bucket + TAGS_SIZE
-        found = self._octets.find(tag, bucket, end)
-        while found >= 0:
-            number, rest = divmod(found - bucket, TAG_SIZE)
-            slot = end + number * 4
-            if rest == 0 and self.until(slot) >= now:
-                return slot
-            found = self._octets.find(tag, found + 1, end)
-        return None
 
 
 def ceiling(until: float) -> int:

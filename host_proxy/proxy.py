@@ -79,8 +79,7 @@ class Proxy:
         self._loop.on_signals(self._signalled, *_ACTIONS)
         idle = self._options.idle_seconds
         self._loop.every(min(idle / SWEEPS_PER_IDLE_TIME, LONGEST_SWEEP_SECONDS), self._sweep)
-        if self._watchdog is not None:
-            self._loop.every(self._watchdog / 2, lambda: self._notifier.tell("WATCHDOG=1"))
+        self._notifier.live(self._loop.every, self._watchdog)
         self._notifier.tell("READY=1", f"STATUS=Carrying on {len(self._routes)} route(s)")
         log("ready", routes=[route.counters.name for route in self._routes])
         self._loop.run()

@@ -48,8 +48,7 @@ class Service:
                 self.loop.stop()
 
         self.loop.on_signals(signalled, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-        if self._watchdog is not None:
-            self.loop.every(self._watchdog / 2, lambda: self.notifier.tell("WATCHDOG=1"))
+        self.notifier.live(self.loop.every, self._watchdog)
         self.loop.post(begin)  # from the loop, which it may stop
         self.loop.run()
         if self._metrics is not None:

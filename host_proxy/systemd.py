@@ -5,7 +5,7 @@ Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3).
 
 import os
 import socket
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Final
 
 from host_proxy.addresses import AddressError
@@ -37,6 +37,16 @@ class Notifier:
             return
         finally:
             sock.detach()
+
+    def live(
+        self, every: Callable[[float, Callable[[], object]], object], watchdog: float | None
+    ) -> None:
+        """Have `every` give a sign of life twice in the manager's time, as it is recommended.
+
+        Of None seconds nothing is wanted.
+        """
+        if watchdog is not None:
+            every(watchdog / 2, lambda: self.tell("WATCHDOG=1"))
 
 
 def watchdog_seconds(environment: Mapping[str, str]) -> float | None:

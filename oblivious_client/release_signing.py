@@ -72,13 +72,14 @@ def witness(chosen: Chosen) -> Exit:
         raise EvidenceRefused(
             f"the list is not witnessed: {refusal}", code=Exit.RELEASES_REFUSED
         ) from refusal
-    seen = memory.load()
-    if seen is not None and not follows(published.notes, seen.size, seen.root):
-        # A witness vouches that nothing was ever taken back: for him a shorter list is one.
-        raise contradiction(memory.keep_conflict(seen.notes, published.notes))
     now = int(time.time())
-    # First remembered, then signed: a line that is lost can be made again, a memory cannot.
-    memory.store(published, now)
+    with memory.alone():
+        seen = memory.load()
+        if seen is not None and not follows(published.notes, seen.size, seen.root):
+            # A witness vouches that nothing was ever taken back: for him a shorter list is one.
+            raise contradiction(memory.keep_conflict(seen.notes, published.notes))
+        # First remembered, then signed: a line that is lost can be made again, a memory cannot.
+        memory.store(published, now)
     write(chosen.out, cosigned(published.notes, signer, now).encode().decode())
     print(f"witnessed {published.checkpoint.size} entries: {chosen.out}")
     return Exit.OK

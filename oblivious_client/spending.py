@@ -77,7 +77,7 @@ class Purse:
         except ProtocolError:
             return None  # refused for its form, which costs nothing
         tariff = catalogue.models.get(model)
-        cheapest = None if tariff is None else tariff.price(tariff.need(asked))
+        cheapest = None if tariff is None else tariff.price_of(asked)
         if tariff is None or cheapest is None:
             return None
         prices = [price for price in sorted(tariff.budgets) if price >= cheapest]

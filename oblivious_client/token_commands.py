@@ -41,6 +41,7 @@ def buy(chosen: Chosen) -> Exit:
         _note(_told(bought))
     if lost:
         _note("that purchase had been interrupted: to buy more, ask again")
+        _warn(buyer.wallet)
         return Exit.OK
     _note(f"buying from {catalogue.issuer}, now: it sees your account, this machine and the time")
     bought = buyer.buy(catalogue, price, chosen.count)

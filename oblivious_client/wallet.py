@@ -66,7 +66,8 @@ class Outcome(enum.Enum):
 class Held:
     """A token that is held for one question; `is_fresh` if it had never left before.
 
-    It `came_back` if that was so short a time ago that the gateway may say that it is in use.
+    It `came_back` if that was so short a time ago that the gateway may say that it is in use;
+    `returned` is when, if it ever did.
     """
 
     token: Token
@@ -75,6 +76,7 @@ class Held:
     row: int
     holder: bytes = field(repr=False)
     came_back: bool = False
+    returned: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +151,15 @@ class Wallet:
             rank = min(each.rank for each in found)
             first = [each for each in found if each.rank == rank]
             chosen = next((each for each in found if each.row == preferred), secrets.choice(first))
-            came_back = _came_back(database, chosen.row, now)
+            returned = _returned(database, chosen.row)
             database.execute(
                 "UPDATE tokens SET state = 'held', holder = ?, since = ? WHERE id = ?",
                 (holder, now, chosen.row),
             )
             token = _token(database, chosen, catalogue)
         is_fresh = not chosen.is_seen
-        return Held(token, chosen.key.price, is_fresh, chosen.row, holder, came_back)
+        came_back = returned is not None and now < returned + RETURNING_SECONDS
+        return Held(token, chosen.key.price, is_fresh, chosen.row, holder, came_back, returned)
 
     def settle(self, held: Held, outcome: Outcome) -> None:
         """Say what became of a held token; nothing if somebody else has taken it since."""
@@ -166,7 +169,8 @@ class Wallet:
                 case Outcome.GONE:
                     database.execute("DELETE FROM tokens WHERE id = ? AND holder = ?", place)
                 case Outcome.UNSENT:
-                    _free(database, place, seen=0)
+                    # It may still be on its way back from the question before.
+                    _free(database, place, seen=0, since=held.returned)
                 case Outcome.RETURNED:
                     _free(database, place, seen=1, since=self.clock())
                 case Outcome.UNKNOWN:
@@ -272,9 +276,11 @@ def _token(database: sqlite3.Connection, chosen: _Candidate, catalogue: Catalogu
     return Token(nonce, catalogue.challenge.digest, chosen.key.key.key_id, authenticator)
 
 
-def _came_back(database: sqlite3.Connection, row: int, now: float) -> bool:
+def _returned(database: sqlite3.Connection, row: int) -> float | None:
+    """Return when a token that is READY came back."""
+    since: float | None
     (since,) = database.execute("SELECT since FROM tokens WHERE id = ?", (row,)).fetchone()
-    return since is not None and now < since + RETURNING_SECONDS
+    return since
 
 
 def _free(

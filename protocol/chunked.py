@@ -28,6 +28,9 @@ CHUNK_SIZE = 1 << 14
 MAX_SEALED_SIZE = 1 << 25
 """Sealed bytes in the largest chunk accepted: some senders put a whole body into one chunk."""
 
+LONG_CHUNK_SIZE = 1 << 16
+"""Sealed bytes in a chunk above which opening it takes longer than a step may."""
+
 MAX_REQUEST_CHUNKS = 1 << 16
 """Chunks in one request: each costs a decryption, however small it is. Answers have no limit."""
 
@@ -103,6 +106,7 @@ class _Opener:
         "_final_seen",
         "_open",
         "_over",
+        "_wanted",
     )
 
     def __init__(self, begin: _Begin, max_chunks: float = math.inf) -> None:
@@ -112,6 +116,14 @@ class _Opener:
         self._open: _Open | None = None
         self._final_seen = False
         self._over = False
+        self._wanted = 0  # bytes in the buffer that complete a long chunk, where one has begun
+
+    def is_long(self, count: int) -> bool:
+        """Whether `count` more bytes complete a long chunk; of 0, whether `finish` opens one."""
+        held = len(self._buffer)
+        if not count:
+            return self._final_seen and held > LONG_CHUNK_SIZE
+        return 0 < self._wanted <= held + count
 
     def feed(self, data: bytes) -> list[bytes]:
         self._require_more()
@@ -159,7 +171,9 @@ class _Opener:
             if length > MAX_SEALED_SIZE:
                 raise MalformedMessage("chunk is too long")
             if end > len(self._buffer):
+                self._wanted = end - offset if length > LONG_CHUNK_SIZE else 0
                 break
+            self._wanted = 0
             if length:
                 chunks.append(bytes(self._buffer[start:end]))
             self._final_seen = not length
@@ -189,6 +203,13 @@ class RequestOpener:
     def feed(self, data: bytes) -> list[bytes]:
         """Return the plaintext of the non-final chunks that `data` completes."""
         return self._opener.feed(data)
+
+    def is_long(self, count: int) -> bool:
+        """Whether to feed `count` more bytes opens a chunk that is longer than LONG_CHUNK_SIZE.
+
+        Of 0, whether `finish` does.
+        """
+        return self._opener.is_long(count)
 
     def finish(self) -> tuple[bytes, "GatewayContext"]:
         """Return the plaintext of the final chunk and the context that seals the answer.

@@ -87,7 +87,7 @@ class State:
     def __post_init__(self) -> None:
         if not 0 < self.serial < _MAX_NUMBER or not 0 <= self.turns < _MAX_NUMBER:
             raise ValueError("a number out of range")
-        if not 0 < len(self.members) <= MAX_OWNERS or self.leader not in self.members:
+        if len(self.members) > MAX_OWNERS or self.leader not in self.members:
             raise ValueError("too many members, or a leader that is none of them")
         if any(len(member) != OWNER_BYTES for member in self.members):
             raise ValueError("an identifier has the wrong size")

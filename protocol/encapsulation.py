@@ -124,6 +124,15 @@ def decapsulate_request(keys: Iterable[GatewayKey], data: bytes) -> tuple[bytes,
 
     MalformedMessage when it is too short to be one; KeyRejected for every other failure.
     """
+    recipient, sealed = accept_request(keys, data)
+    return recipient.open(sealed), GatewayContext(data[0], recipient)
+
+
+def accept_request(keys: Iterable[GatewayKey], data: bytes) -> tuple[hpke.Recipient, memoryview]:
+    """Do all of `decapsulate_request` but opening, which takes long for a long request.
+
+    Returns what opens, and what it is to open; the errors are the same.
+    """
     if len(data) < HEADER_SIZE + hpke.TAG_SIZE:
         raise MalformedMessage("encapsulated request is too short")
     # How long the encapsulated key is follows from the header alone.
@@ -133,7 +142,7 @@ def decapsulate_request(keys: Iterable[GatewayKey], data: bytes) -> tuple[bytes,
         raise MalformedMessage("encapsulated request is too short")
     recipient = acceptor.accept(data[HEADER_SIZE:prefix_size])
     # A view, for a copy of a long request takes as long as half of its decryption.
-    return recipient.open(memoryview(data)[prefix_size:]), GatewayContext(data[0], recipient)
+    return recipient, memoryview(data)[prefix_size:]
 
 
 def setup_client(

@@ -50,6 +50,7 @@ Answer = Response | StreamedResponse
 Answering = Answer | Awaitable[Answer]
 Dispatch = Callable[[Request, Delivery], Answering]
 _Context = encapsulation.GatewayContext | chunked.GatewayContext
+Aside = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 Admit = Callable[[bytes, int, Request], Response | None]
 """Takes `enc`, the key identifier and the request; a Response refuses it."""
 
@@ -67,6 +68,11 @@ def admit_all(enc: bytes, key_id: int, request: Request) -> Response | None:
 
 def report_nothing(failure: Exception) -> None:
     """Ignore that dispatch failed; the client learns its status either way."""
+
+
+async def here(work: Callable[[], bytes]) -> bytes:
+    """Do at once what may be done aside."""
+    return work()
 
 
 async def settled(answer: Answering) -> Answer:
@@ -101,7 +107,8 @@ class Gateway:
     """Opens requests with the keys of the moment; once open, every outcome is a sealed answer.
 
     `admit_bare` decides on a plaintext that is a JSON object, not Binary HTTP, and then passes for
-    a chat request; without it there is no such dialect.
+    a chat request; without it there is no such dialect. `aside` does what takes long and touches
+    nothing else, in another thread if it likes: it seals large answers.
     """
 
     def __init__(
@@ -112,12 +119,14 @@ class Gateway:
         admit: Admit = admit_all,
         admit_bare: Admit | None = None,
         report: Callable[[Exception], None] = report_nothing,
+        aside: Aside = here,
     ) -> None:
         self._keys = keys
         self._dispatch = dispatch
         self._admit = admit
         self._admit_bare = admit_bare
         self._report = report
+        self._aside = aside
 
     async def answer(self, data: bytes) -> bytes:
         """Return the encapsulated answer to an encapsulated request.
@@ -131,11 +140,16 @@ class Gateway:
         """Do what `answer` does, and return at once what dispatch answers at once."""
         return self._begin(*encapsulation.decapsulate_request(self._keys(), data))
 
-    def begin_in_steps(self, data: bytes) -> Generator[None, None, bytes | Awaitable[bytes]]:
-        """Do what `begin` does; between two steps of a large request others can have their turn."""
-        plaintext, context = encapsulation.decapsulate_request(self._keys(), data)
-        yield
-        return self._begin(plaintext, context)
+    def begin_in_steps(self, data: bytes) -> Generator[bool, None, bytes | Awaitable[bytes]]:
+        """Do what `begin` does; between two steps of a large request others can have their turn.
+
+        True says that the next step is long and can be done in another thread.
+        """
+        recipient, sealed = encapsulation.accept_request(self._keys(), data)
+        yield True
+        plaintext = recipient.open(sealed)
+        yield False
+        return self._begin(plaintext, encapsulation.GatewayContext(data[0], recipient))
 
     def _begin(
         self, plaintext: bytes, context: encapsulation.GatewayContext
@@ -157,15 +171,23 @@ class Gateway:
         final, context = opener.finish()
         return self._exchange(b"".join(pieces) + final, context)
 
-    def open_chunked_in_steps(self, data: bytes) -> Generator[None, None, ChunkedExchange]:
-        """Do what `open_chunked` does; between two steps others can have their turn."""
+    def open_chunked_in_steps(self, data: bytes) -> Generator[bool, None, ChunkedExchange]:
+        """Do what `open_chunked` does; between two steps others can have their turn.
+
+        True says that the next step is long and can be done in another thread.
+        """
         opener = chunked.decapsulate_request(self._keys())
         pieces: list[bytes] = []
         for start in range(0, len(data), STEP_BYTES):
-            pieces += opener.feed(data[start : start + STEP_BYTES])
-            yield
+            piece = data[start : start + STEP_BYTES]
+            if opener.is_long(len(piece)):
+                yield True
+            pieces += opener.feed(piece)
+            yield False
+        if opener.is_long(0):
+            yield True
         final, context = opener.finish()
-        yield
+        yield False
         pieces.append(final)
         return self._exchange(b"".join(pieces), context)
 
@@ -186,13 +208,12 @@ class Gateway:
 
         async def sealed() -> bytes:
             response = await self._whole(answer)
-            is_large = len(response.content) > LARGE_ANSWER_BYTES
-            if is_large:
-                await _Turn()
+            if len(response.content) <= LARGE_ANSWER_BYTES:
+                return context.seal_response(encode(response))
+            await _Turn()
             encoded = encode(response)
-            if is_large:
-                await _Turn()
-            return context.seal_response(encoded)
+            await _Turn()
+            return await self._aside(lambda: context.seal_response(encoded))
 
         return sealed()
 

@@ -4,7 +4,6 @@
 answer. Neither issuer nor origin can tell which request a token is of.
 """
 
-import hmac
 import secrets
 from dataclasses import dataclass, field
 from typing import Self
@@ -42,8 +41,7 @@ class Token:
     authenticator: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        sizes = [len(self.nonce), len(self.challenge_digest), len(self.token_key_id)]
-        if sizes != [NONCE_BYTES, DIGEST_BYTES, KEY_ID_BYTES]:
+        if not len(self.nonce) == len(self.challenge_digest) == len(self.token_key_id) == 32:
             raise ValueError("a nonce, a digest and a key identifier have 32 octets each")
         if len(self.authenticator) != MODULUS_BYTES:
             raise ValueError("an authenticator has 256 octets")
@@ -51,7 +49,7 @@ class Token:
     @property
     def token_input(self) -> bytes:
         """What the authenticator signs, 98 octets; no two tokens have the same."""
-        return token_input(self.nonce, self.challenge_digest, self.token_key_id)
+        return b"".join((_TYPE, self.nonce, self.challenge_digest, self.token_key_id))
 
     def encode(self) -> bytes:
         """Return the token's 354 octets."""
@@ -60,7 +58,7 @@ class Token:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Return the token that `data` is, whole; else MalformedMessage."""
-        if len(data) != TOKEN_BYTES or token_type_of(data) != TOKEN_TYPE:
+        if len(data) != TOKEN_BYTES or not data.startswith(_TYPE):
             raise MalformedMessage("not a token of type 2")
         return cls(data[2:34], data[34:66], data[66:INPUT_BYTES], data[INPUT_BYTES:])
 
@@ -68,7 +66,7 @@ class Token:
         """Raise ProtocolError unless the token is of that key, for that challenge, and signed."""
         if self.token_key_id != key.key_id:
             raise KeyRejected("a token of another key")
-        if not hmac.compare_digest(self.challenge_digest, challenge_digest):
+        if self.challenge_digest != challenge_digest:  # neither is a secret
             raise SignatureInvalid("a token for another challenge")
         verify(key.public_key, self.token_input, self.authenticator)
 

@@ -314,7 +314,8 @@ def output_of(message: Mapping[str, object]) -> bytes:
     content = message.get("text") if "text" in message else message.get("content")
     if content is not None and not isinstance(content, str):
         raise SignatureInvalid("the content is not text")
-    said = (_utf8(content or ""), _tool_calls(message.get("tool_calls")))
+    calls = message.get("tool_calls")
+    said = (_utf8(content or ""), _tool_calls(calls) if calls else b"")
     return APART.join(part for part in said if part)
 
 
@@ -335,8 +336,6 @@ def _message(request_hash: bytes, output_hash: bytes, timestamp: int) -> bytes:
 
 
 def _tool_calls(calls: object) -> bytes:
-    if not calls:
-        return b""
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise SignatureInvalid("the tool calls are not a list of objects")
     # A stream numbers its calls and a whole answer does not: only their order is signed.

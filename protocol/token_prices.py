@@ -6,10 +6,10 @@ that who asks and who answers compute the same: `token_asked` has what is read o
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from operator import ge
+from typing import NamedTuple
 
 from protocol.errors import MalformedMessage
 
@@ -56,7 +56,8 @@ class Budget:
     images: int = 0
 
     def __post_init__(self) -> None:
-        if not all(0 <= amount <= MAX_AMOUNT for amount in self.amounts):
+        amounts = self.amounts
+        if min(amounts) < 0 or max(amounts) > MAX_AMOUNT:
             raise ValueError("a budget is of numbers that are not negative")
 
     @property
@@ -66,7 +67,11 @@ class Budget:
 
     def covers(self, other: "Budget") -> bool:
         """Tell whether a request of `other` may have all that it needs."""
-        return all(map(ge, self.amounts, other.amounts))
+        return (
+            self.input_octets >= other.input_octets
+            and self.output_tokens >= other.output_tokens
+            and self.images >= other.images
+        )
 
     def encode(self) -> dict[str, int]:
         """Return the members that stand in JSON."""
@@ -88,8 +93,7 @@ _AMOUNTS = ("input_octets", "output_tokens", "images")
 _IMAGE_MEMBER = "image_octets"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What of a request decides about its price.
 
     `octets` are those of its content, `choices` the answers that are made, `limit` the tokens that
@@ -108,15 +112,17 @@ class Tariff:
 
     budgets: Mapping[PricePoint, Budget]
     image_octets: int = IMAGE_OCTETS
+    _ordered: Sequence[tuple[PricePoint, Budget]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.image_octets <= MAX_AMOUNT:
             raise ValueError("an image counts as a number of octets that is not negative")
-        ordered = [self.budgets[price] for price in sorted(self.budgets)]
+        ordered = tuple(sorted(self.budgets.items(), key=_price_of))
         # Else a dearer token would be refused where a cheaper one is taken.
-        for cheaper, dearer in pairwise(ordered):
+        for (_, cheaper), (_, dearer) in pairwise(ordered):
             if cheaper == dearer or not dearer.covers(cheaper):
                 raise ValueError("budgets do not grow with the price")
+        object.__setattr__(self, "_ordered", ordered)
 
     @property
     def is_free(self) -> bool:
@@ -125,31 +131,50 @@ class Tariff:
 
     def price(self, need: Budget) -> PricePoint | None:
         """Return the cheapest price point that covers `need`; None where none does."""
-        prices = (price for price in sorted(self.budgets) if self.budgets[price].covers(need))
-        return next(prices, None)
+        for price, budget in self._ordered:
+            if budget.covers(need):
+                return price
+        return None
 
     def need(self, asked: Asked) -> Budget:
         """Return what a request needs; where it names no limit, a token for each choice."""
-        limit = 1 if asked.limit is None else asked.limit
-        octets = asked.octets + self.image_octets * asked.images
-        amounts = octets, asked.choices * limit, asked.images
+        return Budget(*self._amounts(asked))
+
+    def price_of(self, asked: Asked) -> PricePoint | None:
+        """Do what `price` does for what a request needs."""
+        octets, tokens, images = self._amounts(asked)
+        for price, budget in self._ordered:
+            if (
+                octets <= budget.input_octets
+                and tokens <= budget.output_tokens
+                and images <= budget.images
+            ):
+                return price
+        return None
+
+    def _amounts(self, asked: Asked) -> tuple[int, int, int]:
+        octets, limit, choices, images = asked
+        octets += self.image_octets * images
+        tokens = choices if limit is None else choices * limit
         # Whoever asks for more than can be written has the answer of who asks for too much.
-        return Budget(*(min(amount, MAX_AMOUNT) for amount in amounts))
+        return min(octets, MAX_AMOUNT), min(tokens, MAX_AMOUNT), min(images, MAX_AMOUNT)
 
     def limit(self, price: PricePoint, choices: int) -> int:
         """Return how many tokens each choice may have for a token of `price`, or of more.
 
         ValueError for a token that is worth less than any budget.
         """
-        bought = max(each for each in self.budgets if each <= price)
-        return self.budgets[bought].output_tokens // choices
+        for each, budget in reversed(self._ordered):
+            if each.units <= price.units:
+                return budget.output_tokens // choices
+        raise ValueError("a token that is worth less than any budget")
 
     def encode(self) -> dict[str, object]:
         """Return the members that stand in JSON."""
         if self.is_free:
             return {"free": True}
         members: dict[str, object] = {
-            str(price): self.budgets[price].encode() for price in sorted(self.budgets)
+            str(price): budget.encode() for price, budget in self._ordered
         }
         if self.image_octets != IMAGE_OCTETS:
             members[_IMAGE_MEMBER] = self.image_octets
@@ -171,6 +196,10 @@ class Tariff:
             return cls(budgets, image_octets)
         except ValueError as error:
             raise MalformedMessage(str(error)) from None
+
+
+def _price_of(pair: tuple[PricePoint, Budget]) -> PricePoint:
+    return pair[0]
 
 
 def _amount(value: object) -> int:

@@ -10,7 +10,7 @@ def encode(value: int) -> bytes:
     """Return the shortest encoding of `value`."""
     if 0 <= value < 1 << 6:
         return value.to_bytes(1, "big")  # without the loop: half a microsecond an answer
-    for prefix, size in enumerate((1, 2, 4, 8)):
+    for prefix, size in ((1, 2), (2, 4), (3, 8)):
         bits = 8 * size - 2  # the two top bits hold the prefix
         if 0 <= value < 1 << bits:
             return (prefix << bits | value).to_bytes(size, "big")

@@ -32,8 +32,8 @@ TOKENS = "tokens"
 accounts = Table(
     "accounts",
     METADATA,
-    Column("id", _NUMBER, primary_key=True, autoincrement=True),
-    Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("id", _NUMBER, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False, unique=True),
     Column("name", String(100), nullable=False),  # for the operator's eyes, and may be empty
     Column("created", BigInteger, nullable=False),
     Column("balance", BigInteger, nullable=False),
@@ -56,7 +56,7 @@ accounts = Table(
 entries = Table(
     "entries",
     METADATA,
-    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("id", _NUMBER, primary_key=True),
     Column("account", ForeignKey("accounts.id"), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("kind", String(16), nullable=False),
@@ -89,7 +89,7 @@ intents = Table(
     "intents",
     METADATA,
     Column("reference", String(64), primary_key=True),  # of a payment that somebody presented
-    Column("secret_hash", LargeBinary(32), nullable=False, index=True),  # of whom it is for
+    Column("secret_hash", LargeBinary, nullable=False, index=True),  # of whom it is for
     Column("units", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("ends", BigInteger, nullable=False),  # after which the chain does not take it

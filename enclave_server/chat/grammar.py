@@ -157,9 +157,9 @@ def _check_order(schema: Mapping[str, Json]) -> None:
     """Refuse a least above the most: llama.cpp counts from one to the other, the long way round."""
     lowest, highest = schema.get("minimum"), schema.get("maximum")
     if (above := schema.get("exclusiveMinimum")) is not None:
-        lowest = max(above + 1, above + 1 if lowest is None else lowest)
+        lowest = above + 1 if lowest is None else max(above + 1, lowest)
     if (below := schema.get("exclusiveMaximum")) is not None:
-        highest = min(below - 1, below - 1 if highest is None else highest)
+        highest = below - 1 if highest is None else min(below - 1, highest)
     ends = {
         "maxItems": (schema.get("minItems"), schema.get("maxItems")),
         "maxLength": (schema.get("minLength"), schema.get("maxLength")),

@@ -35,7 +35,7 @@ def _later(messages: list[Message]) -> set[int]:
     """Return where instructions stand that do not stand before all else."""
     instructing = {i for i, message in enumerate(messages) if message.role in INSTRUCTING}
     begin = next((i for i in range(len(messages)) if i not in instructing), len(messages))
-    return {index for index in instructing if index > begin}
+    return instructing.difference(range(begin))
 
 
 def _marked(message: Message) -> Message:

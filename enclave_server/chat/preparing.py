@@ -126,7 +126,7 @@ def _prepare(
         )
     price, limit_name = price_of(question, len(job.content), model), question.limit_name
     bought = _larger(price, job.presented)
-    question = budgeted(question, len(job.content), model, bought)
+    question = budgeted(question, model, bought)
     account = _found(account_of, model)
     joins = model.profile.streams_always and not question.stream
     return Prepared(

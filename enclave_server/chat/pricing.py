@@ -21,10 +21,8 @@ def asked(question: AnyQuestion | Embedding, octets: int) -> Asked:
         return Asked(octets, limit=0)
     if not isinstance(question, Conversation):
         return Asked(octets, question.max_tokens, question.candidates)
-    limits = [question.max_tokens, question.max_completion_tokens]
-    named = [limit for limit in limits if limit is not None]
     # A document of a few octets may have hundreds of pages, which its reader sees as images.
-    return Asked(octets, max(named, default=None), question.choices, len(question.shown))
+    return Asked(octets, _limit(question), question.choices, len(question.shown))
 
 
 def price_of(question: AnyQuestion | Embedding, octets: int, model: Model) -> PricePoint | None:
@@ -32,27 +30,34 @@ def price_of(question: AnyQuestion | Embedding, octets: int, model: Model) -> Pr
     tariff = model.tariff
     if tariff.is_free:
         return None
-    need = tariff.need(asked(question, octets))
-    price = tariff.price(need)
+    wanted = asked(question, octets)
+    price = tariff.price_of(wanted)
     if price is None:
-        raise _too_large(question, need, tariff)
+        raise _too_large(question, tariff.need(wanted), tariff)
     return price
 
 
-def budgeted(
-    question: AnyQuestion, octets: int, model: Model, price: PricePoint | None
-) -> AnyQuestion:
+def budgeted(question: AnyQuestion, model: Model, price: PricePoint | None) -> AnyQuestion:
     """Return `question` with a limit, if it has none, that a token of `price` pays for.
 
     A token may be of a price point that the model has no budget for: the next below it counts.
     """
-    wanted = asked(question, octets)
-    if price is None or wanted.limit is not None:
+    if price is None or _limit(question) is not None:
         return question
-    limit = model.tariff.limit(price, wanted.choices)
+    written = question.choices if isinstance(question, Conversation) else question.candidates
+    limit = model.tariff.limit(price, written)
     if model.output_limit is not None:
         limit = min(limit, model.output_limit)
     return msgspec.structs.replace(question, max_tokens=limit)
+
+
+def _limit(question: AnyQuestion) -> int | None:
+    """Return how many tokens an answer may have, the larger limit if a question names two."""
+    if not isinstance(question, Conversation) or question.max_completion_tokens is None:
+        return question.max_tokens
+    if question.max_tokens is None:
+        return question.max_completion_tokens
+    return max(question.max_tokens, question.max_completion_tokens)
 
 
 def _too_large(question: AnyQuestion | Embedding, need: Budget, tariff: Tariff) -> ChatError:

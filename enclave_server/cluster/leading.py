@@ -86,8 +86,7 @@ class Leader:
         self._followers.close()
 
     def forget(self) -> None:
-        """Drop every key and secret: this process is a worker now."""
-        self.close()
+        """Drop every key and secret of one that was closed: this process is a worker now."""
         self._newest_told = None
         self._pushed = None
         self._proposed.clear()

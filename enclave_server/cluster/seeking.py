@@ -1,5 +1,6 @@
 """A search for a leader: every peer is asked, again and again, all at the same time."""
 
+import math
 import socket
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ class _Peer:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.approach: Approach | None = None
-        self.due = 0.0
+        self.due = -math.inf
         self.rounds = 0
         self.waits: bytes | None = None
         self.is_silent = False

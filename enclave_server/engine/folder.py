@@ -64,7 +64,7 @@ def _lock(folder: Path, descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield descriptor
     finally:

@@ -51,4 +51,4 @@ class ReplayFilter:
                 return Verdict.EXPIRED
             if table.find(place, now) is not None:
                 return Verdict.REPEATED
-            return Verdict.NEW if table.add(place, until, now) else Verdict.FULL
+            return Verdict.FULL if table.add(place, until, now) is None else Verdict.NEW

@@ -184,7 +184,7 @@ def _sealed(body: bytes) -> OuterResponse:
 
 
 async def _answer_large_sealed(
-    service: Service, steps: Generator[None, None, bytes | Awaitable[bytes] | OuterResponse]
+    service: Service, steps: Generator[bool, None, bytes | Awaitable[bytes] | OuterResponse]
 ) -> OuterResponse:
     try:
         sealed = await service.stepping.take(steps)
@@ -217,7 +217,7 @@ def _answer_chunked(
 
 
 async def _answer_large_chunked(
-    service: Service, steps: Generator[None, None, ChunkedExchange | OuterResponse], size: int
+    service: Service, steps: Generator[bool, None, ChunkedExchange | OuterResponse], size: int
 ) -> OuterResponse:
     begins = asyncio.get_running_loop().time() + reading_seconds(size)
     try:
@@ -259,8 +259,8 @@ def _misdirected(service: Service, request: OuterRequest, route: str) -> OuterRe
 
 
 def _still_ours(
-    service: Service, request: OuterRequest, route: str, steps: Generator[None, None, Opened]
-) -> Generator[None, None, Opened | OuterResponse]:
+    service: Service, request: OuterRequest, route: str, steps: Generator[bool, None, Opened]
+) -> Generator[bool, None, Opened | OuterResponse]:
     """Open in steps what is this enclave's when its turn comes; else return the refusal.
 
     It may have waited, and another key may have the identifier since, with other owners. The first

@@ -64,7 +64,7 @@ class Server:
         )
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._next_report = 0.0
+        self._next_report: float  # given when the server starts
 
     @property
     def counters(self) -> Counters:

@@ -7,14 +7,12 @@
 What was looked at is nothing that could be spent: `hold` alone returns a Hold.
 """
 
-import hmac
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from email.utils import formatdate
+from typing import NamedTuple
 
 from enclave_server.payment.hold import Hold
-from enclave_server.payment.lifetimes import epochs_of
 from enclave_server.payment.nullifier import nullifier
 from enclave_server.payment.refusals import Refusal, Refused
 from enclave_server.payment.store import Store
@@ -46,12 +44,11 @@ NullifierKey = Callable[[], bytes | None]
 """Returns the key of nullifiers, or None as long as it has not been handed over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """A token of a key that is known, or what is wrong with what was presented in its place."""
 
     refusal: Refusal | None = None
-    token: Token | None = field(default=None, repr=False)
+    token: Token | None = None
     key: CatalogueKey | None = None
 
     @property
@@ -79,17 +76,15 @@ class Gate:
         self._keys = {each.key.key_id: each for each in catalogue.keys}
         self._challenge = catalogue.challenge.encode()
         self._digest = catalogue.challenge.digest
-        self._epochs = epochs_of(each.epoch for each in catalogue.keys)
 
     def look(self, fields: Fields) -> Presented:
         """Return what a request with these fields presents; their names are in lower case."""
         values = [value for name, value in fields if name == _AUTHORIZATION]
-        if not any(value[: len(_SCHEME)].lower() == _SCHEME for value in values):
-            return Presented(Refusal.REQUIRED)
         try:
             token = decode_authorization(values)
         except MalformedMessage:
-            return Presented(Refusal.INVALID)
+            named = any(value[: len(_SCHEME)].lower() == _SCHEME for value in values)
+            return Presented(Refusal.INVALID if named else Refusal.REQUIRED)
         key = self._keys.get(token.token_key_id)
         return Presented(Refusal.INVALID) if key is None else Presented(None, token, key)
 
@@ -118,9 +113,9 @@ class Gate:
             raise Refused(presented.refusal or Refusal.INVALID)
         if not key.epoch.redeems(self._clock(), self._skew):
             raise Refused(Refusal.EXPIRED)
-        if not hmac.compare_digest(token.challenge_digest, self._digest):
+        if token.challenge_digest != self._digest:  # which everybody knows
             raise Refused(Refusal.INVALID)
-        if key.price < price:
+        if key.price.units < price.units:
             raise Refused(Refusal.TOO_SMALL)
         try:
             token.verify(key.key, self._digest)

@@ -8,6 +8,8 @@ from enclave_server.payment.store import Store
 class State(enum.Enum):
     """Where a token is on its way."""
 
+    __hash__ = object.__hash__  # that of Enum is Python's, and each request asks for it
+
     FREE = enum.auto()
     HELD = enum.auto()
     SPENT = enum.auto()

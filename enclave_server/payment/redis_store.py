@@ -45,9 +45,9 @@ ATTEMPTS = 2
 ATTEMPT_SECONDS = 0.9
 """For each, connecting included: together less than the two seconds that a client is promised."""
 
-AGAIN_SECONDS = 30.0
+AGAIN_SECONDS = 20.0
 """After a hold, within which it may be taken up again: what is left of its lease is more than the
-longest answer and a flush (`LEASE_MARGIN_SECONDS`)."""
+longest answer, a flush, and the time in which the store may take it (`LEASE_MARGIN_SECONDS`)."""
 
 SETTLE_SECONDS = 5.0
 """For a batch of what ends holds: nobody waits for it."""
@@ -75,6 +75,7 @@ class RedisStore:
     ) -> None:
         self._lifetimes, self._clock, self._random = lifetimes, clock, random
         self._hold = _around_key_and_value(lifetimes.lease)
+        self._kept_until, self._spend = 0, _setting(b"EXAT", b"0")
         # Of their own: a hold does not wait for a flush.
         self._holding, self._settling = Connection(address), Connection(address)
         self._settlements = Settlements(self._settle, _FAILURES)
@@ -101,8 +102,12 @@ class RedisStore:
     def commit(self, nullifier: bytes, ticket: bytes) -> None:
         """Spend what is held, with the next flush."""
         self._again_until.pop(ticket, None)
-        until = b"%d" % self._lifetimes.kept_until(self._clock())
-        command = encode(b"SET", nullifier, SPENT + ticket, b"EXAT", until)
+        until = self._lifetimes.kept_until(self._clock())
+        if until != self._kept_until:  # as it is from one epoch to the next
+            self._kept_until = until
+            self._spend = _setting(b"EXAT", b"%d" % until)
+        before, between, after = self._spend
+        command = b"".join((before, nullifier, between, SPENT, ticket, after))
         self._settlements.commit(nullifier, command)
 
     def give_back(self, nullifier: bytes, ticket: bytes, after: float = 0.0) -> None:
@@ -148,7 +153,12 @@ def _freeing(nullifier: bytes, owner: bytes) -> bytes:
 
 def _around_key_and_value(lease: int) -> _Pieces:
     """Return the command that holds, but for its key and value, whose sizes never differ."""
-    command = encode(b"SET", _KEY, _VALUE, b"NX", b"GET", b"EX", b"%d" % lease)
+    return _setting(b"NX", b"GET", b"EX", b"%d" % lease)
+
+
+def _setting(*options: bytes) -> _Pieces:
+    """Return the command that sets a value, but for that and its key."""
+    command = encode(b"SET", _KEY, _VALUE, *options)
     before, rest = command.split(_KEY)
     between, after = rest.split(_VALUE)
     return before, between, after

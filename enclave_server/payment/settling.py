@@ -11,7 +11,7 @@ the store, which then sees one hold, and one end of it, for both.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from enclave_server.payment.resp import Kind
 
@@ -37,8 +37,7 @@ CLOSE_SECONDS = 2.0
 Send = Callable[[bytes, Sequence[Kind]], Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """A command that ends a hold, and when it is due by the loop's clock.
 
     Before that, until `again_until`, the hold may be taken up again by its `ticket`.

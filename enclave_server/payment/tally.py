@@ -15,6 +15,8 @@ LEAST = 50
 class Outcome(enum.Enum):
     """What became of a token."""
 
+    __hash__ = object.__hash__  # that of Enum is Python's, and each request asks for it
+
     REDEEMED = "redeemed"
     RETURNED = "returned"
     REFUSED_SPENT = "refused_spent"

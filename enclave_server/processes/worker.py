@@ -211,6 +211,7 @@ def _make_router(
         # A bare JSON request has nowhere to put a Date.
         admit_bare=admission(require_date=False) if config.chat.bare_json else None,
         report=report,
+        aside=asyncio.to_thread,
     )
     pacer = _make_pacer(config.stream, report, memory)
     standing = state.standing if config.cluster.enabled else None

@@ -45,7 +45,7 @@ def ptp_time(system: Path = Path("/")) -> float | None:
 
 
 def _read_clock(device: Path) -> float:
-    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(device, os.O_RDONLY)
     try:
         return time.clock_gettime((~fd << 3) | 3)  # FD_TO_CLOCKID of linux/posix-timers.h
     finally:

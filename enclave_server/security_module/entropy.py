@@ -46,7 +46,7 @@ def mix_entropy(
     """
     seed = module.random(SEED_BYTES)
     try:
-        descriptor = os.open(device, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(device, os.O_WRONLY)
         try:
             # A simulated module hands back what the kernel gave it, which adds nothing to count.
             if module.platform is not Platform.SIMULATED and _credit(descriptor, seed, ioctl):

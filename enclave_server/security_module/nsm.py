@@ -205,7 +205,7 @@ class NitroSecurityModule:
 
 def _open(device: str) -> int:
     if not device.startswith(INHERITED):
-        return os.open(device, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(device, os.O_RDWR)
     number = device.removeprefix(INHERITED)
     if not re.fullmatch(r"[0-9]{1,9}", number):
         raise NsmError("no descriptor", f"{device} names no open descriptor: write fd:NUMBER")

@@ -161,11 +161,7 @@ class LocalEndpoint:
         asking = asyncio.ensure_future(self._asked(request, resource))
         passing = None if resource.asked is None else resource.asked.passing
         if passing is None or not wants_stream(request.body):
-            try:
-                return await asking
-            except asyncio.CancelledError:
-                asking.cancel()
-                raise
+            return await asking
         response = await at_once(asking)
         if response is None:
             waiting = Waiting(asking, lambda late: passing().fail(_fault_in(late)))

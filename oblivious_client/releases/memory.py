@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,11 @@ from protocol import strict_json
 from protocol.errors import ProtocolError
 
 SEEN = "seen.json"
+LOCK = "lock.sqlite3"
+
+BUSY_SECONDS = 30.0
+"""For which others are waited for: what they do between reading and writing takes milliseconds."""
+
 CONFLICT = "conflict-{}.json"
 
 _DAMAGE = (ProtocolError, ValueError, OverflowError, KeyError, TypeError, AttributeError)
@@ -77,6 +83,28 @@ class ReleaseMemory:
         }
         self._write(SEEN, json.dumps(members, ensure_ascii=False).encode())
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out, from what is read to what is then written; else UsageError.
+
+        Whoever read before another wrote would put a shorter list in its place.
+        """
+        import sqlite3  # here, since few commands take a list
+
+        try:
+            places.make_private(self.directory)
+            lock = sqlite3.connect(
+                self.directory / LOCK, timeout=BUSY_SECONDS, isolation_level=None
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise self._unwritable(error) from error
+        with closing(lock):
+            try:
+                lock.execute("BEGIN IMMEDIATE")  # a lock that ends with its process
+            except sqlite3.Error as error:
+                raise self._unwritable(error) from error
+            yield
+
     def require_no_conflict(self) -> None:
         """Raise EvidenceRefused while two lists that contradict one another lie there."""
         found = self.conflicts()
@@ -119,10 +147,14 @@ class ReleaseMemory:
                 Path(temporary).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            raise UsageError(
-                f"cannot write to {self.directory}: {error.strerror}",
-                advice="what was seen of releases has to be remembered: make room there",
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> UsageError:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return UsageError(
+            f"cannot write to {self.directory}: {reason}",
+            advice="what was seen of releases has to be remembered: make room there",
+        )
 
 
 def memory_for(trust: Trust, cache: Path) -> ReleaseMemory:

@@ -68,12 +68,13 @@ class Releases:
         """
         self.memory.require_no_conflict()
         published = read(served, self.trust)
-        known = self._known(published)
-        # A copy on the way may be older than what was seen. If somebody holds newer ones back, the
-        # age of what was seen will tell.
-        if known is not None and _rank(known) > _rank(published):
-            published = known
-        self.memory.store(published, now)
+        with self.memory.alone():
+            known = self._known(published)
+            # A copy on the way may be older than what was seen. If somebody holds newer ones back,
+            # the age of what was seen will tell.
+            if known is not None and _rank(known) > _rank(published):
+                published = known
+            self.memory.store(published, now)
         self._current = Current(published, now)
         return published
 

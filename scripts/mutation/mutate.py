@@ -104,7 +104,7 @@ class Copy:
             shutil.copy2(ROOT / name, target)
         # Compiled files that are checked by their source's hash: its time and size may stay.
         checked = py_compile.PycInvalidationMode.CHECKED_HASH
-        for package in PACKAGES:
+        for package in (*PACKAGES, "scripts"):
             compileall.compile_dir(folder / package, quiet=2, invalidation_mode=checked)
 
         self._warm = Warm(folder)

@@ -35,7 +35,8 @@ _MODEL = (
     r"the service answered 50[0234]: The model.*: the way to the service works, and its model "
     r"does not for now: ask again shortly"
 )
-_PASSED_ON = r"passed on 50[234]: The model.*"  # by `serve`, to programs that know OpenAI's errors
+# By `serve`, to programs that know OpenAI's errors; in a stream with what to do.
+_PASSED_ON = rf"passed on 50[234]: (?:The model.*|{_MODEL})"
 
 RIGHT = {
     "engine": (_MODEL, _PASSED_ON),

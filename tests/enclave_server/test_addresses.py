@@ -1,6 +1,7 @@
 """How addresses are written, and what listening on them does to what is there."""
 
 import contextlib
+import select
 import socket
 import stat
 import types
@@ -15,6 +16,7 @@ from enclave_server.addresses import (
     UnixAddress,
     VsockAddress,
     bound_address,
+    connect_socket,
     listen_socket,
     parse_address,
 )
@@ -140,3 +142,17 @@ def test_where_a_vsock_listens_is_its_cid_and_port() -> None:
     """No machine here need have one: what its socket would say is enough."""
     listener = types.SimpleNamespace(family=socket.AF_VSOCK, getsockname=lambda: (16, 5000))
     assert bound_address(cast(socket.socket, listener)) == VsockAddress(16, 5000)
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_a_connection_is_begun_without_waiting(tmp_path: Path, family: str) -> None:
+    wanted: Address = (
+        TcpAddress("localhost", 0) if family == "tcp" else UnixAddress(str(tmp_path / "socket"))
+    )
+    with listen_socket(wanted) as listener:
+        listener.setblocking(True)
+        with connect_socket(bound_address(listener)) as client, listener.accept()[0] as server:
+            assert not client.getblocking()
+            select.select([], [client], [])
+            client.sendall(b"x")
+            assert server.recv(1) == b"x"

@@ -151,7 +151,7 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
         'listen = "nowhere"',
         'peers = ["nowhere"]',
         "peers = [" + '"vsock://3:1",' * 17 + "]",
-        "same = [0, 1, 2]",
+        *(f"same = {[each for each in range(4) if each != missing]}" for missing in range(4)),
         "same = [0, 1, 2, 3, 32]",
         "route_seconds = -1",
         "route_seconds = 31",
@@ -163,6 +163,10 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
 def test_a_cluster_that_cannot_be_is_refused(table: str) -> None:
     with pytest.raises(ConfigError):
         parse_config(f"[cluster]\nenabled = true\n{table}\n")
+
+
+def test_what_is_measured_of_an_enclave_is_the_same_in_all_of_a_cluster() -> None:
+    assert parse_config("[cluster]\nenabled = true").cluster.same == (0, 1, 2, 3)
 
 
 def test_a_cluster_has_shorter_keys_and_nobody_else() -> None:

@@ -28,6 +28,16 @@ def test_an_entry_is_found_until_its_time_and_can_be_changed() -> None:
             assert table.find(table.place(b"b"), NOW) is None
 
 
+def test_what_is_given_back_is_no_memory_of_the_process_any_more() -> None:
+    table = SharedTable("a", 100)
+    descriptor = table._fd
+    table.close()
+    with pytest.raises(ValueError, match="closed"):
+        table.advance(NOW)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 def test_a_slot_that_is_free_is_used_again() -> None:
     with contextlib.closing(SharedTable("a", 1)) as table, table:
         places = [table.place(b"%d" % number) for number in range(200)]
@@ -40,6 +50,19 @@ def test_a_slot_that_is_free_is_used_again() -> None:
             place for place in places if place not in added and added[0].first in place[1:]
         )
         assert table.add(another, NOW + 5, NOW)
+
+
+def test_an_entry_is_known_by_its_slot_as_long_as_it_is_there() -> None:
+    with contextlib.closing(SharedTable("a", 1)) as table, table:
+        places = [table.place(b"%d" % number) for number in range(SLOTS)]
+        slots = [table.add(place, NOW + 5, NOW) for place in places]
+        until = ceiling(NOW + 5)
+        for place, slot in zip(places, slots, strict=True):
+            assert slot is not None
+            assert table.find(place, NOW) == slot
+            assert [table.has(each.tag, slot, until) for each in places].count(True) == 1
+            assert table.has(place.tag, slot, until)
+            assert not table.has(place.tag, slot, until + 1)
 
 
 def test_keys_are_spread_by_a_secret() -> None:

@@ -77,7 +77,7 @@ def _at_once(answering: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waits")
 
 
-def _last(steps: Generator[None, None, T]) -> T:
+def _last(steps: Generator[bool, None, T]) -> T:
     while True:
         try:
             next(steps)

@@ -13,9 +13,11 @@ from host_proxy.addresses import Unix
 from host_proxy.front import MISSES, PATIENCE, Front
 from host_proxy.loop import Loop, Timer
 from host_proxy.service import Service
+from host_proxy.systemd import Notifier
 from tests.host_proxy.test_haproxy import said
 from tests.host_proxy.test_service import logged
 from tests.host_proxy.test_survey import ALONE
+from tests.host_proxy.test_systemd import Manager
 from tests.support.host_proxy_process import (
     DEADLINE,
     ProxyProcess,
@@ -151,6 +153,7 @@ class Going:
         self._played = played
         self._monkeypatch = monkeypatch
         self._capsys = capsys
+        self.notifier: Notifier | None = None
 
     def rounds(
         self, count: int, change: Callable[[int], None] = lambda number: None
@@ -171,7 +174,7 @@ class Going:
         # However busy the machine is, only who says nothing is silent.
         self._monkeypatch.setattr("host_proxy.front.RUNTIME_SECONDS", DEADLINE)
         self._monkeypatch.setattr("host_proxy.survey.SECONDS", DEADLINE)
-        front = Front(Unix(str(self._played.path)), PAUSE, Service())
+        front = Front(Unix(str(self._played.path)), PAUSE, Service(notifier=self.notifier))
         front.open()
         change(begun)
         assert front.run() == 0
@@ -208,6 +211,17 @@ def test_what_a_few_rounds_come_to(played: Played, going: Going) -> None:
     told = [(event["changes"], event["weights"]) for event in named(events, "told")]
     assert told == [(2, 1), (0, 1), (0, 1)]
     assert (events[-1]["rounds"], events[-1]["failed_rounds"]) == (3, 0)
+
+
+def test_systemd_hears_once_that_haproxy_has_been_told(
+    tmp_path: Path, played: Played, going: Going
+) -> None:
+    manager = Manager(tmp_path / "notify")
+    going.notifier = Notifier(manager.environment)
+    going.rounds(3, lambda number: setattr(played, "works", number > 1))
+    assert manager.hears() == ["READY=1", "STATUS=HAProxy has been told all"]
+    assert manager.is_quiet()
+    manager.close()
 
 
 def test_what_is_so_already_is_not_told(played: Played, going: Going) -> None:

@@ -48,6 +48,20 @@ def test_a_round_begins_with_servers_map_and_counts() -> None:
     assert (overview.map_reference, overview.unknown, overview.misdirected) == ("#3", 3, 5)
 
 
+@pytest.mark.parametrize(
+    ("state", "admission"),
+    [
+        (0, Admission.READY),
+        (0x08, Admission.DRAIN),
+        (0x10, Admission.DRAIN),
+        (0x18, Admission.DRAIN),
+        (0x40, Admission.READY),  # nobody knows of such a state yet
+    ],
+)
+def test_who_is_drained_is_not_taken_out(state: int, admission: Admission) -> None:
+    assert haproxy.overview(said((state, 1))).servers[0].admission is admission
+
+
 @pytest.mark.parametrize("state", [1, 2, 4, 0x20, 0x21, 9])
 def test_every_kind_of_maintenance_takes_out(state: int) -> None:
     assert haproxy.overview(said((state, 1))).servers[0].admission is Admission.OUT

@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from host_proxy.loop import Loop
-from host_proxy.metrics import PAUSE_SECONDS, MetricsServer, Reserve
+from host_proxy.metrics import PAUSE_SECONDS, MetricsServer, Reserve, Scrape
 from tests.support.host_proxy_process import (
     DEADLINE,
     accept,
@@ -163,6 +163,21 @@ def served(text: bytes) -> tuple[Loop, MetricsServer, int]:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     return loop, MetricsServer(loop, listener, lambda: text), listener.getsockname()[1]
+
+
+def test_a_scrape_that_is_over_is_not_given_up_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host_proxy.metrics.REQUEST_SECONDS", 0.01)
+    loop = Loop()
+    closed: list[object] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        over = Scrape(loop, ours, bytes, closed.append)
+        over.close()
+        assert closed == [over]
+        loop.later(0.05, loop.stop)
+        loop.run()
+        assert closed == [over]
+    loop.shut_down()
 
 
 def test_a_scraper_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,11 +25,16 @@ def member(
 
 
 def clustered(
-    name: str, slots: Mapping[int, Ranges], others: str = "abc", listed: bytes = b"list"
+    name: str,
+    slots: Mapping[int, Ranges],
+    others: str = "abc",
+    listed: bytes = b"list",
+    *,
+    ready: bool = True,
 ) -> Member:
     """A member of a cluster of those `others`."""
     cluster = Cluster(NAMES[name], frozenset(NAMES[o] for o in others), 5, 2, tuple(slots.items()))
-    said = Statement(tuple(slots), listed, True, cluster)
+    said = Statement(tuple(slots), listed, ready, cluster)
     return Member(Server(name, "127.0.0.1", 1, Admission.READY, 1), said)
 
 
@@ -114,6 +119,18 @@ def test_a_clusters_slots_lead_to_their_owners_and_all_are_announced() -> None:
     assert told(decided) == ["a", "b", "c"]
     assert decided.company == Company(3, 5, 2)
     assert not decided.alarms
+
+
+def test_of_a_cluster_those_are_announced_that_are_ready_or_else_all() -> None:
+    """An enclave that waits for its secrets has its slots, and answers who asks for them."""
+    for ready, announced in (("ab", "ab"), ("b", "b"), ("", "ab")):
+        members = [
+            clustered("a", {7: ((0, 1),)}, "ab", ready="a" in ready),
+            clustered("b", {7: ((2, 3),)}, "ab", ready="b" in ready),
+        ]
+        decided = plan(members, {})
+        assert told(decided) == [*announced]
+        assert len(decided.places) == 4
 
 
 def test_a_lost_owners_slots_lead_nowhere() -> None:

@@ -1,14 +1,24 @@
 """The host-proxy process: signals, drain, caps, idle time, metrics, systemd."""
 
 import contextlib
+import errno
+import os
 import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from host_proxy.addresses import ListenError, Tcp, Unix
+from host_proxy.loop import Loop
+from host_proxy.options import Hole, Options
+from host_proxy.proxy import Proxy
+from host_proxy.systemd import Notifier
+from tests.host_proxy.test_service import logged
+from tests.host_proxy.test_systemd import Manager
 from tests.support.host_proxy_process import (
     DEADLINE,
     ProxyProcess,
@@ -156,3 +166,81 @@ def test_counters_tell_numbers_and_nothing_that_was_carried(
         proxy.wait()
         assert SECRET.decode() not in "".join(proxy.lines)
         assert "127.0.0.1" not in "".join(proxy.lines[1:])  # the first tells where it listens
+
+
+# In this process: what is looked at how often, what is told, and what is left.
+
+
+def options_in(folder: Path, idle: float = 900.0) -> Options:
+    hole = Hole(Unix(str(folder / "out")), Tcp("provider.example", 443))
+    up = Unix(str(folder / "up"))
+    listen = Unix(str(folder / "in"))
+    return Options(listen=listen, connect=up, egress=(hole,), idle_seconds=idle)
+
+
+@pytest.mark.usefixtures("signals_kept")
+@pytest.mark.parametrize(("idle", "seconds"), [(8.0, 2.0), (40.0, 10.0), (900.0, 10.0)])
+def test_it_looks_for_idle_connections_in_time_and_says_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle: float, seconds: float
+) -> None:
+    asked: list[float] = []
+
+    def every(loop: Loop, seconds: float, callback: Callable[[], object]) -> None:
+        asked.append(seconds)
+        callback()
+
+    monkeypatch.setattr(Loop, "every", every)
+    manager = Manager(tmp_path / "notify")
+    notifier = Notifier(manager.environment)
+    proxy = Proxy(options_in(tmp_path, idle), notifier=notifier, watchdog=30.0)
+    proxy.open()
+    proxy._loop.post(proxy._loop.stop)
+    assert proxy.run() == 0
+    assert asked == [seconds, 15.0]
+    assert manager.hears() == ["WATCHDOG=1"]
+    assert manager.hears() == ["READY=1", "STATUS=Carrying on 2 route(s)"]
+    assert manager.is_quiet()
+    manager.close()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.usefixtures("signals_kept")
+def test_from_its_beginning_to_its_end_it_tells_its_routes_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = descriptors()
+    proxy = Proxy(options_in(tmp_path))
+    proxy.open()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+    proxy._loop.later(0.0, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    proxy._loop.later(0.01, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert proxy.run() == 0
+    events = logged(capsys)
+    names = [event["event"] for event in events]
+    assert names == ["listening"] * 2 + ["ready", "counters", "draining", "stopped"]
+    assert events[2]["routes"] == ["ingress", "provider.example:443"]
+    for event in (events[3], events[5]):
+        assert event["pipes"] == 0
+        assert [route["route"] for route in event["routes"]] == events[2]["routes"]
+    assert events[4]["connections"] == 0
+    assert not list(tmp_path.iterdir())
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("taken", ["out", "metrics"])
+def test_who_cannot_listen_everywhere_listens_nowhere(tmp_path: Path, taken: str) -> None:
+    before = descriptors()
+    (tmp_path / taken).mkdir()
+    options = options_in(tmp_path)
+    if taken == "metrics":
+        there = Unix(str(tmp_path / "metrics"))
+        options = Options(options.listen, options.connect, options.egress, there)
+    with pytest.raises(ListenError):
+        Proxy(options).open()
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
+    assert descriptors() == before
+    with socket.socket(socket.AF_UNIX) as late:
+        assert late.connect_ex(str(tmp_path / "in")) == errno.ENOENT

@@ -72,6 +72,10 @@ def test_a_statement_of_a_cluster() -> None:
         {"slots": {"1": [[6, 5]]}},
         {"slots": {"1": [[0, 256]]}},
         {"slots": {"1": [[0, True]]}},
+        {"slots": {"1": [[False, 1]]}},
+        {"slots": {"1": [[-1, 1]]}},
+        {"slots": {"1": [[1, 256]]}},
+        {"slots": {"1000": []}},
         {"slots": {"1": [["0", "1"]]}},
         {"slots": {"1": [[0, 9], [9, 12]]}},
         {"slots": {"1": [[5, 9], [0, 2]]}},
@@ -82,6 +86,28 @@ def test_a_statement_of_a_cluster() -> None:
 def test_what_is_no_statement_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(StatementError):
         statements.cluster(json.dumps({**SAID, **change}).encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"members": [ME, *(f"{n:032x}" for n in range(63))]},
+        {"unowned": 0, "turns": 0},
+        {"unowned": (1 << 53) - 1, "turns": (1 << 53) - 1},
+        {"slots": {"0": [[0, 255]], "255": []}},
+        {"slots": {"1": [[0, 0], [1, 9], [10, 255]]}},
+        {"slots": {"100": [[255, 255]]}},
+        {"slots": {}},
+    ],
+)
+def test_a_statement_may_be_at_its_ends(change: dict[str, Any]) -> None:
+    said = statements.cluster(json.dumps({**SAID, **change}).encode())
+    slots = {str(key): [list(each) for each in ranges] for key, ranges in said.slots}
+    told = {"unowned": said.unowned, "turns": said.turns, "slots": slots}
+    assert {name: told[name] for name in change if name in told} == {
+        name: value for name, value in change.items() if name in told
+    }
+    assert len(said.members) == len({**SAID, **change}["members"])
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"5", b"{}", b"[" * 100_000, b"\xff"])

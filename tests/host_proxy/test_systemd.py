@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from host_proxy.systemd import Notifier, passed_sockets, watchdog_seconds
@@ -33,13 +34,34 @@ class Manager:
     def hears(self) -> list[str]:
         return self._sock.recv(4096).decode().splitlines()
 
+    def is_quiet(self) -> bool:
+        """Whether nothing was said that it has not heard."""
+        return not select.select([self._sock], [], [], 0)[0]
+
     def forget(self) -> None:
         """Hear no more of what was said before."""
-        while select.select([self._sock], [], [], 0)[0]:
+        while not self.is_quiet():
             self._sock.recv(4096)
 
     def close(self) -> None:
         self._sock.close()
+
+
+def test_a_sign_of_life_comes_twice_in_the_managers_time(tmp_path: Path) -> None:
+    manager = Manager(tmp_path / "notify")
+    notifier = Notifier(manager.environment)
+    asked: list[float] = []
+
+    def every(seconds: float, sign: Callable[[], object]) -> None:
+        asked.append(seconds)
+        sign()
+
+    notifier.live(every, None)
+    assert manager.is_quiet()
+    notifier.live(every, 30.0)
+    assert manager.hears() == ["WATCHDOG=1"]
+    assert asked == [15.0]
+    manager.close()
 
 
 def test_it_tells_systemd_its_state_and_that_it_lives(

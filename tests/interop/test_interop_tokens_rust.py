@@ -124,6 +124,12 @@ def test_fields_in_the_form_that_it_reads(peer: DriverClient) -> None:
     assert decode_challenges(field.encode()) == [ours]
 
 
+def test_it_reads_no_token_in_quotes(peer: DriverClient) -> None:
+    name, _, token = signed().partition("=")
+    assert refuses(peer, "verify", field=f'{name}="{token}"')
+    assert not refuses(peer, "verify", field=f"{name}={token}")
+
+
 def test_it_refuses_a_token_that_is_not_signed(peer: DriverClient) -> None:
     field = signed()
     for at in (100, 480):

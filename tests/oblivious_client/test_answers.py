@@ -20,6 +20,7 @@ from oblivious_client.errors import (
 )
 from protocol.event_stream import encode_event
 from protocol.gateway import problem
+from protocol.registry import DATE_PROBLEM
 from tests.support.vector_files import load
 
 STREAMS = load("llm-sse-streams.json")
@@ -228,3 +229,51 @@ def test_states_and_reasoning_of_a_stream_are_kept() -> None:
 def test_an_answer_that_is_printed_shows_no_word(kind: Any) -> None:
     shown = repr(kind(b"asked", {"said": "answered"}, "evidence", "signature"))
     assert shown == f"{kind.__name__}(signed='signature')"
+
+
+def test_the_text_of_an_answer_is_that_of_its_first_choice() -> None:
+    choices = [{"index": 1, "message": {"content": "b"}}, {"message": {"content": "a"}}]
+    unneeded: Any = None
+    answer = answers.Answer(b"", {"choices": choices}, unneeded, unneeded)
+    assert answer.text == "a"
+    assert text_of({"content": None}) == ""
+    assert text_of({"text": "c", "content": "d"}) == "c"
+
+
+def test_calls_that_are_not_numbered_are_calls_of_their_own() -> None:
+    streamed = StreamedAnswer()
+    for name in ("f", "g"):
+        call = {"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        delta = {"role": "assistant", "tool_calls": [call]}
+        streamed.feed(stream({"choices": [{"delta": delta, "finish_reason": "tool_calls"}]}))
+    streamed.feed(b"data: [DONE]\n\n")
+    (choice,) = streamed.finish()["choices"]
+    assert (choice["index"], choice["finish_reason"]) == (0, "tool_calls")
+    assert choice["message"]["role"] == "assistant"
+    assert [call["id"] for call in choice["message"]["tool_calls"]] == ["f", "g"]
+
+
+def test_a_clock_that_is_wrong_is_named() -> None:
+    data = json.dumps({"type": DATE_PROBLEM}).encode()
+    with pytest.raises(ServiceError, match="clock is too far") as caught:
+        raise_for_error(400, data)
+    assert (caught.value.status, caught.value.advice) == (400, "set the clock and ask again")
+    raise_for_error(200, data)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        ({"message": "m", "type": "t", "code": "c"}, "t", "c"),
+        ({"message": "m", "code": 7}, None, None),
+    ],
+)
+def test_an_errors_kind_and_code_are_told_if_they_are_words(
+    error: dict[str, Any], kind: str | None, code: str | None
+) -> None:
+    with pytest.raises(ServiceError) as caught:
+        raise_for_error(429, json.dumps({"error": error}).encode())
+    assert (caught.value.status, caught.value.kind, caught.value.error_code) == (429, kind, code)
+    with pytest.raises(ServiceError) as caught:
+        StreamedAnswer().feed(stream({"error": error}))
+    assert (caught.value.status, caught.value.kind, caught.value.error_code) == (500, kind, code)

@@ -50,3 +50,32 @@ def test_bash_completes(words: str, found: list[str]) -> None:
         check=True,
     )
     assert done.stdout.split() == found
+
+
+def test_files_are_offered_where_files_are_wanted_and_nothing_elsewhere() -> None:
+    values = {
+        (name, option): completions._bash_values(action)
+        for name, option, action in completions._with_values()
+    }
+    assert values["chat", "--relay"] == "-W ''"
+    assert values["chat", "--image"] == values["setup", "--root"] == "-f"
+    assert values["setup", "--mirror-down"] == "-W 'refuse warn'"
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("zsh", "        'chat --image') _files; return;;"),
+        ("zsh", "        'chat --relay') :; return;;"),
+        ("zsh", "        'setup --mirror-down') compadd -- refuse warn; return;;"),
+        ("fish", "{} chat' -l image -r"),
+        ("fish", "{} chat' -l relay -x"),
+        ("fish", "{} setup' -l mirror-down -x -a 'refuse warn'"),
+        ("fish", "{} chat' -l allow-simulated"),
+        ("fish", "{} completions' -f -a 'bash zsh fish'"),
+        ("fish", "complete -c oblivious-client -n __fish_use_subcommand -l version"),
+    ],
+)
+def test_other_shells_offer_the_same(shell: str, line: str) -> None:
+    head = "complete -c oblivious-client -n '__fish_seen_subcommand_from"
+    assert line.format(head) in completions.script(shell).splitlines()

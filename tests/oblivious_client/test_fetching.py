@@ -18,6 +18,7 @@ from oblivious_client.fetching import (
     fetch_keys,
     fetching,
     freshness,
+    is_old,
     kept_seconds,
 )
 from oblivious_client.policy import Policy, Simulated
@@ -119,3 +120,10 @@ def test_how_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert request.extensions == extensions
     assert request.headers["cache-control"] == "no-cache"
     assert "cache-control" not in next(fetch_copy(endpoint)).headers  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("fields", "old"), [({}, False), ({"age": "0"}, False), ({"age": "1"}, True)]
+)
+def test_what_a_relay_had_kept_may_be_old(fields: dict[str, str], old: bool) -> None:
+    assert is_old(httpx.Response(200, headers=fields), NOON) is old

@@ -1,6 +1,6 @@
 """Purchases: kept to the octet until their tokens are there, and gone from the disk then."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,8 @@ def test_a_purchase_is_read_as_it_was_begun(wallet: Wallet) -> None:
     assert found.account == ACCOUNT
     assert len(found.pending) == len(decode_requests(found.request)) == 10
     assert "inverse" not in repr(found)
+    shown = {each.name for each in fields(found) if each.repr}
+    assert shown == {each.name for each in fields(found)} - {"request", "pending"}
 
 
 def test_what_is_read_after_a_restart_makes_tokens(wallet: Wallet) -> None:

@@ -57,3 +57,19 @@ def test_by_its_parts_or_whole(tmp_path: Path) -> None:
 def test_the_options_are_the_fields() -> None:
     names = {field.name for field in fields(Route) if field.init} - {"relay"}
     assert set(RouteOptions.__annotations__) == names
+
+
+def test_a_route_is_what_was_said_of_it() -> None:
+    """What is made of that is neither shown, nor compared, nor given."""
+    told: list[str] = []
+    route = Route("https://relay.example", max_price="c4", tell=told.append)
+    assert route == Route("https://relay.example", max_price="c4")
+    assert route != Route("https://relay.example")
+    shown = repr(route)
+    assert "relay='https://relay.example'" in shown
+    for hidden in ("endpoint=", "most=", "tell="):
+        assert hidden not in shown
+    made: Any = Route
+    for given in ({"endpoint": route.endpoint}, {"most": route.most}):
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            made("https://relay.example", **given)

@@ -221,6 +221,20 @@ def test_the_list(run: Run, wallet: Wallet) -> None:
     assert "other users of this machine can open" in run("list")[2]
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_who_buys_or_checks_hears_that_others_can_open_the_wallet(
+    run: Run, gateway: StandInGateway, issuer: StandInIssuer, wallet: Wallet, lost: int
+) -> None:
+    issuer.faults.lost = lost
+    warning = f"warning: other users of this machine can open {wallet.file.path}: chmod 600 it\n"
+    assert warning not in run("buy", "--count", "10", *by(gateway))[2]
+    wallet.file.path.chmod(0o644)
+    for command in (["buy", "--count", "10", *by(gateway)], ["check"]):
+        code, _, err = run(*command)
+        assert code == Exit.OK
+        assert err.endswith(warning)
+
+
 # Checks.
 
 

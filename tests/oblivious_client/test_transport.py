@@ -26,6 +26,7 @@ from oblivious_client.errors import (
 )
 from oblivious_client.exchange import Opened
 from oblivious_client.exits import Exit
+from oblivious_client.fetching import Flow, Pause
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.sealing import Framing
 from oblivious_client.transport import (
@@ -632,3 +633,113 @@ def test_what_is_not_sealed_may_be_as_large_as_its_limit(
         gateway.faults.evidence_answers = [Plain(200, "application/json", bytes(size))]
         with pytest.raises(error):
             fetch(gateway.url)
+
+
+# The twin, which programs with an event loop have: the same again.
+
+
+def asked_asynchronously(gateway: StandInGateway) -> str:
+    async def run() -> str:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            return (await client.chat("hello", model=MODEL)).text
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "posts"),
+    [
+        (Plain(503, PROBLEM, b"{}"), OuterRefusal, 1),
+        (Plain(200, "text/html", b"hello"), ExchangeError, 1),
+        (Plain(500, PROBLEM, bytes(100_000)), ClientError, 1),
+    ],
+)
+def test_the_twin_tells_outer_errors_from_answers(
+    gateway: StandInGateway, answer: Plain, kind: type[ClientError], posts: int
+) -> None:
+    gateway.faults.outer = [answer]
+    with pytest.raises(kind):
+        asked_asynchronously(gateway)
+    assert len(gateway.posts()) == posts
+
+
+def test_the_twin_asks_twice_with_a_key_that_stays_unknown_and_no_more(
+    gateway: StandInGateway,
+) -> None:
+    gateway.accepted.clear()
+    with pytest.raises(OuterRefusal) as caught:
+        asked_asynchronously(gateway)
+    assert caught.value.status == 422
+    assert len(gateway.posts()) == 2
+
+
+def test_the_twin_verifies_new_evidence_before_it_asks_again(gateway: StandInGateway) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            await client.evidence()
+            gateway.rotate()
+            gateway.faults.evidence_answers = [Plain(200, "application/json", b"{}")]
+            with pytest.raises(ClientError) as caught:
+                await client.chat("hello", model=MODEL)
+            assert caught.value.code is Exit.EVIDENCE_MALFORMED
+
+    asyncio.run(run())
+    assert len(gateway.posts()) == 1
+
+
+def test_the_twin_cuts_an_endless_answer_and_says_who_is_not_there(
+    gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient("http://127.0.0.1:1", policy=ALLOWED) as client:
+            with pytest.raises(httpx.ConnectError) as caught:
+                await client.chat("hello")
+            assert isinstance(caught.value, ClientError)
+            assert "if http://127.0.0.1:1 is right" in caught.value.advice
+
+    asyncio.run(run())
+    monkeypatch.setattr(transport_module, "ANSWER_LIMIT", 100)
+    with pytest.raises(ClientError, match="honest"):
+        asked_asynchronously(gateway)
+
+
+def test_all_that_wait_for_evidence_have_it_fetched_once(gateway: StandInGateway) -> None:
+    async def run() -> None:
+        async with AsyncObliviousClient(gateway.url, policy=ALLOWED) as client:
+            found = await asyncio.gather(*(client.evidence() for _ in range(5)))
+            assert len({id(each) for each in found}) == 1
+
+    asyncio.run(run())
+    assert [arrived.method for arrived in gateway.arrived] == ["GET"]
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+def test_a_flow_waits_where_it_says_so(
+    is_asynchronous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(transport_module.time, "sleep", waited.append)  # type: ignore[attr-defined]
+    monkeypatch.setattr(transport_module.anyio, "sleep", sleep)  # type: ignore[attr-defined]
+
+    def flow() -> Flow[str]:
+        yield Pause(2.5)
+        try:
+            yield httpx.Request("GET", "http://127.0.0.1:1/")
+        except httpx.ConnectError:
+            yield Pause(0.5)
+        return "the end"
+
+    async def run() -> str:
+        async with AsyncObliviousClient("http://127.0.0.1:1", policy=ALLOWED) as client:
+            return await client.transport.run(flow())
+
+    if is_asynchronous:
+        assert asyncio.run(run()) == "the end"
+    else:
+        with ObliviousClient("http://127.0.0.1:1", policy=ALLOWED) as client:
+            assert client.transport.run(flow()) == "the end"
+    assert waited == [2.5, 0.5]

@@ -148,7 +148,8 @@ def test_it_is_known_for_a_minute_that_a_token_came_back(wallet: Wallet, clock: 
     for outcome, seconds, came_back in (
         (Outcome.UNSENT, 0.0, False),
         (Outcome.RETURNED, RETURNING_SECONDS - 1, True),
-        (Outcome.UNSENT, 0.0, False),
+        (Outcome.UNSENT, 0.0, True),  # it did not leave, and comes back all the same
+        (Outcome.UNSENT, 1.0, False),
         (Outcome.RETURNED, RETURNING_SECONDS, False),
     ):
         wallet.settle(taken(wallet), outcome)

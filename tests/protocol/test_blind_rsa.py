@@ -182,3 +182,12 @@ def test_a_modulus_with_a_small_factor_is_found_out() -> None:
                 with pytest.raises(MalformedMessage):
                     blind(public_key, b"m", random=source)
     assert refused > 24
+
+
+def test_the_modulus_is_the_signature_of_nothing() -> None:
+    """Of nought it would be one, by its power alone."""
+    nought, n = bytes(256), PUBLIC.public_numbers().n
+    assert blind_sign(PUBLIC, nought, lambda _: 0) == nought
+    for wrong in (n, -n):
+        with pytest.raises(ArithmeticError):
+            blind_sign(PUBLIC, nought, lambda _, wrong=wrong: wrong)  # type: ignore[misc]

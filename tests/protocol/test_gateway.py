@@ -15,6 +15,7 @@ from protocol.binary_http import (
     encode_request,
     encode_response,
 )
+from protocol.chunked import LONG_CHUNK_SIZE
 from protocol.encapsulation import GatewayKey
 from protocol.errors import KeyRejected, MalformedMessage, ProtocolError, TruncatedMessage
 from protocol.gateway import (
@@ -26,6 +27,7 @@ from protocol.gateway import (
     StreamedResponse,
     admit_all,
 )
+from protocol.hpke import TAG_SIZE
 from protocol.key_config import KeyConfig
 from protocol.padding import bucket
 
@@ -96,6 +98,21 @@ def turns_of(size: int) -> int:
 def test_each_copy_of_a_large_answer_is_made_in_a_turn_of_its_own() -> None:
     assert turns_of(LARGE_ANSWER_BYTES) == 1
     assert turns_of(LARGE_ANSWER_BYTES + 1) == 3
+
+
+def test_a_large_answer_is_sealed_aside_and_a_small_one_is_not() -> None:
+    aside: list[bytes] = []
+
+    async def note(work: Callable[[], bytes]) -> bytes:
+        aside.append(work())
+        return aside[-1]
+
+    for size, count in ((LARGE_ANSWER_BYTES, 0), (LARGE_ANSWER_BYTES + 1, 1)):
+        server = Gateway(lambda: [KEY], Chat(Response(200, (), bytes(size))), aside=note)
+        data, client = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
+        answer = client.open_response(asyncio.run(server.answer(data)))
+        assert decode_response(answer).content == bytes(size)
+        assert len(aside) == count
 
 
 def problem_of(response: Response) -> tuple[int, str]:
@@ -355,8 +372,8 @@ class TestSteps:
     def test_whole(self) -> None:
         chat = Chat(OK)
         data, client = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
-        count, sealed = taken(Gateway(lambda: [KEY], chat).begin_in_steps(data))
-        assert count == 1
+        steps, sealed = taken(Gateway(lambda: [KEY], chat).begin_in_steps(data))
+        assert steps == [True, False]  # what opens it is long
         assert not isinstance(sealed, bytes)
         answer = client.open_response(asyncio.run(collect(sealed)))
         assert decode_response(answer) == OK
@@ -368,14 +385,43 @@ class TestSteps:
         sealer, client = chunked.encapsulate_request(KEY.config)
         plaintext = encode_request(REQUEST, pad_to=20_000)
         data = sealed_in_pieces(sealer, plaintext, size)
-        count, exchange = taken(Gateway(lambda: [KEY], chat).open_chunked_in_steps(data))
+        steps, exchange = taken(Gateway(lambda: [KEY], chat).open_chunked_in_steps(data))
         # No step opens more than its share, however small the chunks are.
-        assert count == -(-len(data) // STEP_BYTES) + 1
+        assert steps == [False] * (-(-len(data) // STEP_BYTES) + 1)
         opener = client.open_response()
         opener.feed(exchange.sealer.finish(b"sealed"))
         assert opener.finish() == b"sealed"
         assert asyncio.run(collect(exchange.respond())) == OK
         assert chat.asked == [(REQUEST, Delivery.CHUNKED)]
+
+    @pytest.mark.parametrize("before", [(), (100,)])
+    @pytest.mark.parametrize("is_final", [False, True])
+    @pytest.mark.parametrize(("over", "is_long"), [(0, False), (1, True)])
+    def test_a_long_chunk_is_opened_in_a_step_that_says_so(
+        self,
+        before: tuple[int, ...],
+        is_final: bool,
+        over: int,
+        is_long: bool,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Some senders put a whole body into one chunk."""
+        monkeypatch.setattr(chunked, "CHUNK_SIZE", 1 << 20)
+        chat = Chat(OK)
+        size = LONG_CHUNK_SIZE - TAG_SIZE + over
+        rest = 0 if is_final else 50
+        plaintext = encode_request(REQUEST, pad_to=sum(before) + size + rest)
+        sealer, _ = chunked.encapsulate_request(KEY.config)
+        data, at = b"", 0
+        for count in (*before, *(() if is_final else (size,))):
+            data += sealer.seal(plaintext[at : at + count])
+            at += count
+        data += sealer.finish(plaintext[at:])
+        steps, exchange = taken(Gateway(lambda: [KEY], chat).open_chunked_in_steps(data))
+        assert asyncio.run(collect(exchange.respond())) == OK
+        assert chat.asked == [(REQUEST, Delivery.CHUNKED)]
+        assert steps.count(True) == is_long
+        assert steps[-1] is False  # what comes then is the caller's
 
     def test_what_does_not_open(self) -> None:
         server = Gateway(lambda: [KEY], Chat(OK))
@@ -389,15 +435,14 @@ class TestSteps:
             taken(server.begin_in_steps(data))
 
 
-def taken(steps: Generator[None, None, Any]) -> tuple[int, Any]:
-    """Return the count of pauses between steps, and their result."""
-    count = 0
+def taken(steps: Generator[bool, None, Any]) -> tuple[list[bool], Any]:
+    """Return for each pause between steps whether the next is long, and their result."""
+    pauses: list[bool] = []
     while True:
         try:
-            next(steps)
+            pauses.append(next(steps))
         except StopIteration as ended:
-            return count, ended.value
-        count += 1
+            return pauses, ended.value
 
 
 async def collect(awaited: Awaitable[Any]) -> Any:

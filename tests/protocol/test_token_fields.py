@@ -198,3 +198,8 @@ def test_any_octets_raise_nothing_else(value: bytes) -> None:
     for read in (decode_challenges, lambda each: decode_authorization([each])):
         with suppress(MalformedMessage):
             read(value)
+
+
+def test_a_challenge_is_shown_without_its_key() -> None:
+    shown = repr(PrivateTokenChallenge(CHALLENGE, KEY.spki, 5))
+    assert shown == f"PrivateTokenChallenge(challenge={CHALLENGE!r}, max_age=5)"

@@ -107,3 +107,10 @@ def test_any_other_bit_is_another_key_or_none(bit: int) -> None:
 def test_an_issuer_cannot_tell_another_key(numbers: RSAPublicNumbers) -> None:
     with pytest.raises(ValueError, match="2048 bits"):
         TokenKey.from_public_key(numbers.public_key())
+
+
+def test_a_key_is_shown_and_compared_by_what_names_it() -> None:
+    again = TokenKey.decode(SPKI)
+    assert repr(again) == f"TokenKey(key_id={KEY.key_id!r})"
+    assert (again, hash(again)) == (KEY, hash(KEY))
+    assert again != OTHER_KEY

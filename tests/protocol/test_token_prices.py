@@ -69,6 +69,8 @@ def test_a_price_is_the_least_of_those_that_cover(
         and need.images <= of.images
     ]
     assert tariff.price(need) == min(covering, default=None)
+    asked = Asked(need.input_octets, need.output_tokens, images=need.images)
+    assert Tariff(budgets, image_octets=0).price_of(asked) == tariff.price(need)
     assert Tariff.decode(tariff.encode()) == tariff
 
 
@@ -88,6 +90,44 @@ def test_budgets_that_do_not_grow_are_refused(budgets: dict[PricePoint, Budget])
         Tariff(budgets)
     with pytest.raises(MalformedMessage):
         Tariff.decode({str(price): of.encode() for price, of in budgets.items()})
+
+
+def test_what_a_token_buys_is_shared_by_the_choices() -> None:
+    tariff = Tariff({C1: Budget(10, 20), C4: Budget(40, 50, 1)})
+    bought = [
+        (price, choices, tariff.limit(price, choices))
+        for price in (C1, PricePoint(2), C4, C16)
+        for choices in (1, 3)
+    ]
+    assert [limit for _, _, limit in bought] == [20, 6, 20, 6, 50, 16, 50, 16]
+    with pytest.raises(ValueError, match="less than any"):
+        Tariff({C4: Budget(1, 1)}).limit(C1, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "need"),
+    [
+        (Asked(7), Budget(7, 1)),
+        (Asked(7, limit=5), Budget(7, 5)),
+        (Asked(7, limit=0), Budget(7, 0)),
+        (Asked(7, choices=3), Budget(7, 3)),
+        (Asked(7, limit=5, choices=3), Budget(7, 15)),
+        (Asked(7, images=2), Budget(7 + 2 * 100, 1, 2)),
+        (Asked(MAX_AMOUNT, images=1), Budget(MAX_AMOUNT, 1, 1)),
+        (Asked(0, limit=MAX_AMOUNT, choices=2), Budget(0, MAX_AMOUNT)),
+    ],
+)
+def test_what_a_request_needs(asked: Asked, need: Budget) -> None:
+    assert Tariff({C1: Budget(1, 1)}, image_octets=100).need(asked) == need
+
+
+def test_an_image_counts_as_a_number_of_octets() -> None:
+    assert Tariff({}).image_octets == 6144
+    for octets in (0, MAX_AMOUNT):
+        assert Tariff({}, octets).image_octets == octets
+    for octets in (-1, MAX_AMOUNT + 1):
+        with pytest.raises(ValueError, match="image"):
+            Tariff({}, octets)
 
 
 def test_a_free_model_has_no_price() -> None:
@@ -150,3 +190,6 @@ def test_an_amount_has_its_range() -> None:
 def test_more_than_can_be_written_is_too_much(asked: Asked) -> None:
     tariff = Tariff({PricePoint(1): Budget(10**9, 10**9, 10**9)})
     assert tariff.price(tariff.need(asked)) is None
+    assert tariff.price_of(asked) is None
+    most = Tariff({PricePoint(1): Budget(MAX_AMOUNT, MAX_AMOUNT, MAX_AMOUNT)})
+    assert most.price_of(asked) == most.price(most.need(asked)) == PricePoint(1)

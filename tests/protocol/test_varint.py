@@ -37,6 +37,16 @@ def test_refuses_what_is_cut(case: dict[str, str]) -> None:
         varint.decode(bytes.fromhex(case["hex"]), 0)
 
 
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [(0, 1), (63, 1), (64, 2), (16383, 2), (16384, 4), ((1 << 30) - 1, 4), (1 << 30, 8)],
+)
+def test_no_encoding_is_longer_than_it_has_to_be(value: int, size: int) -> None:
+    assert len(varint.encode(value)) == size
+    assert varint.encode(value) == varint.encode_sized(value, size)
+    assert varint.decode(varint.encode(value), 0) == (value, size)
+
+
 @pytest.mark.parametrize("value", [-1, varint.MAXIMUM + 1])
 def test_refuses_what_does_not_fit(value: int) -> None:
     with pytest.raises(ValueError, match="out of range"):
@@ -57,6 +67,6 @@ def test_encodes_in_a_given_size() -> None:
     for size, value in ((1, 63), (2, 63), (4, 0), (8, varint.MAXIMUM)):
         data = varint.encode_sized(value, size)
         assert varint.decode(data, 0) == (value, size)
-    for size, value in ((1, 64), (2, -1), (3, 0)):
+    for size, value in ((1, 64), (2, 1 << 14), (4, 1 << 30), (8, 1 << 62), (2, -1), (3, 0)):
         with pytest.raises(ValueError, match=r"varint|tuple"):
             varint.encode_sized(value, size)

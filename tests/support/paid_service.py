@@ -83,6 +83,7 @@ class CountingStore:
         self._store.give_back(nullifier, ticket, after)
 
     async def close(self) -> None:
+        self.done.append("close")
         await self._store.close()
 
 

@@ -278,7 +278,7 @@ def test_429_for_who_asks_too_much_and_not_for_others(ledger: Ledger) -> None:
 
 
 def test_503_while_the_ledger_is_away_and_nothing_is_lost(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, secret = shop.voucher(3)
     wanted = basket(3)
@@ -291,19 +291,23 @@ def test_503_while_the_ledger_is_away_and_nothing_is_lost(
         answer = shop.buy(secret, wanted.body)
     assert problem(answer).keys() == {"type", "title", "status"}
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    failed = json.loads(capsys.readouterr().err.splitlines()[0])
+    assert failed == {"time": NOW, "event": "ledger_failed", "what": "Exception"}
     assert shop.buy(secret, wanted.body).status_code == 200
 
 
 def test_503_for_a_key_that_fails_and_the_price_is_taken_once(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, secret = shop.voucher(3)
+    number, secret = shop.voucher(3)
     wanted = basket(3)
     with monkeypatch.context() as patch:
         patch.setattr(PrivateOperation, "__call__", lambda *_: 1)
         answer = shop.buy(secret, wanted.body)
     problem(answer)
     assert answer.status_code == 503
+    failed = json.loads(capsys.readouterr().err.splitlines()[0])
+    assert failed == {"time": NOW, "event": "signing_failed", "account": number}
     assert shop.balance(secret) == 0
     check(wanted.open(shop.buy(secret, wanted.body).data), price=1)
     assert shop.balance(secret) == 0

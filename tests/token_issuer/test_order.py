@@ -70,3 +70,9 @@ def test_other_media_types_are_refused() -> None:
     with pytest.raises(Refusal) as refused:
         read_order(b"application/json", basket(1).body, key_ring())
     assert refused.value.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+def test_an_order_is_shown_by_its_name_alone() -> None:
+    order = read_order(BATCH.encode(), basket(2).body, key_ring())
+    shown = f"Order(reference={order.reference!r}, answer_type={order.answer_type!r})"
+    assert repr(order) == shown

@@ -176,6 +176,19 @@ def test_400_for_who_is_not_the_provider(paid_shop: Shop, header: str) -> None:
     assert paid_shop.balance(secret) == 0
 
 
+def test_the_log_tells_what_was_credited_and_what_could_not_be(
+    paid_shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number, _ = paid_shop.voucher(0)
+    for account in (number, number, number + 1):
+        tell(paid_shop, event(account))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line for line in lines if line["event"] != "request"] == [
+        {"time": NOW, "event": "credited", "account": number, "units": 100},
+        {"time": NOW, "event": "payment_for_no_account", "account": number + 1},
+    ]
+
+
 def test_422_for_an_account_that_is_not_there_or_cannot_hold_it(paid_shop: Shop) -> None:
     number, _ = paid_shop.voucher(MAX_AMOUNT)
     assert tell(paid_shop, event(number + 1)).status_code == 422

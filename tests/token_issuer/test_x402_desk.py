@@ -148,6 +148,16 @@ def check(buyer: Buyer, facilitator: StandInFacilitator, packs: int) -> None:
     assert discrepancies(buyer.shop.ledger) == []
 
 
+def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return what the log has told of payments since the last look, without requests and times."""
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return [
+        {name: value for name, value in line.items() if name != "time"}
+        for line in lines
+        if line["event"] != "request"
+    ]
+
+
 # Paying -------------------------------------------------------------------------------------
 
 
@@ -417,12 +427,14 @@ def test_a_payment_for_one_pack_buys_no_other(
 
 
 def test_what_another_has_signed_is_refused_and_forgotten(
-    buyer: Buyer, facilitator: StandInFacilitator, desk: Desk
+    buyer: Buyer, facilitator: StandInFacilitator, desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = decoded(buyer.sign())
     order = document["payload"]["authorization"]
     document["payload"] = signed(Payer().wallet, order)
-    assert why(buyer.send(encoded(document))) == "invalid_exact_evm_payload_signature"
+    code = "invalid_exact_evm_payload_signature"
+    assert why(buyer.send(encoded(document))) == code
+    assert told(capsys) == [{"event": "payment_refused", "what": code}]
     assert desk._intents.listed() == []
     assert facilitator.count("settle") == 0
     check(buyer, facilitator, 0)
@@ -629,7 +641,7 @@ def test_what_may_have_been_settled_is_never_asked_for_twice(
 
 
 def test_a_facilitator_that_remembers_credits_what_it_settled(
-    buyer: Buyer, facilitator: StandInFacilitator
+    buyer: Buyer, facilitator: StandInFacilitator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def remembered(here: StandInFacilitator, _: dict[str, Any]) -> dict[str, Any]:
         (transaction,) = here.used.values()
@@ -638,7 +650,11 @@ def test_a_facilitator_that_remembers_credits_what_it_settled(
     fields = buyer.sign()
     facilitator.script["settle"] = [late, remembered]
     assert buyer.send(fields).status_code == 503
-    assert buyer.send(fields).status_code == 200
+    assert told(capsys) == [{"event": "payment_in_doubt"}]
+    answer = buyer.send(fields)
+    assert answer.status_code == 200
+    (account,) = all_accounts(buyer.shop.ledger, int(NOW))
+    assert told(capsys) == [{"event": "credited", "account": account.number, "units": PACK}]
     check(buyer, facilitator, 1)
 
 
@@ -682,7 +698,7 @@ INVALID = {"isValid": False, "invalidReason": "a_reason"}
 
 
 def test_what_its_payer_withdrew_or_used_elsewhere_is_unclear_at_once(
-    buyer: Buyer, facilitator: StandInFacilitator, desk: Desk
+    buyer: Buyer, facilitator: StandInFacilitator, desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fields = buyer.sign()
 
@@ -692,6 +708,8 @@ def test_what_its_payer_withdrew_or_used_elsewhere_is_unclear_at_once(
 
     facilitator.script["settle"] = [use]
     assert buyer.send(fields).status_code == 409
+    (event,) = told(capsys)
+    assert (event["event"], bool(event["what"])) == ("payment_unclear", True)
     (left,) = desk._intents.listed()
     assert left.state == "unclear"
     desk._intents.give_up(left.reference, NOW)

@@ -2,20 +2,43 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from enclave_server.chat.asking import ANSWER_COPIES, Upstreams, write_request
-from enclave_server.chat.conversation import Answer, Conversation, Message
-from enclave_server.chat.dialects.dialect import Account
+from enclave_server.chat.conversation import (
+    Answer,
+    ChoiceDelta,
+    Conversation,
+    Delta,
+    Event,
+    Message,
+)
+from enclave_server.chat.dialects.dialect import Account, StreamReader
 from enclave_server.chat.dialects.openai_chat.answers import read_answer
-from enclave_server.chat.errors import Failure, UpstreamError
+from enclave_server.chat.errors import ChatError, Failure, UpstreamError
+from enclave_server.chat.joining import decode_joined
+from enclave_server.chat.large import LARGE_BYTES, Outside, decode_slice, encode_slices
 from enclave_server.chat.models import Model, ModelTable
+from enclave_server.chat.overrun import CHARACTERS_PER_TOKEN
 from enclave_server.chat.preparing import Job, prepare
+from enclave_server.chat.spoken import Spoken
+from enclave_server.chat.surfaces.surface import Signature
 from enclave_server.memory import Holding, Memory
 from tests.support.chat_service import chat
-from tests.support.upstream import Behaviour, StandInUpstream, answering, completion, sending
+from tests.support.upstream import (
+    Behaviour,
+    StandInUpstream,
+    answering,
+    completion,
+    sending,
+    stream_of,
+    streaming,
+    streaming_without_end,
+)
 from tests.support.upstream_connection import upstream_at
 
 DEADLINE = 120.0  # seconds, so that nothing hangs
@@ -113,3 +136,87 @@ def test_an_answer_without_room_is_not_read_on() -> None:
     assert caught.value.failure is Failure.BUSY
     assert (b"retry-after", b"5") in caught.value.fields
     assert ask(answering(), holding=Holding(memory))[0].choices  # its share is everybody's
+
+
+def joined(
+    behaviour: Behaviour, outside: Outside | None = None, paid_tokens: int | None = None
+) -> Answer:
+    """Return a whole answer that is asked for as a stream."""
+
+    async def scenario() -> Answer:
+        async with StandInUpstream(behaviour) as upstream, asyncio.timeout(DEADLINE):
+            model = Model("m", upstream_at(upstream.address), "there")
+            upstreams = Upstreams(ModelTable((model,)))
+            question = msgspec.structs.replace(QUESTION, stream=True)
+            request = write_request(question, model, Account())
+            asking = upstreams.ask(model, Conversation, request, 1, paid_tokens)
+            try:
+                return decode_joined(await asking.whole(Holding(Memory()), outside))
+            finally:
+                upstreams.close()
+
+    return asyncio.run(scenario())
+
+
+def text_in(answer: Answer) -> tuple[str | None, str | None]:
+    (choice,) = answer.choices
+    return choice.message.content, choice.finish_reason
+
+
+def test_a_stream_is_joined_to_its_end() -> None:
+    assert text_in(joined(streaming(stream_of(["Par", "is."])))) == ("Paris.", "stop")
+
+
+def test_what_runs_far_beyond_what_was_paid_for_is_cut_and_not_waited_for() -> None:
+    long = joined(streaming_without_end("x" * CHARACTERS_PER_TOKEN), paid_tokens=2)
+    assert text_in(long) == ("x" * 3 * CHARACTERS_PER_TOKEN, "length")
+    short = joined(streaming(stream_of(["Par", "is."])), paid_tokens=1)
+    assert text_in(short) == ("Paris.", "stop")
+
+
+LARGE = "x" * (LARGE_BYTES + 1)
+
+
+class Elsewhere:
+    """Reads a large event as two slices, or as a slice and a fault; notes who had a turn."""
+
+    def __init__(self, fault: ChatError | None = None) -> None:
+        self._fault = fault
+        self.turns: list[str] = []
+
+    async def read(
+        self, reader: StreamReader, octets: bytes
+    ) -> tuple[Sequence[bytes], ChatError | None]:
+        assert LARGE.encode() in octets
+        asyncio.get_running_loop().call_soon(self.turns.append, "another")
+        said = [Event([ChoiceDelta(0, Delta(content=text))]) for text in ("one", "two")]
+        return [octets for each in said for octets in encode_slices(each)], self._fault
+
+    async def sign(self, choices: Sequence[Spoken]) -> Signature:
+        raise NotImplementedError
+
+
+def test_a_large_event_is_read_elsewhere_and_joined_slice_by_slice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = Elsewhere()
+
+    def noting(data: bytes) -> Event:
+        elsewhere.turns.append("slice")
+        return decode_slice(data)
+
+    monkeypatch.setattr("enclave_server.chat.asking.decode_slice", noting)
+    answer = joined(streaming(stream_of(["a", LARGE, "b"])), elsewhere)
+    assert text_in(answer) == ("aonetwob", "stop")
+    # Between two slices everybody else has a turn.
+    assert elsewhere.turns == ["slice", "another", "slice"]
+
+
+def test_a_fault_that_is_found_elsewhere_is_the_answers() -> None:
+    with pytest.raises(UpstreamError) as caught:
+        joined(streaming(stream_of(["a", LARGE])), Elsewhere(UpstreamError(Failure.BUSY)))
+    assert caught.value.failure is Failure.BUSY
+
+
+def test_with_nobody_elsewhere_a_large_event_is_read_here() -> None:
+    assert text_in(joined(streaming(stream_of(["a", LARGE])))) == ("a" + LARGE, "stop")

@@ -44,6 +44,17 @@ def test_every_prompt_has_as_many_answers_as_are_wanted(
     assert (question.prompts, question.choices) == (prompts, choices)
 
 
+@pytest.mark.parametrize(
+    ("n", "best_of", "candidates"),
+    [(None, None, 2), (3, None, 6), (None, 3, 6), (2, 3, 6), (1, 1, 2), (1, None, 2), (None, 1, 2)],
+)
+def test_a_model_makes_as_many_answers_as_the_best_are_taken_of(
+    n: int | None, best_of: int | None, candidates: int
+) -> None:
+    question = Continuation(model="m", prompt=["a", "b"], n=n, best_of=best_of)
+    assert question.candidates == candidates
+
+
 def test_a_conversation_has_one_answer_unless_more_are_wanted() -> None:
     assert Conversation(model="m", messages=[]).choices == 1
     assert Conversation(model="m", messages=[], n=4).choices == 4

@@ -143,6 +143,7 @@ def test_prompts_are_text_or_tokens(prompt: Any, size: int, choices: int) -> Non
     ("fields", "param", "count"),
     [
         ({"n": 3}, "n", 3),
+        ({"best_of": 2}, "best_of", 2),
         ({"best_of": 3}, "best_of", 3),
         ({"n": 3, "best_of": 4}, "best_of", 4),
         ({"n": 4, "best_of": 4}, "n", 4),

@@ -55,6 +55,26 @@ def test_every_part_counts(schema: dict[str, Any], rules: int) -> None:
         assert count_rules(schema, most) > most
 
 
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"exclusiveMinimum": 0, "maximum": 1},
+        {"exclusiveMinimum": 0, "minimum": 2, "maximum": 2},
+        {"exclusiveMinimum": 1, "minimum": 1, "exclusiveMaximum": 3},
+        {"exclusiveMaximum": 2, "minimum": 1},
+        {"exclusiveMaximum": 9, "maximum": 1, "minimum": 1},
+        {"exclusiveMinimum": 0, "exclusiveMaximum": 2},
+        {"minItems": 3, "maxItems": 3},
+        {"minLength": 3, "maxLength": 3},
+        {"minimum": -(10**15), "maximum": 10**15},
+        {"minItems": 0},
+    ],
+    ids=str,
+)
+def test_a_least_may_be_the_most(ends: dict[str, Any]) -> None:
+    assert count_rules(ends, 100) <= 100
+
+
 def test_a_reference_counts_each_time_and_stops_in_time() -> None:
     doubling: dict[str, Any] = {"d0": {}}
     for number in range(1, 40):
@@ -84,6 +104,10 @@ LOOP = {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}
         {"minLength": 36, "maxLength": 9},
         {"minimum": 2, "maximum": 1},
         {"exclusiveMinimum": 1, "maximum": 1},
+        {"exclusiveMaximum": 1, "minimum": 1},
+        {"exclusiveMinimum": 0, "minimum": 5, "maximum": 4},
+        {"exclusiveMaximum": 9, "maximum": 4, "minimum": 5},
+        {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
         {"exclusiveMinimum": 3, "minimum": 1, "maximum": 3},
         {"exclusiveMaximum": 1, "maximum": 3, "minimum": 1},
         {"minimum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 1},

@@ -136,3 +136,43 @@ def test_a_token_of_megabytes_is_none() -> None:
     )
     with pytest.raises(UpstreamError):
         list(slices(event))
+
+
+@pytest.mark.parametrize(
+    ("whole", "pieces"),
+    [
+        (part(content="x" * SLICE), 1),
+        (part(content="x" * (SLICE + 1)), 2),
+        (part(reasoning_content="x" * SLICE), 1),
+        (part(refusal="x" * (SLICE + 1)), 2),
+        (part(tool_calls=[CallDelta(i, f"c{i}", "function") for i in range(SLICE_PARTS)]), 1),
+        (call("x" * SLICE), 1),
+        (call("x" * (SLICE + 1)), 2),
+    ],
+)
+def test_what_fits_a_slice_is_passed_on_as_it_is(whole: ChoiceDelta, pieces: int) -> None:
+    cut = [piece for each in slices(Event([whole])) for piece in each.choices]
+    assert len(cut) == pieces
+    assert (cut == [whole]) == (pieces == 1)
+
+
+def test_slices_are_as_full_as_they_may_be() -> None:
+    half = part(content="x" * (SLICE // 2))
+    sizes = [len(each.choices) for each in slices(Event([half] * 5))]
+    assert sizes == [2, 2, 1]
+    sizes = [len(each.choices) for each in slices(Event([part(content="")] * (SLICE_PARTS + 1)))]
+    assert sizes == [SLICE_PARTS, 1]
+    states = tuple(PartState(0, State("d", b"%d" % i)) for i in range(SLICE_PARTS + 1))
+    assert [len(each.states) for each in slices(Event(states=states))] == [SLICE_PARTS, 1]
+
+
+def test_of_a_part_in_pieces_the_short_members_are_whole() -> None:
+    """A short text beside a long one, and the arguments of a short call among many."""
+    both = part(role="assistant", content="y" * 10, refusal="x" * (2 * SLICE), end="stop")
+    cut = [piece for each in slices(Event([both])) for piece in each.choices]
+    assert cut[0] == part(role="assistant")
+    assert "".join(piece.delta.content or "" for piece in cut) == "y" * 10
+    assert cut[-1].finish_reason == "stop"
+    calls = [CallDelta(i, "c", "function", FunctionDelta("f", "{}")) for i in range(200)]
+    cut = [piece for each in slices(Event([part(tool_calls=calls)])) for piece in each.choices]
+    assert [call for piece in cut for call in piece.delta.tool_calls or ()] == calls

@@ -213,7 +213,7 @@ def model(**members: Any) -> Model:
 
 def test_what_is_free_has_no_price() -> None:
     assert price_of(question(), 10**9, model(tariff=Tariff({}))) is None
-    assert budgeted(question(), 10, model(tariff=Tariff({})), None) == question()
+    assert budgeted(question(), model(tariff=Tariff({})), None) == question()
 
 
 @pytest.mark.parametrize(
@@ -231,12 +231,12 @@ def test_what_is_free_has_no_price() -> None:
 def test_who_names_no_limit_gets_what_the_token_buys(
     price: PricePoint, members: dict[str, Any], limits: dict[str, Any], expected: int
 ) -> None:
-    assert budgeted(question(**members), 10, model(**limits), price).max_tokens == expected
+    assert budgeted(question(**members), model(**limits), price).max_tokens == expected
 
 
 def test_a_limit_by_its_newer_name_stays() -> None:
     wanted = question(max_completion_tokens=5)
-    assert budgeted(wanted, 10, model(), C1) == wanted
+    assert budgeted(wanted, model(), C1) == wanted
 
 
 def test_embeddings_cost_their_octets_alone() -> None:
@@ -246,3 +246,24 @@ def test_embeddings_cost_their_octets_alone() -> None:
     with pytest.raises(ChatError) as caught:
         price_of(embedding, 8192 * 64 + 1, model())
     assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize(
+    ("path", "members", "octets", "param"),
+    [
+        (PATHS[0], {"max_tokens": 512 * 64 + 1}, 10, "max_tokens"),
+        (PATHS[0], {"max_completion_tokens": 512 * 64 + 1}, 10, "max_completion_tokens"),
+        (PATHS[0], {"max_tokens": 512 * 64}, 8192 * 64 + 1, "messages"),
+        (PATHS[0], {}, 8192 * 64 + 1, "messages"),
+        (PATHS[1], {"max_tokens": 512 * 64 + 1}, 10, "max_tokens"),
+        (PATHS[1], {"n": 128, "best_of": 128, "max_tokens": 512}, 10, "max_tokens"),
+        (PATHS[1], {}, 8192 * 64 + 1, "prompt"),
+    ],
+)
+def test_what_is_too_large_is_named(
+    path: bytes, members: dict[str, Any], octets: int, param: str
+) -> None:
+    wanted: Any = SURFACES[path].read(json.dumps({**QUESTIONS[path], **members}).encode())
+    with pytest.raises(ChatError) as caught:
+        price_of(wanted, octets, model())
+    assert (caught.value.param, caught.value.code) == (param, "budget_exceeded")

@@ -78,6 +78,23 @@ def test_a_state_goes_to_its_origin_alone(state: State, kept: bool) -> None:
     assert question == asked(state if kept else None)
 
 
+@pytest.mark.parametrize("at", ["message", "first call", "last call"])
+def test_a_foreign_state_is_found_wherever_it_stands_alone(at: str) -> None:
+    """What a provider made says who asks: it leaves for no other."""
+    foreign, own = State("d", b"v", ("another", "m")), State("d", b"v", ORIGIN)
+
+    def said(state: State | None) -> Conversation:
+        calls = [
+            ToolCall(0, "f", "{}", state if at == "first call" else None),
+            ToolCall(1, "g", "{}", state if at == "last call" else None),
+        ]
+        answer = Message("assistant", calls=calls, state=state if at == "message" else None)
+        return Conversation(model="m", messages=[Message("user", "a"), answer])
+
+    assert without_foreign(said(foreign), ORIGIN) == said(None)
+    assert without_foreign(said(own), ORIGIN) == said(own)
+
+
 def test_a_conversation_without_states_is_left_as_it_is() -> None:
     question = asked(None)
     assert without_foreign(question, ORIGIN) is question

@@ -23,6 +23,10 @@ def test_pieces_come_back_as_they_were() -> None:
     assert decode_pieces(encode_pieces(pieces)) == pieces
 
 
+def test_a_piece_is_as_long_as_any_text_may_be() -> None:
+    assert decode_pieces(b"[0,2147483647]") == [CALL, 2**31 - 1]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -1,11 +1,21 @@
 """Leaders: keys are for who is there, and are told of when all have them."""
 
+import json
+
 import pytest
 
 from enclave_server.keys.attester import Attester
 from enclave_server.security_module.nsm import NsmError
 from protocol.slots import SLOTS
-from tests.support.cluster_world import ROUTE_SECONDS, SCHEDULE, SOON, Sealed, World
+from tests.support.cluster_world import (
+    ROUTE_SECONDS,
+    SCHEDULE,
+    SOON,
+    TICK_SECONDS,
+    Node,
+    Sealed,
+    World,
+)
 
 
 def test_who_joins_owns_nothing_of_keys_that_were_there(world: World) -> None:
@@ -88,3 +98,62 @@ def test_a_leader_without_evidence_goes_on_until_it_has_some_again(
     world.run(SOON)
     assert node.keeper.announced
     assert world.is_one()
+
+
+def cluster_events(node: Node) -> list[tuple[bool, int, int, int]]:
+    """Return what the log tells of who is there: whether it leads, members, turns, unowned."""
+    lines = [json.loads(line) for line in node.log.getvalue().splitlines()]
+    return [
+        (line["leads"], line["members"], line["turns"], line["unowned"])
+        for line in lines
+        if line["event"] == "cluster"
+    ]
+
+
+def test_the_log_tells_who_is_there_and_each_turn_of_the_keys(world: World) -> None:
+    (node,) = world.started(1)
+    assert cluster_events(node) == []  # nobody came
+    assert world.start(1) is not None
+    world.run(SOON)
+    assert cluster_events(node) == [(True, 2, 1, 0), (True, 2, 2, 0)]
+    world.kill(1)
+    world.tick()
+    # Half of the slots are nobody's until the keys have turned once more.
+    assert cluster_events(node)[2:] == [(True, 1, 2, SLOTS // 2), (True, 1, 3, 0)]
+    assert node.told()["turns"] == 3
+    world.run(SCHEDULE.lifetime - SCHEDULE.announce - 2 * SOON)
+    assert len(cluster_events(node)) == 4
+    world.run(3 * SOON)
+    assert cluster_events(node)[4:] == [(True, 1, 4, 0)]  # by their age
+
+
+def test_nothing_is_announced_while_a_member_has_not_the_newest_keys(world: World) -> None:
+    nodes = world.started()
+    before = nodes[0].keys.ohttp_keys
+    nodes[1].settled = False
+    world.kill(2)
+    alone = [nodes[0].member.company.member.hex()]
+    for _ in range(round(2 * SOON / TICK_SECONDS)):
+        world.tick()
+        if nodes[0].told()["members"] == alone:
+            break
+        assert nodes[0].keys.ohttp_keys == before
+    assert nodes[0].told()["members"] == alone
+    world.run(SOON)
+    assert nodes[0].keys.ohttp_keys != before
+
+
+def test_each_change_is_told_under_a_number_of_its_own(world: World) -> None:
+    nodes = world.started(2)
+    leader, uplink = nodes[0].member._leader, nodes[1].member._uplink
+    assert leader is not None
+    assert uplink is not None
+    before = leader._serial
+    world.run(SOON)
+    assert leader._serial == before  # nothing has changed
+    nodes[1].proposals = [b"of the administrator"]
+    world.run(SOON)
+    assert nodes[1].secrets == b"of the administrator"
+    assert leader._serial == before + 1
+    assert leader._followers.have(leader._serial)
+    assert not leader._followers.have(leader._serial + 1)

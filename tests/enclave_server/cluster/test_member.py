@@ -1,5 +1,7 @@
 """Members in time: they join, share, lose each other, lead, and come together again."""
 
+import json
+
 import pytest
 
 from enclave_server.cluster import beginning, member
@@ -55,6 +57,22 @@ def test_a_lost_leader_is_followed_by_another(world: World) -> None:
     assert leader.member.company.member == lowest
     assert world.is_one()
     assert leader.told()["turns"] == turns + 1
+    (other,) = (node for node in world.nodes.values() if node is not leader)
+    events = [json.loads(line) for line in other.log.getvalue().splitlines()]
+    assert not any(each["leads"] for each in events if each["event"] == "cluster")
+
+
+def test_who_has_lost_its_leader_follows_none_of_another_family(world: World) -> None:
+    world.separate(0, 1)
+    world.separate(1, 2)
+    for place in range(3):
+        assert world.start(place) is not None
+    world.run(SOON)
+    assert len(world.leaders()) == 2
+    world.join(1, 2)
+    world.kill(0)
+    world.run(2 * PATIENCE_SECONDS + SOON)
+    assert [node.member.leads for node in world.nodes.values()] == [True, True]
 
 
 def test_who_comes_back_has_forgotten_and_owns_nothing_of_before(world: World) -> None:
@@ -156,3 +174,26 @@ def test_what_a_member_waits_for_are_its_peers(world: World) -> None:
     assert other in leader.member.sockets
     for node in (leader, follower):
         assert set(node.member._doors.sockets) <= set(node.member.sockets)
+
+
+def test_who_leaves_is_missed_at_once(world: World) -> None:
+    """However long a member may be silent otherwise."""
+    nodes = world.started()
+    world.kill(2)
+    world.tick()
+    assert len(nodes[0].member.company.members) == 2
+    world.kill(0)
+    world.tick()
+    assert nodes[1].member.company.leader is None
+    events = [json.loads(line) for line in nodes[1].log.getvalue().splitlines()]
+    assert [each["members"] for each in events if each["event"] == "leader_lost"] == [1]
+
+
+def test_another_cluster_is_told_of_once(world: World) -> None:
+    world.separate(0, 1)
+    assert world.start(0) is not None
+    assert world.start(1) is not None
+    world.join(0, 1)
+    world.run(6 * SOON)
+    for node in world.nodes.values():
+        assert node.log.getvalue().count("other_cluster") == 1

@@ -30,6 +30,10 @@ def part() -> Part:
     return made
 
 
+def test_who_never_followed_has_nothing_left_to_announce() -> None:
+    assert part().announced
+
+
 def test_a_state_says_who_is_there_and_what_is_held() -> None:
     mine = part()
     ring = mine.take(STATE, KeyRing(), ME, NOW)

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from enclave_server.engine.folder import SOCKET_NAME, remove_abandoned, socket_folder
+from enclave_server.engine.folder import (
+    SOCKET_NAME,
+    _opened,
+    remove_abandoned,
+    socket_folder,
+)
 
 PROGRAM = (
     "import time\n"
@@ -109,3 +114,13 @@ def test_what_is_not_ours_stays(parent: Path) -> None:
     before = sorted(parent.rglob("*"))
     remove_abandoned(parent)
     assert sorted(parent.rglob("*")) == before
+
+
+def test_only_a_folder_itself_is_opened_and_for_no_other_program(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with pytest.raises(NotADirectoryError), _opened(tmp_path / name):
+            pytest.fail("it was opened")
+    with _opened(tmp_path) as descriptor:
+        assert not os.get_inheritable(descriptor)

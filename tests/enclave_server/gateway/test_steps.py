@@ -1,6 +1,7 @@
 """Long work goes on in turns of the event loop, and others have theirs between."""
 
 import asyncio
+import threading
 from collections.abc import Generator
 
 import pytest
@@ -10,10 +11,10 @@ from enclave_server.gateway.steps import Stepping
 STEPS = 50
 
 
-def work(done: list[int], name: int = 0, steps: int = STEPS) -> Generator[None, None, str]:
+def work(done: list[int], name: int = 0, steps: int = STEPS) -> Generator[bool, None, str]:
     for _ in range(steps):
         done.append(name)
-        yield
+        yield False
     return "result"
 
 
@@ -53,8 +54,8 @@ def test_one_work_is_done_after_the_other() -> None:
 
 
 def test_failure_belongs_to_its_work_alone() -> None:
-    def broken() -> Generator[None, None, None]:
-        yield
+    def broken() -> Generator[bool, None, None]:
+        yield False
         raise ValueError
 
     async def main() -> None:
@@ -72,6 +73,48 @@ def test_work_that_is_given_up_lets_the_next_begin() -> None:
         task = asyncio.create_task(stepping.take(work([], steps=10**9)))
         await asyncio.sleep(0)
         task.cancel()
+        assert await stepping.take(work([])) == "result"
+
+    asyncio.run(main())
+
+
+def test_a_long_step_is_done_in_a_thread_and_no_other() -> None:
+    """The long one waits for the loop, which goes round meanwhile, or this never ends."""
+    gone_round = threading.Event()
+    threads: list[int] = []
+
+    def long() -> Generator[bool, None, str]:
+        threads.append(threading.get_ident())
+        yield True
+        threads.append(threading.get_ident())
+        assert gone_round.wait(60)
+        yield True
+        threads.append(threading.get_ident())
+        yield False
+        threads.append(threading.get_ident())
+        return "result"
+
+    async def main() -> int:
+        task = asyncio.create_task(Stepping(3600.0).take(long()))
+        while len(threads) < 2:
+            await asyncio.sleep(0.001)
+        gone_round.set()
+        assert await task == "result"
+        return threading.get_ident()
+
+    ours = asyncio.run(main())
+    assert [thread == ours for thread in threads] == [True, False, False, True]
+
+
+def test_failure_of_a_long_step_belongs_to_its_work_alone() -> None:
+    def broken() -> Generator[bool, None, None]:
+        yield True
+        raise ValueError
+
+    async def main() -> None:
+        stepping = Stepping()
+        with pytest.raises(ValueError):  # noqa: PT011
+            await stepping.take(broken())
         assert await stepping.take(work([])) == "result"
 
     asyncio.run(main())

@@ -122,6 +122,39 @@ def test_requests_are_reported_while_the_server_runs(monkeypatch: pytest.MonkeyP
     run(main)
 
 
+def test_a_server_reports_once_in_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        """A loop whose time is the test's."""
+
+        now = 0.0
+
+        def time(self) -> float:
+            return self.now
+
+        def call_later(self, seconds: float, *_: object) -> asyncio.TimerHandle:
+            assert seconds == 1.0
+            return asyncio.get_running_loop().call_later(1e6, lambda: None)
+
+    async def main() -> None:
+        before = asyncio.get_running_loop().time()
+        async with serving(Recorder()) as server:
+            after = asyncio.get_running_loop().time()
+            first = server.server._next_report
+            assert before + 10 <= first <= after + 10
+            assert server.server._sweeper is not None
+            server.server._sweeper.cancel()
+            reported: list[float] = []
+            clock: Any = Clock()
+            with monkeypatch.context() as patched:
+                patched.setattr(server.server._log, "report", lambda: reported.append(clock.now))
+                for seconds in (-0.1, 0.0, 1.0, 9.9, 10.5, 11.0, 20.4, 20.5):
+                    clock.now = first + seconds
+                    server.server._sweep(clock)
+            assert reported == [first, first + 10.5, first + 20.5]
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     "name",
     ["head_seconds", "body_grace_seconds", "idle_seconds", "linger_seconds", "stall_seconds"],

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from enclave_server.http.limits import Limits
 from enclave_server.http.transfer_coding import (
     LAST_CHUNK,
+    LINE_BYTES,
     BodyTooLong,
     ChunkedDecoder,
     ChunkedError,
@@ -33,6 +34,39 @@ def test_round_trip_split_anywhere(chunks: list[bytes], rest: bytes, data: st.Da
     expected = (b"".join(chunks), rest)
     assert decode([coded[:cut], coded[cut:]]) == expected
     assert decode([coded[i : i + 1] for i in range(len(coded))]) == expected
+
+
+def test_what_came_of_a_chunk_is_taken_at_once_and_its_end_as_one() -> None:
+    """What waits in the buffer is counted as well, and copied once more."""
+    decoder, buffer = ChunkedDecoder(Limits()), bytearray()
+    for piece, held, left in (
+        (b"a", 0, b"a"),
+        (b"\r\nhello", 5, b""),
+        (b"world", 10, b""),
+        (b"\r", 10, b"\r"),
+        (b"\n3\r\nyo", 12, b""),
+        (b"u\r", 13, b"\r"),
+    ):
+        buffer += piece
+        assert decoder.decode(buffer) is None
+        assert (len(decoder), bytes(buffer)) == (held, left)
+
+
+def test_the_longest_lines() -> None:
+    line = b"5;a" + b"b" * (LINE_BYTES - 5) + b"\r\n"
+    assert decode([line + b"hello\r\n0\r\n\r\n"]) == (b"hello", b"")
+    decode([line[:-1]])  # whose end may yet come
+    for longer in (line[:-2] + b"b\r\n", line[:-2] + b"b\r"):
+        with pytest.raises(ChunkedError):
+            decode([longer])
+
+
+def test_as_many_trailers_as_a_head_may_have() -> None:
+    line = b"A: b\r\n"
+    limits = Limits(head_bytes=5 * len(line))
+    assert decode([b"0\r\n" + 5 * line + b"\r\n"], limits) == (b"", b"")
+    with pytest.raises(ChunkedError):
+        decode([b"0\r\n" + 5 * line + b"A:\r\n"], limits)
 
 
 def test_an_empty_chunk_cannot_be_written() -> None:

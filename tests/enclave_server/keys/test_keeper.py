@@ -143,6 +143,21 @@ def test_a_key_is_announced_when_all_workers_have_it() -> None:
     assert not case.step(1)
 
 
+def test_a_ring_that_is_given_is_told_of_once_and_announced_when_all_workers_have_it() -> None:
+    case = Case(refresh=30 * HOUR)
+    old, ring = case.listed(), case.keeper.ring
+    case.keeper.replace(ring)
+    assert not case.step(1)  # it is the one that was there
+    later = advance(ring, DAY, case.module.now + 23 * HOUR)
+    for same in (later, later):
+        case.keeper.replace(same)
+    assert case.step(1)
+    assert (case.opening(), case.listed()) == (after(old) + old, old)
+    assert case.step(1)
+    assert case.listed() == after(old) + old
+    assert not case.step(1)
+
+
 def test_the_old_key_retires_and_ends() -> None:
     case = Case()
     old = case.listed()

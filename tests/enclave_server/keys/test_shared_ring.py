@@ -131,6 +131,15 @@ def test_older_keys_retire_and_end_soon_and_never_later() -> None:
     assert [each.ends for each in again.generations[1:]] == [moment + 600] * 2
 
 
+def test_a_key_that_retires_at_this_moment_keeps_its_end() -> None:
+    held = ring(10)
+    newest, older = held.generations
+    older = replace(older, retires=NOW + 100, ends=NOW + 9000)
+    held = KeyRing((newest, older))
+    assert retire_older(held, SCHEDULE, NOW + 100) == held
+    assert retire_older(held, SCHEDULE, NOW + 99.999).generations[1].ends == NOW + 699.999
+
+
 def test_a_newest_key_that_is_passed_over_is_not_listed() -> None:
     held = unlist_newest(ring(10))
     assert held.listed(NOW) == held.generations[1:]

@@ -65,7 +65,9 @@ def test_a_token_is_looked_at_and_held() -> None:
     assert asked.refused(seen).refusal is Refusal.IN_USE
     hold.commit()
     assert asked.refused(seen).refusal is Refusal.SPENT
+    asked.store.done.clear()
     asyncio.run(asked.gate.close())
+    assert asked.store.done == ["close"]
 
 
 @pytest.mark.parametrize(

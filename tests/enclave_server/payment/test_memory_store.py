@@ -103,6 +103,21 @@ def test_what_is_committed_late_is_spent_all_the_same() -> None:
     assert asked.hold(B) is Refusal.SPENT
 
 
+def test_a_late_ticket_touches_nothing_that_took_its_place() -> None:
+    asked = Asked(capacity=1)
+    names = [hashlib.sha256(b"%d" % number).digest() for number in range(200)]
+    late = {name: ticket for name in names if isinstance(ticket := asked.hold(name), bytes)}
+    asked.clock.now += LEASE + 1
+    new = [hashlib.sha256(b"new %d" % number).digest() for number in range(200)]
+    held = [name for name in new if isinstance(asked.hold(name), bytes)]
+    assert len(held) >= SLOTS
+    for name, ticket in late.items():
+        asked.store.give_back(name, ticket)
+        asked.store.give_back(name, ticket, 10)
+        asked.store.commit(name, ticket)
+    assert {asked.hold(name) for name in held} == {Refusal.IN_USE}
+
+
 def test_what_is_spent_cannot_be_given_back() -> None:
     asked = Asked()
     ticket = asked.held(A)

@@ -147,7 +147,8 @@ def test_who_asks_again_with_what_came_back_has_it_and_the_store_hears_nothing(
 def test_a_hold_is_taken_up_only_while_its_lease_outlasts_any_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert module.AGAIN_SECONDS + settling.FLUSH_SECONDS <= LEASE_MARGIN_SECONDS
+    late = settling.FLUSH_SECONDS + settling.RETRY_SECONDS + module.SETTLE_SECONDS
+    assert module.AGAIN_SECONDS + late < LEASE_MARGIN_SECONDS
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.0)
 
     async def use(store: RedisStore, server: RedisServer) -> None:
@@ -182,7 +183,11 @@ def test_a_lease_ends_in_the_store_itself(tmp_path: Path) -> None:
     real(tmp_path, use)
 
 
-def test_many_stores_at_once_hold_each_token_once(tmp_path: Path) -> None:
+def test_many_stores_at_once_hold_each_token_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1,600 holds in one turn of one loop: here each gets its answer, however long that takes.
+    monkeypatch.setattr(module, "ATTEMPT_SECONDS", 60.0)
     names = [secrets.token_bytes(32) for _ in range(200)]
 
     async def use(store: RedisStore, server: RedisServer) -> None:

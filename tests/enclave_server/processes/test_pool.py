@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import select
@@ -19,12 +20,14 @@ from enclave_server.processes.pool import (
     ACKNOWLEDGE_SECONDS,
     BEAT_SECONDS,
     FIRST_BACKOFF_SECONDS,
+    HEALTHY_SECONDS,
     LONGEST_BACKOFF_SECONDS,
     SERIAL,
     SILENT_SECONDS,
     Pool,
     Run,
     Worker,
+    _be_worker,
 )
 from enclave_server.processes.snapshot import MAX_SNAPSHOT_BYTES, decode_snapshot
 from enclave_server.processes.supervisor import TICK_SECONDS as SUPERVISOR_TICK_SECONDS
@@ -260,3 +263,124 @@ def test_a_worker_that_hangs_is_replaced_before_the_probe_ends_the_enclave() -> 
     start = 1.0  # of a worker, on a machine that has much else to do
     patience = asked.misses * asked.patience + (asked.misses - 1) * asked.pause
     assert noticed + LONGEST_BACKOFF_SECONDS + start < patience
+
+
+class Buried:
+    """A pool whose workers are none: they end when the test says so, by its clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int = 1) -> None:
+        self.told = io.StringIO()
+        self.pool = Pool(size, acknowledge, Log(self.told))
+        self.ended: dict[int, int] = {}  # how, by process
+        monkeypatch.setattr(
+            os,
+            "waitpid",
+            lambda pid, _: (pid, self.ended.pop(pid)) if pid in self.ended else (0, 0),
+        )
+
+    def put(self, pid: int, born: float, place: int = 0) -> socket.socket:
+        """Have a worker at a place; return its end of the channel."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self.pool._places[place].worker = Worker(pid, ours, born)
+        return theirs
+
+    def end(self, pid: int, now: float, status: int = 0) -> None:
+        self.ended[pid] = status
+        self.pool.watch(now)
+
+    def pause(self, now: float) -> float:
+        """Return after how many seconds the first worker is replaced."""
+        return self.pool._places[0].due - now
+
+    def events(self) -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in self.told.getvalue().splitlines()]
+        return [{k: v for k, v in line.items() if k != "time"} for line in lines]
+
+
+def test_who_ends_soon_is_replaced_later_each_time_and_who_lived_long_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buried, now = Buried(monkeypatch), 1000.0
+
+    def pause(lived: float) -> float:
+        nonlocal now
+        with buried.put(7, now):
+            now += lived
+            buried.end(7, now)
+        return round(buried.pause(now), 6)
+
+    doubled = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 4.0, 4.0]
+    assert [pause(HEALTHY_SECONDS - 0.5) for _ in doubled] == doubled
+    assert pause(HEALTHY_SECONDS) == 0
+    assert [pause(0.0), pause(0.0)] == [0.1, 0.2]
+
+
+def test_an_end_is_told_of_with_its_reason_and_closes_the_channel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buried = Buried(monkeypatch, size=2)
+    with buried.put(7, 1.0, place=1) as theirs:
+        theirs.send(b"a last proposal")
+        buried.end(7, 2.0, status=9)  # as the kernel tells of SIGKILL
+        assert theirs.recv(10) == b""
+    assert buried.events() == [{"event": "worker_ended", "worker": 1, "pid": 7, "exit": -9}]
+    assert buried.pool.take_proposals() == [b"a last proposal"]
+    assert buried.pool.take_proposals() == []
+    assert buried.pool.workers == []
+
+
+def test_failures_are_those_of_the_place_where_it_is_worst(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buried = Buried(monkeypatch, size=3)
+    for place, ends in enumerate((1, 3, 2)):
+        for _ in range(ends):
+            buried.put(7, 1.0, place).close()
+            buried.end(7, 2.0)
+    assert buried.pool.failures == 3
+    with buried.put(7, 3.0, place=1) as theirs:
+        theirs.send(SERIAL.pack(1))  # it serves
+        buried.pool.watch(4.0)
+        assert buried.pool.failures == 2
+    buried.end(7, 5.0)
+    assert buried.pool.failures == 2  # and has served, however it ended
+
+
+def test_a_time_without_looks_is_no_fault_beyond_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    buried = Buried(monkeypatch)
+    with buried.put(7, 100.0) as theirs:
+        theirs.send(SERIAL.pack(1))
+        buried.pool.watch(100.0)
+        for now in (100.5, 101.0):  # as often as a heart beats
+            buried.pool.watch(now)
+        assert buried.pool.workers[0].beaten_at == 100.0
+        buried.pool.watch(104.0)
+        assert buried.pool.workers[0].beaten_at == 103.0
+        buried.pool.watch(104.5)
+        assert buried.pool.workers[0].beaten_at == 103.0
+        buried.end(7, 105.0)
+
+
+def test_a_worker_keeps_nothing_of_its_siblings(monkeypatch: pytest.MonkeyPatch) -> None:
+    buried = Buried(monkeypatch)
+    buried.pool.publish(made_key_set(), 1.0)
+    with buried.put(7, 1.0) as theirs:
+        theirs.send(b"secrets")
+        buried.pool.watch(1.0)
+        buried.pool.forget()
+        assert theirs.recv(10) == b""
+    assert buried.pool.take_proposals() == []
+    assert buried.pool._snapshot == b""
+
+
+def test_a_worker_that_does_not_return_has_failed() -> None:
+    def fails() -> int:
+        raise ValueError
+
+    for enter, status in ((fails, 70), (lambda: 3, 3)):
+        pid = os.fork()
+        if pid == 0:
+            os.close(2)  # what is raised is told on standard error
+            _be_worker(enter)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.models import ModelTable
+from enclave_server.config import parse_config
+from enclave_server.log import Log
+from enclave_server.memory import Memory
 from enclave_server.processes import worker
 from enclave_server.processes.pool import EXIT_FAILED
 
@@ -103,3 +107,37 @@ def test_a_parent_that_is_slow_to_listen_holds_nobody_up() -> None:
         asyncio.run(main())
         assert theirs.recv(100) == bytes(8)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_a_worker_without_readers_says_so_and_ends_in_order() -> None:
+    said, ending = io.StringIO(), asyncio.Event()
+    worker._end_without_readers(ending, Log(said))
+    assert json.loads(said.getvalue())["event"] == "readers_ended"
+    assert ending.is_set()
+
+
+def test_a_fault_in_a_request_is_told_by_its_place_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Noting:
+        def __init__(self, *_: object, **given: Any) -> None:
+            made.append(given)
+
+    monkeypatch.setattr(worker, "Gateway", Noting)
+    monkeypatch.setattr(worker, "make_router", lambda *_, **__: None)
+    said = io.StringIO()
+    for bare in (False, True):
+        config = parse_config(f"[chat]\nbare_json = {str(bare).lower()}\n")
+        inheritance: Any = types.SimpleNamespace(config=config, replays=None)
+        state: Any = types.SimpleNamespace(keyset=None, opening_keys=None, standing=None)
+        unneeded: Any = None
+        worker._make_router(inheritance, state, unneeded, Log(said), Memory())
+    assert [given["admit_bare"] is not None for given in made] == [False, True]
+    try:
+        raise ValueError(SECRET)
+    except ValueError as failure:
+        made[0]["report"](failure)
+    (line,) = map(json.loads, said.getvalue().splitlines())
+    assert (line["event"], line["kind"]) == ("request_failed", "ValueError")
+    assert re.fullmatch(r"test_worker_alone\.py:\d+", line["at"])
+    assert SECRET.decode() not in said.getvalue()

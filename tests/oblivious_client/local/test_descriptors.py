@@ -47,6 +47,26 @@ def test_where_there_are_fewer_so_are_the_programs(
     assert 2 * most + 2 * refused + SPARE <= hard
 
 
+@pytest.mark.parametrize(
+    ("have", "served", "refused"),
+    [(512, 208, 32), (256, 80, 32), (248, 77, 31), (128, 32, 16), (79, 14, 9), (64, 8, 8)],
+)
+def test_an_eighth_of_what_there_is_may_be_refused(
+    monkeypatch: pytest.MonkeyPatch, have: int, served: int, refused: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (have, have))
+    assert affordable(400, 32) == (served, refused)
+    assert SPARE == 32
+
+
+def test_where_nobody_counts_sockets_all_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("oblivious_client.local.descriptors.import_module", absent)
+    assert affordable(100_000, 32) == (100_000, 32)
+
+
 @pytest.mark.parametrize("have", [3, 7, 8])
 def test_so_little_is_enough_for_one(monkeypatch: pytest.MonkeyPatch, have: int) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (have, have))

@@ -4,10 +4,23 @@ import json
 
 import pytest
 
-from oblivious_client.errors import AnswerTruncated, ClientError, NoConnection, ServiceError
+from oblivious_client.errors import (
+    AnswerTruncated,
+    ClientError,
+    NoConnection,
+    NoToken,
+    ServiceError,
+    TokenRefused,
+)
 from oblivious_client.local.messages import LocalRequest, LocalResponse
 from oblivious_client.local.passing import Fault
-from oblivious_client.local.refusals import describe, fault_of, refuse, refuse_unreadable
+from oblivious_client.local.refusals import (
+    describe,
+    fault_of,
+    refuse,
+    refuse_unpaid,
+    refuse_unreadable,
+)
 
 CHAT = LocalRequest("POST", "/v1/chat/completions", ())
 MESSAGES = LocalRequest("POST", "/v1/messages/", ())
@@ -46,6 +59,27 @@ def test_each_status_has_the_types_of_the_makers(status: int, openai: str, anthr
     for head in (MESSAGES, VERSIONED):
         error = {"type": anthropic, "message": "what"}
         assert told(refuse(head, status, fault)) == {"type": "error", "error": error}
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (NoToken("none left", advice="buy some"), "no_tokens"),
+        (TokenRefused("no", advice="buy others"), "token_refused"),
+    ],
+)
+def test_what_was_not_paid_for_is_not_to_be_asked_again(
+    failure: NoToken | TokenRefused, code: str
+) -> None:
+    openai, anthropic = (refuse_unpaid(head, failure) for head in (CHAT, VERSIONED))
+    for response in (openai, anthropic):
+        assert response.status == 402
+        assert (b"x-should-retry", b"false") in response.fields
+        assert (b"cache-control", b"no-store") in response.fields
+        assert describe(failure) in json.dumps(told(response))
+    assert told(openai)["error"]["code"] == code  # type: ignore[index]
+    error = told(anthropic)["error"]
+    assert error["type"] == "billing_error"  # type: ignore[index]
 
 
 def test_a_refusal_can_say_more() -> None:

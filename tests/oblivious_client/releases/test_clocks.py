@@ -41,3 +41,5 @@ def test_durations() -> None:
     assert words == [
         *("1 minutes", "28 minutes", "1 hour", "1 hour", "2 hours", "47 hours", "2 days")
     ]
+    halves = [in_words(each) for each in (1799, 1800, 5400, 60 * HOUR, 84 * HOUR)]
+    assert halves == ["30 minutes", "30 minutes", "2 hours", "2 days", "4 days"]

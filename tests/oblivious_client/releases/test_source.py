@@ -1,8 +1,10 @@
 """What a route relies on: the list of the moment, what was seen before, and the clocks."""
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +12,18 @@ import pytest
 from oblivious_client.errors import EvidenceRefused
 from oblivious_client.exits import Exit
 from oblivious_client.policy import Policy
-from oblivious_client.releases.memory import memory_for
-from oblivious_client.releases.source import AGAIN_SECONDS, RENEW_SECONDS, Releases
+from oblivious_client.releases.memory import ReleaseMemory, Seen, memory_for
+from oblivious_client.releases.source import (
+    AGAIN_SECONDS,
+    RENEW_SECONDS,
+    Releases,
+    unpublished,
+)
 from oblivious_client.releases.trust import DAY_SECONDS, Quorum
 from protocol.evidence import Evidence, Platform
+from protocol.signed_note import Note
 from tests.support.releases import (
+    BUILDERS,
     NOW,
     TRUST,
     WITNESSES,
@@ -248,3 +257,64 @@ def test_a_document_that_says_no_time_is_no_clock(make: Make) -> None:
     refusal = EvidenceRefused("old", code=Exit.STALE)
     evidence = Evidence(b"garbage", b"", b"", Platform.AWS_NITRO)
     assert releases.explained(refusal, evidence, NOW) is refusal
+
+
+def test_evidence_is_of_the_release_all_of_whose_measurements_it_has(make: Make) -> None:
+    signed = release(2, valid_from=NOW - DAY, pcrs={**pcrs(2), 8: b"\x08" * 48})
+    log = log_of(release(1, valid_from=NOW - 2 * DAY), signed)
+    releases = make(log.served())
+
+    def found(measured: dict[int, bytes]) -> int | None:
+        verified: Any = SimpleNamespace(attestation=SimpleNamespace(pcrs=measured))
+        accepted = releases.release_of(verified, NOW)
+        return None if accepted is None else accepted.release.sequence
+
+    others = {index: bytes(48) for index in range(3, 16)}
+    assert found({**others, **pcrs(1)}) == 1
+    assert found({**others, **pcrs(2), 8: b"\x08" * 48}) == 2
+    assert found({**others, **pcrs(2)}) is None  # not signed as the release is
+    assert found(pcrs(3)) is None
+    assert found({**pcrs(1), 2: pcrs(2)[2]}) is None
+    assert found({0: pcrs(1)[0], 1: pcrs(1)[1]}) is None
+    assert found({}) is None
+
+
+def test_what_nobody_has_published_is_said_to_be_that() -> None:
+    said = unpublished(EvidenceRefused("PCR0 is another", code=Exit.PCRS), TRUST)
+    assert said.code is Exit.PCRS
+    assert "what 2 of 3 builders have not published, or not for now: PCR0 is another" in str(said)
+
+
+def test_a_list_of_a_later_kind_wants_a_later_client(make: Make) -> None:
+    text = "oblivious-inference/release/v2\n{}\n"
+    later = Note(text, tuple(builder.sign(text) for builder in BUILDERS))
+    with pytest.raises(EvidenceRefused) as refused:
+        make().take(log_of(release(1)).add(later).served(), now=NOW)
+    assert (refused.value.code, refused.value.advice) == (
+        Exit.RELEASES_REFUSED,
+        "update the client",
+    )
+
+
+def test_who_reads_before_another_writes_puts_no_shorter_list_in_its_place(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    four = log_of(*(release(number, valid_from=NOW - DAY) for number in range(1, 5)))
+    load = ReleaseMemory.load
+    others: list[threading.Thread] = []
+
+    def another() -> None:
+        make().take(four.served(), now=NOW)
+
+    def reading(memory: ReleaseMemory) -> Seen | None:
+        seen = load(memory)
+        if not others:
+            others.append(threading.Thread(target=another))
+            others[0].start()
+            others[0].join(0.5)  # without a lock it is through by then
+        return seen
+
+    monkeypatch.setattr(ReleaseMemory, "load", reading)
+    make().take(four.fork(3).served(), now=NOW)
+    others[0].join()
+    assert numbers(make()) == [4, 3, 2, 1]

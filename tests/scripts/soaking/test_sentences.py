@@ -81,6 +81,14 @@ def test_what_does_not_fit_is_noticed(fault: str, failure: ClientError) -> None:
     assert not is_right(describe(failure), [fault])
 
 
+@pytest.mark.parametrize("said", ["The model's server failed.", describe(failed_model())])
+@pytest.mark.parametrize("fault", ["engine", "upstream", "server"])
+def test_what_serve_passes_on_fits(fault: str, said: str) -> None:
+    assert is_right(f"passed on 502: {said}", [fault])
+    assert not is_right(f"passed on 502: {said}", ["relay"])
+    assert not is_right(f"passed on 502: {said.replace('model', 'relay')}", [fault])
+
+
 def test_with_two_faults_either_may_be_told_of() -> None:
     assert is_right(describe(AnswerTruncated()), ["engine", "worker"])
     assert is_right(describe(failed_model()), ["engine", "worker"])

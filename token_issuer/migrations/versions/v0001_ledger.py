@@ -15,8 +15,8 @@ def upgrade() -> None:
     """Make them."""
     op.create_table(
         "accounts",
-        sa.Column("id", _NUMBER, primary_key=True, autoincrement=True),
-        sa.Column("secret_hash", sa.LargeBinary(32), nullable=False, unique=True),
+        sa.Column("id", _NUMBER, primary_key=True),
+        sa.Column("secret_hash", sa.LargeBinary, nullable=False, unique=True),
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("created", sa.BigInteger, nullable=False),
         sa.Column("balance", sa.BigInteger, nullable=False),
@@ -35,7 +35,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "entries",
-        sa.Column("id", _NUMBER, primary_key=True, autoincrement=True),
+        sa.Column("id", _NUMBER, primary_key=True),
         sa.Column("account", _NUMBER, sa.ForeignKey("accounts.id"), nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),

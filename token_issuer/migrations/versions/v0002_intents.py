@@ -14,7 +14,7 @@ def upgrade() -> None:
     op.create_table(
         "intents",
         sa.Column("reference", sa.String(64), primary_key=True),
-        sa.Column("secret_hash", sa.LargeBinary(32), nullable=False),
+        sa.Column("secret_hash", sa.LargeBinary, nullable=False),
         sa.Column("units", sa.BigInteger, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("ends", sa.BigInteger, nullable=False),

@@ -50,6 +50,13 @@ def test_habits_are_dropped_at_each_place() -> None:
     assert plain_fields(odd) == PLAIN
 
 
+@pytest.mark.parametrize("odd", [7, "x", [1]])
+def test_what_has_another_shape_is_left_to_be_refused(odd: object) -> None:
+    message = {"role": "assistant", "content": [odd], "tool_calls": [odd]}
+    fields = {"messages": [odd, message], "tools": [odd]}
+    assert plain_fields(fields) == fields
+
+
 def test_a_call_is_of_the_one_type_there_is() -> None:
     call = {"id": "x", "function": {"name": "f", "arguments": "{}"}}
     (message,) = plain_fields({"messages": [{"tool_calls": [call]}]})["messages"]

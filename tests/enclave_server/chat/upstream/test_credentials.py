@@ -62,5 +62,7 @@ def test_account_settings_are_found_with_the_key_they_came_with() -> None:
     assert account() == {}
     keys.put_all(Secrets({"u": "k"}, {"u": {"project": "p", "organization": "o"}}))
     assert account() == {"project": "p", "organization": "o"}
+    assert (keys.source("u")(), keys.source("v")()) == ("k", None)
+    assert keys.account("v")() == {}
     keys.put_all(Secrets({"u": "k"}, {}))
     assert account() == {}

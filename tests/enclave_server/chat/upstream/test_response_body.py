@@ -121,6 +121,13 @@ def test_chunks_are_put_together_however_they_are_split() -> None:
     assert body.is_whole
 
 
+def test_sizes_are_hexadecimal() -> None:
+    for line, size in ((b"10", 16), (b"fF", 255), (b"000a", 10)):
+        body = Chunked()
+        assert body.feed(line + b"\r\n" + size * b"x" + b"\r\n0\r\n\r\n") == size * b"x"
+        assert (body.is_whole, body.has_surplus) == (True, False)
+
+
 def test_part_of_a_chunk_is_given_at_once() -> None:
     body = Chunked()
     assert body.feed(b"A\r\nabc") == b"abc"

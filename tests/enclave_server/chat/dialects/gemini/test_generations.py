@@ -48,6 +48,8 @@ def test_generation_is_in_the_name(name: str, generation: tuple[int, int] | None
         (MIDDLE, None, {"includeThoughts": True}),
         (MIDDLE, "none", {"includeThoughts": False, "thinkingBudget": 0}),
         (MIDDLE, "minimal", {"includeThoughts": True, "thinkingBudget": 512}),
+        (MIDDLE, "low", {"includeThoughts": True, "thinkingBudget": 4096}),
+        (MIDDLE, "medium", {"includeThoughts": True, "thinkingBudget": 16384}),
         (MIDDLE, "high", {"includeThoughts": True, "thinkingBudget": 24576}),
         (NEW, None, {"includeThoughts": True}),
         (NEW, "xhigh", {"includeThoughts": True, "thinkingLevel": "XHIGH"}),

@@ -9,6 +9,7 @@ import pytest
 from enclave_server.chat.dialects.gemini.partial_calls import (
     MAX_OCTETS,
     MAX_STEPS,
+    VALUE_OCTETS,
     Folder,
 )
 from enclave_server.chat.dialects.gemini.shapes import FunctionCall, Part, PartialArg
@@ -116,3 +117,48 @@ def test_a_text_that_goes_on_is_not_copied_for_each_piece() -> None:
     (whole,) = folder.end()
     assert whole.function_call is not None
     assert whole.function_call.args == {"a": msgspec.Raw(b'"%by"' % (b"x" * 1000))}
+
+
+def test_a_path_is_as_long_as_it_may_be() -> None:
+    value = arguments(piece("$" + ".a" * MAX_STEPS, number=1))
+    for _ in range(MAX_STEPS):
+        value = value["a"]
+    assert value == 1
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_what_is_kept_of_a_call_is_its_values_and_their_places(spare: int) -> None:
+    folder = Folder()
+    steps, size = 3, MAX_OCTETS - 3 * VALUE_OCTETS - 2 * VALUE_OCTETS - 5 - spare
+    parts = [begun("f"), piece("$.a.b[0]", number=1), piece("$.a.c", string="x" * 5, more=True)]
+    for part in parts:
+        assert [*folder.take(msgspec.json.decode(json.dumps(part), type=Part))] == []
+    assert folder.kept == (steps + 2) * VALUE_OCTETS + 5
+    last = Part(function_call=FunctionCall("", partial_args=[PartialArg("$.d", string_value="")]))
+    assert last.function_call is not None
+    assert last.function_call.partial_args is not None
+    last.function_call.partial_args[0].string_value = "x" * (size - VALUE_OCTETS)
+    if spare == 0:
+        assert len([*folder.take(last)]) == 1
+        assert folder.kept == MAX_OCTETS
+    else:
+        with pytest.raises(UpstreamError):
+            list(folder.take(last))
+
+
+def test_a_call_has_nothing_of_the_one_before() -> None:
+    ended: dict[str, Any] = {"functionCall": {}}
+    parts = fold(begun("f"), piece("$.a", number=1), ended, begun("g"), piece("$.b", number=2))
+    calls = [part.function_call for part in parts if part.function_call is not None]
+    assert [call.args for call in calls] == [{"a": msgspec.Raw(b"1")}, {"b": msgspec.Raw(b"2")}]
+
+
+def test_a_text_goes_on_after_its_folder_was_kept_as_octets() -> None:
+    folder = Folder()
+    for part in (begun("f"), piece("$.a", string="b", more=True)):
+        assert [*folder.take(msgspec.json.decode(json.dumps(part), type=Part))] == []
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(folder), type=Folder)
+    more = piece("$.a", string="c", last=True)
+    (whole,) = kept.take(msgspec.json.decode(json.dumps(more), type=Part))
+    assert whole.function_call is not None
+    assert whole.function_call.args == {"a": msgspec.Raw(b'"bc"')}

@@ -37,6 +37,14 @@ def test_pieces_of_a_detail_become_one() -> None:
     assert thoughts.rest() == ()
 
 
+def test_a_member_that_is_said_anew_is_no_text_to_go_on_with() -> None:
+    thoughts = Thoughts()
+    for said in ("a", "b", 7, "c"):
+        thoughts.take(0, {"reasoning_details": [text(said)]}, [])  # type: ignore[arg-type]
+    (state,) = thoughts.rest()
+    assert details_of(state)[0]["text"] == "c"
+
+
 def test_choices_have_details_of_their_own() -> None:
     thoughts = Thoughts()
     for choice in (1, 0, 1):

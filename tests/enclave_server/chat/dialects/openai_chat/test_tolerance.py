@@ -62,6 +62,9 @@ def test_calls_with_objects_for_arguments_and_without_numbers() -> None:
             {"prompt_tokens": 1, "completion_tokens_details": {"reasoning_tokens": 4}},
         ),
         ({"prompt_tokens": -1}, None),
+        ({"prompt_tokens": 0}, {"prompt_tokens": 0}),
+        ({"total_tokens": (1 << 53) - 1}, {"prompt_tokens": 0, "total_tokens": (1 << 53) - 1}),
+        ({"total_tokens": 1 << 53}, None),
         ({"prompt_tokens": "5"}, None),
     ],
 )
@@ -75,6 +78,16 @@ def test_a_filter_may_leave_nothing_but_the_end() -> None:
     assert msgspec.convert(filtered, ChatAnswer).choices[0].finish_reason == "content_filter"
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(usual({"choices": [{}]}), ChatAnswer)
+
+
+def test_choices_that_are_not_numbered_are_numbered_by_their_place() -> None:
+    choices = [{"text": "a", "logprobs": {}}, {"index": 7, "text": None}, {"delta": {}}]
+    read = usual({"choices": choices})["choices"]
+    assert [choice["index"] for choice in read] == [0, 7, 2]
+    assert [choice["text"] for choice in read] == ["a", "", ""]
+    assert [choice["logprobs"] for choice in read] == [{}, None, None]
+    assert read[2]["message"] == read[2]["delta"] == {}
+    assert usual({"choices": {"0": {}}})["choices"] == []
 
 
 def test_messages_stand_in_the_order_of_the_choices() -> None:
