@@ -158,8 +158,11 @@ def env(chosen: Chosen) -> Exit:
     from oblivious_client.local.listening import read_place
 
     place, recipe = read_place(chosen.listen), programs.RECIPES[chosen.program]
+    model = settings.model(chosen)
     note(f"for {chosen.program}, {recipe.place}:")
-    print(recipe.text(place.url(place.port), settings.model(chosen)), end="")
+    print(recipe.text(place.url(place.port), model), end="")
+    if hint := recipe.note(model):
+        note(hint)
     return Exit.OK
 
 

@@ -63,15 +63,16 @@ def show(chosen: Chosen) -> Exit:
             {"file": str(path), "exists": path.exists(), "settings": told, "demands": demanded}
         )
         return Exit.OK
-    print(f"{'file':<8} {path}{'' if path.exists() else ' (there is none)'}")
-    for name, each in values.items():
+    shown = {n: v for n, v in values.items() if v.value or not n.startswith("mirror")}
+    width = max(8, *map(len, shown))
+    print(f"{'file':<{width}} {path}{'' if path.exists() else ' (there is none)'}")
+    for name, each in shown.items():
         if each.value is None:
-            if not name.startswith("mirror"):  # which few have
-                print(f"{name:<8} -")
+            print(f"{name:<{width}} -")
             continue
         value = each.value if isinstance(each.value, str) else " ".join(each.value)
-        print(f"{name:<8} {value}  ({each.source})")
-    print(f"{'demands':<8} {demanded}")
+        print(f"{name:<{width}} {value}  ({each.source})")
+    print(f"{'demands':<{width}} {demanded}")
     return Exit.OK
 
 

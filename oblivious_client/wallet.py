@@ -123,7 +123,7 @@ class Wallet:
         self.clock = clock
 
     def command(self, *words: str) -> str:
-        """Return a command of `oblivious-client tokens` on this very wallet, for advice."""
+        """Return a command line that does something with this very wallet, for advice."""
         own = () if self.file.path == usual_path() else ("--wallet", str(self.file.path))
         return shlex.join(["oblivious-client", "tokens", *words, *own])
 

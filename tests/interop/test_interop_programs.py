@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from oblivious_client.programs import RECIPES
 from scripts.local.stack import POLL_SECONDS, ROOT, Child, Stack
 from scripts.local.stack import PROGRAMS as OURS
 from tests.interop.peers import BUILT, SOURCES, build, copy_changed
@@ -27,8 +29,9 @@ from tests.support.reacting_provider import SEEN, TEXT, THOUGHT, TOLD, reacting
 pytestmark = pytest.mark.slow
 
 FOLDER = SOURCES / "programs"
-LOCK = ROOT / "scripts" / "requirements" / "programs.txt"
+LOCKS = ROOT / "scripts" / "requirements"
 ASK_SECONDS = 300.0
+START_SECONDS = 600.0  # Open WebUI's, on a machine that may be busy; 25 on an idle one
 
 CONFIG = """
 [[models]]
@@ -65,18 +68,22 @@ def need(*programs: str) -> None:
         pytest.skip(f"interop: {', '.join(missing)} not installed")
 
 
-def python(name: str) -> Command:
-    """Return the command of a program in Python, in an environment of the locked packages."""
-    environment = BUILT / "programs-python"
-    stamp, digest = environment / "installed", hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    interpreter = environment / "bin" / "python"
+def installed(name: str, lock: Path, *options: str) -> Path:
+    """Return the folder of an environment's commands, in which the locked packages are."""
+    environment = BUILT / name
+    stamp, digest = environment / "installed", hashlib.sha256(lock.read_bytes()).hexdigest()
+    commands = environment / "bin"
     if not stamp.exists() or stamp.read_text() != digest:
         build([sys.executable, "-m", "venv", "--clear", environment], "programs")
-        build(
-            [interpreter, "-m", "pip", "install", "-q", "--require-hashes", "-r", LOCK], "programs"
-        )
+        pip: Command = [commands / "python", "-m", "pip", "install", "-q", "--no-compile"]
+        build([*pip, "--require-hashes", *options, "-r", lock], "programs")
         stamp.write_text(digest)
-    return [interpreter, FOLDER / name]
+    return commands
+
+
+def python(name: str) -> Command:
+    """Return the command of a program in Python, in an environment of the locked packages."""
+    return [installed("programs-python", LOCKS / "programs.txt") / "python", FOLDER / name]
 
 
 def javascript() -> Path:
@@ -148,6 +155,66 @@ def run(command: Command, place: Path, **variables: str) -> str:
     return done.stdout
 
 
+class OpenWebUI:
+    """Open WebUI with the settings that `env` prints, and its first user, who manages it."""
+
+    def __init__(self, place: Path, address: str) -> None:
+        commands = installed("open-webui", LOCKS / "open-webui.txt", "--no-deps")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            taken = free.getsockname()
+        shown = RECIPES["openwebui"].text(address, "large")
+        command = f"{shown}cd {place}\nexec {commands / 'open-webui'} serve"
+        serve: Command = ["/bin/sh", "-euc", f"{command} --host 127.0.0.1 --port {taken[1]}"]
+        own = {"HOME": str(place), "DATA_DIR": str(place), "HF_HUB_OFFLINE": "1"}
+        self.child = Child("Open WebUI", serve, own)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{taken[1]}", timeout=ASK_SECONDS)
+
+    def sign_up(self) -> None:
+        """Wait until it answers, and be its first user."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_up():
+            assert self.child.process.poll() is None, self.child.complaint("ended")
+            assert time.monotonic() < deadline, self.child.complaint("did not start")
+            time.sleep(POLL_SECONDS)
+        who = {"name": "Ada", "email": "ada@example.org", "password": "word-of-ada"}
+        token = self.client.post("/api/v1/auths/signup", json=who).raise_for_status().json()
+        self.client.headers["Authorization"] = f"Bearer {token['token']}"
+
+    def _is_up(self) -> bool:
+        try:
+            return self.client.get("/health").is_success
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        """End it."""
+        self.client.close()
+        self.child.stop()
+
+
+def test_open_webui_is_answered(address: str, tmp_path: Path) -> None:
+    """By its own API, which asks as its page does but for the tools of that."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("interop: Open WebUI's lock is for CPython 3.11 and 3.12")
+    program = OpenWebUI(tmp_path, address)
+    try:
+        program.sign_up()
+        listed = program.client.get("/api/models").raise_for_status().json()["data"]
+        assert {"large", "gemini"} <= {model["id"] for model in listed}
+        asked = {"model": "large", "messages": [{"role": "user", "content": "Which city?"}]}
+        for model in ("large", "gemini"):
+            asked["model"] = model
+            whole = program.client.post("/api/chat/completions", json=asked).raise_for_status()
+            assert whole.json()["choices"][0]["message"]["content"] == TEXT
+            streamed = program.client.post("/api/chat/completions", json={**asked, "stream": True})
+            lines = [line.removeprefix("data: ") for line in streamed.text.split("\n") if line]
+            assert lines.pop() == "[DONE]"
+            deltas = [json.loads(line)["choices"][0]["delta"] for line in lines]
+            assert "".join(each.get("content") or "" for each in deltas).strip() == TEXT
+    finally:
+        program.stop()
+
+
 COMMANDS: dict[str, Callable[[], Command]] = {
     "LangChain": lambda: python("langchain_program.py"),
     "pydantic-ai": lambda: python("pydantic_ai_program.py"),
@@ -185,6 +252,7 @@ def variables_of(agent: str, address: str, model: str) -> dict[str, str]:
 
 
 AGENTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Continue": ("@continuedev/cli/dist/cn.js", ("--auto", "-p", "Write a word into made.txt")),
     "Claude Code": (
         "@anthropic-ai/claude-code-linux-x64/claude",
         ("--allowedTools", "Bash", "-p", "Write a word into made.txt"),
@@ -206,6 +274,10 @@ def test_an_agent_runs_what_it_is_told_to(
     if not program.exists():
         pytest.skip(f"interop: {agent} is not published for this kind of machine")
     command: Command = ["node", program] if program.suffix == ".js" else [program]
+    if agent == "Continue":
+        configuration = tmp_path / ".continue" / "config.yaml"
+        configuration.parent.mkdir()
+        configuration.write_text(RECIPES["continue"].text(address, model))
     variables = variables_of(agent, address, model)
     assert TOLD in run([*command, *options], tmp_path, **variables)
     assert (tmp_path / "made.txt").read_text() == "oblivious\n"

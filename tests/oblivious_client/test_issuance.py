@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from oblivious_client import issuer as issuer_module
 from oblivious_client.defaults import PACKS
 from oblivious_client.errors import EvidenceRefused, IssuerRefused, IssuerSilent, UsageError
 from oblivious_client.exits import Exit
@@ -29,6 +30,12 @@ from tests.support.wallets import (
     octets_of,
     total,
 )
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in signs a hundred tokens in a second, but on a machine that does much else."""
+    monkeypatch.setattr(issuer_module, "ANSWER_SECONDS", 600.0)
 
 
 @pytest.fixture

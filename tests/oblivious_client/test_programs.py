@@ -54,6 +54,23 @@ def test_the_command_takes_another_model_and_place(
     assert "{model}" not in written
 
 
+def test_a_model_that_calls_no_tools_is_not_offered_any(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OBLIVIOUS_MODEL", raising=False)
+    line = """export DEFAULT_MODEL_METADATA='{"capabilities": {"builtin_tools": false}}'\n"""
+    assert RECIPES["openwebui"].text(URL, DEFAULT_MODEL) == (
+        RECIPES["openwebui"].text(URL, "large").replace("large", DEFAULT_MODEL) + line
+    )
+    assert main(["env", "--for", "continue"]) == 0
+    assert f"{DEFAULT_MODEL} calls no tools: start its command" in capsys.readouterr().err
+    for program in ("codex", "claude-code", "opencode"):
+        assert main(["env", "--for", program]) == 0
+        assert "name another model with --model" in capsys.readouterr().err
+        assert main(["env", "--for", program, "--model", "large"]) == 0
+        assert "tools" not in capsys.readouterr().err
+
+
 def settings(program: str) -> str:
     return RECIPES[program].text(URL, "large")
 
