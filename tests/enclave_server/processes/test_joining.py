@@ -326,8 +326,8 @@ def test_who_looks_for_a_cluster_waits_for_it_until_a_signal_comes(tmp_path: Pat
         f'peers = ["unix:{tmp_path}/other"]\njoin_seconds = 3600\n'
     )
     module = SimulatedSecurityModule(root=common_root())
-    signals, log = Ending(), Log(io.StringIO())
-    with socket.socket(socket.AF_UNIX) as listener:
+    log = Log(io.StringIO())
+    with Ending() as signals, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{tmp_path}/peer")
         listener.listen()
         listener.setblocking(False)
