@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Self
 
@@ -56,6 +57,8 @@ class Host:
             (self.bin / name).write_text(f"#!/bin/sh\n{script}")
             (self.bin / name).chmod(0o755)
         (self.bin / "nitro-cli").symlink_to(Path(nitro_cli.__file__))
+        # That of PATH may be a program that looks for one: twice as long for each start.
+        (self.bin / "python3").symlink_to(Path(sys.executable).resolve())
         self.image = directory / "some.eif"
         write_image(self.image)
 

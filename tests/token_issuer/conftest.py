@@ -23,12 +23,15 @@ def postgresql() -> Iterator[PostgreSql]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty database, of each kind in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.sqlite3"
+        yield f"sqlite:///{tmp_path}/ledger.sqlite3"
+        return
     server: PostgreSql = request.getfixturevalue("postgresql")
-    return server.new_database()
+    made = server.new_database()
+    yield made
+    server.take_back(made)
 
 
 @pytest.fixture

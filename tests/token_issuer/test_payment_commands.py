@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.support.issuer_process import DEADLINE, IssuerFiles, IssuerProcess, running_issuer
 from tests.support.stand_in_facilitator import (
@@ -78,6 +78,15 @@ def let_go(files: IssuerFiles) -> None:
         connection.execute(update(intents).values(held_until=0.0))
 
 
+def hold_longer(files: IssuerFiles, since: float) -> None:
+    """See that the one payment was held after `since`, and have that last on a busy machine."""
+    opened = upgraded_ledger(read_settings(files.settings))
+    with opened as ledger, ledger.engine.begin() as connection:
+        (until,) = connection.execute(select(intents.c.held_until)).scalars()
+        assert until > since
+        connection.execute(update(intents).values(held_until=time.time() + DEADLINE))
+
+
 def test_a_running_issuer_is_paid(
     files: IssuerFiles, facilitator: StandInFacilitator, payer: Payer
 ) -> None:
@@ -119,6 +128,7 @@ def test_a_process_that_is_killed_while_it_is_paid_is_made_up_for(
             except httpx.TransportError as error:
                 failed.append(error)
 
+        begun = time.time()
         paying = threading.Thread(target=pay)
         paying.start()
         assert reached.wait(DEADLINE)
@@ -128,6 +138,7 @@ def test_a_process_that_is_killed_while_it_is_paid_is_made_up_for(
         assert failed
         go_on.set()
     assert balance(files) == 0
+    hold_longer(files, begun)
     assert files.run("payments", "reconcile") == 0
     assert capsys.readouterr().out == ""  # a process may be at it still
     let_go(files)

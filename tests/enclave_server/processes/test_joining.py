@@ -1,6 +1,7 @@
 """Three servers under one simulated root: one key list, and one owner for every request."""
 
 import http.client
+import io
 import itertools
 import json
 import os
@@ -9,21 +10,26 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from enclave_server.cluster.beginning import Stopped
 from enclave_server.config import parse_config
 from enclave_server.http.dates import format_date
-from enclave_server.processes.joining import schedule_of
+from enclave_server.log import Log
+from enclave_server.processes.joining import join_cluster, schedule_of
+from enclave_server.processes.stop_signals import StopSignals
+from enclave_server.security_module.simulated import SimulatedSecurityModule
 from protocol.binary_http import Request, decode_response, encode_request
 from protocol.encapsulation import ClientContext, encapsulate_request, preferred_config
 from protocol.key_config import KeyConfig, decode_key_configs
 from protocol.registry import KEY_PROBLEM, OHTTP_REQUEST
 from protocol.slots import Place, place_of
+from tests.support.enclaves import common_root
 
 ROOT = Path(__file__).resolve().parents[3]
 MEMBERS = 3
@@ -299,3 +305,32 @@ def test_keys_live_an_hour_in_a_cluster_unless_something_else_is_said() -> None:
     said = schedule_of(parse_config("[cluster]\nenabled = true\n[keys]\nlifetime_seconds = 7200"))
     assert (alone.lifetime, shared.lifetime, said.lifetime) == (86400, 3600, 7200)
     assert shared.announce == said.announce == 300
+
+
+class Ending(StopSignals):
+    """Signals of which the second waiting hears one; what is waited for is noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[list[socket.socket]] = []
+
+    def wait(self, others: Iterable[socket.socket], seconds: float) -> None:
+        """Note it, in place of waiting."""
+        self.waited.append(list(others))
+        self.count = len(self.waited) - 1
+
+
+def test_who_looks_for_a_cluster_waits_for_it_until_a_signal_comes(tmp_path: Path) -> None:
+    config = parse_config(
+        f'[cluster]\nenabled = true\nlisten = "unix:{tmp_path}/peer"\n'
+        f'peers = ["unix:{tmp_path}/other"]\njoin_seconds = 3600\n'
+    )
+    module = SimulatedSecurityModule(root=common_root())
+    log = Log(io.StringIO())
+    with Ending() as signals, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/peer")
+        listener.listen()
+        listener.setblocking(False)
+        with pytest.raises(Stopped):
+            join_cluster(config, module, listener, signals, log)
+    assert [listener in waited for waited in signals.waited] == [True, True]

@@ -32,6 +32,9 @@ CONFIG = (
     + f"[keys]\nlifetime_seconds={LIFETIME}\nannounce_seconds={ANNOUNCE}\ngrace_seconds={GRACE}\n"
     + "[evidence]\nrefresh_seconds=1\nnonce_per_second=1000\n"
 )
+PAUSE = 0.03
+"""Seconds between two rounds of a client, which take as long: they need not fill a processor."""
+
 KEY_PROBLEM = "https://iana.org/assignments/http-problem-types#ohttp-key"
 
 
@@ -52,7 +55,7 @@ class Client(threading.Thread):
         return id(self)
 
     def run(self) -> None:
-        while not self.ended.is_set():
+        while not self.ended.wait(PAUSE):
             try:
                 self._once()
             except Exception as error:  # collected, and looked at by the test
