@@ -138,9 +138,9 @@ def test_a_turn_carries_those_before_it_until_a_new_beginning(
 
 
 def test_a_line_goes_on_and_the_end_of_input_ends(person: Person, gateway: StandInGateway) -> None:
-    person.type("a\\\n")
-    ask(person, "b")
-    assert messages(gateway)[-1] == ("user", "a\nb")
+    person.type("ab\\\nc\\\n")
+    ask(person, "d")
+    assert messages(gateway)[-1] == ("user", "ab\nc\nd")
     person.type("\x04")
     assert person.end() == 0
 
