@@ -39,10 +39,10 @@ def decode(text: str) -> Any:
     """Return the JSON value in `text`, or raise MalformedMessage."""
     try:
         value = _DECODER.decode(text)
+        if _SURROGATE.search(text):
+            _refuse_lone_surrogates(value)
     except (ValueError, RecursionError):
         raise MalformedMessage("not JSON") from None
-    if _SURROGATE.search(text):
-        _refuse_lone_surrogates(value)
     return value
 
 
@@ -118,8 +118,6 @@ def _refuse_lone_surrogates(value: object) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise LoneSurrogate from None
-    except RecursionError:
-        raise MalformedMessage("nested too deeply") from None
 
 
 def _refuse_deep(value: object, text: bytes | str) -> None:

@@ -466,8 +466,27 @@ def test_bulk_is_copied_where_the_kernel_cannot_splice(
     _send_and_compare(carried)
     assert len(refused) == 1  # it is not tried again
     assert pipes.lent == 0
+    assert len(pipes._spare) == 1  # what it held has been taken out of it
     carried.close()
     pipes.close()
+
+
+def test_what_comes_in_small_pieces_after_bulk_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    carried = Carried(PipePool())
+    _send_and_compare(carried)
+    real, spliced = os.splice, []
+
+    def splice(src: int, dst: int, count: int, *, flags: int) -> int:
+        spliced.append(src)
+        return real(src, dst, count, flags=flags)
+
+    monkeypatch.setattr(os, "splice", splice)
+    for _ in range(4):
+        carried.client.sendall(b"x")
+        carried.run_for(0.05)
+        assert read_exactly(carried.server, 1) == b"x"
+    assert len(spliced) <= 2  # of the first, until it is seen to be small
+    carried.close()
 
 
 def _send_and_compare(carried: Carried) -> None:

@@ -18,7 +18,7 @@ from enclave_server.config import parse_config
 from enclave_server.log import Log
 from enclave_server.memory import Memory
 from enclave_server.processes import worker
-from enclave_server.processes.pool import EXIT_FAILED
+from enclave_server.processes.pool import EXIT_FAILED, SERIAL
 
 SECRET = b"words that no log may hold"
 
@@ -107,6 +107,21 @@ def test_a_parent_that_is_slow_to_listen_holds_nobody_up() -> None:
         asyncio.run(main())
         assert theirs.recv(100) == bytes(8)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_a_worker_beats_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.001)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    state: Any = types.SimpleNamespace(serial=7)
+
+    async def main() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        theirs.setblocking(False)
+        worker._beat(ours, state)
+        return [await loop.sock_recv(theirs, 100) for _ in range(3)]
+
+    with ours, theirs:
+        assert asyncio.run(main()) == [SERIAL.pack(7)] * 3
 
 
 def test_a_worker_without_readers_says_so_and_ends_in_order() -> None:

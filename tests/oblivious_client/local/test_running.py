@@ -317,6 +317,7 @@ def test_it_is_installed_by_the_service_manager(
 
 
 def test_what_cannot_be_served_is_not_installed(run: Run, tmp_path: Path) -> None:
-    for words in (["--listen", "192.0.2.1:1", "--relay", RELAY], []):
+    route = ["--relay", RELAY, "--allow-simulated"]
+    for words in (["--listen", "192.0.2.1:1", *route], [], [*route, "--top-up", "nothing"]):
         assert run("install", *words)[0] == Exit.USAGE
     assert not (tmp_path / "CONFIG_HOME").exists()

@@ -10,7 +10,7 @@ import pytest
 from oblivious_client.releases.trust import MOST_KEYS, Quorum, Trust
 from protocol.errors import MalformedMessage
 from protocol.note_key import NoteKey, NoteKeyKind
-from tests.support.releases import ALONE, BUILDERS, LOG, TRUST, WITNESSES, signer
+from tests.support.releases import ALONE, BUILDERS, LOG, TRUST, WITNESSES, signer, witness
 
 FILE = json.loads(TRUST.encode_file())
 
@@ -60,6 +60,11 @@ def altered(**members: Any) -> Callable[[], dict[str, Any]]:
         altered(builders={"threshold": 1, "keys": [1]}),
         altered(builders={"threshold": 1, "keys": FILE["builders"]["keys"][:1] * 2}),
         altered(builders=FILE["witnesses"]),
+        altered(builders={"threshold": 1, "keys": [witness("other.example").key.encode()]}),
+        altered(
+            witnesses={"threshold": 1, "keys": [signer("other.example").key.encode()]},
+            independent=[],
+        ),
         altered(witnesses=FILE["builders"]),
         altered(independent=["stranger.example"]),
         altered(independent="witness-c.example"),

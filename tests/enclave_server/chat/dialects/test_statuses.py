@@ -13,6 +13,7 @@ from enclave_server.chat.errors import Failure
 MEANINGS = {
     200: Failure.BROKEN,
     302: Failure.BROKEN,
+    399: Failure.BROKEN,
     400: Failure.REJECTED,
     401: Failure.REFUSED,
     404: Failure.NOT_SERVED,

@@ -1,5 +1,6 @@
 """What whole answers of Google's mean; that streams mean the same is tested beside their reader."""
 
+import base64
 import json
 import re
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from enclave_server.chat.dialects.gemini.answers import read_answer
+from enclave_server.chat.dialects.gemini.signatures import NAME
 from enclave_server.chat.errors import Failure, UpstreamError
 from tests.support.gemini_server import call, candidate, response, text, thought
 from tests.support.meanings import meaning_of
@@ -52,6 +54,16 @@ SAID: dict[str, tuple[Json, Json]] = {
 def test_what_is_said(case: str) -> None:
     answer, expected = SAID[case]
     assert expected.items() <= read(answer)["choices"][0].items()
+
+
+def test_each_call_has_the_signature_that_came_with_it() -> None:
+    signed = [{"thoughtSignature": base64.b64encode(octets).decode()} for octets in (b"a", b"b")]
+    parts = call("f", **signed[0]), call("g"), call("h", **signed[1])
+    states = read(response(candidate(*parts)))["states"]
+    assert states == {
+        (0, place): (NAME, each["thoughtSignature"].encode())
+        for place, each in zip((0, 2), signed, strict=True)
+    }
 
 
 def test_likelihoods_are_told_and_strung_together() -> None:
