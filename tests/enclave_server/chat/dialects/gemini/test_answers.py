@@ -57,13 +57,10 @@ def test_what_is_said(case: str) -> None:
 
 
 def test_each_call_has_the_signature_that_came_with_it() -> None:
-    signed = [{"thoughtSignature": base64.b64encode(octets).decode()} for octets in (b"a", b"b")]
-    parts = call("f", **signed[0]), call("g"), call("h", **signed[1])
+    first, last = (base64.b64encode(octets).decode() for octets in (b"a", b"b"))
+    parts = call("f", thoughtSignature=first), call("g"), call("h", thoughtSignature=last)
     states = read(response(candidate(*parts)))["states"]
-    assert states == {
-        (0, place): (NAME, each["thoughtSignature"].encode())
-        for place, each in zip((0, 2), signed, strict=True)
-    }
+    assert states == {(0, 0): (NAME, first.encode()), (0, 2): (NAME, last.encode())}
 
 
 def test_likelihoods_are_told_and_strung_together() -> None:
