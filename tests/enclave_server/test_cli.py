@@ -45,6 +45,7 @@ def test_help_explains_everything() -> None:
     ("arguments", "code", "words"),
     [
         (["--lisen", "unix:/a"], ExitCode.USAGE, "--lisen"),
+        (["--lis", "unix:/a"], ExitCode.USAGE, "--lis"),
         (["--workers", "many"], ExitCode.USAGE, "--workers"),
         (["--workers", "0"], ExitCode.USAGE, "server.workers"),
         (["--listen", "localhost"], ExitCode.USAGE, "not an address"),

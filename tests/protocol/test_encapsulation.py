@@ -1,5 +1,6 @@
 """Encapsulation against RFC 9458, Appendix A, and the unchunked messages of other projects."""
 
+import dataclasses
 from typing import Any
 
 import pyhpke
@@ -302,3 +303,15 @@ def test_keys_are_compared_by_what_is_public_and_never_printed() -> None:
     assert repr(key) == f"GatewayKey(key_id=1, {shown})"
     generated = GatewayKey.generate(3, random=lambda size: secret[:size])
     assert generated == GatewayKey(3, secret)
+
+
+def test_a_gateways_key_shows_and_compares_what_is_public() -> None:
+    key = GatewayKey(7, bytes(range(32)))
+    assert [each.name for each in dataclasses.fields(key) if each.compare] == [
+        "key_id",
+        "kem",
+        "config",
+    ]
+    assert str(bytes(range(32))) not in repr(key)
+    assert key == GatewayKey(7, bytes(range(32)))
+    assert key != GatewayKey(7, bytes(range(1, 33)))

@@ -64,6 +64,8 @@ def test_what_goes_wrong_is_one_sentence(
         "accounts new --allowance -1",
         "accounts show",
         "accounts credit 1 5",
+        "vouchers new --uni 1",
+        "--conf issuer.toml accounts list",
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(settings: Path, words: str) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -134,6 +135,41 @@ def test_what_is_to_be_kept_of_tokens_is_read_before_anything_is_sent(tmp_path: 
     assert running._stocks(chosen(*words)) is None
     with pytest.raises(UsageError, match="not a stock"):
         running._stocks(chosen("--top-up", "c1", *words))
+
+
+def test_stocks_are_kept_while_it_serves_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[object] = []
+    told: list[str] = []
+
+    class Noting:
+        """Notes whose stocks it keeps, and that it is told to end."""
+
+        def __init__(self, stocks: object, catalogue: object, tell: object) -> None:
+            given.append(stocks)
+
+        async def run(self) -> None:
+            told.append("begun")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.append("ended")
+
+    monkeypatch.setattr(running, "TopUp", Noting)
+    relays: Any = None
+    stocks: Any = object()
+
+    async def main() -> None:
+        for asked in (None, stocks):
+            with running._topping_up(asked, relays, print):
+                await asyncio.sleep(0)
+                assert told == ([] if asked is None else ["begun"])
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert given == [stocks]
+    assert told == ["begun", "ended"]
 
 
 @pytest.mark.parametrize(
