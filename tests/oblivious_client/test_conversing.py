@@ -138,6 +138,8 @@ def test_a_turn_carries_those_before_it_until_a_new_beginning(
 
 
 def test_a_line_goes_on_and_the_end_of_input_ends(person: Person, gateway: StandInGateway) -> None:
+    person.type("\n")  # no question, and not the end
+    person.wait_for("> ")
     person.type("ab\\\nc\\\n")
     ask(person, "d")
     assert messages(gateway)[-1] == ("user", "ab\nc\nd")

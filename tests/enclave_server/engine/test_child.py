@@ -332,6 +332,10 @@ async def _kill_in_mid_answer(running: Running) -> None:
     assert json.loads(text.split(b"data: ")[-1])["error"]["code"] == "upstream_failed"
 
 
+def test_what_has_not_begun_has_answered_nothing() -> None:
+    assert Engine().answers == 0
+
+
 def until_served(engine: Engine) -> None:
     """Wait until the engine has answered that it gets on."""
     deadline = time.monotonic() + DEADLINE

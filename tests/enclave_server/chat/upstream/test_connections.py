@@ -209,6 +209,7 @@ def test_closing_twice_gives_one_connection_back() -> None:
             with pytest.raises(UpstreamError) as refused:
                 await post(connections)
             assert refused.value.failure is Failure.BUSY
+            assert refused.value.fields == ((b"retry-after", b"1"),)
             await held.close()
             connections.close()
 
@@ -751,6 +752,28 @@ async def hear(response: UpstreamResponse, said: bytearray, *, take: bool) -> No
         while (piece := response.take() if take else await response.next_piece()) is not None:
             said += piece
             await asyncio.sleep(0)
+
+
+def test_the_times_of_a_response_end_with_it() -> None:
+    """Else they would end the next one on the same connection."""
+
+    async def in_two_pieces(exchange: Exchange) -> None:
+        await exchange.head(200, "Content-Length: 1")
+        await begun.wait()
+        await exchange.send(b"x")
+
+    begun = asyncio.Event()
+
+    async def scenario() -> None:
+        async with StandInUpstream(in_two_pieces) as upstream:
+            response = await opened(upstream)
+            begun.set()
+            assert await body_of(response) == b"x"
+            await response.close()
+            timers = [each for each in (response._timer, response._idle_timer) if each is not None]
+            assert [each.cancelled() for each in timers] == [True, True]
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("take", [False, True])

@@ -21,6 +21,18 @@ def test_certificates_are_demanded_and_names_compared() -> None:
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+def test_nothing_but_http_1_1_is_offered(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = ssl_context(upstream_at("unix:/x", host_name="h", ca_file=str(authority.file)))
+    assert context is not None
+    sent = ssl.MemoryBIO()
+    hello = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="h")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    # RFC 7301: the extension, its length, that of the list, and of the one name in it.
+    assert b"\x00\x10\x00\x0b\x00\x09\x08http/1.1" in sent.read()
+
+
 def test_an_authority_of_one_s_own_is_trusted_alone(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     context = ssl_context(upstream_at("unix:/x", host_name="h", ca_file=str(authority.file)))
