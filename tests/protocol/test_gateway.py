@@ -372,8 +372,14 @@ class TestSteps:
     def test_whole(self) -> None:
         chat = Chat(OK)
         data, client = encapsulation.encapsulate_request(KEY.config, encode_request(REQUEST))
-        steps, sealed = taken(Gateway(lambda: [KEY], chat).begin_in_steps(data))
+        admitted: list[tuple[bytes, int]] = []
+
+        def admit(enc: bytes, key_id: int, request: Request) -> None:
+            admitted.append((enc, key_id))
+
+        steps, sealed = taken(Gateway(lambda: [KEY], chat, admit=admit).begin_in_steps(data))
         assert steps == [True, False]  # what opens it is long
+        assert admitted == [(data[7 : 7 + KEY.kem.enc_size], 7)]
         assert not isinstance(sealed, bytes)
         answer = client.open_response(asyncio.run(collect(sealed)))
         assert decode_response(answer) == OK
