@@ -722,8 +722,8 @@ def test_a_flow_waits_where_it_says_so(
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr(transport_module.time, "sleep", waited.append)  # type: ignore[attr-defined]
-    monkeypatch.setattr(transport_module.anyio, "sleep", sleep)  # type: ignore[attr-defined]
+    monkeypatch.setattr("oblivious_client.transport.time.sleep", waited.append)
+    monkeypatch.setattr("oblivious_client.transport.anyio.sleep", sleep)
 
     def flow() -> Flow[str]:
         yield Pause(2.5)

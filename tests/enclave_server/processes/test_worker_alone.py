@@ -109,6 +109,17 @@ def test_a_parent_that_is_slow_to_listen_holds_nobody_up() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def test_large_answers_are_sealed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(worker, "Gateway", lambda *_, **settings: given.update(settings))
+    monkeypatch.setattr(worker, "make_router", lambda *_, **__: None)
+    inheritance: Any = types.SimpleNamespace(config=parse_config(""), replays=None)
+    state: Any = types.SimpleNamespace(keyset=None, opening_keys=None)
+    dispatch: Any = None
+    worker._make_router(inheritance, state, dispatch, Log(io.StringIO()), Memory())
+    assert given["aside"] is asyncio.to_thread
+
+
 def test_a_worker_beats_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.001)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

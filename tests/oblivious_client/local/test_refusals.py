@@ -1,6 +1,7 @@
 """Errors in the words of each surface."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -27,10 +28,10 @@ MESSAGES = LocalRequest("POST", "/v1/messages/", ())
 VERSIONED = LocalRequest("GET", "/v1/models", ((b"anthropic-version", b"2023-06-01"),))
 
 
-def told(response: LocalResponse) -> dict[str, object]:
+def told(response: LocalResponse) -> dict[str, Any]:
     assert isinstance(response.body, bytes)
     assert dict(response.fields)[b"content-type"] == b"application/json"
-    found: dict[str, object] = json.loads(response.body)
+    found: dict[str, Any] = json.loads(response.body)
     return found
 
 
@@ -77,9 +78,9 @@ def test_what_was_not_paid_for_is_not_to_be_asked_again(
         assert (b"x-should-retry", b"false") in response.fields
         assert (b"cache-control", b"no-store") in response.fields
         assert describe(failure) in json.dumps(told(response))
-    assert told(openai)["error"]["code"] == code  # type: ignore[index]
+    assert told(openai)["error"]["code"] == code
     error = told(anthropic)["error"]
-    assert error["type"] == "billing_error"  # type: ignore[index]
+    assert error["type"] == "billing_error"
 
 
 def test_a_refusal_can_say_more() -> None:
@@ -99,7 +100,7 @@ def test_a_refusal_can_say_more() -> None:
 def test_what_cannot_be_read_is_named(status: int, code: str) -> None:
     response = refuse_unreadable(status, CHAT)
     assert response.status == status
-    assert told(response)["error"]["code"] == code  # type: ignore[index]
+    assert told(response)["error"]["code"] == code
     assert told(refuse_unreadable(413, MESSAGES))["type"] == "error"
 
 
