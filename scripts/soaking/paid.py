@@ -49,7 +49,7 @@ from scripts.soaking.paid_path import (
     Kill,
     PaidPath,
 )
-from scripts.soaking.token_fates import Offer, Tally, Travels, fate
+from scripts.soaking.token_fates import ALLOWED, Offer, Tally, Travels, fate, history
 
 OF_ENCLAVE = (*[WORKER] * 9, SERVER)
 OF_OTHERS = (CLIENT, REDIS, CLIENT, ISSUER_PART)
@@ -119,6 +119,11 @@ class Run:
             for share, offers in zip(shares, pool.map(self.offer, shares), strict=True):
                 for token, offered in zip(share, offers, strict=True):
                     tally.add(fates[token], offered)
+                    if offered not in ALLOWED[fates[token]]:
+                        _say(
+                            f"{fates[token].value}, and {offered.value}: "
+                            + history(token, travels, self.kills)
+                        )
         return tally
 
     def tokens(self, travels: Travels) -> Sequence[str]:

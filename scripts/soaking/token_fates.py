@@ -114,8 +114,15 @@ def fate(token: str, travels: Travels, kills: Sequence[Kill]) -> Fate:
 
 
 def is_commit_lost(begun: Began, kills: Sequence[Kill]) -> bool:
-    """Tell whether a kill may have kept a commit from the store, or from the store's file."""
-    due = (math.floor(begun.at / FLUSH_SECONDS) + 1) * FLUSH_SECONDS
+    """Tell whether a kill may have kept a commit from the store, or from the store's file.
+
+    Of an answer that began just before a flush the commit may have come to be just after it.
+    """
+    flushes = {math.floor((begun.at + late) / FLUSH_SECONDS) + 1 for late in (0.0, SLACK_SECONDS)}
+    return any(_is_lost(begun, flush * FLUSH_SECONDS, kills) for flush in flushes)
+
+
+def _is_lost(begun: Began, due: float, kills: Sequence[Kill]) -> bool:
     told = due
     for kill in sorted(kills, key=lambda each: each.at):
         if kill.part == REDIS and kill.at - SLACK_SECONDS <= told < kill.back:
@@ -124,6 +131,22 @@ def is_commit_lost(begun: Began, kills: Sequence[Kill]) -> bool:
     if any(begun.worker in kill.workers and begun.at <= kill.at <= told for kill in kills):
         return True
     return any(kill.part == REDIS and due <= kill.at <= told + WRITTEN_SECONDS for kill in kills)
+
+
+def history(token: str, travels: Travels, kills: Sequence[Kill]) -> str:
+    """Return when the answer to a token began, and the kills that could have had to do with it."""
+    begun = [travels.began[mark] for mark in travels.took.get(token, []) if mark in travels.began]
+    lines = [
+        f"began in worker {each.worker} at {each.at:.2f}, "
+        f"{each.at % FLUSH_SECONDS:.2f} s after a flush"
+        for each in begun
+    ]
+    near = [
+        f"{kill.part} {kill.workers or ''} killed at {kill.at:.2f}, back at {kill.back:.2f}"
+        for kill in kills
+        if any(0 <= kill.at - each.at <= 2 * FLUSH_SECONDS for each in begun)
+    ]
+    return "; ".join(lines + near)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from scripts.soaking.token_fates import (
     Tally,
     Travels,
     fate,
+    history,
     is_commit_lost,
 )
 
@@ -73,6 +74,22 @@ def test_a_worker_that_waits_for_the_store_still_has_its_commits() -> None:
     away = Kill(REDIS, 119.5, (), 125.0)
     assert is_commit_lost(BEGAN, [away, Kill(WORKER, 125.5, (7,), 125.5)])
     assert not is_commit_lost(BEGAN, [Kill(WORKER, 125.5, (7,), 125.5)])
+
+
+@pytest.mark.parametrize(("began", "is_lost"), [(119.5, True), (118.5, False)])
+def test_what_began_just_before_a_flush_may_be_told_with_the_next(
+    began: float, is_lost: bool
+) -> None:
+    assert is_commit_lost(Began(7, began), [Kill(WORKER, 140.0, (7,), 140.0)]) is is_lost
+
+
+def test_the_history_of_a_token_names_its_answer_and_the_kills_after_it() -> None:
+    noted = travels(("took", "m"), ("answered", "m"), began=True)
+    kills = [Kill(WORKER, at, (7,), at) for at in (99.0, 110.5, 161.0)]
+    said = history("t", noted, kills)
+    assert "worker 7 at 100.00, 10.00 s after a flush" in said
+    assert "killed at 110.50" in said
+    assert said.count("killed") == 1
 
 
 @pytest.mark.parametrize("of", list(Fate))
