@@ -72,6 +72,23 @@ def test_the_command_counts_this_tree_and_that_of_a_commit() -> None:
     assert wrong.stderr.startswith("error: ")
 
 
+def test_a_commit_that_lacks_packages_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("__init__", "low", "high"):
+        (tmp_path / "protocol").mkdir(exist_ok=True)
+        text = "import protocol.low\n" if name == "high" else ""
+        (tmp_path / "protocol" / f"{name}.py").write_text(text)
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "Begin"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(house, "ROOT", tmp_path)
+    assert house.of_commit("HEAD") == 0
+    assert [row.split() for row in capfd.readouterr().out.splitlines()[1:]] == [
+        ["protocol", "2", "1", "2"]
+    ]
+
+
 def test_help_needs_no_environment() -> None:
     said = subprocess.run(
         [ROOT / "scripts" / "house", "--help"], capture_output=True, text=True, check=True
