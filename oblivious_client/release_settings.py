@@ -67,6 +67,8 @@ def mirrors(options: argparse.Namespace) -> Mirrors | None:
     """Return the mirrors that have to vouch for keys, None if none is named; raises UsageError."""
     said = layers.mirrored(options)
     if said["mirror"].value is None:
+        if options.mirrors or options.mirror_down:
+            raise UsageError("it says what is wanted of mirrors and names none: add --mirror KEY")
         return None
     named = tuple(dict.fromkeys(map(configuration.note_key, said["mirror"].value)))
     threshold = int(said["mirrors"].text or len(named))

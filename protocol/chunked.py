@@ -40,7 +40,7 @@ _FINAL = b"final"
 _FINAL_LENGTH = b"\0"
 
 _Seal = Callable[[bytes, bytes], bytes]
-_Open = Callable[[bytes, bytes], bytes]
+_Open = Callable[[bytes | memoryview, bytes], bytes]
 _Begin = Callable[[bytearray], _Open | None]
 
 
@@ -140,7 +140,7 @@ class _Opener:
         self._over = True
         if self._open is None or not self._final_seen:
             raise TruncatedMessage("no final chunk")
-        return self._open(bytes(self._buffer), _FINAL)
+        return self._open(memoryview(self._buffer), _FINAL)
 
     def _require_more(self) -> None:
         if self._over:
@@ -175,7 +175,7 @@ class _Opener:
                 break
             self._wanted = 0
             if length:
-                chunks.append(bytes(self._buffer[start:end]))
+                chunks.append(bytes(memoryview(self._buffer)[start:end]))
             self._final_seen = not length
             self._chunks_left -= 1
             if self._chunks_left < 0:
@@ -326,7 +326,7 @@ class _ResponseKey:
     def seal(self, plaintext: bytes, aad: bytes) -> bytes:
         return self._cipher.encrypt(self._next_nonce(), plaintext, aad)
 
-    def open(self, ciphertext: bytes, aad: bytes) -> bytes:
+    def open(self, ciphertext: bytes | memoryview, aad: bytes) -> bytes:
         return hpke.open_with(self._cipher, self._next_nonce(), ciphertext, aad)
 
     def _next_nonce(self) -> bytes:

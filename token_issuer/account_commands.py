@@ -26,6 +26,9 @@ BY_HAND = "credit"
 MAX_DIGITS = 15
 """Of a number on the command line: less than any balance may be."""
 
+MAX_DAYS = 36_500
+"""On the command line; in seconds these and the time of now have to fit into a column."""
+
 SHOWN_LINES = 100
 """Of an account's entries, the last ones."""
 
@@ -43,7 +46,7 @@ def _add_vouchers(parser: argparse.ArgumentParser) -> None:
     new = actions.add_parser("new", help="make vouchers and print their secrets, one a line")
     new.add_argument("--units", type=_positive, required=True, help="of each")
     new.add_argument("--count", type=_positive, default=1, help="how many (default 1)")
-    new.add_argument("--days", type=_positive, help="for which they can be spent")
+    new.add_argument("--days", type=_days, help="for which they can be spent")
     new.add_argument("--name", default="", help="what `accounts list` calls them")
     new.set_defaults(**_with_ledger(_new_vouchers))
 
@@ -52,11 +55,11 @@ def _add_accounts(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     new = actions.add_parser("new", help="open an account and print its number and its secret")
     new.add_argument("--units", type=_number, default=0, help="to begin with (default 0)")
-    new.add_argument("--days", type=_positive, help="for which it can be spent")
+    new.add_argument("--days", type=_days, help="for which it can be spent")
     new.add_argument("--name", default="", help="what `accounts list` calls it")
     new.add_argument("--allowance", type=_number, default=0, help="units for nothing, each period")
     new.add_argument("--price", default="c1", help="the price point of those (default c1)")
-    new.add_argument("--period-days", type=_positive, default=1, help="default 1")
+    new.add_argument("--period-days", type=_days, default=1, help="default 1")
     new.set_defaults(**_with_ledger(_new_account))
     actions.add_parser("list", help="list all accounts").set_defaults(**_with_ledger(_list))
     actions.add_parser(
@@ -87,6 +90,13 @@ def _positive(text: str) -> int:
     number = _number(text)
     if not number:
         raise argparse.ArgumentTypeError(f"{text}: no positive number")
+    return number
+
+
+def _days(text: str) -> int:
+    number = _positive(text)
+    if number > MAX_DAYS:
+        raise argparse.ArgumentTypeError(f"{text}: more than {MAX_DAYS} days")
     return number
 
 

@@ -67,10 +67,14 @@ def day(text: str) -> int:
 def make(settings: Settings, options: argparse.Namespace) -> int:
     """Make keys, and print what a gateway has to be told."""
     now = int(time.time())
-    known = _redeemable(_stored(settings), now)
+    stored = _stored(settings)
+    known, signing = (
+        _redeemable(stored, now),
+        [each.entry for each in stored if not each.is_retired],
+    )
     start = next_start(known, now) if options.start is None else options.start
     epochs = list(next_epochs(options.epochs, start, options.days))
-    made = new_keys(known, epochs, options.prices)
+    made = new_keys(known, epochs, options.prices, signing=signing)
     for each in made:
         write_key(settings.keys, each.entry, each.private)
     make_receipt_key(settings.keys)

@@ -55,14 +55,15 @@ def new_keys(
     epochs: Sequence[Epoch],
     prices: Sequence[PricePoint],
     make: Generate = generate,
+    signing: Iterable[CatalogueKey] = (),
 ) -> list[NewKey]:
     """Return a key for each price point in each epoch; PlanError if no gateway took them all.
 
-    `known` are those whose tokens are still taken.
+    `known` are those whose tokens are still taken, `signing` those that have not been destroyed.
     """
     if len({each.epoch for each in known}) + len(epochs) > MAX_EPOCHS:
         raise PlanError(f"No gateway takes more than {MAX_EPOCHS} epochs at once.")
-    taken = {each.key.truncated_id for each in known}
+    taken = {each.key.truncated_id for each in (*known, *signing)}
     places = [(epoch, price) for epoch in epochs for price in sorted(prices)]
     made = [_new_key(epoch, price, taken, make) for epoch, price in places]
     require_catalogue([*known, *(each.entry for each in made)])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
-from token_issuer.database import open_database
+from token_issuer.database import DatabaseError, open_database
 from token_issuer.ledger import Ledger
 from token_issuer.settings import Settings
 
@@ -18,12 +19,15 @@ _LOCK = 0x4F424C  # any number that no other program of the database takes
 
 
 def upgrade(engine: Engine) -> None:
-    """Take all steps that are not yet taken, in one transaction."""
+    """Take all steps that are not yet taken, in one transaction; DatabaseError for unknown ones."""
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             # SQLite's transaction keeps others out by itself.
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
-        command.upgrade(_config(connection), "head")
+        try:
+            command.upgrade(_config(connection), "head")
+        except CommandError:
+            raise DatabaseError("The ledger is of a later release: update the issuer.") from None
 
 
 @contextmanager

@@ -5,7 +5,9 @@ step has to be one call that leaves the interpreter to others, as `cryptography`
 """
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 # Less than the time that the ticker keeps quiet before a tick.
@@ -14,12 +16,28 @@ TURN_SECONDS = 0.001
 Result = TypeVar("Result")
 
 
+class Beside:
+    """One thread beside the event loop, for one thing at a time, also where nobody waits any more.
+
+    It is nobody else's: in those of the loop names are resolved, which can take all of them for as
+    long as no name server answers.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+
+    def do(self, work: Callable[[], Result]) -> Awaitable[Result]:
+        """Return what becomes the result of `work`, which may not raise StopIteration."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
 class Stepping:
     """Does one long work after the other, so that many of them take no more of a turn than one."""
 
     def __init__(self, turn_seconds: float = TURN_SECONDS) -> None:
         self._turn_seconds = turn_seconds
         self._one_at_a_time = asyncio.Lock()
+        self._beside = Beside()
 
     async def take(self, steps: Generator[bool, None, Result]) -> Result:
         """Return what `steps` return, having waited for the loop now and then between them.
@@ -33,7 +51,7 @@ class Stepping:
                 try:
                     is_next_long = next(steps)
                     while is_next_long:
-                        is_next_long = await loop.run_in_executor(None, next, steps)
+                        is_next_long = await self._beside.do(partial(next, steps))
                         end = loop.time() + self._turn_seconds
                 except StopIteration as ended:
                     result: Result = ended.value

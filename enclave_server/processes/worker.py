@@ -23,6 +23,7 @@ from enclave_server.gateway.replay import ReplayFilter
 from enclave_server.gateway.routes import Pacer as AnyPacer
 from enclave_server.gateway.routes import TooOften, make_router
 from enclave_server.gateway.standing import Standing
+from enclave_server.gateway.steps import Beside
 from enclave_server.gateway.token_bucket import TokenBucket
 from enclave_server.http.messages import Router
 from enclave_server.http.rooms import Rooms
@@ -211,7 +212,7 @@ def _make_router(
         # A bare JSON request has nowhere to put a Date.
         admit_bare=admission(require_date=False) if config.chat.bare_json else None,
         report=report,
-        aside=asyncio.to_thread,
+        aside=Beside().do,
     )
     pacer = _make_pacer(config.stream, report, memory)
     standing = state.standing if config.cluster.enabled else None

@@ -113,3 +113,11 @@ def test_who_trusts_now_does_not_mean_the_measurements_of_the_file(trust: str) -
     configuration.write(configuration.place(), Configuration(pcrs="/pins"))
     assert found() is None
     assert found("--trust", trust) is not None
+
+
+@pytest.mark.parametrize("words", [("--mirrors", "2"), ("--mirror-down", "refuse")])
+def test_what_is_wanted_of_mirrors_is_wanted_of_somebody(words: tuple[str, str]) -> None:
+    """Else who forgets a key, or has no file here, would think that mirrors are asked."""
+    chosen = options.parse(["keys", *words], tuple(COMMANDS))
+    with pytest.raises(UsageError, match="names none"):
+        release_settings.mirrors(chosen)

@@ -122,10 +122,12 @@ def test_a_ledger_that_does_not_add_up_is_exit_code_1(desk: Desk) -> None:
         "vouchers new --units -1",
         "vouchers new --units 5 --count 0",
         "vouchers new --units 5 --days 0",
+        "vouchers new --units 5 --days 36501",
         "accounts",
         "accounts new --units -1",
         "accounts new --units 1\N{SUPERSCRIPT TWO}",
         "accounts new --units 1000000000000000",
+        "accounts new --period-days 36501",
         "accounts credit 1 5",
         "accounts credit 1 0 --reference r",
         "accounts credit 0 5 --reference r",
@@ -149,6 +151,15 @@ def test_an_account_of_which_nothing_is_said(desk: Desk) -> None:
 def test_the_largest_number_that_is_taken(desk: Desk) -> None:
     desk("accounts new --units 999999999999999")
     assert only_account(desk.settings).balance == 999_999_999_999_999
+
+
+def test_the_longest_times_fit_into_a_ledger(desk: Desk) -> None:
+    now = int(time.time())
+    desk("accounts new --allowance 1 --period-days 36500 --days 36500")
+    account = only_account(desk.settings)
+    assert account.allowance.period_seconds == 36_500 * 86_400
+    assert account.expires is not None
+    assert account.expires >= now + 36_500 * 86_400
 
 
 def test_days_are_counted_from_now_and_end_to_the_second(

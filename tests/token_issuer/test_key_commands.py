@@ -107,12 +107,32 @@ def test_who_bought_of_a_key_that_leaked(months: Months) -> None:
     assert "  5  signs" in months.at(START, "list")
 
 
+def test_keys_that_nobody_has_destroyed_are_told_of_whenever_new_ones_are_made(
+    months: Months, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    months.at(START, "new --epochs 2 --prices c1")
+    first, second = (each.entry for each in read_keys(months.keys))
+    signing: list[Any] = []
+
+    def planned(*_: Any, **more: Any) -> list[Any]:
+        signing.append(more["signing"])
+        return []
+
+    monkeypatch.setattr(key_commands, "new_keys", planned)
+    later = START + 4 * EPOCH
+    months.at(later, "new --epochs 1 --prices c1")
+    months.at(START + EPOCH + key_commands.GRACE_SECONDS, "retire")
+    months.at(later, "new --epochs 1 --prices c1")
+    assert signing == [[first, second], [second]]
+
+
 def test_epochs_of_which_nothing_is_said(months: Months, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three, of 28 days, from today on and in four prices; whole keys would take seconds."""
     made: list[Any] = []
 
-    def planned(*arguments: Any) -> list[Any]:
+    def planned(*arguments: Any, signing: Any) -> list[Any]:
         made.append(arguments)
+        assert signing == []
         return []
 
     monkeypatch.setattr(key_commands, "new_keys", planned)

@@ -57,6 +57,14 @@ def test_keys_end_differently_from_those_that_are_known() -> None:
     assert made.private == PRIVATE[1]
 
 
+def test_keys_end_differently_from_those_that_are_not_yet_destroyed() -> None:
+    """Or a request for one would be taken for one of a key that signs nothing any more."""
+    old = CatalogueKey(PRICES[0], epoch(0), ENTRIES[0].key)
+    offered = iter([PRIVATE[0], PRIVATE[1]])
+    (made,) = new_keys([], [epoch(3)], [PRICES[0]], lambda: next(offered), [old])
+    assert made.private == PRIVATE[1]
+
+
 def test_prices_are_put_in_order() -> None:
     made = new_keys([], [epoch(0)], [PRICES[1], PRICES[0]], iter(PRIVATE).__next__)
     assert [each.entry.price for each in made] == [PRICES[0], PRICES[1]]

@@ -269,7 +269,9 @@ class UpstreamConnections:
     ) -> UpstreamResponse:
         """Send, and wait for the head of the response; on any failure the connection is closed."""
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(patience.head_seconds, stream.expire)
+        # Beyond the end a token that pays for the answer may be held for another.
+        due = min(loop.time() + patience.head_seconds, patience.end)
+        timer = loop.call_at(due, stream.expire)
         try:
             return await self._answered(stream, request, patience)
         except BaseException:

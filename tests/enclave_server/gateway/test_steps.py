@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -118,3 +119,59 @@ def test_failure_of_a_long_step_belongs_to_its_work_alone() -> None:
         assert await stepping.take(work([])) == "result"
 
     asyncio.run(main())
+
+
+def test_a_long_step_waits_for_nothing_that_the_loop_has_in_threads() -> None:
+    """As names whose servers do not answer, which take all of the loop's threads."""
+
+    def long() -> Generator[bool, None, str]:
+        yield True
+        yield False
+        return "result"
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        answered = threading.Event()
+        resolving = asyncio.create_task(asyncio.to_thread(answered.wait, 60))
+        await asyncio.sleep(0)
+        try:
+            assert await Stepping().take(long()) == "result"
+            assert not resolving.done()
+        finally:
+            answered.set()
+            await resolving
+
+    asyncio.run(main())
+
+
+def test_a_long_step_that_was_given_up_is_waited_for_by_the_next() -> None:
+    """Or as many at once would take memory as hang up."""
+    done: list[str] = []
+    begun, gone_on = threading.Event(), threading.Event()
+
+    def given_up() -> Generator[bool, None, None]:
+        yield True
+        begun.set()
+        gone_on.wait(60)
+        done.append("given up")
+        yield False
+
+    def following() -> Generator[bool, None, None]:
+        yield True
+        done.append("following")
+        yield False
+
+    async def main() -> None:
+        stepping = Stepping()
+        task = asyncio.create_task(stepping.take(given_up()))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        after = asyncio.create_task(stepping.take(following()))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        gone_on.set()
+        await after
+
+    asyncio.run(main())
+    assert done == ["given up", "following"]

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import types
 from typing import Any
 
@@ -117,7 +118,11 @@ def test_large_answers_are_sealed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -
     state: Any = types.SimpleNamespace(keyset=None, opening_keys=None)
     dispatch: Any = None
     worker._make_router(inheritance, state, dispatch, Log(io.StringIO()), Memory())
-    assert given["aside"] is asyncio.to_thread
+    async def sealed() -> int:
+        ident: int = await given["aside"](threading.get_ident)
+        return ident
+
+    assert asyncio.run(sealed()) != threading.get_ident()
 
 
 def test_a_worker_beats_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:

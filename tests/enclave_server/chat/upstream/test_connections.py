@@ -703,6 +703,21 @@ def test_head_that_never_ends_is_slow() -> None:
     asyncio.run(scenario())
 
 
+def test_no_head_is_waited_for_beyond_the_end_of_the_answer() -> None:
+    """Until then a token that pays for it is held, and not longer."""
+
+    async def scenario() -> None:
+        async with StandInUpstream(silent) as upstream:
+            place = upstream_at(upstream.address, total_seconds=0.1)
+            assert place.head_seconds(is_stream=True) > DEADLINE
+            async with asyncio.timeout(DEADLINE):
+                with pytest.raises(UpstreamError) as caught:
+                    await UpstreamConnections(place).post(b"/", (), b"{}", is_stream=True)
+            assert caught.value.failure is Failure.SLOW
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 99\r\n\r\n", b"\r\n"])
 def test_body_that_never_ends_is_slow_also_if_it_would_end_with_its_connection(
     framing: bytes,
