@@ -349,7 +349,21 @@ def test_it_is_installed_by_the_service_manager(
         "--user enable oblivious-client.service\n"
         "--user restart oblivious-client.service\n"
     )
-    assert "serve status" in err
+    assert err == (
+        f"written: {unit}\n"
+        "it runs now and at each login; `oblivious-client serve status` shows how it fares\n"
+    )
+
+
+def test_an_endpoint_that_does_not_say_that_it_stops_is_told_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no endpoint of yours is running" in run("stop")[2]
+    one = control.Running("http://127.0.0.1:1", 5, "token")
+    monkeypatch.setattr(control, "found", lambda: [(one, {})])
+    code, _, err = run("stop")
+    assert code == Exit.FAILURE
+    assert f"{one.url} does not say that it stops" in err
 
 
 def test_what_cannot_be_served_is_not_installed(run: Run, tmp_path: Path) -> None:
