@@ -92,7 +92,7 @@ class Half:
         self._held: memoryview | None = None
         self._pipe: Pipe | None = None
         self._may_splice = sock.family in SPLICED_FAMILIES
-        self._bulk = False
+        self._bulk = False  # until one read brings as much
         self._armed = EPOLLIN
 
     def ready(self, events: int) -> None:

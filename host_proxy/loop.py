@@ -49,7 +49,6 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._timers: list[Timer] = []
         self._doomed: list[socket.socket] = []
-        self._running = False
         self._waker = Waker()
         self.watch(self._waker.fd, select.EPOLLIN, self._waker)
 

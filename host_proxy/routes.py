@@ -166,7 +166,7 @@ class Route:
 class Waiting:
     """A client whose upstream is being dialled; nothing is read from it yet."""
 
-    __slots__ = ("_client", "_dial", "_machinery", "_route", "_settled", "_watched")
+    __slots__ = ("_client", "_dial", "_machinery", "_route", "_settled")
 
     def __init__(self, route: Route, machinery: Machinery, client: socket.socket) -> None:
         self._route = route
@@ -174,7 +174,6 @@ class Waiting:
         self._client = client
         self._dial: Dial | None = None
         self._settled = False
-        self._watched = False
 
     def start(self, upstream: Address, patience: Patience) -> None:
         """Dial; a Unix upstream answers before this returns."""
@@ -190,15 +189,13 @@ class Waiting:
         self._dial.start()
         if not self._settled:
             self._route.waiting.add(self)
-            self._watched = True
             self._machinery.loop.watch(self._client.fileno(), 0, self)
 
     def ready(self, events: int) -> None:
         """Notice a client that was reset; one that has only hung up may still be served."""
         if events & EPOLLERR:
             self.give_up(Ending.ABORTED)
-        elif self._watched:
-            self._watched = False
+        else:
             self._machinery.loop.forget(self._client.fileno())
 
     def give_up(self, ending: Ending) -> None:
@@ -216,8 +213,7 @@ class Waiting:
 
     def _done(self, upstream: socket.socket | None) -> None:
         self._settle()
-        if self._watched:
-            self._machinery.loop.forget(self._client.fileno())
+        self._machinery.loop.forget(self._client.fileno())
         if upstream is None:
             self._route.unreachable(self._client)
         else:

@@ -141,7 +141,6 @@ def _piped(tell: Tell) -> str:
     notice = threading.Timer(
         PATIENCE_SECONDS, tell, ["waiting for standard input, which is joined; else add </dev/null"]
     )
-    notice.daemon = True
     notice.start()
     try:
         return sys.stdin.read()

@@ -69,9 +69,9 @@ class EvidenceCache:
     def forget(self, endpoint: Endpoint, policy: Policy) -> None:
         """Drop the entry."""
         try:
-            self._path(endpoint, policy).unlink(missing_ok=True)
+            self._path(endpoint, policy).unlink()
         except OSError:
-            return  # it is replaced or expires
+            return  # there is none, or it is replaced or expires
 
     def _path(self, endpoint: Endpoint, policy: Policy) -> Path:
         key = f"{endpoint}\n{policy.fingerprint()}".encode()

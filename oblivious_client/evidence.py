@@ -307,7 +307,7 @@ class EvidenceSource:
 
 def _waiting() -> str:
     """Return why nothing happens for a while."""
-    minutes = max(1, round(sum(MIRROR_PAUSES) / 60))
+    minutes = round(sum(MIRROR_PAUSES) / 60)
     return (
         "no mirror has seen these keys yet, which is so for minutes after an enclave has started: "
         f"looking again for up to {minutes} min"

@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Lot:
     """Tokens of one key."""
 
     source: Source
-    tokens: tuple[Token, ...] = field(repr=False)
+    tokens: tuple[Token, ...]
 
 
 def export(

@@ -222,9 +222,9 @@ def _built(checkout: Path, release: Release) -> dict[int, bytes]:
         raise ClientError(f"the build printed no measurements: {error}") from error
 
 
-def _run(*command: str) -> str:
+def _run(*command: str) -> bytes:
     try:
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise ClientError(
             f"{command[0]} failed, so nothing could be compared: {error}",

@@ -43,9 +43,11 @@ def key(chosen: Chosen) -> Exit:
 
 def sign(chosen: Chosen) -> Exit:
     """Add a builder's line to a statement if his own build has the same measurements."""
-    if len(chosen.words) != 1:
-        raise UsageError("`releases sign` takes a FILE with a statement")
-    path = Path(chosen.words[0])
+    match chosen.words:
+        case [word]:
+            path = Path(word)
+        case _:
+            raise UsageError("`releases sign` takes a FILE with a statement")
     note = _note_in(path)
     statement = _statement(note, path, release_settings.required_trust(chosen))
     if isinstance(statement, Release):

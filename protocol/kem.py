@@ -46,10 +46,8 @@ class Kem:
     public_key_size: int  # Npk
     enc_size: int  # Nenc
     secret_size: int  # Nsecret
-    load_private_key: Callable[[bytes], PrivateKey] = field(repr=False, compare=False)
-    encapsulate: Callable[[bytes, bytes | None], tuple[bytes, bytes]] = field(
-        repr=False, compare=False
-    )
+    load_private_key: Callable[[bytes], PrivateKey]
+    encapsulate: Callable[[bytes, bytes | None], tuple[bytes, bytes]]
 
 
 _X25519_CODE = 0x0020

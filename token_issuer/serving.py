@@ -36,6 +36,9 @@ GRACE_SECONDS = 25
 HEAD_BYTES = 4094
 """Of a request's line; a field may have twice as many."""
 
+HEAD_FIELDS = 50
+"""Of a request."""
+
 
 def serve(settings: Settings) -> None:
     """Answer until SIGTERM; raise what is wrong with keys, ledger or settings before that."""
@@ -128,7 +131,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "timeout": REQUEST_SECONDS,
             "graceful_timeout": GRACE_SECONDS,
             "limit_request_line": HEAD_BYTES,
-            "limit_request_fields": 50,
+            "limit_request_fields": HEAD_FIELDS,
             # No field of a request is a variable of the server, whoever passes it on: SCRIPT_NAME
             # would move its path.
             "forwarder_headers": "",

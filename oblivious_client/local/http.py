@@ -95,7 +95,6 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
-        self._record = _Record()
 
     async def answer_next(self) -> bool:
         """Read a request and answer it; return whether another may follow."""

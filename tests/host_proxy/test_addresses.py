@@ -7,6 +7,7 @@ import pytest
 
 from host_proxy.addresses import (
     ANY_CID,
+    UNIX_SEND_BYTES,
     UNPACED,
     Activated,
     Address,
@@ -145,11 +146,20 @@ def test_a_tcp_peer_that_vanished_is_noticed_and_small_pieces_go_at_once() -> No
         for level, name, value in (
             (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
         ):
             assert listener.getsockopt(level, name) == value
+
+
+def test_a_unix_reader_may_fall_behind(tmp_path: Path) -> None:
+    """The kernel keeps as much again for itself (socket(7)): what nobody has set is less."""
+    most = int(Path("/proc/sys/net/core/wmem_max").read_text())
+    with listen(Unix(str(tmp_path / "in"))) as listener:
+        size = listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert size == 2 * min(UNIX_SEND_BYTES, most)
 
 
 def test_a_path_is_taken_over_only_from_the_dead(tmp_path: Path) -> None:

@@ -199,3 +199,17 @@ def test_cancelled_timers_do_not_keep_it_awake(loop: Loop) -> None:
     loop.run()
     assert woken == []
     assert time.monotonic() - begun >= 0.05
+
+
+def test_a_signal_beside_a_full_pipe_is_no_fault_to_tell_of(
+    loop: Loop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[int] = []
+    loop.on_signals(told.append, signal.SIGUSR2)
+    for _ in range(70_000):  # the pipe holds 65,536 bytes
+        loop.post(lambda: None)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    loop.post(loop.stop)
+    loop.run()
+    assert told == []
+    assert capfd.readouterr().err == ""

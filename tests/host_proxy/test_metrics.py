@@ -214,6 +214,17 @@ def test_an_answer_larger_than_the_sockets_buffers_arrives_whole() -> None:
     loop.shut_down()
 
 
+def test_a_scraper_that_reads_nothing_holds_nobody_up() -> None:
+    loop, server, port = served(b"x" * (32 << 20))
+    with connect_tcp(port) as sock:
+        sock.sendall(answers("/metrics"))
+        loop.later(0.2, loop.stop)
+        loop.run()
+        assert len(server._scrapes) == 1  # which waits for its reader
+    server.close()
+    loop.shut_down()
+
+
 def test_its_end_leaves_no_descriptor_and_closes_what_is_under_way() -> None:
     before = set(Path("/proc/self/fd").iterdir())
     loop, server, port = served(b"")

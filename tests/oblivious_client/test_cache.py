@@ -1,6 +1,7 @@
 """The cache: what is stored comes back, per address and policy, and a bad file is none."""
 
 import json
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -103,3 +104,17 @@ def test_a_file_holds_nothing_of_the_address(cache: EvidenceCache) -> None:
     (file,) = cache.directory.iterdir()
     assert "relay.example" not in file.name + file.read_text()
     assert json.loads(file.read_bytes()).keys() == {"evidence", "expires"}
+
+
+def test_a_folder_that_goes_away_meanwhile_is_no_error(
+    cache: EvidenceCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Path, target: Path) -> Path:
+        shutil.rmtree(target.parent)
+        raise FileNotFoundError(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", gone)
+        cache.store(RELAY, POLICY, ENTRY)
+    assert cache.load(RELAY, POLICY) is None
+    cache.forget(RELAY, POLICY)  # of which there is nothing

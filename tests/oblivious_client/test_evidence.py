@@ -182,6 +182,16 @@ def test_the_second_question_costs_no_round_trip(gateway: StandInGateway, tmp_pa
     assert [arrived.method for arrived in gateway.arrived] == ["GET", "POST", "POST"]
 
 
+def test_an_address_is_known_to_be_right_once_anything_of_it_has_verified(
+    gateway: StandInGateway,
+) -> None:
+    with ObliviousClient(gateway.url, policy=ALLOWED) as client:
+        source = client.transport.source
+        before = source.has_verified
+        client.transport.run(source.renewed())
+        assert (before, source.has_verified) == (False, True)
+
+
 def test_the_cache_is_readable_by_its_owner_alone(gateway: StandInGateway, tmp_path: Path) -> None:
     cache = EvidenceCache(tmp_path / "cache")
     ask(gateway, cache=cache)

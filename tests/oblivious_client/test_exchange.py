@@ -201,6 +201,18 @@ def test_what_is_no_answer_to_a_question(response: httpx.Response, error: type[E
         flow.send(response)
 
 
+@pytest.mark.parametrize("fields", [{}, {"retry-after": "2"}])
+def test_a_key_is_due_where_it_is_said_when_to_come_back(fields: dict[str, str]) -> None:
+    response = httpx.Response(422, headers=fields, request=REQUEST)
+    assert KeyUnknown(response).is_key_due is bool(fields)
+
+
+@pytest.mark.parametrize(("status", "is_silence"), [(502, True), (404, False), (429, False)])
+def test_who_cannot_reach_a_gateway_is_as_silent_as_nobody(status: int, is_silence: bool) -> None:
+    refused = refusal(answered(status, "text/html"), Role.RELAY)
+    assert (refused.status, refused.is_silence) == (status, is_silence)
+
+
 def test_a_key_without_a_known_algorithm() -> None:
     config = KeyConfig(1, KEY.config.kem_id, KEY.config.public_key, [(2, 9)])
     with pytest.raises(ExchangeError, match="none that this client can seal to"):

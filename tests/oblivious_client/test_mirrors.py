@@ -24,6 +24,9 @@ GATEWAY = "gateway.example"
 A, B, _ = WITNESSES
 
 
+WAITED = evidence.MIRROR_PAUSES
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "MIRROR_PAUSES", (0.0, 0.0))
@@ -70,6 +73,22 @@ def test_keys_made_for_one_person(user: User, tmp_path: Path) -> None:
     mirror(user, tmp_path, A)
     served(user, tmp_path, A)
     assert chat(user).code == Exit.OK
+
+
+def test_keys_have_the_time_in_which_every_mirror_comes_by_to_be_seen(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(evidence, "MIRROR_PAUSES", WAITED)
+    monkeypatch.setattr("oblivious_client.transport.time.sleep", pauses.append)
+    user.publish(listed(running(1)))
+    mirror(user, tmp_path, A)
+    served(user, tmp_path, A)
+    user.gateway.rotate()
+    outcome = chat(user)
+    assert outcome.code == Exit.KEYS_UNSEEN
+    assert pauses == [60] * 5  # it asks every five minutes
+    assert "looking again for up to 5 min" in outcome.err
 
 
 def test_a_mirror_that_says_nothing(user: User, tmp_path: Path) -> None:

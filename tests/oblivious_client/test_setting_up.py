@@ -212,6 +212,23 @@ def test_a_person_is_asked_whose_releases_will_do(
     assert not configuration.place().exists()
 
 
+def test_what_was_decided_is_shown_to_a_person_and_kept_where_nothing_is_typed(
+    gateway: StandInGateway,
+    trust: Path,
+    pins: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gateway.files[RELEASES] = listed(running(1)).served(int(time.time()))
+    setup = ["setup", "--relay", gateway.url]
+    for option, file in (("--trust", trust), ("--pcrs", pins)):
+        assert cli.main([*setup, option, str(file), "--allow-simulated"]) == Exit.OK
+        capsys.readouterr()
+        monkeypatch.setattr("sys.stdin", Terminal("\n\n"))
+        assert cli.main(setup) == Exit.SIMULATED
+        assert f"[{file}]: " in capsys.readouterr().err
+
+
 def test_a_file_that_is_gone_is_told_and_everything_else_shown(
     gateway: StandInGateway, trust: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

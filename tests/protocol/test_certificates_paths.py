@@ -155,6 +155,25 @@ def test_a_leaf_that_is_not_right(changes: dict[str, object]) -> None:
     assert refused(changed_path("leaf", **changes)) is AttestationReason.CHAIN
 
 
+@pytest.mark.parametrize(
+    ("place", "changes", "words"),
+    [
+        ("region", {"ca": None}, "not a certificate authority"),
+        ("region", {"path_length": 0}, "more authorities than a path length"),
+        ("region", {"usage": None}, "may not sign certificates"),
+        ("region", {"digest": SHA256()}, "not signed by ECDSA with SHA-384"),
+        ("region", {"issuer": "another"}, "names another issuer"),
+        ("region", {"signer": key("another")}, "signature does not verify"),
+        ("region", {"more": [(x509.InhibitAnyPolicy(1), True)]}, "unknown critical extension"),
+        ("leaf", {"ca": True}, "by a certificate authority itself"),
+        ("leaf", {"usage": None}, "may not sign documents"),
+    ],
+)
+def test_what_is_not_right_is_said(place: str, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(AttestationError, match=words):
+        verify_path(changed_path(place, **changes), load_root(root()), NOW)
+
+
 def test_what_may_be_otherwise() -> None:
     for path in (
         changed_path("leaf", ca=None),

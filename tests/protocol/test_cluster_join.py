@@ -99,6 +99,32 @@ def test_equal_enclaves_share_a_channel(join: Join) -> None:
     passes(admitted.channel, entering.enter(welcome))
 
 
+def with_more(frame: bytes) -> bytes:
+    """Return a message with a member that it has not."""
+    return cbor2.dumps({**cbor2.loads(frame), "zz": 1}, canonical=True)
+
+
+def test_a_message_has_its_members_and_no_more(join: Join) -> None:
+    leading, join_frame, entering = join.joined()
+    lead_frame, _ = (again := Join(join.leader, join.follower)).lead()
+    with pytest.raises(MalformedMessage):
+        again.joining.read(with_more(lead_frame), time.time())
+    with pytest.raises(MalformedMessage):
+        lead(
+            with_more(again.joining.hello),
+            LEADERSHIP,
+            again.leader.attest,
+            again.leader.equality,
+            0,
+        )
+    welcome, _ = leading.admit(join_frame, time.time())
+    with pytest.raises(MalformedMessage):
+        entering.enter(with_more(welcome))
+    leading, join_frame, _ = Join(join.leader, join.follower).joined()
+    with pytest.raises(MalformedMessage):
+        leading.admit(with_more(join_frame), time.time())
+
+
 def test_every_step_is_taken_once(join: Join) -> None:
     frame, leading = join.lead()
     offer = join.offer(frame)
@@ -199,6 +225,7 @@ def test_evidence_for_clients_is_no_document_of_a_join(join: Join) -> None:
     with pytest.raises(AttestationError) as failure:
         join.joining.read(cbor2.dumps(members, canonical=True), time.time())
     assert reason(failure) is AttestationReason.UNBOUND_KEYS
+    assert "made for something else" in str(failure.value)
     del leading
 
 

@@ -101,6 +101,7 @@ REFUSED = [
     cbor2.dumps({"other": 1}),
     cbor2.dumps({"ack": 1, "beat": 1}),
     cbor2.dumps([]),
+    cbor2.dumps({"state": dict(reversed(cbor2.loads(encode_message(STATE))["state"].items()))}),
     b"\xa1\x63ack\x18\x01",  # one, in two octets
 ]
 
@@ -108,6 +109,19 @@ REFUSED = [
 @pytest.mark.parametrize("data", REFUSED)
 def test_what_nobody_would_write_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
+        decode_message(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (changed(secrets=bytes(MAX_SECRETS_BYTES + 1)), "secrets are too long"),
+        (cbor2.dumps({"propose": b""}), "no secrets"),
+        (cbor2.dumps({"other": 1}), "unknown kind"),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_said(data: bytes, what: str) -> None:
+    with pytest.raises(MalformedMessage, match=what):
         decode_message(data)
 
 

@@ -315,3 +315,16 @@ def test_a_gateways_key_shows_and_compares_what_is_public() -> None:
     assert str(bytes(range(32))) not in repr(key)
     assert key == GatewayKey(7, bytes(range(32)))
     assert key != GatewayKey(7, bytes(range(1, 33)))
+
+
+def test_what_a_gateways_key_derives_is_given_by_nobody() -> None:
+    given = {each.name for each in dataclasses.fields(GatewayKey) if each.init}
+    assert given == {"key_id", "private_key", "symmetric_algorithms", "kem"}
+
+
+def test_a_request_for_another_kem_is_refused_before_it_is_opened() -> None:
+    key = GatewayKey(1, bytes(range(32)))
+    request = bytearray(bytes(HEADER_SIZE + key.kem.enc_size + 17))
+    request[0], request[1:3] = 1, (0x0010).to_bytes(2, "big")
+    with pytest.raises(KeyRejected, match="KEM"):
+        decapsulate_request([key], bytes(request))

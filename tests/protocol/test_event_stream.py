@@ -165,3 +165,12 @@ def test_what_is_too_large_is_so_in_any_split(data: bytes, cuts: list[int], limi
 def test_what_is_encoded_reads_back(data: bytes) -> None:
     lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").decode("utf-8", "replace")
     assert parse(encode_event(data)) == [Event(lines)]
+
+
+def test_it_knows_how_much_it_keeps() -> None:
+    parser = EventParser()
+    assert parser.kept == 0
+    parser.feed(b"data: four\ndata: one")
+    assert parser.kept == len(b"four\n") + len(b"data: one")
+    parser.feed(b"\n\n")
+    assert parser.kept == 0

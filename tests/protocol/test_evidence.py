@@ -81,6 +81,12 @@ def simulated(**changes: Any) -> Evidence:
     return replace(good, document=made, platform=Platform.SIMULATED, **changes)
 
 
+def test_all_that_is_bound_stands_in_the_order_of_deterministic_cbor() -> None:
+    data = encode_user_data(b"keys", b"spki", b"another", b"catalogue")
+    assert len(cbor2.loads(data)) == 4
+    assert data == cbor2.dumps(cbor2.loads(data), canonical=True)
+
+
 def test_user_data_is_deterministic_cbor() -> None:
     hashes = hashlib.sha256(b"keys").digest(), hashlib.sha256(b"spki").digest()
     assert encode_user_data(b"keys", b"spki") == (

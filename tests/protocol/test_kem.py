@@ -27,6 +27,7 @@ REFERENCE = pyhpke.CipherSuite.new(
     pyhpke.KEMId.DHKEM_X25519_HKDF_SHA256, pyhpke.KDFId.HKDF_SHA256, pyhpke.AEADId.AES128_GCM
 ).kem
 X25519_KEY = GatewayKey(2, bytes(range(32)))
+OCTETS = (b"1", b"1", b"2")
 octets = st.binary(min_size=32, max_size=32)
 
 
@@ -51,6 +52,14 @@ def test_what_is_encapsulated_is_decapsulated_here_and_by_pyhpke(private_key: by
     assert (len(key.public_key), len(enc), len(secret)) == (32, 32, 32)
     assert key.decapsulate(enc) == secret
     assert REFERENCE.decap(enc, REFERENCE.deserialize_private_key(private_key)) == secret
+
+
+@pytest.mark.parametrize("kem", KEMS.values(), ids=lambda kem: kem.name)
+def test_private_keys_are_compared_by_what_is_public_and_show_no_more(kem: Kem) -> None:
+    one, again, other = (kem.load_private_key(octet * kem.private_key_size) for octet in OCTETS)
+    assert one == again
+    assert one != other
+    assert repr(one) == f"PrivateKey(public_key={one.public_key!r})"
 
 
 @pytest.mark.parametrize("wrong", [b"", bytes(31), bytes(32), bytes(33)])

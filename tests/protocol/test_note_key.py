@@ -99,7 +99,10 @@ def test_an_unknown_signer_is_passed_over_whatever_it_shares() -> None:
     line = STRANGER.sign(TEXT)
     same_name = NoteSignature(BUILDER.name, line.key_id, line.signature)
     same_id = NoteSignature("c.example", BUILDER.key.key_id, line.signature)
-    assert signers(Note(TEXT, (same_name, same_id)), [BUILDER.key]) == ()
+    lines = (same_name, same_id)
+    assert signers(Note(TEXT, lines), [BUILDER.key]) == ()
+    known = Note(TEXT, (*lines, BUILDER.sign(TEXT)))
+    assert signers(known, [BUILDER.key]) == (Signed(BUILDER.key, None),)
 
 
 def test_a_forged_line_of_a_known_key_is_an_error() -> None:
@@ -139,6 +142,10 @@ def test_a_cosignature_that_was_altered(change: str) -> None:
             signature = WITNESS.sign(TEXT, LATEST_TIME + 1).signature
     with pytest.raises(SignatureInvalid):
         WITNESS.key.verify(text, signature)
+
+
+def test_the_latest_time_is_one_that_json_holds() -> None:
+    assert WITNESS.key.verify(TEXT, WITNESS.sign(TEXT, LATEST_TIME).signature) == 2**53 - 1
 
 
 def test_a_time_belongs_to_cosignatures_alone() -> None:

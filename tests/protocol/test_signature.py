@@ -103,6 +103,12 @@ def test_changed_fields(changes: dict[str, Any]) -> None:
         verify_answer(PUBLIC_KEY, REQUEST, OUTPUT, fields() | changes)
 
 
+def test_a_signature_of_version_1_is_none_of_version_2() -> None:
+    named = {"tee_signature_version": 2, "tee_signature_algorithm": Algorithm.RSA}
+    with pytest.raises(SignatureInvalid, match="another version"):
+        verify_answer(PUBLIC_KEY, REQUEST, OUTPUT, fields() | named)
+
+
 @pytest.mark.parametrize("name", [name for name in fields() if name.startswith("tee_")])
 def test_absent_fields(name: str) -> None:
     without = {field: value for field, value in fields().items() if field != name}

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -53,6 +53,21 @@ class PostgreSql:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
         self._emptied.append(address)
+
+    def is_waited_in(self, address: str, unless: Callable[[], bool]) -> bool:
+        """Tell whether somebody comes to wait for an advisory lock of a database; `unless` ends it.
+
+        No wait is for ever: statements of the ledger have a time.
+        """
+        query = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+        )
+        with psycopg.connect(address, autocommit=True) as connection:
+            while not unless():
+                if connection.execute(query).fetchone() == (1,):
+                    return True
+        return False
 
     def _address(self, name: str) -> str:
         return f"postgresql://{USER}@/{name}?host={self._directory}"

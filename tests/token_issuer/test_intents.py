@@ -5,11 +5,14 @@ from dataclasses import replace
 from threading import Barrier
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from tests.support.postgresql import PostgreSql
 from token_issuer import intents as module
 from token_issuer.account_secret import secret_digest
 from token_issuer.administration import add_account, discrepancies, open_account, outstanding
+from token_issuer.database import open_database
 from token_issuer.intent import (
     CROWDED_SECONDS,
     HOLD_SECONDS,
@@ -24,6 +27,7 @@ from token_issuer.intent import (
 )
 from token_issuer.intents import Intents
 from token_issuer.ledger import MAX_AMOUNT, Ledger
+from token_issuer.upgrade import upgrade
 
 NOW = 1_765_000_000.0
 LATER = NOW + HOLD_SECONDS
@@ -248,6 +252,22 @@ def test_eight_that_come_at_once_are_no_more_than_there_is_room_for(ledger: Ledg
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(present, "abcdefgh")) == 2
     assert len(two.listed()) == 2
+
+
+def test_who_counts_waits_for_who_counts_already(postgresql: PostgreSql) -> None:
+    """On SQLite one of them writes at a time; here both would find the last room."""
+    address = postgresql.new_database()
+    engine = open_database(address)
+    upgrade(engine)
+    intents = Intents(Ledger(engine, 1), 8)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as first:
+            first.execute(select(func.pg_advisory_xact_lock(module._COUNTING)))
+            second = pool.submit(intents.present, presented(), NOW)
+            assert postgresql.is_waited_in(address, unless=second.done)
+        second.result()
+    assert len(intents.listed()) == 1
+    engine.dispose()
 
 
 def test_more_than_a_balance_holds_is_not_presented(intents: Intents, ledger: Ledger) -> None:

@@ -335,3 +335,33 @@ def test_malformed_bodies_and_fields_take_nothing_and_end_nothing(
     assert outstanding(shop.ledger) == 100
     assert httpx.get(f"{shop.process.url}/").status_code == 200
     assert shop.process.workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("octets", "fields", "status"),
+    [
+        (serving.HEAD_BYTES, serving.HEAD_FIELDS, "404"),
+        (serving.HEAD_BYTES + 1, serving.HEAD_FIELDS, "4"),
+        (serving.HEAD_BYTES, serving.HEAD_FIELDS + 1, "4"),
+    ],
+)
+def test_a_head_is_as_large_as_is_promised_and_no_larger(
+    octets: int, fields: int, status: str, shop: Shop
+) -> None:
+    line = "GET /{} HTTP/1.1"
+    line = line.format("a" * (octets - len(line.format(""))))
+    more = "".join(f"X-{number}: x\r\n" for number in range(fields - 2))
+    answer = exchanged(shop.process.url, f"{line}\r\nHost: x\r\nConnection: close\r\n{more}\r\n")
+    assert answer.startswith(f"HTTP/1.1 {status}"), answer
+    assert answer.startswith("HTTP/1.1 404") == (status == "404")
+
+
+def test_a_listener_of_ip_version_6_is_named_as_the_settings_write_it() -> None:
+    names = [serving._address(name) for name in (("::1", 8600, 0, 0), ("127.0.0.1", 8600))]
+    assert names == ["tcp://[::1]:8600", "tcp://127.0.0.1:8600"]
+
+
+def test_gunicorn_opens_nothing_but_what_the_settings_name(plain: IssuerFiles) -> None:
+    server = serving._Server(read_settings(plain.settings))
+    assert server.cfg.control_socket_disable
+    assert [*server.cfg.bind] == [f"127.0.0.1:{port}" for port in (plain.port, plain.metrics_port)]

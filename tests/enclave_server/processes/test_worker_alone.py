@@ -118,6 +118,7 @@ def test_large_answers_are_sealed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -
     state: Any = types.SimpleNamespace(keyset=None, opening_keys=None)
     dispatch: Any = None
     worker._make_router(inheritance, state, dispatch, Log(io.StringIO()), Memory())
+
     async def sealed() -> int:
         ident: int = await given["aside"](threading.get_ident)
         return ident

@@ -5,7 +5,9 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from oblivious_client.local import control
@@ -63,6 +65,38 @@ def test_what_was_left_behind_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / "serve-1.json").write_text(json.dumps(left))
     assert control.found(tmp_path) == []
     assert not (tmp_path / "serve-1.json").exists()
+
+
+def test_the_endpoint_is_asked_past_every_proxy(
+    gateway: StandInGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with (
+        running([gateway.url], Setting()) as (url, endpoint),
+        control.announced(url, tmp_path) as endpoint.control,
+    ):
+        assert len(control.found(tmp_path)) == 1
+
+
+def test_who_does_not_know_the_token_is_none_of_ours(
+    gateway: StandInGateway, tmp_path: Path
+) -> None:
+    """One of ours was killed, and another program listens where it did."""
+    with running([gateway.url], Setting(access=Access(key=b"0123456789abcdef"))) as (url, endpoint):
+        with control.announced(url, tmp_path):
+            endpoint.control = b"another"
+            assert control.found(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_object_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listed(*_: Any, **__: Any) -> httpx.Response:
+        return httpx.Response(200, json=[], request=httpx.Request("POST", "http://a"))
+
+    monkeypatch.setattr(httpx.Client, "request", listed)
+    with control.announced("http://127.0.0.1:1", tmp_path) as token:
+        assert not control.stop(control.Running("http://127.0.0.1:1", 1, token.decode()))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"url": 1}', '{"url": "x", "more": 1}'])

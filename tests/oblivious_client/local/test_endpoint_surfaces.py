@@ -109,6 +109,15 @@ def test_what_is_json_or_says_nothing_is_taken(url: str, kind: str | None) -> No
     assert answer.status_code == 200
 
 
+def test_what_has_no_body_may_have_any_type(gateway: StandInGateway) -> None:
+    odd = {"content-type": "text/plain", "content-encoding": "gzip"}
+    with running([gateway.url], Setting(control=b"token")) as (url, endpoint):
+        assert httpx.get(f"{url}/v1/models", headers=odd).status_code == 200
+        own = {**odd, "authorization": "Bearer token"}
+        assert httpx.post(f"{url}/stop", headers=own).status_code == 200
+        assert endpoint.stop.is_set()
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("in_chunks", [False, True])
 def test_a_question_that_is_too_large_is_told_so_and_not_hung_up_on(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -327,6 +328,7 @@ def test_a_connection_goes_on_after_a_refusal_without_a_body() -> None:
 
 def test_who_still_sends_reads_why_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_http, "BODY_LIMIT", 100)
+    monkeypatch.setattr(local_http, "LINGER_SECONDS", 3600)  # its end is told before that
     head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 8000000\r\n\r\n"
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -340,7 +342,8 @@ def test_who_still_sends_reads_why_it_is_refused(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("limit", ["LINGER_SECONDS", "LINGER_OCTETS"])
 def test_nobody_is_listened_to_for_ever(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_http, "BODY_LIMIT", 100)
-    monkeypatch.setattr(local_http, limit, 0.05 if limit == "LINGER_SECONDS" else 1000)
+    for name, least in (("LINGER_SECONDS", 0.05), ("LINGER_OCTETS", 1000)):
+        monkeypatch.setattr(local_http, name, least if name == limit else 1 << 30)
     head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 8000000\r\n\r\n"
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -368,6 +371,38 @@ def test_whatever_happens_to_a_request_is_told_once(monkeypatch: pytest.MonkeyPa
     ]
     assert [(each.received, each.sent) for each in told] == [(0, 10), (4, 14), (0, 0), (0, 0)]
     assert all(each.is_whole for each in told)
+
+
+def test_a_request_is_timed_from_the_end_of_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    told: list[Handled] = []
+
+    async def handler(request: LocalRequest) -> LocalResponse:
+        now[0] += 2.5
+        return await echoed(request)
+
+    def admit(head: LocalRequest) -> None:
+        now[0] += 1
+
+    monkeypatch.setattr(local_http, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    answers_to(2 * GET, Service(handler, admit, tell=told.append))
+    assert [each.seconds for each in told] == [3.5, 3.5]
+
+
+def test_who_goes_away_unanswered_is_told_of_as_that() -> None:
+    entered = asyncio.Event()
+    told: list[Handled] = []
+
+    async def handler(request: LocalRequest) -> LocalResponse:
+        entered.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GET)
+        await entered.wait()
+
+    talk(client, Service(handler, tell=told.append))
+    assert [(each.status, each.sent, each.is_whole) for each in told] == [(0, 0, False)]
 
 
 def test_a_fault_of_the_handler_is_not_hidden() -> None:

@@ -114,6 +114,33 @@ def test_what_is_taken_is_refused_and_what_is_no_name() -> None:
         bind(Place(("a..b",), 1), print)
 
 
+def test_a_name_with_several_addresses_has_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [("127.0.0.1", 0), ("127.0.0.2", 0), ("127.0.0.1", 0)]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with bound(Place(("a.name",), 0), []) as sockets:
+        names = [each.getsockname() for each in sockets]
+    assert [host for host, _ in names] == ["127.0.0.1", "127.0.0.2"]
+    assert len({port for _, port in names}) == 1
+
+
+def test_where_one_address_of_a_name_is_taken_none_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
+            for host in ("127.0.0.1", "127.0.0.2")
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            with pytest.raises(UsageError, match="already in use"):
+                bind(Place(("a.name",), port), print)
+        with socket.create_server(("127.0.0.1", port), reuse_port=False):
+            pass
+
+
 def test_on_windows_nobody_takes_the_address_over(monkeypatch: pytest.MonkeyPatch) -> None:
     class Listener:
         options: list[tuple[int, int, int]] = []  # noqa: RUF012 - of one test

@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import shlex
+import signal
 import socket
 import stat
 import subprocess
@@ -31,6 +32,7 @@ from oblivious_client.errors import (
 from oblivious_client.exits import Exit
 from oblivious_client.local import control, running
 from oblivious_client.local.access import Access
+from oblivious_client.local.endpoint import LocalEndpoint
 from oblivious_client.local.listening import read_place
 from tests.support.gateway import StandInGateway
 from tests.support.local_endpoint import DEADLINE
@@ -287,6 +289,41 @@ def test_it_starts_without_network_and_verifies_when_there_is_one() -> None:
             assert httpx.get(f"{url}/v1/models").status_code == 200
 
 
+def test_it_ends_when_it_is_told_while_it_still_tries_to_verify() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with serving("--relay", f"http://127.0.0.1:{port}", "--listen", "127.0.0.1:0") as served:
+        served.url()
+        served.process.terminate()
+        assert served.process.wait(DEADLINE) == Exit.OK
+
+
+def test_who_comes_when_it_was_told_to_stop_finds_nobody() -> None:
+    relays: Any = None
+
+    async def run() -> None:
+        endpoint = LocalEndpoint(relays)
+        told: list[str] = []
+
+        def tell(said: str) -> None:
+            told.append(said)
+            endpoint.stop.set()
+
+        await running._serve_until_stopped(endpoint, read_place("127.0.0.1:0"), "no key", tell)
+        found = SAID.search(told[0])
+        assert found is not None
+        assert found[2] == "no key"
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", int(found[1].rpartition(":")[2]))
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        asyncio.run(run())
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def test_evidence_that_does_not_hold_ends_it_before_it_listens(gateway: StandInGateway) -> None:
     command = [sys.executable, "-m", "oblivious_client", "serve", "--relay", gateway.url]
     ended = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
@@ -349,7 +386,21 @@ def test_it_is_installed_by_the_service_manager(
         "--user enable oblivious-client.service\n"
         "--user restart oblivious-client.service\n"
     )
-    assert "serve status" in err
+    assert err == (
+        f"written: {unit}\n"
+        "it runs now and at each login; `oblivious-client serve status` shows how it fares\n"
+    )
+
+
+def test_an_endpoint_that_does_not_say_that_it_stops_is_told_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no endpoint of yours is running" in run("stop")[2]
+    one = control.Running("http://127.0.0.1:1", 5, "token")
+    monkeypatch.setattr(control, "found", lambda: [(one, {})])
+    code, _, err = run("stop")
+    assert code == Exit.FAILURE
+    assert f"{one.url} does not say that it stops" in err
 
 
 def test_what_cannot_be_served_is_not_installed(run: Run, tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def test_a_property_list_says_the_same() -> None:
     assert read["KeepAlive"] == {"SuccessfulExit": False}
     assert read["RunAtLoad"] is True
     assert read["StandardErrorPath"] == "/log"
+    assert read["ThrottleInterval"] == units.RESTART_SECONDS
+    assert read["Umask"] == 0o077
 
 
 def test_each_system_has_its_place_and_its_commands(
@@ -86,6 +88,7 @@ def test_each_system_has_its_place_and_its_commands(
     assert mac.commands == (("launchctl", "bootstrap", f"gui/{os.getuid()}", str(mac.path)),)
     assert linux.path.is_file()
     assert mac.path.is_file()
+    assert install(COMMAND, [], "linux") == linux  # in place of the former
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "else"))
     assert install(COMMAND, [], "linux").path.is_relative_to(tmp_path / "else")
 

@@ -69,6 +69,7 @@ def altered(**members: Any) -> Callable[[], dict[str, Any]]:
         altered(independent=["stranger.example"]),
         altered(independent="witness-c.example"),
         altered(independent=[1]),
+        altered(independent={"witness-c.example": 1}),
         altered(independent=["witness-c.example"] * 2),
         altered(independent=["witness-c.example", "witness-a.example"]),
         altered(fresh_days=0),
