@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from enclave_server.addresses import listen_socket
 from enclave_server.cluster import beginning, member
 from enclave_server.cluster.doors import Doors
 from enclave_server.cluster.handshake import Follower
@@ -12,7 +13,10 @@ from enclave_server.cluster.member import PATIENCE_SECONDS
 from protocol.slots import SLOTS
 from tests.enclave_server.cluster.test_hostile_host import LOWEST
 from tests.enclave_server.cluster.test_link import links
-from tests.support.cluster_world import SOON, Sealed, World
+from tests.support.cluster_world import SOON, TICK_SECONDS, Sealed, World
+
+DEADLINE = 60.0
+"""Seconds after which a test fails rather than hang."""
 
 
 def test_the_first_owns_everything(world: World) -> None:
@@ -197,3 +201,16 @@ def test_another_cluster_is_told_of_once(world: World) -> None:
     world.run(6 * SOON)
     for node in world.nodes.values():
         assert node.log.getvalue().count("other_cluster") == 1
+
+
+def test_who_begins_to_lead_hangs_up_on_whom_it_asked_before(world: World) -> None:
+    world.started(2)
+    with listen_socket(world.addresses[2]) as silent:
+        world.kill(0)
+        world.tick()
+        with silent.accept()[0] as asked:
+            asked.settimeout(DEADLINE)
+            world.run(PATIENCE_SECONDS + TICK_SECONDS)
+            assert world.nodes[1].member.leads
+            assert asked.recv(1 << 16)
+            assert asked.recv(1) == b""
