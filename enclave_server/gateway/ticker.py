@@ -98,7 +98,6 @@ class Ticker:
         begun = loop.time()
         until = max(until, begun + LEAST_SECONDS)
         first = self._first if self._first < len(waiting) else 0
-        self._first = 0
         asked = 0
         for place in (*range(first, len(waiting)), *range(first)):
             if loop.time() > until:

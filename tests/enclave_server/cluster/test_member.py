@@ -214,3 +214,15 @@ def test_who_begins_to_lead_hangs_up_on_whom_it_asked_before(world: World) -> No
             assert world.nodes[1].member.leads
             assert asked.recv(1 << 16)
             assert asked.recv(1) == b""
+
+
+def test_who_leaves_hangs_up_on_whom_it_asked(world: World) -> None:
+    world.started(2)
+    with listen_socket(world.addresses[2]) as silent:
+        world.kill(0)
+        world.tick()
+        with silent.accept()[0] as asked:
+            asked.settimeout(DEADLINE)
+            world.kill(1)
+            assert asked.recv(1 << 16)
+            assert asked.recv(1) == b""

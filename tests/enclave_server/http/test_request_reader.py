@@ -94,3 +94,11 @@ def test_what_was_looked_at_is_not_looked_at_again(monkeypatch: pytest.MonkeyPat
         reader.feed(GET[at : at + 1])
         assert reader.next_event() is None
     assert max(looked) <= 3
+
+
+def test_a_second_empty_line_is_refused_and_nobody_waits_for_more() -> None:
+    """The first is passed over; what ends there has no request line."""
+    reader = RequestReader(Limits())
+    reader.feed(b"\r\n" * 3)
+    with pytest.raises(Refused):
+        reader.next_event()
