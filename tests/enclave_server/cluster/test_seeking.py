@@ -19,6 +19,7 @@ HANGING_SECONDS = 30.0
 def test_nobody_is_anywhere(tmp_path: Path) -> None:
     peers = [UnixAddress(str(tmp_path / name)) for name in "ab"]
     search = Search(peers, enclave(), lambda leadership: True)
+    assert not search.has_silent
     for turn in range(3):
         assert search.step(turn * SEARCH_SECONDS + 0.01, time.time()) is None
     assert search.has_asked(3)

@@ -28,6 +28,7 @@ from tests.support.converse import (
     streamed,
     whole,
 )
+from tests.support.handing import check_handing, size_of_frames
 from tests.support.kept import kept_of
 
 SAID, WHY = TEXT["text"], "It is wet."
@@ -217,3 +218,8 @@ def test_what_is_kept_of_an_answer_and_of_a_frame_is_counted() -> None:
     assert kept_of(ConverseEvents(), told({"redactedContent": hidden}), begun) == len(b"hidden")
     both = told({"text": "Hm"}) + told({"redactedContent": hidden})
     assert kept_of(ConverseEvents(), both, begun) == 4 * len("Hm") + len(b"hidden")
+
+
+def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
+    data = streamed([THOUGHT, TEXT, CALL], "tool_use")
+    check_handing(ConverseEvents, data, size_of_frames(data))
