@@ -348,3 +348,14 @@ def test_a_state_that_takes_what_a_turn_should_has_one_of_its_own(
     state = small + b"<" + b"x" * size + b">"
     assert [turn for turn in turns if turn] == [state, b"!"]
     assert (turns[0] == b"") is apart
+
+
+def test_what_came_before_a_step_that_fills_a_turn_goes_in_a_turn_before_it() -> None:
+    class Later(Letters):
+        def feed(self, piece: bytes) -> Iterator[Event]:
+            yield said("!")
+            yield said(piece.decode())
+
+    recoding = Recoder(Later(), Plain(), Expected(1, usage=False), sign, Holding(Memory()))
+    assert recoding.feed(b"x" * SLICE) == b"!"
+    assert recoding.go_on() == b"x" * SLICE

@@ -13,6 +13,7 @@ from enclave_server.cluster.leading import GATHER_SECONDS
 from enclave_server.cluster.member import PATIENCE_SECONDS
 from enclave_server.cluster.seeking import Search
 from enclave_server.cluster.stream import PeerGone
+from protocol.cluster_join import Leadership
 from protocol.slots import SLOTS
 from tests.enclave_server.cluster.test_handshake import STATE
 from tests.enclave_server.cluster.test_hostile_host import LOWEST
@@ -271,3 +272,12 @@ def test_who_joins_has_the_leader_s_state_under_its_number(world: World) -> None
     uplink = joined.member._uplink
     assert uplink is not None
     assert uplink.joined.state.serial == 1
+
+
+def test_only_who_is_lower_is_followed_by_a_leader(world: World) -> None:
+    """Not itself, should the host have its questions come back to it."""
+    (node,) = world.started(1)
+    me = int.from_bytes(node.member.company.member)
+    for other, above in ((me - 1, True), (me, False), (me + 1, False)):
+        leadership = Leadership(other.to_bytes(16), node.member._family)
+        assert node.member._is_above(leadership) is above

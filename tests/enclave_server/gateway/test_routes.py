@@ -5,6 +5,7 @@ import base64
 import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -667,3 +668,27 @@ def test_log_lines_hold_names_and_figures_only() -> None:
             assert "feedface" not in json.dumps(lines).lower()
 
     run(main)
+
+
+@pytest.mark.parametrize("media_type", ["message/ohttp-req", "message/ohttp-chunked-req"])
+def test_only_a_request_above_the_size_is_opened_in_steps(media_type: str) -> None:
+    stepped: list[int] = []
+
+    class Noting(Gateway):
+        def begin_in_steps(self, request: bytes) -> Any:
+            stepped.append(len(request))
+            return super().begin_in_steps(request)
+
+        def open_chunked_in_steps(self, request: bytes) -> Any:
+            stepped.append(len(request))
+            return super().open_chunked_in_steps(request)
+
+    async def main() -> None:
+        state = State()
+        router = make_router(state, Noting(state.opening_keys, dispatch), two_pieces, lambda: NOW)
+        async with serving_routes(router) as server:
+            for size in (routes.LARGE_BYTES, routes.LARGE_BYTES + 1):
+                await Client(server, state).post(bytes(size), media_type)
+
+    run(main)
+    assert stepped == [routes.LARGE_BYTES + 1]

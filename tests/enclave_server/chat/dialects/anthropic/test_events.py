@@ -30,6 +30,7 @@ from tests.support.anthropic_messages import (
 )
 from tests.support.handing import check_handing, size_of_events
 from tests.support.kept import kept_of
+from tests.support.numbers import choices_in
 
 WORDS = TEXT["text"]
 
@@ -210,3 +211,8 @@ def test_what_is_kept_of_an_answer_and_of_an_event_is_counted() -> None:
 def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
     data = sse(answered([THOUGHT, TEXT, CALL], "tool_use"))
     check_handing(EventReader, data, size_of_events(data))
+
+
+def test_all_that_is_said_is_of_the_first_choice() -> None:
+    data = sse(answered([THOUGHT, TEXT, CALL], "tool_use"))
+    assert choices_in(EventReader(), data) == {0}

@@ -251,6 +251,8 @@ def test_what_is_kept_of_details_and_of_an_event_is_counted() -> None:
     told = event({"choices": [{"index": 0, "delta": delta}]})
     kept = 4 * (len("tHm") + DETAIL_CHARACTERS)
     assert kept_of(ChunkReader(Conversation), told) == kept
+    further = event({"choices": [{"index": 0, "delta": delta}]})
+    assert kept_of(ChunkReader(Conversation), told + further) == kept + 4 * len("tHm")
 
 
 def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
