@@ -171,3 +171,12 @@ def test_keys_for_who_went_turn_no_more_often_than_their_pace(world: World) -> N
         world.tick()
         found.append(nodes[0].told()["turns"] - turns)
     assert found.index(2) == found.index(1) + round(PACE_SECONDS / TICK_SECONDS)
+
+
+def test_a_key_is_announced_when_its_time_for_routes_is_over(world: World) -> None:
+    (node,) = world.started(1)
+    leads = node.member._leader
+    assert leads is not None
+    leads._ready_at = 64.0
+    told = [leads.may_announce(now) for now in (64.0, 63.5 + ROUTE_SECONDS, 64.0 + ROUTE_SECONDS)]
+    assert told == [False, False, True]
