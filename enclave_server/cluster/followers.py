@@ -1,5 +1,6 @@
 """A leader's followers: what each has, and when it was heard of last."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Followers:
 
     def __init__(self) -> None:
         self._places: dict[bytes, _Place] = {}
-        self._beat_at = 0.0
+        self._beat_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._places)

@@ -23,7 +23,7 @@ class Terms:
     route: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Part:
     """Changed by whoever has the turn: the leader's side of a member, or the follower's.
 
@@ -32,12 +32,12 @@ class Part:
     over, empty if nothing; `announced` what the last leader said of the newest keys.
     """
 
-    signing: tuple[bytes, bytes] = field(repr=False)
+    signing: tuple[bytes, bytes]
     longest: float
     log: Log
-    company: Company = field(init=False, repr=False)
-    keeper: KeyKeeper = field(init=False, repr=False)
-    secrets: bytes = field(default=b"", repr=False)
+    company: Company = field(init=False)
+    keeper: KeyKeeper = field(init=False)
+    secrets: bytes = b""
     announced: bool = True
 
     @property

@@ -9,6 +9,7 @@ slow. Nothing of the answer is lost; what waits is bounded, and then the upstrea
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -77,7 +78,7 @@ class Pacer:
         self._ticker = Ticker(shape.tick_seconds)
 
     async def __call__(
-        self, exchange: ChunkedExchange, begins: float = 0.0
+        self, exchange: ChunkedExchange, begins: float = -math.inf
     ) -> AsyncIterator[bytes]:
         """Yield a sealed chunk at every tick, from the first at which the loop's clock is `begins`.
 
@@ -193,7 +194,7 @@ class _Stream:
 
 
 async def unpadded(
-    exchange: ChunkedExchange, begins: float = 0.0, memory: Memory | None = None
+    exchange: ChunkedExchange, begins: float = -math.inf, memory: Memory | None = None
 ) -> AsyncIterator[bytes]:
     """Yield an answer in sealed chunks as it comes: sizes and times show through.
 

@@ -97,8 +97,7 @@ class Ticker:
         """Ask as many as there is time for; the others are the first ones at the next tick."""
         begun = loop.time()
         until = max(until, begun + LEAST_SECONDS)
-        first = self._first if self._first < len(waiting) else 0
-        self._first = 0
+        first = min(self._first, len(waiting))  # that one has gone
         asked = 0
         for place in (*range(first, len(waiting)), *range(first)):
             if loop.time() > until:

@@ -7,6 +7,7 @@ when none of them has room does it accept, to say so.
 
 import asyncio
 import errno
+import math
 import socket
 from collections.abc import Callable
 
@@ -42,7 +43,7 @@ class Acceptor:
         self._room = room
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._resumes = 0.0  # when it may accept again, after it was not let
+        self._resumes = -math.inf  # when it may accept again, after it was not let
         self._watches = False
         self._timer: asyncio.TimerHandle | None = None
         self.has_room = True

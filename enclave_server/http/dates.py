@@ -62,7 +62,7 @@ class CurrentDate:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """`clock` returns Unix seconds."""
         self._clock = clock
-        self._second = -1
+        self._second: int | None = None
         self._value = b""
 
     def value(self) -> bytes:

@@ -30,7 +30,7 @@ def fitted(limits: Limits, have: int) -> Limits:
     """Return `limits`, their counts made smaller in proportion where so many are too few."""
     if have >= needed(limits):
         return limits
-    room, all_counts = max(0, have - SPARE_DESCRIPTORS), _counted(limits)
+    room, all_counts = have - SPARE_DESCRIPTORS, _counted(limits)
     counts = {
         name: max(1, getattr(limits, name) * room // all_counts)
         for name in ("connections", "refusals", "requests")

@@ -10,6 +10,7 @@ kills it.
 """
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -105,7 +106,7 @@ class _Place:
     """One of the pool's workers, and when it may be replaced once it has ended."""
 
     worker: Worker | None = None
-    due: float = 0.0
+    due: float = -math.inf
     backoff: float = FIRST_BACKOFF_SECONDS
     failures: int = field(default=0)
 

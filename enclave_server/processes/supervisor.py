@@ -4,6 +4,7 @@ It answers no request and runs no event loop, so that it can fork at any time: a
 due, woken by signals, by its workers' messages and a few times a second.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ class Supervisor:
         `member` is this enclave's part in a cluster, if it has one; `hourly` is called at the
         start, and then once an hour.
         """
-        self._hourly, self._hour_due = hourly, 0.0
+        self._hourly, self._hour_due = hourly, -math.inf
         self._signals = signals
         self._keeper = keeper
         self._member = member
@@ -76,7 +77,7 @@ class Supervisor:
         self._readiness = readiness
         self._wants_secrets = wants_secrets
         self._grace = grace_seconds
-        self._clock_due = 0.0
+        self._clock_due = -math.inf
         self._was_failing = False
 
     def forget(self) -> None:

@@ -122,6 +122,7 @@ def test_every_table_can_be_set() -> None:
         ("[upstreams.a]\naddress = 'tcp://a:1'\npath_prefix = '/v1/'", "path_prefix"),
         ("[provision]\nadministrator_key = '!'", "base64"),
         ("[provision]\nadministrator_key = 'AAAA'", "32 bytes"),
+        (f"[provision]\nadministrator_key = '{'A' * 43}='", "anybody can sign"),
         ("[server", "table declaration"),
         ("x = " + "[" * 900, "nest too deeply"),
         ("x = " + "9" * 5000, "digits"),

@@ -21,7 +21,13 @@ from enclave_server.chat.dialects.dialect import Account, StreamReader
 from enclave_server.chat.dialects.openai_chat.answers import read_answer
 from enclave_server.chat.errors import ChatError, Failure, UpstreamError
 from enclave_server.chat.joining import decode_joined
-from enclave_server.chat.large import LARGE_BYTES, Outside, decode_slice, encode_slices
+from enclave_server.chat.large import (
+    EVENT_COPIES,
+    LARGE_BYTES,
+    Outside,
+    decode_slice,
+    encode_slices,
+)
 from enclave_server.chat.models import Model, ModelTable
 from enclave_server.chat.overrun import CHARACTERS_PER_TOKEN
 from enclave_server.chat.preparing import Job, prepare
@@ -31,6 +37,7 @@ from enclave_server.memory import Holding, Memory
 from tests.support.chat_service import chat
 from tests.support.upstream import (
     Behaviour,
+    Exchange,
     StandInUpstream,
     answering,
     completion,
@@ -139,7 +146,10 @@ def test_an_answer_without_room_is_not_read_on() -> None:
 
 
 def joined(
-    behaviour: Behaviour, outside: Outside | None = None, paid_tokens: int | None = None
+    behaviour: Behaviour,
+    outside: Outside | None = None,
+    paid_tokens: int | None = None,
+    memory: Memory | None = None,
 ) -> Answer:
     """Return a whole answer that is asked for as a stream."""
 
@@ -151,7 +161,7 @@ def joined(
             request = write_request(question, model, Account())
             asking = upstreams.ask(model, Conversation, request, 1, paid_tokens)
             try:
-                return decode_joined(await asking.whole(Holding(Memory()), outside))
+                return decode_joined(await asking.whole(Holding(memory or Memory()), outside))
             finally:
                 upstreams.close()
 
@@ -220,3 +230,44 @@ def test_a_fault_that_is_found_elsewhere_is_the_answers() -> None:
 
 def test_with_nobody_elsewhere_a_large_event_is_read_here() -> None:
     assert text_in(joined(streaming(stream_of(["a", LARGE])))) == ("a" + LARGE, "stop")
+
+
+def test_a_large_event_counts_with_its_copies_while_it_is_read_elsewhere() -> None:
+    memory, held = Memory(), list[int]()
+
+    class Noting(Elsewhere):
+        async def read(
+            self, reader: StreamReader, octets: bytes
+        ) -> tuple[Sequence[bytes], ChatError | None]:
+            held.append(memory.held)
+            return await super().read(reader, octets)
+
+    joined(streaming(stream_of(["a", LARGE])), Noting(), memory=memory)
+    assert held[0] > EVENT_COPIES * LARGE_BYTES
+
+
+def test_a_connection_is_used_again_whose_stream_was_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What ends the message of HTTP comes a moment after what ends the answer."""
+    monkeypatch.setattr("enclave_server.chat.upstream.connections.END_SECONDS", DEADLINE)
+
+    async def haltingly(exchange: Exchange) -> None:
+        await exchange.head(200, "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
+        await exchange.chunk(b"".join(stream_of(["Paris."])))
+        await asyncio.sleep(0.02)
+        await exchange.chunk(b"")
+
+    async def scenario() -> None:
+        async with StandInUpstream(haltingly) as upstream, asyncio.timeout(DEADLINE):
+            model = Model("m", upstream_at(upstream.address), "there")
+            upstreams = Upstreams(ModelTable((model,)))
+            request = write_request(
+                msgspec.structs.replace(QUESTION, stream=True), model, Account()
+            )
+            for _ in range(2):
+                await upstreams.ask(model, Conversation, request, 1).whole(Holding(Memory()))
+            assert upstream.connections == 1
+            upstreams.close()
+
+    asyncio.run(scenario())

@@ -143,6 +143,7 @@ def test_a_token_of_megabytes_is_none() -> None:
     [
         (part(content="x" * SLICE), 1),
         (part(content="x" * (SLICE + 1)), 2),
+        (part(role="assistant", content="x" * SLICE, end="stop"), 1),
         (part(reasoning_content="x" * SLICE), 1),
         (part(refusal="x" * (SLICE + 1)), 2),
         (part(tool_calls=[CallDelta(i, f"c{i}", "function") for i in range(SLICE_PARTS)]), 1),

@@ -87,6 +87,16 @@ def test_a_whole_answer_may_be_asked_for_as_a_stream() -> None:
         assert (prepared.expected is None) != stream
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_limit_that_leaves_no_room_to_think_is_called_as_its_client_calls_it(name: str) -> None:
+    upstream = replace(NOWHERE, dialect="anthropic")
+    model = Model("m", upstream, "there", profile=replace(PLAIN, thinking="budget"))
+    with pytest.raises(ChatError) as caught:
+        sent(model, reasoning_effort="low", **{name: 9})
+    assert caught.value.param == name
+    assert f"'{name}'" in caught.value.message
+
+
 SPOKEN = [*HELLO, {"role": "assistant", "content": "Hm"}]
 MISTAKES: dict[str, tuple[bytes, dict[str, Any], str | None]] = {
     "chat": (

@@ -317,3 +317,45 @@ def test_what_comes_in_one_turn_is_no_more_than_a_slice_or_one_step(size: int, f
         turns.append(recoding.go_on())
     assert len(turns[0]) == first
     assert b"".join(turns) == b"x" * size + b"!"
+
+
+class Thoughtful(Letters):
+    """Reads a word as the state that follows a thought, or one that comes with a part."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        state = State("letters", piece)
+        if self._kind == "thought":
+            yield Event(thought=state)
+        else:
+            yield Event(states=(PartState(0, State("letters", b"small")), PartState(0, state)))
+        yield said("!")
+
+
+@pytest.mark.parametrize("kind", ["thought", "part"])
+@pytest.mark.parametrize(("size", "apart"), [(LARGE_BYTES, False), (LARGE_BYTES + 1, True)])
+def test_a_state_that_takes_what_a_turn_should_has_one_of_its_own(
+    kind: str, size: int, apart: bool
+) -> None:
+    expected, holding = Expected(1, usage=False), Holding(Memory())
+    recoding = Recoder(Thoughtful(kind), Plain(), expected, sign, holding)
+    turns = [recoding.feed(b"x" * size)]
+    while recoding.has_more:
+        turns.append(recoding.go_on())
+    small = b"<small>" if kind == "part" else b""
+    state = small + b"<" + b"x" * size + b">"
+    assert [turn for turn in turns if turn] == [state, b"!"]
+    assert (turns[0] == b"") is apart
+
+
+def test_what_came_before_a_step_that_fills_a_turn_goes_in_a_turn_before_it() -> None:
+    class Later(Letters):
+        def feed(self, piece: bytes) -> Iterator[Event]:
+            yield said("!")
+            yield said(piece.decode())
+
+    recoding = Recoder(Later(), Plain(), Expected(1, usage=False), sign, Holding(Memory()))
+    assert recoding.feed(b"x" * SLICE) == b"!"
+    assert recoding.go_on() == b"x" * SLICE

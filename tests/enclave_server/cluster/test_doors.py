@@ -147,3 +147,15 @@ def test_a_door_that_closes_leaves_nobody_inside(house: House) -> None:
     assert len(house.doors.sockets) == 1  # what was half proven is forgotten, with its keys
     with pytest.raises(ConnectionRefusedError):
         house.knock()
+
+
+def test_refusals_are_told_when_the_next_report_is_due_and_not_before(house: House) -> None:
+    def told(now: float) -> int:
+        house.knock(b"\0\3GET")
+        house.step(now)
+        return house.log.getvalue().count("joins_refused")
+
+    assert told(REPORT_SECONDS) == 1
+    assert [told(now) for now in (REPORT_SECONDS + 1, 2 * REPORT_SECONDS - 0.1)] == [1, 1]
+    assert told(2 * REPORT_SECONDS) == 2
+    assert house.log.getvalue().endswith('"joins_refused", "count": 3}\n')

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from enclave_server.cluster.leading import PACE_SECONDS
 from enclave_server.keys.attester import Attester
 from enclave_server.security_module.nsm import NsmError
 from protocol.slots import SLOTS
@@ -157,3 +158,25 @@ def test_each_change_is_told_under_a_number_of_its_own(world: World) -> None:
     assert leader._serial == before + 1
     assert leader._followers.have(leader._serial)
     assert not leader._followers.have(leader._serial + 1)
+
+
+def test_keys_for_who_went_turn_no_more_often_than_their_pace(world: World) -> None:
+    nodes = world.started()
+    turns = nodes[0].told()["turns"]
+    world.kill(2)
+    world.tick()
+    world.kill(1)
+    found = [nodes[0].told()["turns"] - turns]
+    for _ in range(round((PACE_SECONDS + 1) / TICK_SECONDS)):
+        world.tick()
+        found.append(nodes[0].told()["turns"] - turns)
+    assert found.index(2) == found.index(1) + round(PACE_SECONDS / TICK_SECONDS)
+
+
+def test_a_key_is_announced_when_its_time_for_routes_is_over(world: World) -> None:
+    (node,) = world.started(1)
+    leads = node.member._leader
+    assert leads is not None
+    leads._ready_at = 64.0
+    told = [leads.may_announce(now) for now in (64.0, 63.5 + ROUTE_SECONDS, 64.0 + ROUTE_SECONDS)]
+    assert told == [False, False, True]

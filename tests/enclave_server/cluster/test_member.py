@@ -1,18 +1,27 @@
 """Members in time: they join, share, lose each other, lead, and come together again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from enclave_server.addresses import listen_socket
 from enclave_server.cluster import beginning, member
 from enclave_server.cluster.doors import Doors
-from enclave_server.cluster.handshake import Follower
+from enclave_server.cluster.handshake import Follower, Joined
 from enclave_server.cluster.leading import GATHER_SECONDS
 from enclave_server.cluster.member import PATIENCE_SECONDS
+from enclave_server.cluster.seeking import Search
+from enclave_server.cluster.stream import PeerGone
+from protocol.cluster_join import Leadership
 from protocol.slots import SLOTS
+from tests.enclave_server.cluster.test_handshake import STATE
 from tests.enclave_server.cluster.test_hostile_host import LOWEST
 from tests.enclave_server.cluster.test_link import links
-from tests.support.cluster_world import SOON, Sealed, World
+from tests.support.cluster_world import SOON, TICK_SECONDS, Sealed, World
+
+DEADLINE = 60.0
+"""Seconds after which a test fails rather than hang."""
 
 
 def test_the_first_owns_everything(world: World) -> None:
@@ -197,3 +206,78 @@ def test_another_cluster_is_told_of_once(world: World) -> None:
     world.run(6 * SOON)
     for node in world.nodes.values():
         assert node.log.getvalue().count("other_cluster") == 1
+
+
+def test_who_begins_to_lead_hangs_up_on_whom_it_asked_before(world: World) -> None:
+    world.started(2)
+    with listen_socket(world.addresses[2]) as silent:
+        world.kill(0)
+        world.tick()
+        with silent.accept()[0] as asked:
+            asked.settimeout(DEADLINE)
+            world.run(PATIENCE_SECONDS + TICK_SECONDS)
+            assert world.nodes[1].member.leads
+            assert asked.recv(1 << 16)
+            assert asked.recv(1) == b""
+
+
+def test_who_leaves_hangs_up_on_whom_it_asked(world: World) -> None:
+    world.started(2)
+    with listen_socket(world.addresses[2]) as silent:
+        world.kill(0)
+        world.tick()
+        with silent.accept()[0] as asked:
+            asked.settimeout(DEADLINE)
+            world.kill(1)
+            assert asked.recv(1 << 16)
+            assert asked.recv(1) == b""
+
+
+def test_a_leader_whose_state_is_refused_is_hung_up_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (node,) = world.started(1)
+    ours, theirs = links()
+    joined = Joined(b"m" * 16, ours, STATE)  # of another family
+    monkeypatch.setattr(Search, "step", lambda *_: joined)
+    node.member.step(world.unix, world.now, settled=True)
+    assert node.member.leads
+    with pytest.raises(PeerGone):
+        theirs.receive()
+
+
+def test_a_leader_that_follows_another_lets_its_followers_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, follower = (node.member for node in world.started(2))
+    leads, other = leader._leader, b"\0" * 16
+    assert leads is not None
+    me = leader.company.member
+    state = replace(leads._state(), leader=other, members=frozenset({me, other}))
+    with monkeypatch.context() as finding:
+        finding.setattr(Search, "step", lambda *_: Joined(me, links()[0], state))
+        leader.step(world.unix, world.now, settled=True)
+    assert leader.company.leader == other
+    follower.step(world.unix, world.now, settled=True)
+    assert follower.company.leader is None  # at once, and not when it has been silent for long
+
+
+def test_who_joins_has_the_leader_s_state_under_its_number(world: World) -> None:
+    (node,) = world.started(1)
+    leads = node.member._leader
+    assert leads is not None
+    assert leads._serial == 1
+    joined = world.start(1)
+    assert joined is not None
+    uplink = joined.member._uplink
+    assert uplink is not None
+    assert uplink.joined.state.serial == 1
+
+
+def test_only_who_is_lower_is_followed_by_a_leader(world: World) -> None:
+    """Not itself, should the host have its questions come back to it."""
+    (node,) = world.started(1)
+    me = int.from_bytes(node.member.company.member)
+    for other, above in ((me - 1, True), (me, False), (me + 1, False)):
+        leadership = Leadership(other.to_bytes(16), node.member._family)
+        assert node.member._is_above(leadership) is above

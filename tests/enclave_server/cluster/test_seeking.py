@@ -9,6 +9,7 @@ from enclave_server.cluster.doors import Doors
 from enclave_server.cluster.handshake import JOIN_SECONDS
 from enclave_server.cluster.seeking import SEARCH_SECONDS, Search
 from enclave_server.log import Log
+from tests.enclave_server.cluster.test_handshake import LEADERSHIP, STATE
 from tests.support.enclaves import enclave
 
 HANGING_SECONDS = 30.0
@@ -18,6 +19,7 @@ HANGING_SECONDS = 30.0
 def test_nobody_is_anywhere(tmp_path: Path) -> None:
     peers = [UnixAddress(str(tmp_path / name)) for name in "ab"]
     search = Search(peers, enclave(), lambda leadership: True)
+    assert not search.has_silent
     for turn in range(3):
         assert search.step(turn * SEARCH_SECONDS + 0.01, time.time()) is None
     assert search.has_asked(3)
@@ -78,3 +80,23 @@ def test_what_goes_on_elsewhere_ends_with_the_search(tmp_path: Path) -> None:
             assert search.sockets == []
             assert len(peer.recv(1000)) > 32
             assert peer.recv(1000) == b""
+
+
+def test_who_has_found_a_leader_hangs_up_on_all_others(tmp_path: Path) -> None:
+    silent, leads = (UnixAddress(str(tmp_path / name)) for name in "ab")
+    doors = Doors(listen_socket(leads), enclave(), Log(io.StringIO()), 0.0)
+    with listen_socket(silent) as listener:
+        search = Search([silent, leads], enclave(), lambda leadership: True)
+        joined = None
+        for _ in range(6):
+            joined = joined or search.step(1.0, time.time())
+            for follower in doors.step(1.0, time.time(), LEADERSHIP, b""):
+                follower.link.send(STATE)
+        assert joined is not None
+        assert search.sockets == []
+        with listener.accept()[0] as peer:
+            peer.settimeout(HANGING_SECONDS)
+            assert len(peer.recv(1000)) > 32
+            assert peer.recv(1000) == b""
+        joined.link.close()
+    doors.close()

@@ -145,3 +145,25 @@ def test_who_hangs_up_is_gone_for_who_sends() -> None:
     peer.close()
     with pytest.raises(PeerGone):
         stream.send([b"x"])
+
+
+def test_nobody_is_waited_for_who_has_not_taken_a_dial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[int] = []
+
+    class Busy:
+        def register(self, *_: object) -> None:
+            """Nothing comes of it."""
+
+        def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+            waited.append(milliseconds)
+            return []
+
+    address = UnixAddress(str(tmp_path / "door"))
+    with listen_socket(address):
+        dial = Dial(address)
+        monkeypatch.setattr("select.poll", Busy)
+        assert dial.poll() is None
+        dial.close()
+    assert waited == [0]

@@ -10,7 +10,14 @@ from functools import partial
 import pytest
 
 from enclave_server.gateway import ticker
-from enclave_server.gateway.pacing import WAITING_CHUNKS, Closable, Pacer, Shape, unpadded
+from enclave_server.gateway.pacing import (
+    TURN_BYTES,
+    WAITING_CHUNKS,
+    Closable,
+    Pacer,
+    Shape,
+    unpadded,
+)
 from enclave_server.gateway.routes import Pacer as AnyPacer
 from enclave_server.memory import Holding, Memory
 from protocol.binary_http import (
@@ -639,5 +646,20 @@ def test_a_whole_answer_without_the_clock_is_held_until_it_is_taken() -> None:
         assert late.head.status == 503
         await anext(chunks)
         assert memory.held == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", [TURN_BYTES, 2 * TURN_BYTES + 1])
+def test_without_padding_a_long_answer_is_sealed_in_pieces_and_whole(size: int) -> None:
+    content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+
+    async def say() -> Answer:
+        return Response(200, (), content)
+
+    async def scenario() -> None:
+        chunks, opener = open_exchange(unpadded, say)
+        seen = await read(chunks, opener)
+        assert seen.content == content
 
     run(scenario)

@@ -5,6 +5,7 @@ import base64
 import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -314,18 +315,23 @@ def test_a_large_answer_begins_when_the_size_says_and_a_small_one_at_once() -> N
         state = State()
         router = make_router(state, Gateway(state.opening_keys, dispatch), noting, lambda: NOW)
         async with serving_routes(router) as server:
-            for plaintext in (INNER, LARGE):
+            nearly = INNER.ljust(routes.LARGE_BYTES - 2000, b"\0")
+            sealer, _ = chunked.encapsulate_request(state.keys[0].config)
+            left = routes.LARGE_BYTES - len(sealer.finish(nearly))
+            largest = nearly.ljust(len(nearly) + left, b"\0")
+            for plaintext in (INNER, largest, LARGE):
                 sealer, _ = chunked.encapsulate_request(state.keys[0].config)
                 sealed = sealer.finish(plaintext)
+                assert plaintext is not largest or len(sealed) == routes.LARGE_BYTES
                 before = asyncio.get_running_loop().time()
                 await Client(server, state).post(sealed, "message/ohttp-chunked-req")
             after = asyncio.get_running_loop().time()
             waited = routes.reading_seconds(len(sealed))
-            assert before + waited <= begun[1] <= after + waited
+            assert before + waited <= begun[2] <= after + waited
             await server.server.drain(1)
 
     run(main)
-    assert begun[0] == 0.0
+    assert begun[:2] == [0.0, 0.0]
 
 
 def test_no_mechanism_changes_the_time_of_a_large_request() -> None:
@@ -662,3 +668,27 @@ def test_log_lines_hold_names_and_figures_only() -> None:
             assert "feedface" not in json.dumps(lines).lower()
 
     run(main)
+
+
+@pytest.mark.parametrize("media_type", ["message/ohttp-req", "message/ohttp-chunked-req"])
+def test_only_a_request_above_the_size_is_opened_in_steps(media_type: str) -> None:
+    stepped: list[int] = []
+
+    class Noting(Gateway):
+        def begin_in_steps(self, request: bytes) -> Any:
+            stepped.append(len(request))
+            return super().begin_in_steps(request)
+
+        def open_chunked_in_steps(self, request: bytes) -> Any:
+            stepped.append(len(request))
+            return super().open_chunked_in_steps(request)
+
+    async def main() -> None:
+        state = State()
+        router = make_router(state, Noting(state.opening_keys, dispatch), two_pieces, lambda: NOW)
+        async with serving_routes(router) as server:
+            for size in (routes.LARGE_BYTES, routes.LARGE_BYTES + 1):
+                await Client(server, state).post(bytes(size), media_type)
+
+    run(main)
+    assert stepped == [routes.LARGE_BYTES + 1]

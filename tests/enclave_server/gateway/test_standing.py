@@ -20,6 +20,11 @@ def test_a_request_is_whose_its_slot_is() -> None:
         assert standing(ownership).of(BODY + b"more") is ownership
 
 
+def test_whose_a_slot_is_takes_one_octet_and_none_says_it_is_this_enclaves() -> None:
+    assert [bytes((each,)) for each in Ownership] == [b"\0", b"\1", b"\2"]
+    assert Ownership(bytes(1)[0]) is Ownership.OWN
+
+
 def test_what_no_key_could_open_is_left_to_who_opens() -> None:
     nobodys = standing(Ownership.NOBODYS)
     assert nobodys.of(BODY[:38]) is Ownership.OWN

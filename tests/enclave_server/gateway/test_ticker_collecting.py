@@ -128,3 +128,21 @@ def test_the_last_of_a_wait_is_spent_awake(monkeypatch: pytest.MonkeyPatch) -> N
     assert now[0] == pytest.approx(100.002, abs=1e-5)
     _wait_until(now[0] + AWAKE_SECONDS / 2)
     assert len(slept) == 1  # so short a wait is none to sleep through
+
+
+def test_what_collecting_took_is_known_at_the_next_tick() -> None:
+    loop: Any = Loop(DUE - 0.05)
+
+    def collect() -> None:
+        loop.now += EACH
+
+    async def run() -> None:
+        clock = Ticker(TICK)
+        clock._count = 10
+        for _ in range(5):
+            woken = asyncio.get_running_loop().create_future()
+            clock._waiting.append((woken, lambda: b"", collect))
+        clock._prepare(loop)
+        assert clock._collecting == pytest.approx(EACH)
+
+    asyncio.run(run())

@@ -157,3 +157,17 @@ def test_between_pieces_others_have_a_turn_and_nobody_waits(
     asyncio.run(outlet.write_in_pieces(b"head", body))
     assert [len(piece) for piece in transport.written] == [4, PIECE_BYTES, PIECE_BYTES, 1]
     assert pauses == [0, 0, 0]
+
+
+def test_a_long_answer_that_has_begun_is_not_broken_into_by_a_probe() -> None:
+    async def scenario() -> None:
+        long, transport = exchange(answering)
+        body = bytes(3 * PIECE_BYTES)
+        sending = asyncio.ensure_future(long.send(OuterResponse(200, (), body, "route"), ()))
+        while not transport.written:
+            await asyncio.sleep(0)
+        long.probe()
+        assert await sending == len(body)
+        assert PROCESSING not in transport.written
+
+    asyncio.run(scenario())

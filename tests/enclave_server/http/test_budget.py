@@ -41,7 +41,9 @@ def test_nothing_is_counted_before_it_happens() -> None:
 def test_those_being_refused_take_nobodys_place() -> None:
     budget = Budget(Limits(connections=2))
     first, *_ = admissions(budget, 4)
+    before = budget.is_full
     first.give_back()
+    assert (before, budget.is_full) == (True, False)
     assert budget.admit().admission is Admission.ADMITTED
 
 
@@ -178,5 +180,18 @@ def test_requests_being_answered_count_with_their_copies() -> None:
             gate.open.set()
             assert [(await peer.answer()).status for peer in (alone, small)] == [200, 200]
             await server.until(lambda: server.server.counters.buffered_bytes == 0)
+
+    run(main)
+
+
+def test_as_many_requests_as_may_be_answered_leave_no_room_for_one_more() -> None:
+    async def main() -> None:
+        budget = Budget(Limits(requests=2))
+        (share,) = admissions(budget, 1)
+        for number in range(2):
+            assert (budget.is_full, share.has_turn()) == (False, True), number
+            budget.tasks.add(asyncio.create_task(asyncio.sleep(0)))
+        assert (budget.is_full, share.has_turn()) == (True, False)
+        await asyncio.gather(*budget.tasks)
 
     run(main)

@@ -12,6 +12,7 @@ import pytest
 from enclave_server.http.connection import READ_BYTES, Connection, Shared
 from enclave_server.http.limits import Limits
 from enclave_server.http.messages import OuterRequest, OuterResponse
+from enclave_server.http.phases import Phase
 from enclave_server.log import Log
 from tests.support.outer_http import FAMILIES, MIB, QUICK, Gate, get, post, refuse_refused, settled
 from tests.support.sockets import DEADLINE, Peer, Recorder, Serving, run, serving
@@ -443,7 +444,13 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
-        self.aborted = False
+        self.aborted = self.closed = False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        self.closed = True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -458,9 +465,14 @@ class Wire(asyncio.Transport):
         self.aborted = True
 
 
-def connection() -> Connection:
+def shared_by_none() -> Shared:
     shared = Shared(lambda _: OuterResponse(200), Limits(), Log())
     shared.loop = asyncio.get_running_loop()
+    return shared
+
+
+def connection() -> Connection:
+    shared = shared_by_none()
     return Connection(shared, shared.budget.admit())
 
 
@@ -519,5 +531,49 @@ def test_an_upload_that_is_larger_than_a_head_follows_a_request_that_took_its_ti
             assert (await peer.answer()).status == 200
             assert (await peer.answer()).status == 200
             await sending
+
+    run(main)
+
+
+def test_a_connection_counts_among_others_until_it_is_lost() -> None:
+    async def main() -> None:
+        shared = shared_by_none()
+        one, other = (Connection(shared, shared.budget.admit()) for _ in range(2))
+        for each in (one, other):
+            each.connection_made(Wire())
+        assert shared.connections == {one, other}
+        one.connection_lost(None)
+        assert shared.connections == {other}
+        assert one._progress.phase is Phase.CLOSED
+        assert not shared.emptied.is_set()
+        other.connection_lost(None)
+        assert shared.emptied.is_set()
+
+    run(main)
+
+
+@pytest.mark.parametrize(("said", "closes"), [(b"", True), (b"G", False)])
+def test_who_has_begun_to_ask_is_not_closed_as_idle(said: bytes, closes: bool) -> None:
+    async def main() -> None:
+        wire, server = Wire(), connection()
+        server.connection_made(wire)
+        server.get_buffer(-1)[: len(said)] = said
+        if said:
+            server.buffer_updated(len(said))
+        server.close_if_idle()
+        assert (wire.closed, wire.written) == (closes, b"")
+
+    run(main)
+
+
+def test_who_asks_nothing_in_time_is_closed_without_a_word() -> None:
+    async def main() -> None:
+        wire, server = Wire(), connection()
+        server.connection_made(wire)
+        begun = asyncio.get_running_loop().time()
+        server.check_deadline(begun + Limits().idle_seconds - 1)
+        assert not wire.closed
+        server.check_deadline(begun + Limits().idle_seconds + 1)
+        assert (wire.closed, wire.aborted, wire.written) == (True, False, b"")
 
     run(main)

@@ -185,3 +185,24 @@ def test_a_peer_that_does_not_close_is_cut_off() -> None:
             assert (await peer.answer()).status == 403
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("phase", "unsent", "seconds"),
+    [
+        (Phase.IDLE, 0, QUICK.idle_seconds),
+        (Phase.HEAD, 0, QUICK.head_seconds),
+        (Phase.BODY, 0, QUICK.body_grace_seconds),
+        (Phase.ANSWERING, 9, QUICK.stall_seconds),
+        (Phase.LINGERING, 0, QUICK.linger_seconds),
+    ],
+)
+def test_a_deadline_has_passed_after_its_time_and_not_with_it(
+    phase: Phase, unsent: int, seconds: float
+) -> None:
+    clock = Clock()
+    clock.now = 0.0
+    progress = progress_in(phase, clock)
+    assert due_after(progress, clock, 0.0, unsent) is None
+    assert due_after(progress, clock, seconds, unsent) is None
+    assert due_after(progress, clock, seconds / 1000, unsent) is not None

@@ -94,3 +94,28 @@ def test_what_was_looked_at_is_not_looked_at_again(monkeypatch: pytest.MonkeyPat
         reader.feed(GET[at : at + 1])
         assert reader.next_event() is None
     assert max(looked) <= 3
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_second_empty_line_is_refused_and_nobody_waits_for_more(times: int) -> None:
+    """The first is passed over; what ends there has no request line."""
+    reader = RequestReader(Limits())
+    for _ in range(3 // times):
+        reader.feed(b"\r\n" * times)
+        if reader.held < 4 and times == 1:
+            assert reader.next_event() is None
+    with pytest.raises(Refused):
+        reader.next_event()
+
+
+@pytest.mark.parametrize("odd", [b"\0", b"\rX", b"\n", b"\r\n "])
+@pytest.mark.parametrize("place", range(4))
+def test_what_no_head_has_is_refused_when_it_is_whole(odd: bytes, place: int) -> None:
+    """Wherever it was cut in two on its way."""
+    reader = RequestReader(Limits())
+    reader.feed(GET[:20] + odd[:place])
+    if place < len(odd):
+        assert reader.next_event() is None
+        reader.feed(odd[place:])
+    with pytest.raises(Refused):
+        reader.next_event()

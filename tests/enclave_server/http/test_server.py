@@ -79,6 +79,9 @@ def test_drain_reports_counts() -> None:
             assert figures["recorded", 200]["received_bytes"] == 5
             for content in ("private", "query", "malformed", "hello"):
                 assert content not in server.log.getvalue()
+            sweeper = server.server._sweeper
+            assert sweeper is not None
+            assert sweeper.cancelled()  # so that nothing is reported after the last report
 
     run(main)
 

@@ -147,3 +147,9 @@ def test_any_octets_are_read_or_refused(data: bytes) -> None:
         decode([data])
     except (ChunkedError, BodyTooLong):
         return
+
+
+@pytest.mark.parametrize("data", [b"\n", b"5\r\nhelloXY", b"1\r\na\r\n\n"])
+def test_what_is_wrong_is_refused_as_soon_as_it_is_there(data: bytes) -> None:
+    with pytest.raises(ChunkedError):
+        decode([data])

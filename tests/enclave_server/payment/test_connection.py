@@ -282,3 +282,15 @@ def test_a_reply_is_late_where_one_asked_for_at_the_same_time_was_not() -> None:
         assert type(late) is TimeoutError
 
     run(only_sets, use)
+
+
+def test_who_closes_a_connection_leaves_nobody_waiting() -> None:
+    async def use(opened: Connection, store: HostileStore) -> None:
+        asking = asyncio.ensure_future(opened.exchange(SET, [Kind.DONE], SECONDS))
+        while not store.commands:
+            await asyncio.sleep(0.01)
+        opened.close()
+        with pytest.raises(ConnectionResetError):
+            await asking
+
+    run(nothing, use)

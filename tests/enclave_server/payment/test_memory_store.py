@@ -140,6 +140,16 @@ def test_the_end_of_a_lease_is_never_taken_for_that_of_an_epoch() -> None:
     assert asked.hold(b"c" * 32) is Refusal.IN_USE
 
 
+def test_a_lease_that_would_end_with_an_epoch_ends_a_second_later_and_not_before() -> None:
+    end = MINT.epochs[0].redeem_until + 600
+    for now, is_free in ((end, False), (end + 1, False), (end + 2, True)):
+        asked = Asked()
+        asked.clock.now = end - LEASE
+        asked.held(A)
+        asked.clock.now = now
+        assert isinstance(asked.hold(A), bytes) is is_free
+
+
 def test_it_refuses_rather_than_forgets() -> None:
     asked = Asked(capacity=1)
     names = [hashlib.sha256(b"%d" % number).digest() for number in range(200)]

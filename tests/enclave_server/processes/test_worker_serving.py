@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import json
 import socket
 import types
 from typing import Any
@@ -69,7 +70,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return steps
 
 
-def serve() -> tuple[int, list[int]]:
+def serve(log: Log | None = None) -> tuple[int, list[int]]:
     """Return what a worker returns that is told to end at once, and what it has told its parent."""
     inheritance: Any = types.SimpleNamespace(
         config=CONFIG,
@@ -87,7 +88,8 @@ def serve() -> tuple[int, list[int]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         ours.send(b"snapshot")
-        status = asyncio.run(worker._serve(inheritance, 3, Log(io.StringIO()), theirs, large))
+        log = log or Log(io.StringIO())
+        status = asyncio.run(worker._serve(inheritance, 3, log, theirs, large))
         ours.setblocking(False)
         heard = []
         while True:
@@ -140,3 +142,29 @@ def test_a_state_tells_what_it_has() -> None:
     assert (found.serial, found.ready(), found.signing_keys()) == (4, True, "signing")
     assert found.opening_keys() == ()
     assert found.keyset().ohttp_keys == b"keys"
+
+
+@pytest.mark.usefixtures("done")
+def test_of_handing_over_secrets_its_outcome_is_counted_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def handing_over(gate: Any, desk: Any, otherwise: Any, report: Any) -> Any:
+        report(204)
+        return otherwise
+
+    monkeypatch.setattr(worker, "make_dispatch", handing_over)
+    said = io.StringIO()
+    log = Log(said)
+    serve(log)
+    log.report()
+    (line,) = map(json.loads, said.getvalue().splitlines())
+    del line["time"], line["event"]
+    assert line == {
+        "route": "provision",
+        "status": 204,
+        "count": 1,
+        "received_bytes": 0,
+        "sent_bytes": 0,
+        "mean_ms": 0,
+        "longest_ms": 0,
+    }

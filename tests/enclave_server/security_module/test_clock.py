@@ -1,10 +1,11 @@
 """Tests of the comparison with other clocks."""
 
 import io
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -124,3 +125,28 @@ def test_nobody_serves_with_a_clock_that_the_hypervisor_contradicts(
     assert (served, "behind the PTP device" in why) == (0, True)
     served, why = supervise(monkeypatch, iter([0.0, 0.0, -wrong]))
     assert (served, "ahead of the PTP device" in why) == (2, True)
+
+
+def test_a_device_is_asked_as_the_kernel_numbers_its_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FD_TO_CLOCKID of linux/posix-timers.h: the complement, three bits up, and CLOCKFD."""
+    add_device(tmp_path, "ptp0", "KVM virtual PTP")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/ptp0").touch()
+    descriptors: list[int] = []
+    asked: list[int] = []
+    opened = os.open
+
+    def noting(*given: Any) -> int:
+        descriptors.append(opened(*given))
+        return descriptors[-1]
+
+    def read(clock_id: int) -> float:
+        asked.append(clock_id)
+        return NOW
+
+    monkeypatch.setattr("os.open", noting)
+    monkeypatch.setattr("time.clock_gettime", read)
+    assert ptp_time(tmp_path) == NOW
+    assert asked == [-8 * (descriptors[0] + 1) + 3]

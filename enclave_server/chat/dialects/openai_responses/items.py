@@ -120,10 +120,11 @@ def _call(call: ToolCall) -> Json:
 
 def _output(content: Content) -> str | list[Json]:
     """Return what a function returned: text as text, since not every server takes parts here."""
-    if isinstance(content, str):
-        return content
-    if len(content) == 1 and isinstance(content[0], Text):
-        return content[0].text
+    match content:
+        case str():
+            return content
+        case [Text(text=text)]:
+            return text
     return [_part(part) for part in content]
 
 

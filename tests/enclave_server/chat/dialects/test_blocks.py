@@ -203,3 +203,8 @@ def test_arguments_have_one_form_and_lose_nothing(written: bytes, form: str) -> 
 def test_arguments_that_are_no_json_are_a_failure() -> None:
     with pytest.raises(UpstreamError):
         one_form(msgspec.Raw(b"{"))
+
+
+def test_an_answer_in_one_piece_is_the_first_choice() -> None:
+    (choice,) = gather(played(say("a"), finish("stop")), None).choices
+    assert (choice.index, choice.message.content, choice.finish_reason) == (0, "a", "stop")

@@ -1,13 +1,12 @@
 """Readers that hand over: each event is read by another reader, which knows but the state."""
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from enclave_server.chat.conversation import Conversation, Event
+from enclave_server.chat.conversation import Conversation
 from enclave_server.chat.dialects.dialect import StreamReader
 from enclave_server.chat.dialects.handing import pack, restore, save, unpack
 from enclave_server.chat.dialects.openai_chat.calls import Numbering
@@ -15,6 +14,7 @@ from enclave_server.chat.dialects.table import find_dialect
 from enclave_server.chat.errors import UpstreamError
 from protocol import event_stream
 from tests.support import anthropic_messages, converse, gemini_server, responses_server
+from tests.support.handing import Handing
 from tests.support.meanings import meaning_of_stream
 
 SAMPLES = json.loads((Path(__file__).parents[3] / "vectors/llm-sse-streams.json").read_text())
@@ -87,35 +87,6 @@ STREAMS: dict[str, tuple[str, bytes]] = {
         ),
     ),
 }
-
-
-class Handing:
-    """Reads every event with a reader that was made for it."""
-
-    largest, kept = 0, 0
-
-    def __init__(self, make: Callable[[], StreamReader]) -> None:
-        self._make, self._reader = make, make()
-        self._reader.largest = -1
-        self.handed = 0
-
-    def feed(self, piece: bytes) -> Iterator[Event]:
-        for event in self._reader.feed(piece):
-            assert event.large is not None
-            self.handed += 1
-            other = self._make()
-            other.restore(self._reader.save())
-            yield from other.read(event.large)
-            self._reader.restore(other.save())
-
-    def read(self, octets: bytes) -> Iterator[Event]:
-        raise NotImplementedError
-
-    def save(self) -> bytes:
-        raise NotImplementedError
-
-    def restore(self, state: bytes) -> None:
-        raise NotImplementedError
 
 
 @pytest.mark.parametrize("case", STREAMS)

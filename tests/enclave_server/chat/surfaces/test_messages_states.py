@@ -85,3 +85,12 @@ def test_one_signature_carries_one_thought() -> None:
     thoughts.add(thinking("a" * 1000, wrap(many, HERE)))
     assert pieces_of(thoughts) == []
     assert thoughts.text == "a" * 1000
+
+
+def test_a_block_carries_what_is_of_its_kind() -> None:
+    """A hidden block has no words to say with a signature, whoever put it into one."""
+    thoughts = Thoughts()
+    thoughts.add(RedactedThinkingBlock(data=wrap_piece(Thought("why", "s"), "anthropic", HERE)))
+    assert pieces_of(thoughts) == []
+    thoughts.add(thinking("why", wrap_piece(Hidden("aGk="), "anthropic", HERE)))
+    assert pieces_of(thoughts) == [Hidden("aGk=")]

@@ -24,6 +24,7 @@ from enclave_server.chat.errors import Failure, UpstreamError, invalid
 from enclave_server.chat.surfaces.messages_states import wrap, wrap_piece
 from enclave_server.chat.surfaces.messages_writing import (
     MessageStream,
+    fit_message,
     write_error,
     write_message,
 )
@@ -256,3 +257,32 @@ def test_a_field_that_is_not_known_keeps_its_name() -> None:
 def test_programs_are_told_in_their_words_to_shorten_what_they_send() -> None:
     body = json.loads(write_error(UpstreamError(Failure.TOO_LONG)))
     assert body["error"]["message"].startswith("prompt is too long: ")
+
+
+def test_calls_of_any_arguments_become_objects() -> None:
+    written = ('{"a": 1}', " {} ", "", '{"a":', "{}{}")
+    calls = [Call("id", Function("f", each)) for each in written]
+    answer = Answer([Choice(0, Reply(tool_calls=calls, refusal="No."))])
+    fit_message(answer)
+    reply = answer.choices[0].message
+    assert [each.function.arguments for each in calls] == ['{"a": 1}', "{}", "{}", "{}", "{}"]
+    assert (reply.content, reply.refusal) == ("No.", None)
+
+
+def test_refusal_is_text_in_a_stream_as_well() -> None:
+    stream, parts = MessageStream(IDENTITY), delta(refusal="No.")
+    stream.fit(parts)
+    assert blocks_of(stream.write(parts)) == [text("No.")]
+
+
+def test_what_became_of_a_token_is_told_with_the_failure() -> None:
+    error = UpstreamError(Failure.BROKEN)
+    assert "token" not in json.loads(write_error(error))["error"]
+    error.token = "spent"
+    assert json.loads(write_error(error))["error"]["token"] == "spent"
+
+
+def test_of_several_answers_the_first_is_told() -> None:
+    choices = [Choice(0, Reply(content="a"), finish_reason="length"), Choice(1, Reply(content="b"))]
+    body = json.loads(write_message(Answer(choices), IDENTITY, SIGNATURE))
+    assert (body["content"], body["stop_reason"]) == ([text("a")], "max_tokens")

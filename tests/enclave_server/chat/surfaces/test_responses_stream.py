@@ -180,3 +180,15 @@ def test_likelihoods_are_told_with_their_text_and_at_its_end() -> None:
     told = {e["type"]: e["logprobs"] for e in events if "logprobs" in e}
     assert told.keys() == {"response.output_text.delta", "response.output_text.done"}
     assert all(tokens[0]["token"] == "Wet" for tokens in told.values())
+
+
+def test_every_item_has_one_part() -> None:
+    said = [part(reasoning_content="Rain, "), part(content="Wet."), part(refusal="No.")]
+    numbers = [
+        event[name]
+        for event in events_in(written(said, "stop"))
+        for name in ("content_index", "summary_index")
+        if name in event
+    ]
+    assert len(numbers) > 9
+    assert set(numbers) == {0}

@@ -24,6 +24,7 @@ def test_what_is_left_is_left_as_it_is() -> None:
     fields = {"a": 1, "b": None}
     assert without(fields, frozenset({"c"})) == {"a": 1}
     assert without(fields, frozenset({"a"})) == {}
+    assert without({"a": 1, "c": 2}, frozenset({"c"})) == {"a": 1}
     assert fields == {"a": 1, "b": None}
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -189,9 +190,11 @@ def test_no_more_connections_are_kept_than_told() -> None:
         async with StandInUpstream() as upstream:
             connections = UpstreamConnections(upstream_at(upstream.address, idle_connections=2))
             responses = [await post(connections) for _ in range(3)]
+            streams = [response._stream for response in responses]
             for response in responses:
                 await body_of(response)
-            assert len(kept(connections)) == 2
+            assert kept(connections) == streams[:2]
+            assert streams[2]._transport.is_closing()
             connections.close()
 
     asyncio.run(scenario())
@@ -281,8 +284,10 @@ def test_exchange_that_is_given_up_counts_until_the_upstream_has_stopped() -> No
             await asyncio.gather(asking, return_exceptions=True)
             await noticed.wait()
             assert await failure_of(connections) is Failure.BUSY
+            assert len(connections._left) == 1
             stopped.set()
             await until_free(connections)
+            assert not connections._left
 
     asyncio.run(scenario())
 
@@ -389,6 +394,7 @@ def test_connection_that_ends_while_idle_is_forgotten() -> None:
             first, second = kept(connections)
             first.eof_received()
             assert kept(connections) == [second]
+            assert first._transport.is_closing()
             connections.close()
 
     asyncio.run(scenario())
@@ -736,6 +742,52 @@ def test_body_that_never_ends_is_slow_also_if_it_would_end_with_its_connection(
                 assert caught.value.failure is Failure.SLOW
                 await response.close()
                 assert kept(connections) == []
+
+    asyncio.run(scenario())
+
+
+@contextlib.contextmanager
+def noted_timers() -> Iterator[dict[float, asyncio.TimerHandle]]:
+    """Yield what the event loop is to do later, by the seconds until then."""
+    loop, timers = asyncio.get_running_loop(), dict[float, asyncio.TimerHandle]()
+    call_later = loop.call_later
+
+    def note(seconds: float, *others: Any) -> asyncio.TimerHandle:
+        timers[seconds] = call_later(seconds, *others)
+        return timers[seconds]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "call_later", note)
+        yield timers
+
+
+def test_the_time_for_a_head_ends_with_it() -> None:
+    """Else it would end the body that comes after it."""
+
+    async def scenario() -> None:
+        async with StandInUpstream() as upstream:
+            connections = UpstreamConnections(upstream_at(upstream.address, first_byte_seconds=77))
+            with noted_timers() as timers:
+                response = await post(connections)
+                assert timers[77].cancelled()
+            await body_of(response)
+            connections.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_time_to_stop_ends_with_the_upstream_s_end() -> None:
+    async def scenario() -> None:
+        async with StandInUpstream(silent) as upstream:
+            connections = telling_its_end(upstream)
+            asking = asyncio.ensure_future(post(connections))
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+            with noted_timers() as timers:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                await until_free(connections)
+            assert timers[module.STOP_SECONDS].cancelled()
 
     asyncio.run(scenario())
 

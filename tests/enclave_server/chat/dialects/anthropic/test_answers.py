@@ -84,6 +84,9 @@ def test_nothing_that_identifies_is_kept() -> None:
 def test_tokens_are_counted_as_far_as_they_are_told() -> None:
     assert whole(TEXT, usage=None).usage is None
     assert whole(TEXT, usage={"input_tokens": 1, "output_tokens": 2}).usage == Usage(1, 2, 3)
+    assert Tokens(cache_read_input_tokens=3).usage() == Usage(3, 0, 3)
+    assert Tokens(cache_creation_input_tokens=3).usage() == Usage(3, 0, 3)
+    assert Tokens(output_tokens=3).usage() == Usage(0, 3, 3)
 
 
 def test_later_counts_are_of_all_before_them() -> None:

@@ -28,7 +28,9 @@ from tests.support.anthropic_messages import (
     read,
     sse,
 )
+from tests.support.handing import check_handing, size_of_events
 from tests.support.kept import kept_of
+from tests.support.numbers import choices_in
 
 WORDS = TEXT["text"]
 
@@ -204,3 +206,13 @@ def test_call_that_the_limit_cuts_is_told_as_far_as_it_came() -> None:
 def test_what_is_kept_of_an_answer_and_of_an_event_is_counted() -> None:
     thought = {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "Hm"}}
     assert kept_of(EventReader(), sse([begin(), thought])) == 4 * len("Hm")
+
+
+def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
+    data = sse(answered([THOUGHT, TEXT, CALL], "tool_use"))
+    check_handing(EventReader, data, size_of_events(data))
+
+
+def test_all_that_is_said_is_of_the_first_choice() -> None:
+    data = sse(answered([THOUGHT, TEXT, CALL], "tool_use"))
+    assert choices_in(EventReader(), data) == {0}

@@ -10,6 +10,7 @@ from enclave_server.chat.dialects.anthropic.frames import FramedEventReader
 from enclave_server.chat.errors import Failure, UpstreamError
 from tests.support.amazon_frames import event, failure, frame
 from tests.support.anthropic_messages import CONTENTS, Json, answered, read, sse
+from tests.support.handing import check_handing, size_of_frames
 from tests.support.kept import kept_of
 
 
@@ -55,3 +56,8 @@ def test_what_is_kept_of_an_answer_and_of_a_frame_is_counted() -> None:
     begun = framed(events)[:20]
     kept = kept_of(FramedEventReader(), framed(events), begun)
     assert kept == kept_of(EventReader(), sse(events)) > 0
+
+
+def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
+    data = framed(answered(CONTENTS["thought and calls"][1], "tool_use"))
+    check_handing(FramedEventReader, data, size_of_frames(data))

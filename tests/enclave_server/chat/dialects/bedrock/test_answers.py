@@ -28,7 +28,9 @@ from tests.support.converse import (
     streamed,
     whole,
 )
+from tests.support.handing import check_handing, size_of_frames
 from tests.support.kept import kept_of
+from tests.support.numbers import choices_in
 
 SAID, WHY = TEXT["text"], "It is wet."
 CALLS = [("tooluse_1", "rain", '{"place":"Rome","hours":[1.5,2]}'), ("tooluse_2", "now", "{}")]
@@ -217,3 +219,25 @@ def test_what_is_kept_of_an_answer_and_of_a_frame_is_counted() -> None:
     assert kept_of(ConverseEvents(), told({"redactedContent": hidden}), begun) == len(b"hidden")
     both = told({"text": "Hm"}) + told({"redactedContent": hidden})
     assert kept_of(ConverseEvents(), both, begun) == 4 * len("Hm") + len(b"hidden")
+
+
+def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
+    data = streamed([THOUGHT, TEXT, CALL], "tool_use")
+    check_handing(ConverseEvents, data, size_of_frames(data))
+
+
+def test_all_that_is_said_is_of_the_first_choice() -> None:
+    assert choices_in(ConverseEvents(), streamed([THOUGHT, TEXT, CALL], "tool_use")) == {0}
+
+
+def test_of_what_is_hidden_no_more_is_kept_than_of_what_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = streamed([HIDDEN, TEXT], "end_turn")
+    limit = "enclave_server.chat.dialects.bedrock.answers.MAX_KEPT_CHARACTERS"
+    hidden = len(base64.b64decode(HIDDEN["reasoningContent"]["redactedContent"]))
+    monkeypatch.setattr(limit, hidden)
+    assert read(ConverseEvents(), data)
+    monkeypatch.setattr(limit, hidden - 1)
+    with pytest.raises(UpstreamError):
+        read(ConverseEvents(), data)

@@ -80,3 +80,17 @@ def test_unknown_effort_is_refused_with_those_there_are(
 
 def test_model_that_is_said_not_to_think_is_not_told_to() -> None:
     assert thinking("high", named(NEW, reasoning=False)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gemini-2.9-pro", {"thinkingBudget": 4096}),
+        ("gemini-3-pro-preview", {"thinkingLevel": "LOW"}),
+        ("gemini-3.1-pro", {"thinkingLevel": "LOW"}),
+    ],
+)
+def test_the_third_generation_is_the_first_that_is_told_a_level(
+    name: str, said: dict[str, Any]
+) -> None:
+    assert thinking("low", named(name)) == {"includeThoughts": True, **said}

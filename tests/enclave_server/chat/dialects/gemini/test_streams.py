@@ -24,8 +24,10 @@ from tests.support.gemini_server import (
     text,
     thought,
 )
+from tests.support.handing import check_handing, size_of_events
 from tests.support.kept import kept_of
 from tests.support.meanings import everywhere, meaning_of, meaning_of_stream
+from tests.support.numbers import choices_in
 
 Json = dict[str, Any]
 
@@ -181,3 +183,15 @@ def test_what_is_blocked_ends_the_stream() -> None:
     (event,) = EventReader().feed(encode([blocked]))
     assert event.ends
     assert [part.finish_reason for part in event.choices] == ["content_filter"]
+
+
+def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
+    whole = response(candidate(thought("Hm."), text("Wet."), call("f", {"a": 1})))
+    data = encode(events_of(whole))
+    check_handing(EventReader, data, size_of_events(data))
+
+
+def test_all_that_is_said_is_of_the_first_choice() -> None:
+    refused = {"promptFeedback": {"blockReason": "SAFETY"}}
+    for said in (response(candidate(thought("Hm."), text("Wet."))), refused):
+        assert choices_in(EventReader(), encode([said])) == {0}

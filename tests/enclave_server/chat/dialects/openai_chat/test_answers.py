@@ -23,6 +23,7 @@ from enclave_server.chat.conversation import (
 from enclave_server.chat.dialects.openai_chat.answers import ChunkReader, read_answer
 from enclave_server.chat.dialects.openai_chat.thoughts import DETAIL_CHARACTERS
 from enclave_server.chat.errors import Failure, UpstreamError
+from tests.support.handing import check_handing, size_of_events
 from tests.support.kept import kept_of
 from tests.support.upstream import DONE, chunk_of, completion, event
 
@@ -250,3 +251,11 @@ def test_what_is_kept_of_details_and_of_an_event_is_counted() -> None:
     told = event({"choices": [{"index": 0, "delta": delta}]})
     kept = 4 * (len("tHm") + DETAIL_CHARACTERS)
     assert kept_of(ChunkReader(Conversation), told) == kept
+    further = event({"choices": [{"index": 0, "delta": delta}]})
+    assert kept_of(ChunkReader(Conversation), told + further) == kept + 4 * len("tHm")
+
+
+def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
+    events = [event(chunk_of({"content": "a"})), event(chunk_of({"reasoning_content": "why" * 9}))]
+    data = b"".join([*events, event(chunk_of({}, "stop"))])
+    check_handing(lambda: ChunkReader(Conversation), data, size_of_events(data))

@@ -13,6 +13,7 @@ from enclave_server.chat.dialects.openai_responses.keepsakes import (
     Said,
     SummaryText,
     keep,
+    octets_of,
     recall,
 )
 from enclave_server.chat.errors import ChatError, UpstreamError
@@ -69,3 +70,14 @@ def test_what_was_not_made_here_is_refused(value: bytes) -> None:
 def test_no_more_is_kept_than_is_recalled(entries: list[Entry]) -> None:
     with pytest.raises(UpstreamError):
         keep(entries)
+
+
+def test_as_much_is_kept_as_is_recalled() -> None:
+    """Exactly so many octets, and exactly so many entries."""
+    around = octets_of(Reasoning("rs_1", "")) + len("[]")
+    largest = [Reasoning("rs_1", "A" * (MAX_OCTETS - around))]
+    for entries in (largest, [Reasoning("r", "A")] * MAX_ENTRIES):
+        state = keep(entries)
+        assert state is not None
+        assert recall(state, "messages[0]") == entries
+    assert len(getattr(keep(largest), "value", b"")) == MAX_OCTETS

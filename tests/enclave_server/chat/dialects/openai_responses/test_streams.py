@@ -11,8 +11,10 @@ from enclave_server.chat.dialects.openai_responses.keepsakes import MAX_ENTRIES
 from enclave_server.chat.dialects.openai_responses.streams import EventReader
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import MAX_EVENT_OCTETS
+from tests.support.handing import check_handing, size_of_events
 from tests.support.kept import kept_of
 from tests.support.meanings import everywhere, meaning_of, meaning_of_stream
+from tests.support.numbers import choices_in
 from tests.support.responses_server import (
     call,
     encode,
@@ -253,3 +255,14 @@ def test_what_is_kept_of_reasoning_and_of_an_event_is_counted() -> None:
     one = kept_of(EventReader(), encode(told[:1]))
     assert one > len("WhyAB==")
     assert kept_of(EventReader(), encode(told)) == 2 * one
+
+
+def test_what_is_large_is_read_by_another_that_is_given_the_state() -> None:
+    said = (reasoning("Hm.", encrypted_content="x"), message(text("Wet.")), call("f", '{"a":1}'))
+    data = encode(events_of(response(*said)))
+    check_handing(EventReader, data, size_of_events(data))
+
+
+def test_all_that_is_said_is_of_the_first_choice() -> None:
+    said = (reasoning("Hm.", encrypted_content="x"), message(text("Wet.")), call("f", '{"a":1}'))
+    assert choices_in(EventReader(), encode(events_of(response(*said)))) == {0}
