@@ -98,3 +98,11 @@ def test_any_octets_raise_nothing_else(data: bytes) -> None:
     except MalformedMessage:
         return
     assert challenge.encode() == data
+
+
+def test_what_is_wrong_with_its_end_is_said() -> None:
+    for end in range(2, len(DATA)):
+        with pytest.raises(MalformedMessage, match="too early"):
+            TokenChallenge.decode(DATA[:end])
+    with pytest.raises(MalformedMessage, match="octets after"):
+        TokenChallenge.decode(DATA + b"\0")
