@@ -568,6 +568,17 @@ def test_what_is_silent_after_an_answer_is_told_from_what_awaits_one() -> None:
     carried.close()
 
 
+def test_a_pair_is_over_once() -> None:
+    carried = Carried(PipePool())
+    endings: list[Ending] = []
+    carried.pair._on_over = lambda _, ending: endings.append(ending)
+    carried.pair.abort()
+    assert carried.pair.over
+    carried.pair.finish(Ending.FINISHED)
+    assert endings == [Ending.ABORTED]
+    carried.close()
+
+
 def test_an_event_without_a_cause_does_nothing() -> None:
     carried = Carried(PipePool())
     carried.pair.client.ready(EPOLLIN)

@@ -7,6 +7,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,9 +238,9 @@ def test_what_is_asked_is_shown_before_it_is_waited_for(
     class Looking(Terminal):
         """Sees what is on the screen when somebody begins to type."""
 
-        def readline(self, size: int = -1, /) -> str:
+        def readline(self, *size: Any) -> Any:
             shown.append(written.getvalue().decode())
-            return super().readline(size)
+            return super().readline(*size)
 
     monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BufferedWriter(written)))
     monkeypatch.setattr("sys.stdin", Looking("\n\n"))
