@@ -649,6 +649,22 @@ def test_bulk_that_is_given_up_on_its_way_leaves_no_pipe_behind() -> None:
     pipes.close()
 
 
+def test_what_is_held_of_an_upload_is_forgotten_with_it() -> None:
+    carried = Carried(PipePool(limit=0))  # so that it is held in memory
+    half = carried.pair.client
+    carried.client.setblocking(False)
+    deadline = time.monotonic() + DEADLINE
+    while not half.blocked:  # nobody reads at the other end
+        assert time.monotonic() < deadline
+        with contextlib.suppress(BlockingIOError):
+            carried.client.send(bytes(1 << 20))
+        carried.run_for(0.01)
+    assert half._held is not None
+    half.drop()
+    assert half._held is None
+    carried.close()
+
+
 def test_an_upstream_that_takes_no_more_bulk_may_yet_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
