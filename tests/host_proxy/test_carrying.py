@@ -548,6 +548,19 @@ def test_every_piece_of_an_answer_ends_the_silence() -> None:
     carried.close()
 
 
+def test_bulk_ends_the_silence_as_well() -> None:
+    carried = Carried(PipePool())
+    carried.server.sendall(b"piece")
+    carried.run_for(0.05)
+    assert carried.pair.latest is carried.pair.upstream
+    carried.pair.client._bulk = True  # as after a read of so much
+    carried.client.sendall(b"more of an upload")
+    carried.run_for(0.05)
+    assert carried.pair.latest is carried.pair.client
+    assert read_exactly(carried.server, 17) == b"more of an upload"
+    carried.close()
+
+
 def test_what_is_silent_after_an_answer_is_told_from_what_awaits_one() -> None:
     carried = Carried(PipePool())
     pair = carried.pair
