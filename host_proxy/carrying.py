@@ -323,8 +323,7 @@ class Pair:
         self.latest: Half | None = None  # whose bytes were the last to be carried
         self._on_over = on_over
         self._discarding = False
-        self._quiet_bytes = -1
-        self._quiet_since = 0.0
+        self._quiet_bytes = -1  # which were never carried: so the first look begins the silence
         for half in (self.client, self.upstream):
             loop.watch(half.fd, EPOLLIN, half)
 

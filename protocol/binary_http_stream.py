@@ -119,7 +119,6 @@ class ResponseDecoder:
         self._status = 0
         self._lines: list[tuple[bytes, bytes]] = []
         self._lines_size = 0
-        self._content_left = 0
         self._content_seen = False
         self._events: list[Event] = []
         self._steps: dict[_Awaited, Callable[[], None]] = {

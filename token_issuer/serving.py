@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
-from prometheus_client import CONTENT_TYPE_LATEST, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from token_issuer.application import Application
 from token_issuer.database import open_database
@@ -141,7 +141,6 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "accesslog": None,  # it would tell addresses
             "loglevel": "warning",
             "when_ready": _tell,
-            "child_exit": _count_no_more,
         }.items():
             self.cfg.set(name, value)
 
@@ -155,7 +154,3 @@ def _tell(server: Any) -> None:
     log = Log()
     log.event("listening", address=_address(listener.sock.getsockname()))
     log.event("ready")
-
-
-def _count_no_more(_: object, worker: Any) -> None:
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

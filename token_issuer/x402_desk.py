@@ -61,7 +61,7 @@ class Desk:
         ledger: Ledger,
         facilitator: Facilitator,
         *,
-        at_once: int = 1,
+        at_once: int,
         log: Log | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -58,7 +58,7 @@ class ReleaseMemory:
         """
         try:
             stored = strict_json.decode_object(self._seen.read_bytes())
-            notes = Unverified.decode(json.dumps(stored["list"], ensure_ascii=False).encode())
+            notes = Unverified.decode(json.dumps(stored["list"]).encode())
             root = base64.b64decode(stored["root"], validate=True)
             size, fetched = int(stored["size"]), float(stored["fetched"])
         except FileNotFoundError:
@@ -81,7 +81,7 @@ class ReleaseMemory:
             "fetched": fetched,
             "list": json.loads(published.notes.encode()),
         }
-        self._write(SEEN, json.dumps(members, ensure_ascii=False).encode())
+        self._write(SEEN, json.dumps(members).encode())
 
     @contextmanager
     def alone(self) -> Iterator[None]:

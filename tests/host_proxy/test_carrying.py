@@ -548,6 +548,19 @@ def test_every_piece_of_an_answer_ends_the_silence() -> None:
     carried.close()
 
 
+def test_bulk_ends_the_silence_as_well() -> None:
+    carried = Carried(PipePool())
+    carried.server.sendall(b"piece")
+    carried.run_for(0.05)
+    assert carried.pair.latest is carried.pair.upstream
+    carried.pair.client._bulk = True  # as after a read of so much
+    carried.client.sendall(b"more of an upload")
+    carried.run_for(0.05)
+    assert carried.pair.latest is carried.pair.client
+    assert read_exactly(carried.server, 17) == b"more of an upload"
+    carried.close()
+
+
 def test_what_is_silent_after_an_answer_is_told_from_what_awaits_one() -> None:
     carried = Carried(PipePool())
     pair = carried.pair
@@ -565,6 +578,17 @@ def test_what_is_silent_after_an_answer_is_told_from_what_awaits_one() -> None:
     carried.run_for(0.05)  # the upload waits for its reader: the exchange goes on
     silences.append((pair.answered_for(20), pair.answered_for(25)))
     assert silences == [(0, 5), (0, 0), (0, 5), (0, 0)]
+    carried.close()
+
+
+def test_a_pair_is_over_once() -> None:
+    carried = Carried(PipePool())
+    endings: list[Ending] = []
+    carried.pair._on_over = lambda _, ending: endings.append(ending)
+    carried.pair.abort()
+    assert carried.pair.over
+    carried.pair.finish(Ending.FINISHED)
+    assert endings == [Ending.ABORTED]
     carried.close()
 
 
@@ -636,6 +660,22 @@ def test_bulk_that_is_given_up_on_its_way_leaves_no_pipe_behind() -> None:
     assert pipes.lent == 0
     carried.close()
     pipes.close()
+
+
+def test_what_is_held_of_an_upload_is_forgotten_with_it() -> None:
+    carried = Carried(PipePool(limit=0))  # so that it is held in memory
+    half = carried.pair.client
+    carried.client.setblocking(False)
+    deadline = time.monotonic() + DEADLINE
+    while not half.blocked:  # nobody reads at the other end
+        assert time.monotonic() < deadline
+        with contextlib.suppress(BlockingIOError):
+            carried.client.send(bytes(1 << 20))
+        carried.run_for(0.01)
+    assert half._held is not None
+    half.drop()
+    assert half._held is None
+    carried.close()
 
 
 def test_an_upstream_that_takes_no_more_bulk_may_yet_answer(

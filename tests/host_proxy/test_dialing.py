@@ -135,6 +135,37 @@ def test_a_connection_that_never_comes_about_times_out() -> None:
     assert dialled.failures == [Failure.TIMEOUT]
 
 
+@pytest.mark.parametrize("last", ["good", "refusing"])
+def test_a_race_ends_once_however_soon_the_first_has_failed(
+    last: str,
+    upstream: socket.socket,
+    refusing: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was to begin the next attempt would find none left, and tell of a defeat."""
+    monkeypatch.setattr(dialing, "ATTEMPT_DELAY_SECONDS", 0.02)
+    addresses = found(refusing, refusing, upstream.getsockname() if last == "good" else refusing)
+    loop, ends, failures = Loop(), list[socket.socket | None](), list[Failure]()
+    patience = Patience(connect=DEADLINE, retry=0)
+    dial = Dial(
+        loop,
+        Resolver(loop, addresses),
+        Tcp("api.example.com", 443),
+        patience,
+        ends.append,
+        failures.append,
+    )
+    dial.start()
+    loop.later(0.3, loop.stop)
+    loop.run()
+    loop.shut_down()
+    assert [sock is not None for sock in ends] == [last == "good"]
+    assert failures == ([] if last == "good" else [Failure.REFUSED])
+    for sock in ends:
+        if sock is not None:
+            sock.close()
+
+
 def test_all_addresses_refused_is_one_failure(refusing: tuple[str, int]) -> None:
     dialled = Dialled(Tcp("api.example.com", 443), getaddrinfo=found(refusing, refusing))
     assert dialled.sock is None

@@ -135,6 +135,22 @@ def test_a_forgotten_descriptor_stays_open_and_is_told_of_no_more(loop: Loop) ->
         assert one.recv(1) == b"x"
 
 
+def test_what_is_awaited_of_a_descriptor_can_change(loop: Loop) -> None:
+    one, other = socket.socketpair()
+    told = Told(loop)
+    with one, other:
+        loop.watch(one.fileno(), EPOLLIN, told)
+        loop.change(one.fileno(), 0)
+        other.send(b"x")
+        loop.later(0.02, loop.stop)
+        loop.run()
+        assert told.events == []
+        loop.change(one.fileno(), EPOLLIN)
+        loop.run()
+        assert told.events == [EPOLLIN]
+        loop.forget(one.fileno())
+
+
 def test_a_paused_descriptor_is_told_of_nothing_until_it_is_resumed(loop: Loop) -> None:
     one, other = socket.socketpair()
     told = Told(loop)

@@ -107,3 +107,15 @@ def test_as_many_scrapers_as_are_promised_and_no_more(loop: Loop) -> None:
     server.close()
     for client in clients:
         client.close()
+
+
+def test_the_descriptor_is_kept_back_again_while_a_scraper_is_served(loop: Loop) -> None:
+    server, port = serving(loop)
+    with connect_tcp(port):
+        loop.later(0.05, loop.stop)
+        loop.run()
+        assert len(server._scrapes) == 1
+        assert server._reserve._fd is not None
+        server.ready(select.EPOLLIN)  # who wanted to come has gone
+        assert server._reserve._fd is not None
+    server.close()

@@ -201,6 +201,11 @@ def test_its_metrics_tell_what_it_found() -> None:
     ]
 
 
+def test_at_the_start_nothing_has_been_asked() -> None:
+    probes = {"healthy": 0, "unhealthy": 0, "missed": 0}
+    assert Tally().as_dict() == {"probes": probes, "misses": 0, "seconds": 0.0}
+
+
 def test_a_real_server_answers_and_one_that_hangs_ends_the_probe() -> None:
     """SIGSTOP is what a hung vsock looks like: connections come about, and nobody answers."""
     with running_enclave() as enclave:

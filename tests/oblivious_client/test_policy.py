@@ -98,3 +98,10 @@ def test_evidence_ends_when_it_is_too_old(genuine: VerifiedEvidence) -> None:
     made = genuine.attestation.timestamp / 1000
     assert Policy().expiry(genuine) == made + 3600
     assert Policy(max_age=60).expiry(genuine) == made + 60
+
+
+def test_a_policy_is_the_same_in_whatever_order_its_pins_were_named() -> None:
+    pins = {index: bytes([index + 1]) * 48 for index in range(3)}
+    turned = dict(reversed(pins.items()))
+    assert Policy(pcrs=pins).fingerprint() == Policy(pcrs=turned).fingerprint()
+    assert Policy(pcrs=pins).fingerprint() != Policy(pcrs={**pins, 0: bytes(48)}).fingerprint()

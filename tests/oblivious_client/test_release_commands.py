@@ -241,6 +241,24 @@ def test_show_and_pin(user: User, tmp_path: Path) -> None:
     assert user("releases pin 1.1.0", "--out", nowhere).code == Exit.USAGE
 
 
+def test_a_version_that_came_back_means_the_one_of_the_new_number(user: User) -> None:
+    user.publish(listed(running(1), begun(2), begun(3, version="1.1.0")))
+    user("releases fetch")
+    pinned = user("releases pin 1.1.0").out
+    assert begun(3).pcrs[0].hex() in pinned
+    assert running(1).pcrs[0].hex() not in pinned
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("list 1", "no more words"), ("show", "a VERSION"), ("audit 1 2", "a VERSION")],
+)
+def test_what_an_action_takes_is_said(user: User, words: str, wanted: str) -> None:
+    outcome = user(f"releases {words}")
+    assert outcome.code == Exit.USAGE
+    assert f"`releases {words.split()[0]}` takes {wanted}" in outcome.err
+
+
 def test_audit(user: User) -> None:
     good = listed(running(1), begun(2))
     user.publish(good)

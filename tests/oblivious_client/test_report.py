@@ -23,6 +23,7 @@ from oblivious_client.answers import outputs_of
     [
         ([{"content": "a"}, {"text": "b\rc"}], ["answer:   a", "answer:   b", "          c"]),
         ([{"content": None, "tool_calls": [{"id": "1"}]}], ['answer tool_calls: [{"id": "1"}]']),
+        ([{"content": None, "tool_calls": [{"id": "ü"}]}], ['answer tool_calls: [{"id": "ü"}]']),
         ([{"content": "a", "tool_calls": []}, {}], ["answer:   a", "answer:   "]),
         (
             [{"role": "assistant", "content": None, "refusal": "No.\nanswer:   Yes."}],

@@ -7,6 +7,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,6 +228,24 @@ def test_what_was_decided_is_shown_to_a_person_and_kept_where_nothing_is_typed(
         monkeypatch.setattr("sys.stdin", Terminal("\n\n"))
         assert cli.main(setup) == Exit.SIMULATED
         assert f"[{file}]: " in capsys.readouterr().err
+
+
+def test_what_is_asked_is_shown_before_it_is_waited_for(
+    gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, shown = io.BytesIO(), []
+
+    class Looking(Terminal):
+        """Sees what is on the screen when somebody begins to type."""
+
+        def readline(self, *size: Any) -> Any:
+            shown.append(written.getvalue().decode())
+            return super().readline(*size)
+
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BufferedWriter(written)))
+    monkeypatch.setattr("sys.stdin", Looking("\n\n"))
+    assert cli.main(["setup", "--relay", gateway.url]) == Exit.SIMULATED
+    assert [each.endswith(": ") for each in shown] == [True, True]
 
 
 def test_a_file_that_is_gone_is_told_and_everything_else_shown(

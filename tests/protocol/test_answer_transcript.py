@@ -108,6 +108,7 @@ REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     "a truth as end": lambda: chat(finish=True, content="a"),  # type: ignore[arg-type]
     "a lone surrogate": lambda: chat(content="\ud800"),
     "a call alone": lambda: chat(tool_calls=CALL),
+    "calls that are no list": lambda: chat(tool_calls={}),
     "no call": lambda: chat(tool_calls=["a"]),
     "no function": lambda: chat(tool_calls=[{"id": "a"}]),
     "another kind of call": lambda: set_in_call("type", "custom"),

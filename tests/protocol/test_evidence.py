@@ -97,6 +97,13 @@ def test_user_data_is_deterministic_cbor() -> None:
 # JSON
 
 
+def test_more_than_any_evidence_has_is_not_read() -> None:
+    data = evidence().encode()
+    assert Evidence.decode(data.ljust(MAX_EVIDENCE_BYTES))
+    with pytest.raises(MalformedMessage, match="too large"):
+        Evidence.decode(data.ljust(MAX_EVIDENCE_BYTES + 1))
+
+
 def test_evidence_survives_the_wire() -> None:
     made = evidence()
     assert Evidence.decode(made.encode()) == made

@@ -125,7 +125,7 @@ def test_no_kind_passes_for_another() -> None:
             timed.key.verify(TEXT, wrong)
 
 
-@pytest.mark.parametrize("change", ["time", "text", "short", "long", "late"])
+@pytest.mark.parametrize("change", ["time", "text", "short", "shorter", "long", "late"])
 def test_a_cosignature_that_was_altered(change: str) -> None:
     signature = WITNESS.sign(TEXT, 5).signature
     text = TEXT
@@ -136,6 +136,8 @@ def test_a_cosignature_that_was_altered(change: str) -> None:
             text = TEXT.replace("behind", "before")
         case "short":
             signature = signature[:8]
+        case "shorter":
+            signature = signature[:7]
         case "long":
             signature += b"\0"
         case "late":

@@ -98,3 +98,20 @@ def test_any_octets_raise_nothing_else(data: bytes) -> None:
     except MalformedMessage:
         return
     assert challenge.encode() == data
+
+
+def test_what_is_wrong_with_its_end_is_said() -> None:
+    for end in range(2, len(DATA)):
+        with pytest.raises(MalformedMessage, match="too early"):
+            TokenChallenge.decode(DATA[:end])
+    with pytest.raises(MalformedMessage, match="octets after"):
+        TokenChallenge.decode(DATA + b"\0")
+
+
+@pytest.mark.parametrize("names", [("i", ""), ("", "o")])
+def test_a_name_is_as_long_as_its_length_can_say(names: tuple[str, str]) -> None:
+    issuer, origin = (name * 65_535 for name in names)
+    longest = TokenChallenge(issuer or "i", origin)
+    assert TokenChallenge.decode(longest.encode()) == longest
+    with pytest.raises(ValueError, match="too long"):
+        TokenChallenge(issuer and issuer + "i" or "i", origin and origin + "o")

@@ -1,7 +1,9 @@
 """`token-issuer payments`, and the running issuer that is paid, and killed while it is."""
 
+import io
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from tests.support.stand_in_facilitator import (
     StandInFacilitator,
     running_facilitator,
 )
+from token_issuer import payment_commands
 from token_issuer.account_secret import new_secret, secret_digest
 from token_issuer.intent import new_intent
 from token_issuer.intents import Intents
@@ -158,6 +161,27 @@ def test_a_process_that_is_killed_while_it_is_paid_is_made_up_for(
     assert capsys.readouterr().out == ""
     assert balance(files) == 100
     assert facilitator.received == PRICE
+
+
+def test_what_came_of_a_payment_is_out_before_the_next_is_taken_up(
+    files: IssuerFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may take as long as a facilitator does, and whatever ends the command may come then."""
+    written, printed = io.BytesIO(), []
+
+    class Desk:
+        """Takes up two payments."""
+
+        def reconcile(self) -> Iterator[tuple[str, str]]:
+            for reference in "ab":
+                printed.append(written.getvalue().count(b"\n"))
+                yield reference, "credited"
+            printed.append(written.getvalue().count(b"\n"))
+
+    monkeypatch.setattr(payment_commands, "open_desk", lambda *_: Desk())
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(written)))
+    assert files.run("payments", "reconcile") == 0
+    assert printed == [0, 1, 2]
 
 
 def present(files: IssuerFiles, reference: str) -> None:

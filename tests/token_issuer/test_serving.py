@@ -29,6 +29,7 @@ from tests.support.issuer_process import (
 )
 from tests.support.issuing import BATCH, CHALLENGE, Basket
 from tests.support.postgresql import PostgreSql
+from tests.token_issuer.test_settings import X402
 from token_issuer import serving
 from token_issuer.administration import discrepancies, issued_by_key, open_account, outstanding
 from token_issuer.database import open_database
@@ -247,6 +248,23 @@ def test_what_is_wrong_at_the_start_is_said(
     (plain.keys / "receipts.pem").chmod(0o644)
     assert plain.run("serve") == 1
     assert "read by others" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[stripe]\nsecret_file = "/none"\ncurrency = "eur"\nminor_per_unit = 5\n',
+        X402 + 'facilitator_secret_file = "/none"\n',
+    ],
+)
+def test_a_secret_that_is_not_there_is_said_before_anything_is_answered(
+    more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = IssuerFiles(tmp_path, f"sqlite:///{tmp_path}/ledger.sqlite3", more=more)
+    made.write()
+    monkeypatch.setattr(serving, "_Server", lambda _: pytest.fail("it was served"))
+    with pytest.raises(SettingsError, match="/none cannot be read"):
+        serving.serve(read_settings(made.settings))
 
 
 def test_the_secret_of_payments(tmp_path: Path) -> None:

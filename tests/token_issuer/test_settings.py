@@ -73,6 +73,15 @@ def test_facilitators_that_may_be_believed(tmp_path: Path, address: str) -> None
     assert settings.x402.facilitator == address
 
 
+def test_payments_may_be_described_at_some_length(tmp_path: Path) -> None:
+    longest = X402.replace('"USDC"', f'"{"n" * 64}"').replace('"2"', f'"{"v" * 16}"')
+    packs = [*range(1, 16), 1_000_000]
+    settings = read(tmp_path, LEAST + longest.replace("[100, 500]", str(packs))).x402
+    assert settings is not None
+    assert (len(settings.asset_name), len(settings.asset_version)) == (64, 16)
+    assert settings.packs == tuple(packs)
+
+
 def test_numbers_may_be_at_their_ends(tmp_path: Path) -> None:
     for workers, tokens in ((1, 1), (256, 10_000_000)):
         more = f"workers = {workers}\ntokens_per_minute = {tokens}\n"
@@ -116,7 +125,11 @@ def test_numbers_may_be_at_their_ends(tmp_path: Path) -> None:
         (LEAST + X402.replace(f'asset = "{ADDRESS}"', 'asset = "0x0"'), "asset"),
         (LEAST + X402.replace(f'pay_to = "{ADDRESS}"', 'pay_to = ""'), "pay_to"),
         (LEAST + X402.replace('"USDC"', '""'), "asset_name"),
+        (LEAST + X402.replace('"USDC"', f'"{"n" * 65}"'), "asset_name"),
+        (LEAST + X402.replace('"2"', '""'), "asset_version"),
+        (LEAST + X402.replace('"2"', f'"{"v" * 17}"'), "asset_version"),
         (LEAST + X402.replace("50000", "0"), "amount_per_unit"),
+        (LEAST + X402.replace("[100, 500]", str([*range(1, 18)])), "packs"),
         (LEAST + X402.replace("[100, 500]", "[]"), "packs"),
         (LEAST + X402.replace("[100, 500]", "[0]"), "packs"),
         (LEAST + X402.replace("[100, 500]", "[1000001]"), "packs"),

@@ -54,6 +54,7 @@ def fault(served: bytes, mirrors: Mirrors = ONE, keys: bytes = KEYS) -> Sighting
 
 def test_a_mirror_vouches() -> None:
     assert ONE.check(encode_notes([note()]), KEYS, NOW) == (A.key,)
+    assert "\N{EM DASH} ".encode() in encode_notes([note()])  # people read it too
     anyone = dataclasses.replace(ONE, gateway=None)
     assert anyone.check(encode_notes([note()]), KEYS, NOW) == (A.key,)
 

@@ -1,6 +1,9 @@
 """The longest list that was seen: kept whole, never forgotten by itself."""
 
 import dataclasses
+import errno
+import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -69,6 +72,27 @@ def test_a_damaged_memory_is_not_as_good_as_none(memory: ReleaseMemory, content:
     assert "--forget" in refused.value.advice
     memory.forget(NOW)
     assert memory.load() is None
+
+
+def test_a_root_that_is_not_written_as_it_was_is_damaged(memory: ReleaseMemory) -> None:
+    memory.store(PUBLISHED, NOW)
+    (path,) = memory.directory.iterdir()
+    members = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**members, "root": "!" + members["root"]}))
+    with pytest.raises(UsageError, match="damaged"):
+        memory.load()
+
+
+def test_why_it_could_not_be_written_is_said_even_where_the_folder_went_away(
+    memory: ReleaseMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        shutil.rmtree(target.parent)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UsageError, match="No space left"):
+        memory.store(PUBLISHED, NOW)
 
 
 def test_a_file_cut_short_is_damaged(memory: ReleaseMemory) -> None:

@@ -64,6 +64,7 @@ def test_a_good_list() -> None:
     assert [key.name for key in found.entries[0].signers] == ["build-a.example", "build-b.example"]
     assert (found.as_of, found.checkpoint.size, found.trust) == (NOW - 5, 4, TRUST)
     assert Unverified.decode(found.notes.encode()) == found.notes
+    assert "\N{EM DASH} ".encode() in found.notes.encode()  # people read it too
 
 
 def test_a_list_may_be_empty() -> None:
