@@ -243,7 +243,8 @@ class ChatService:
                 choices=prepared.choices,
             )
             content = await self._finish(said)
-        # From here on it is held by whoever sends it, without a turn of the loop in between.
+        # From here on it is held by whoever sends it, but for some turns in which a large one is
+        # sealed.
         return Response(200, (JSON_FIELD, *payment.fields), content)
 
     async def _streamed(
