@@ -10,7 +10,9 @@ goes with the question, inside the seal. What became of it is read from the seal
     409                                         somebody holds it; the next one is tried. One that
                                                 has just come back is usable in half a minute
     no answer, 5xx that does not say            unknown; nothing is tried
-    not sent, an outer 4xx or 503               as it was
+    an outer 4xx or 503                         it can be used again, and may have been seen all the
+                                                same: whoever says so may have passed it on
+    not sent                                    as it was
 
 Only a sealed refusal has another token tried (RFC 9458, Section 6.5): it alone shows that nothing
 was done for the first. At most RETRIES follow. Without any answer nothing is ever tried again, nor
@@ -50,7 +52,7 @@ STATUS_FIELD = b"privatetoken-status"
 _RETURNED = b'"returned"'
 _HELD_OR_SPENT = ("token_in_use", "token_spent")
 _UNHEARD = (*range(400, 500), 503)
-"""Outer statuses of whoever has not opened a request."""
+"""Outer statuses of whoever says that a request was not opened."""
 
 
 class Purse:
@@ -208,8 +210,10 @@ class Payment:
     def fail(self, error: BaseException, upload: Upload) -> None:
         """Settle for a question that got no sealed answer."""
         is_unheard = isinstance(error, OuterRefusal) and error.status in _UNHEARD
-        is_unsent = not upload.begun or is_unheard
-        self.settle(Outcome.UNSENT if is_unsent else Outcome.UNKNOWN)
+        if not upload.begun:
+            self.settle(Outcome.UNSENT)
+        else:
+            self.settle(Outcome.RETURNED if is_unheard else Outcome.UNKNOWN)
 
     def settle(self, outcome: Outcome) -> None:
         """Write what became of the token."""

@@ -55,9 +55,9 @@ class Outcome(enum.Enum):
     GONE = "gone"
     """It is spent, or useless: the gateway said so."""
     UNSENT = "unsent"
-    """It never left, or nobody opened it."""
+    """It never left."""
     RETURNED = "returned"
-    """The enclave saw it and did not spend it."""
+    """It left, and is said not to be spent."""
     UNKNOWN = "unknown"
     """It left, and nothing came back."""
 

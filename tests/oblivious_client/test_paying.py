@@ -281,7 +281,7 @@ def test_a_question_whose_answer_was_kept_is_not_paid_for_twice(
 
 
 @WAYS
-@pytest.mark.parametrize(("status", "found"), [(503, (1, 0, 0, 0)), (502, (0, 0, 0, 1))])
+@pytest.mark.parametrize(("status", "found"), [(503, (0, 1, 0, 0)), (502, (0, 0, 0, 1))])
 def test_an_outer_refusal(
     ask: Ask,
     status: int,
@@ -294,6 +294,22 @@ def test_an_outer_refusal(
     with pytest.raises(OuterRefusal):
         ask(gateway.url, wallet=wallet)
     assert counts(wallet) == found
+
+
+@WAYS
+def test_a_relay_that_keeps_an_answer_and_says_503_makes_nobody_else_look_guilty(
+    ask: Ask, gateway: StandInGateway, toll: Toll, wallet: Wallet
+) -> None:
+    """Its 503 is no proof that a token never left: that it is spent then proves nothing."""
+    fill(wallet, 1)
+    gateway.faults.outer = [Plain(503, PROBLEM, b"{}")]
+    with pytest.raises(OuterRefusal):
+        ask(gateway.url, wallet=wallet)
+    toll.script = [Refusal(401, "token_spent")]  # as what was passed on was answered
+    with pytest.raises(TokenRefused):
+        ask(gateway.url, wallet=wallet)
+    assert counts(wallet) == (0, 0, 0, 0)
+    assert wallet.refusals() == []
 
 
 @WAYS
