@@ -21,7 +21,7 @@ from protocol.registry import TOKEN_ISSUER_DIRECTORY, TOKEN_ISSUER_DIRECTORY_PAT
 from token_issuer import stripe
 from token_issuer.account_secret import is_secret, secret_digest
 from token_issuer.accounts import Account
-from token_issuer.crowd import crowd, crowd_seconds
+from token_issuer.crowd import Sold, crowd, crowd_seconds
 from token_issuer.key_ring import REQUEST_PATH, KeyRing
 from token_issuer.ledger import (
     Entry,
@@ -104,6 +104,7 @@ class Application:
     ) -> None:
         self._ring = ring
         self._ledger = ledger
+        self._sold = Sold(ledger)
         self._stripe = stripe_account
         self._desk = desk
         self._metrics = metrics or Metrics()
@@ -158,7 +159,7 @@ class Application:
 
     def _crowd(self, _: _Exchange) -> Response:
         now = self._clock()
-        members = crowd(self._ledger, self._ring, now)
+        members = crowd(self._sold, self._ring, now)
         answer = Response(json.dumps(members), content_type="application/json")
         answer.headers["Cache-Control"] = f"public, max-age={crowd_seconds(now)}"
         return answer

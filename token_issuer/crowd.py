@@ -4,6 +4,7 @@ What is told is as of the last full hour, and rounded down: whoever watched exac
 grow would learn of each purchase, and when it was made.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from token_issuer.administration import issued_by_key
@@ -17,13 +18,30 @@ CROWD_STEP = 10
 """The least to a multiple of which a count is rounded down; larger ones keep two digits."""
 
 
-def crowd(ledger: Ledger, ring: KeyRing, now: float) -> dict[str, Any]:
+class Sold:
+    """Counts what was sold of each key before an hour began, once for that hour.
+
+    Anybody may ask, and to count takes the longer the more purchases there are.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._counted: tuple[int, Mapping[str, int]] | None = None
+
+    def before(self, time: int) -> Mapping[str, int]:
+        """Return how many tokens were sold before a time, by hexadecimal identifiers of keys."""
+        if self._counted is None or self._counted[0] != time:
+            self._counted = time, issued_by_key(self._ledger, before=time)
+        return self._counted[1]
+
+
+def crowd(sold: Sold, ring: KeyRing, now: float) -> dict[str, Any]:
     """Return the members of the answer; times are in Unix seconds.
 
     Those keys are told of that have begun to sign and are not destroyed.
     """
     told_at = int(now - now % CROWD_SECONDS)
-    counts = issued_by_key(ledger, before=told_at)
+    counts = sold.before(told_at)
     begun = [each.entry for each in ring.keys if each.entry.epoch.issue_from <= now]
     return {
         "as_of": told_at,
