@@ -20,6 +20,10 @@ LEASE_MARGIN_SECONDS = 60
 
 MAX_LEASE_SECONDS = 7 * 86400
 
+MAX_NAMED = 200
+"""Characters of issuer and origin together: a refusal names both, and is to be as long as a short
+answer."""
+
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time that names its zone; without one it would be another on another machine."""
 
@@ -91,6 +95,10 @@ class TokensTable(Table, frozen=True):
         named = {"issuer": self.issuer, "issuer_url": self.issuer_url, "origin": self.origin}
         for name, value in named.items():
             require(value, f"tokens.required needs tokens.{name}")
+        require(
+            len(f"{self.issuer}{self.origin}") <= MAX_NAMED,
+            f"tokens.issuer and tokens.origin have at most {MAX_NAMED} characters together",
+        )
         require(self.keys, "tokens.required needs tokens.keys")
         keys = tuple(table.key for table in self.keys)
         try:

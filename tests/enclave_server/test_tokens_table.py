@@ -145,6 +145,7 @@ MANY = "".join(
             "not a key of token type 2",  # e = 3
         ),
         (text(issuer="'Issuer.Example'"), "lower case"),
+        (text(issuer=f"'{'a.' * 93}a'"), "at most 200 characters together"),
         (text(issuer_url="'http://issuer.example'"), "issuer_url"),
         (text(models="[[models]]\nname = 'm'\nupstream = 'u'\n"), "has to be free"),
         (text(models=PAID + "free = true\n"), "and not both"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import secrets
 from collections import Counter, defaultdict
@@ -11,23 +12,38 @@ from typing import Any
 
 import pytest
 
+from enclave_server.chat.errors import ChatError
+from enclave_server.chat.paying import pay
+from enclave_server.chat.preparing import SURFACES
 from enclave_server.gateway.pacing import Pacer, Shape
 from enclave_server.payment import redis_store as redis_module
 from enclave_server.payment import settling
+from enclave_server.payment.gate import Gate
 from enclave_server.payment.nullifier import LABEL, nullifier
 from enclave_server.payment.redis_store import RedisStore
 from enclave_server.payment.refusals import Refusal, Refused
+from enclave_server.tokens_table import MAX_NAMED
 from protocol import chunked
-from protocol.binary_http import Request, decode_response, encode_request
+from protocol.binary_http import Request, decode_response, encode_request, encode_response
 from protocol.encapsulation import GatewayKey, encapsulate_request
 from protocol.gateway import Gateway
-from protocol.padding import bucket, pad
+from protocol.padding import SMALLEST_BUCKET, bucket, pad
 from protocol.private_token import Token
 from protocol.shaping import GeometricSeries
 from protocol.signature import ASKED_FIELD
 from tests.support.hostile_store import read_command
 from tests.support.minting import paying_with
-from tests.support.paid_service import MINT, PATHS, QUESTIONS, Clock, PaidService, redis_store
+from tests.support.paid_service import (
+    MINT,
+    MODELS,
+    PATHS,
+    QUESTIONS,
+    Clock,
+    Counted,
+    PaidService,
+    memory_store,
+    redis_store,
+)
 from tests.support.private_tokens import PRICES
 from tests.support.redis_server import redis_server
 from tests.support.upstream import (
@@ -133,6 +149,23 @@ def test_a_short_answer_and_every_refusal_have_one_size() -> None:
 
     sizes = {name: asyncio.run(size_of(name)) for name in CASES}
     assert len(set(sizes.values())) == 1, sizes
+
+
+def test_the_longest_names_of_issuer_and_origin_make_no_refusal_longer() -> None:
+    long = ".".join(["a" * 49] * (MAX_NAMED // 100))  # so that both have that together
+    catalogue = dataclasses.replace(MINT.catalogue(MODELS), issuer=f"{long}a", origin=f"a{long}")
+    assert len(catalogue.issuer) + len(catalogue.origin) == MAX_NAMED
+
+    async def size_of(fields: Fields, now: float) -> int:
+        clock = Clock(now)
+        gate = Gate(catalogue, memory_store(clock), lambda: LABEL, Counted().tally, clock=clock)
+        with pytest.raises(ChatError) as refused:
+            await pay(gate, gate.look(fields), PRICES[0].units)
+        return max(len(encode_response(each.refuse(refused.value))) for each in SURFACES.values())
+
+    late = MINT.epochs[0].redeem_until + 301
+    for fields, now in (((), Clock().now), ((MINT.field(),), Clock().now), ((MINT.field(),), late)):
+        assert asyncio.run(size_of(fields, now)) <= SMALLEST_BUCKET
 
 
 STREAMS: dict[str, tuple[str, dict[str, Any], Behaviour]] = {
