@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -748,16 +749,16 @@ def test_body_that_never_ends_is_slow_also_if_it_would_end_with_its_connection(
 
 @contextlib.contextmanager
 def noted_timers() -> Iterator[dict[float, asyncio.TimerHandle]]:
-    """Yield what the event loop is to do later, by the seconds until then."""
+    """Yield what the event loop is to do later, by the seconds until then, in tens of them."""
     loop, timers = asyncio.get_running_loop(), dict[float, asyncio.TimerHandle]()
-    call_later = loop.call_later
+    call_at = loop.call_at
 
-    def note(seconds: float, *others: Any) -> asyncio.TimerHandle:
-        timers[seconds] = call_later(seconds, *others)
-        return timers[seconds]
+    def note(at: float, *others: Any, **context: Any) -> asyncio.TimerHandle:
+        timers[10 * math.ceil((at - loop.time()) / 10)] = handle = call_at(at, *others, **context)
+        return handle
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "call_later", note)
+        patch.setattr(loop, "call_at", note)
         yield timers
 
 
@@ -766,10 +767,10 @@ def test_the_time_for_a_head_ends_with_it() -> None:
 
     async def scenario() -> None:
         async with StandInUpstream() as upstream:
-            connections = UpstreamConnections(upstream_at(upstream.address, first_byte_seconds=77))
+            connections = UpstreamConnections(upstream_at(upstream.address, first_byte_seconds=80))
             with noted_timers() as timers:
                 response = await post(connections)
-                assert timers[77].cancelled()
+                assert timers[80].cancelled()
             await body_of(response)
             connections.close()
 
