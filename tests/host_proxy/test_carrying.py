@@ -674,7 +674,7 @@ def test_what_is_held_of_an_upload_is_forgotten_with_it() -> None:
         carried.run_for(0.01)
     assert half._held is not None
     half.drop()
-    assert half._held is None
+    assert carried.pair.client._held is None
     carried.close()
 
 
