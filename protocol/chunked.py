@@ -196,7 +196,6 @@ class RequestOpener:
 
     def __init__(self, keys: Iterable[GatewayKey]) -> None:
         self._keys = tuple(keys)
-        self._key_id = 0
         self._recipient: hpke.Recipient | None = None
         self._opener = _Opener(self._begin, MAX_REQUEST_CHUNKS)
 

@@ -112,7 +112,7 @@ class Tariff:
 
     budgets: Mapping[PricePoint, Budget]
     image_octets: int = IMAGE_OCTETS
-    _ordered: Sequence[tuple[PricePoint, Budget]] = field(init=False, repr=False, compare=False)
+    _ordered: Sequence[tuple[PricePoint, Budget]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.image_octets <= MAX_AMOUNT:

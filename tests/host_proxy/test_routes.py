@@ -173,6 +173,7 @@ def test_an_accepted_unix_socket_lets_its_reader_fall_behind(
     most = 2 * min(UNIX_SEND_BYTES, int(Path("/proc/sys/net/core/wmem_max").read_text()))
     for half in (pair.client, pair.upstream):
         assert half.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == most
+        assert half.sock.gettimeout() == 0
     end(route, client)
 
 

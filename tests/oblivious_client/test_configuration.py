@@ -25,7 +25,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "config.toml"
     trusting = Configuration(relay=(URL,), trust="/trust.json")
     mirrored = Configuration(mirror=KEYS, mirrors=1, mirror_of="g.example", mirror_down="warn")
-    others = (trusting, mirrored, Configuration(mirror=KEYS[:1]), Configuration(relay=(URL,)))
+    others = (
+        *(trusting, mirrored, Configuration(relay=(URL,))),
+        *(Configuration(mirror=KEYS[:1]), Configuration(mirror=KEYS, mirrors=len(KEYS))),
+    )
     for said in (WHOLE, Configuration(gateway=URL), *others, EMPTY):
         configuration.write(path, said)
         assert configuration.read(path) == said

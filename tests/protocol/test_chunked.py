@@ -48,6 +48,28 @@ def single_bytes(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
+@pytest.mark.parametrize("over", [0, 1])
+def test_whether_what_comes_completes_a_long_chunk(over: int) -> None:
+    size = chunked.LONG_CHUNK_SIZE + over - 16
+    sealer, _ = encapsulate_request(KEY.config)
+    head = sealer.seal(b"first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunked, "CHUNK_SIZE", size)
+        chunk = sealer.seal(bytes(size))
+    opener = decapsulate_request([KEY])
+    assert not opener.is_long(1 << 20)
+    assert opener.feed(head + chunk[:50]) == [b"first"]
+    left = len(chunk) - 50
+    assert [opener.is_long(count) for count in (1, left - 1, left, left + 1)] == [
+        False,
+        False,
+        bool(over),
+        bool(over),
+    ]
+    assert opener.feed(chunk[50:]) == [bytes(size)]
+    assert not opener.is_long(1 << 20)
+
+
 def parse_chunks(body: bytes) -> list[tuple[bytes, bytes]]:
     """Return (length prefix, sealed bytes) of each chunk after the header or nonce."""
     chunks: list[tuple[bytes, bytes]] = []

@@ -29,12 +29,13 @@ from protocol.evidence import (
     Evidence,
     Platform,
     VerifiedEvidence,
+    attested_config,
     encode_user_data,
     simulated_root,
     verify_evidence,
 )
 from protocol.kem import X25519_HKDF_SHA256, X_WING
-from protocol.key_config import encode_key_configs
+from protocol.key_config import KeyConfig, encode_key_configs
 from protocol.signature import encode_pem, encode_spki, key_identifier
 from protocol.token_catalogue import MAX_CATALOGUE_BYTES
 from tests.support.attestation_samples import (
@@ -95,6 +96,14 @@ def test_user_data_is_deterministic_cbor() -> None:
 
 
 # JSON
+
+
+def test_a_document_holds_the_first_key_for_which_it_has_room() -> None:
+    sizes = [OPTIONAL_BYTES["public_key"] + over for over in (1, 0, -1)]
+    configs = [KeyConfig(1, 0xFFFF, bytes(size - 9), [(1, 1)]) for size in sizes]
+    assert [len(config.encode()) for config in configs] == sizes
+    assert attested_config(configs) is configs[1]
+    assert attested_config(configs[:1]) is None
 
 
 def test_more_than_any_evidence_has_is_not_read() -> None:

@@ -78,6 +78,11 @@ def test_keys_are_written_and_read() -> None:
         NoteKey("a", NoteKeyKind.ED25519, bytes(31))
 
 
+def test_kinds_have_the_numbers_of_the_specification() -> None:
+    numbers = [(kind.value, kind.is_timed) for kind in NoteKeyKind]
+    assert numbers == [(0x01, False), (0x04, True), (0x06, True)]
+
+
 def test_who_has_signed() -> None:
     note = Note(TEXT, ()).signed([BUILDER.sign(TEXT), WITNESS.sign(TEXT, 7), STRANGER.sign(TEXT)])
     assert signers(note, [BUILDER.key, WITNESS.key]) == (

@@ -113,6 +113,12 @@ def test_any_octets_raise_nothing_else(data: bytes) -> None:
     assert isinstance(json.loads(data), dict)
 
 
+def test_of_many_members_the_one_that_comes_twice_is_named() -> None:
+    with pytest.raises(DuplicateMember) as refused:
+        strict_json.decode_object(b'{"a": 1, "b": 2, "c": 3, "b": 4}')
+    assert refused.value.name == "b"
+
+
 @pytest.mark.parametrize("text", ['{"a": 1, "b": 2, "a": 1}', '{"b": {"a": 1, "\\u0061": 2}}'])
 def test_a_member_that_comes_twice_is_named(text: str) -> None:
     with pytest.raises(DuplicateMember) as refused:

@@ -114,4 +114,4 @@ def test_a_name_is_as_long_as_its_length_can_say(names: tuple[str, str]) -> None
     longest = TokenChallenge(issuer or "i", origin)
     assert TokenChallenge.decode(longest.encode()) == longest
     with pytest.raises(ValueError, match="too long"):
-        TokenChallenge(issuer and issuer + "i" or "i", origin and origin + "o")
+        TokenChallenge((issuer and issuer + "i") or "i", origin and origin + "o")

@@ -15,6 +15,11 @@ AMOUNTS = st.integers(0, 50)
 NEEDS = st.builds(Budget, AMOUNTS, AMOUNTS, AMOUNTS)
 
 
+def test_a_tariff_shows_what_it_was_made_of() -> None:
+    shown = repr(TARIFF)
+    assert shown.count("PricePoint(units=4)") == 1
+
+
 def test_names() -> None:
     for name in ("c1", "c4", "c16", "c999999"):
         assert str(PricePoint.decode(name)) == name

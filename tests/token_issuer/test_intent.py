@@ -1,5 +1,7 @@
 """What is known of a payment: whom it is for and what was signed are not printed."""
 
+from dataclasses import replace
+
 from token_issuer.intent import (
     CREDITED,
     HOLD_SECONDS,
@@ -16,6 +18,8 @@ def test_an_intent_is_held_by_who_made_it_and_tells_no_secret() -> None:
     made = [new_intent("a" * 64, b"secret--" * 4, 100, 7, "document", "terms") for _ in range(2)]
     assert made[0].holder != made[1].holder
     assert not made[0].in_doubt
+    assert not made[0].was_refused
+    assert replace(made[0], was_refused=True) == made[0]
     shown = repr(made[0])
     assert "a" * 64 in shown
     for hidden in ("secret", "document", "terms", made[0].holder):

@@ -126,6 +126,8 @@ def test_what_is_unclear_waits_for_a_person(intents: Intents, ledger: Ledger) ->
         intents.present(presented(), LATER)
     intents.give_up("a", NOW)
     assert intents.undecided(HASH) is None
+    (left,) = intents.listed()
+    assert (left.state, left.in_doubt) == ("refused", False)
     assert outstanding(ledger) == 0
     # Whoever looked badly may look again.
     assert intents.credit("a", TRANSACTION, NOW).units == 100
