@@ -99,7 +99,8 @@ async def for_another_gateway(service: PaidService) -> tuple[tuple[bytes, bytes]
 
 async def forged(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
     token = MINT.token()
-    return (paying_with(replace(token, authenticator=token.authenticator[:-1] + b"\0")),)
+    *others, last = token.authenticator
+    return (paying_with(replace(token, authenticator=bytes([*others, last ^ 1]))),)
 
 
 async def of_another_nonce(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
