@@ -31,6 +31,7 @@ from protocol.padding import SMALLEST_BUCKET, bucket, pad
 from protocol.private_token import Token
 from protocol.shaping import GeometricSeries
 from protocol.signature import ASKED_FIELD
+from scripts.local.stack import ROOT
 from tests.support.hostile_store import read_command
 from tests.support.minting import paying_with
 from tests.support.paid_service import (
@@ -426,3 +427,12 @@ def test_commands_are_the_three_that_are_told() -> None:
     text = redis_module.__doc__ or ""
     for command in ("SET k h‖owner NX GET EX lease", "SET k s‖owner EXAT t", "EVAL <script> 1 k"):
         assert command in text
+
+
+def test_security_says_what_an_old_copy_of_the_store_does() -> None:
+    """`test_redis_store.py` shows it: a token passes twice, and nothing else changes."""
+    lines = (ROOT / "SECURITY.md").read_text(encoding="utf-8").split("\n")
+    (row,) = [line for line in lines if line.startswith("| **host**, with the store of spent")]
+    may = row.split("|")[3]
+    assert "go back to an old copy" in may
+    assert "spent twice, at the operator's own cost" in may

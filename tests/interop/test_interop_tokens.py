@@ -30,7 +30,7 @@ from token_issuer.administration import open_account
 from token_issuer.settings import read_settings
 from token_issuer.upgrade import upgraded_ledger
 
-COUNT, BATCH = 5, 50
+COUNT, BATCH = 20, 50
 CHALLENGE = TokenChallenge("issuer.example", "gateway.example")
 DIGEST = CHALLENGE.digest
 PRIVATE = ISSUER.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()).hex()

@@ -1,8 +1,11 @@
 """Questions with tokens over the transports: which tokens leave, and what is left of them."""
 
 import asyncio
+import contextlib
 import json
+import shutil
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -245,6 +248,24 @@ def test_a_gateway_that_wants_a_token_and_names_no_keys_is_told_of(
     with pytest.raises(TokenRefused, match="its evidence names no issuer"):
         ask(gateway.url, wallet=wallet)
     assert counts(wallet) == (1, 0, 0, 0)
+
+
+def test_a_copied_wallet_pays_for_nothing_twice_and_loses_nothing(
+    gateway: StandInGateway, toll: Toll, wallet: Wallet, tmp_path: Path
+) -> None:
+    tokens = fill(wallet, 6)
+    copied = tmp_path / "copied.sqlite3"
+    shutil.copy(wallet.file.path, copied)
+    copy, answers = Wallet(copied, clock=Clock()), 0
+    for each in (wallet, copy) * len(tokens):
+        with contextlib.suppress(NoToken, TokenRefused):
+            answers += whole(gateway.url, wallet=each) == ANSWER
+    assert total(wallet) == total(copy) == 0
+    assert answers == len(tokens)
+    assert Counter(toll.spent) == Counter(tokens)
+    refused = [each for of in (wallet, copy) for each in of.refusals()]
+    assert {each.code for each in refused} == {"token_spent"}
+    assert sum(each.count for each in refused) == len(tokens)  # each by whoever came second
 
 
 # Failures on the way.

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from oblivious_client.exits import Exit
 from oblivious_client.purchases import Purchases
 from oblivious_client.token_commands import ACTIONS, MAX_SECRET, read_secret
 from oblivious_client.wallet import Outcome, Wallet
+from protocol.evidence import Evidence
 from protocol.token_catalogue import Catalogue
 from protocol.token_prices import Tariff
 from tests.support.gateway import MODEL, StandInGateway
@@ -154,6 +156,26 @@ def test_with_another_issuers_keys(
     assert (code, int(Exit.CATALOGUE)) == (23, 23)
     assert "issuer.example does not list the attested key for c1" in err
     assert issuer.bodies == []
+
+
+def test_of_a_catalogue_that_was_changed_by_an_octet_nothing_is_bought(
+    run: Run, gateway: StandInGateway, issuer: StandInIssuer, wallet: Wallet
+) -> None:
+    """Nothing is blinded for it: there is no wallet, and the issuer hears of nobody."""
+    size = len(issuer.catalogue(MODELS).encode())
+    for at in (0, *range(size // 7, size, size // 7), size - 1):
+
+        def changed(evidence: Evidence, at: int = at) -> Evidence:
+            octets = bytearray(evidence.token_catalogue or b"")
+            octets[at] ^= 1
+            return replace(evidence, token_catalogue=bytes(octets))
+
+        gateway.faults.evidence = changed
+        assert (run("buy", *by(gateway))[0], int(Exit.CATALOGUE)) == (23, 23)
+    assert issuer.bodies == []
+    assert not wallet.file.exists
+    gateway.faults.evidence = lambda evidence: evidence
+    assert run("buy", *by(gateway))[0] == Exit.OK
 
 
 def test_where_nobody_pays_nothing_is_bought(run: Run) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from enclave_server.keys.attester import Attester
 from enclave_server.security_module.simulated import SimulatedSecurityModule
-from protocol.attestation import OPTIONAL_BYTES, verify_attestation
+from protocol.attestation import OPTIONAL_BYTES
 from protocol.encapsulation import GatewayKey, decapsulate_request, encapsulate_request
 from protocol.errors import (
     AttestationError,
@@ -356,12 +356,15 @@ def test_a_catalogue_that_is_no_base64_is_refused(value: object) -> None:
 
 
 def test_clients_of_before_pass_over_the_catalogue() -> None:
-    """They read neither the member of the JSON nor that of `user_data`."""
-    members = json.loads(with_catalogue().encode())
-    del members["token_catalogue"]
-    verify_attestation(
-        base64.b64decode(members["attestation"]), now=NOW, root=root(), pcrs=None, nonce=None
-    )
+    """They read neither the member of the JSON nor that of `user_data`; all else is as it was."""
+    made = with_catalogue()
+    members = json.loads(made.encode())
+    assert base64.b64decode(members.pop("token_catalogue")) == CATALOGUE
+    assert members.keys() == json.loads(evidence().encode()).keys()
+    assert Evidence.decode(json.dumps(members).encode()) == replace(made, token_catalogue=None)
+    hashes = cbor2.loads(user_data_of(made))
+    assert hashes.pop("tokens") == hashlib.sha256(CATALOGUE).digest()
+    assert hashes == bound_hashes()
 
 
 def test_the_largest_catalogue_fits() -> None:

@@ -76,6 +76,45 @@ def test_other_keys_and_other_forms_are_refused(spki: bytes) -> None:
         TokenKey.decode(spki)
 
 
+def der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big") if size > 127 else b""
+    return bytes([tag, 0x80 | len(octets) if octets else size]) + octets + content
+
+
+def integer(number: int) -> bytes:
+    return der(2, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def written(n: int, e: int = 65537, digest: int = 2, salt: int = 48) -> bytes:
+    """Return a key of id-RSASSA-PSS in DER; `digest` is 1 for SHA-256, 2 for SHA-384."""
+    names = ("2a864886f70d01010a", "2a864886f70d010108", f"6086480165030402{digest:02x}")
+    pss, mgf1, sha2 = (der(6, bytes.fromhex(name)) for name in names)
+    hashing = der(0x30, sha2)
+    parameters = der(0xA0, hashing) + der(0xA1, der(0x30, mgf1 + hashing))
+    algorithm = der(0x30, pss + der(0x30, parameters + der(0xA2, integer(salt))))
+    return der(0x30, algorithm + der(3, b"\0" + der(0x30, integer(n) + integer(e))))
+
+
+@pytest.mark.parametrize(
+    "spki",
+    [
+        pytest.param(written(N, digest=1), id="SHA-256"),
+        pytest.param(written(N, digest=1, salt=32), id="SHA-256, salt 32"),
+        pytest.param(written(N, salt=32), id="salt 32"),
+        pytest.param(written(N << 1024 | 1), id="3072 bits"),
+        pytest.param(written(N >> 1 | 1), id="2047 bits"),
+        pytest.param(written(N, 3), id="e=3"),
+    ],
+)
+def test_keys_that_are_sound_and_of_another_kind_are_refused(spki: bytes) -> None:
+    """The cases above break the form of a key; these keep it."""
+    assert isinstance(load_der_public_key(spki), RSAPublicKey)
+    with pytest.raises(MalformedMessage):
+        TokenKey.decode(spki)
+    assert TokenKey.decode(written(N)) == KEY
+
+
 def test_every_truncation_is_refused() -> None:
     for end in range(len(SPKI)):
         with pytest.raises(MalformedMessage):

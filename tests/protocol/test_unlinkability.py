@@ -6,8 +6,9 @@ What is left to it are orders and times: a matcher that uses them all does as we
 """
 
 import random
+import secrets
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -148,6 +149,29 @@ def test_the_same_matcher_finds_those_that_spend_at_once(matcher: Matcher) -> No
     """Else the test above would show nothing: what is spent at once gives its buyer away."""
     history = History(random.Random(1), delay=1e-7)
     assert hits(history, matcher(history)) > 0.9
+
+
+# Octets: what a matcher makes of blinded messages and tokens.
+
+
+def by_rank(blinded: Sequence[int], signed: Sequence[int]) -> float:
+    """Pair the n-th of both by their numbers; return which part is right."""
+    one, other = (sorted(range(BUYERS), key=of.__getitem__) for of in (blinded, signed))
+    return sum(a == b for a, b in zip(one, other, strict=True)) / BUYERS
+
+
+def seen(random: Callable[[int], bytes]) -> tuple[list[int], list[int]]:
+    """Return what the issuer sees of each purchase, and what anybody can tell of its token."""
+    pairs = [request_token(KEY, DIGEST, random=random) for _ in range(BUYERS)]
+    blinded = [number(request.blinded_message) for request, _ in pairs]
+    opened = [pow(pending.inverse, E, N) for _, pending in pairs]
+    return blinded, [one * other % N for one, other in zip(blinded, opened, strict=True)]
+
+
+def test_a_matcher_of_octets_does_as_well_as_chance_and_finds_what_is_not_blinded() -> None:
+    assert by_rank(*seen(secrets.token_bytes)) < 1 / BUYERS + 0.02
+    one = (1).to_bytes(256, "big")  # as a factor it hides nothing
+    assert by_rank(*seen(lambda size: one if size == 256 else secrets.token_bytes(size))) == 1
 
 
 def test_an_issuer_that_knows_the_inverse_would_find_the_token() -> None:

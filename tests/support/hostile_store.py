@@ -1,11 +1,16 @@
 """A store on the host that says what a test wants, and what it was told."""
 
 import asyncio
+import contextlib
 import tempfile
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+DEADLINE = 120.0
+"""Seconds after which a test fails rather than hang."""
 
 Reply = Callable[[bytes], Awaitable[bytes | None]]
 """Takes one command, without its framing; returns what is sent for it, None to hang up."""
@@ -104,3 +109,24 @@ async def read_command(reader: asyncio.StreamReader) -> list[bytes]:
         assert size[:1] == b"$"
         arguments.append((await reader.readexactly(int(size[1:]) + 2))[:-2])
     return arguments
+
+
+@contextlib.contextmanager
+def running_hostile_store(reply: Reply) -> Iterator[HostileStore]:
+    """Yield such a store that answers from a thread of its own."""
+    store = HostileStore(reply)
+    started, ended = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with store:
+            started.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert started.wait(DEADLINE)
+        yield store
+    finally:
+        ended.set()
+        thread.join(DEADLINE)

@@ -15,6 +15,7 @@ from oblivious_client.local.messages import Handled
 from oblivious_client.local.relays import Relays
 from oblivious_client.policy import Policy, Simulated
 from oblivious_client.releases.source import Releases
+from oblivious_client.route import Route
 from oblivious_client.transport import AsyncObliviousTransport
 from oblivious_client.wallet import Wallet
 from tests.support.gateway import StandInGateway
@@ -41,14 +42,19 @@ class Setting:
 
 
 @contextlib.contextmanager
-def running(relays: Sequence[str], setting: Setting) -> Iterator[tuple[str, LocalEndpoint]]:
-    """Run the endpoint in a thread; give its URL, and itself to be looked at."""
+def running(relays: Sequence[str | Route], setting: Setting) -> Iterator[tuple[str, LocalEndpoint]]:
+    """Run the endpoint in a thread; give its URL, and itself to be looked at.
+
+    A route has what else the setting says of one.
+    """
     ready = threading.Event()
     made: list[tuple[str, LocalEndpoint, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def run() -> None:
         transports = [
-            AsyncObliviousTransport(
+            AsyncObliviousTransport(relay)
+            if isinstance(relay, Route)
+            else AsyncObliviousTransport(
                 relay, policy=setting.policy, wallet=setting.wallet, releases=setting.releases
             )
             for relay in relays

@@ -13,6 +13,7 @@ from protocol.issuer_directory import IssuerDirectory
 from protocol.private_token import Token, TokenRequest, request_token
 from protocol.purchase_receipt import Receipt
 from protocol.token_batch import encode_requests
+from protocol.token_catalogue import SKEW_SECONDS
 from tests.support.issuing import (
     BATCH,
     CHALLENGE,
@@ -185,6 +186,24 @@ def test_422_costs_nothing(shop: Shop, case: str) -> None:
     assert problem(answer).keys() == {"type", "title", "status"}
     assert answer.status_code == 422
     assert shop.balance(secret) == 200
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        (epoch(1).issue_from - SKEW_SECONDS - 1, 422),
+        (epoch(1).issue_from - SKEW_SECONDS, 200),
+        (epoch(1).issue_until + SKEW_SECONDS - 1, 200),
+        (epoch(1).issue_until + SKEW_SECONDS, 422),
+    ],
+)
+def test_a_second_out_of_its_window_a_key_sells_nothing(
+    shop: Shop, moment: int, status: int
+) -> None:
+    shop.clock.now = moment
+    _, secret = shop.voucher(3)
+    assert shop.buy(secret, basket(3, number=1).body).status_code == status
+    assert shop.balance(secret) == (0 if status == 200 else 3)
 
 
 def test_415_for_another_media_type(shop: Shop) -> None:

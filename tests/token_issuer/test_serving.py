@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -126,6 +127,22 @@ def test_processes_that_are_killed_lose_nothing(files: IssuerFiles, ledger: Ledg
     if files.database.startswith("sqlite"):
         with sqlite3.connect(files.directory / "ledger.sqlite3") as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_eight_buyers_of_one_voucher_never_overdraw_it_in_several_processes(
+    files: IssuerFiles, ledger: Ledger
+) -> None:
+    _, secret = open_account(ledger, int(time.time()), units=20)
+    baskets = [basket(files.key(1), 2) for _ in range(16)]
+    with running_issuer(files) as issuer, ThreadPoolExecutor(8) as pool:
+        assert len(issuer.workers()) > 1
+        answers = list(pool.map(lambda each: send(issuer.url, secret, each.body), baskets))
+    assert Counter(answer.status_code for answer in answers) == {200: 10, 402: 6}
+    for wanted, answer in zip(baskets, answers, strict=True):
+        if answer.status_code == 200:
+            assert len(wanted.open(answer.content)) == 2
+    assert outstanding(ledger) == 0
+    assert discrepancies(ledger) == []
 
 
 def test_sigterm_lets_a_batch_end_and_what_comes_again_is_not_paid_again(

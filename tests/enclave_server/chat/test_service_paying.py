@@ -1,18 +1,24 @@
 """What a token becomes with each outcome of a request, and what its client is told."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enclave_server.chat.overrun import CHARACTERS_PER_TOKEN
-from enclave_server.chat.paying import NO_RETRY, STATUS
+from enclave_server.chat.paying import NO_RETRY, REJECTED_SECONDS, STATUS
 from enclave_server.chat.profiles import PLAIN
+from enclave_server.payment.nullifier import LABEL, nullifier
 from enclave_server.payment.refusals import Refusal, Refused
-from protocol.gateway import Delivery
+from enclave_server.payment.store import Store
+from protocol.binary_http import Response
+from protocol.gateway import Answer, Delivery
 from protocol.token_fields import decode_challenges
 from protocol.token_prices import PricePoint
 from tests.support.minting import BUDGETS, paying_with
@@ -25,17 +31,21 @@ from tests.support.paid_service import (
     PaidService,
     code_of,
     memory_store,
+    redis_store,
     told,
 )
 from tests.support.private_tokens import PRICES, WEEK
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.upstream import (
     DONE,
     Behaviour,
+    Exchange,
     StandInUpstream,
     answering,
     chunk_of,
     event,
     hanging_up,
+    raw,
     sending,
     silent,
     stream_of,
@@ -99,7 +109,8 @@ async def for_another_gateway(service: PaidService) -> tuple[tuple[bytes, bytes]
 
 async def forged(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
     token = MINT.token()
-    return (paying_with(replace(token, authenticator=token.authenticator[:-1] + b"\0")),)
+    *others, last = token.authenticator
+    return (paying_with(replace(token, authenticator=bytes([*others, last ^ 1]))),)
 
 
 async def of_another_nonce(service: PaidService) -> tuple[tuple[bytes, bytes], ...]:
@@ -209,6 +220,11 @@ def test_a_token_that_is_too_small_is_told_what_suffices_and_can_be_used_elsewhe
         token = MINT.field(C1)
         answer = await service.whole(token, max_tokens=513)
         assert (answer.status, code_of(answer)) == (402, "token_too_small")
+        assert {name for name, _ in answer.headers} == {
+            b"content-type",
+            b"www-authenticate",
+            NO_RETRY[0],
+        }
         (challenge,) = decode_challenges(told(answer, b"www-authenticate") or b"")
         key = MINT.catalogue({}).issuing(C4, NOW)
         assert key is not None
@@ -239,7 +255,10 @@ def test_what_no_token_is_large_enough_for(
             answer = await service.whole(*fields, path=path, **changes)
             assert (answer.status, code_of(answer)) == (400, "budget_exceeded")
             assert json.loads(answer.content)["error"]["param"] == param
-            assert told(answer, NO_RETRY[0]) == NO_RETRY[1]
+            assert dict(answer.headers) == {
+                b"content-type": b"application/json",
+                NO_RETRY[0]: NO_RETRY[1],
+            }
         assert service.store.done == []
 
     run(use)
@@ -265,6 +284,84 @@ def test_what_fails_the_schema_never_reaches_the_store() -> None:
         assert service.counted.counts == {}
 
     run(use)
+
+
+# What a refusal leaves of a token: the same one buys an answer afterwards.
+
+Asking = Callable[[PaidService, bytes, tuple[bytes, bytes]], Awaitable[int]]
+
+
+def refusing(**changes: Any) -> Asking:
+    async def ask(service: PaidService, path: bytes, token: tuple[bytes, bytes]) -> int:
+        return (await service.whole(token, path=path, **changes)).status
+
+    return ask
+
+
+async def without_it(service: PaidService, path: bytes, token: tuple[bytes, bytes]) -> int:
+    return (await service.whole(path=path)).status
+
+
+async def held_elsewhere(service: PaidService, path: bytes, token: tuple[bytes, bytes]) -> int:
+    hold = await service.gate.hold(service.gate.look((token,)), C1)
+    answer = await service.whole(token, path=path)
+    hold.give_back()
+    return answer.status
+
+
+async def store_away(service: PaidService, path: bytes, token: tuple[bytes, bytes]) -> int:
+    hold = service.store.hold
+    await unknown(service)
+    answer = await service.whole(token, path=path)
+    service.store.hold = hold  # type: ignore[method-assign]
+    return answer.status
+
+
+LEFT: dict[str, tuple[Asking, int]] = {
+    "none sent": (without_it, 401),
+    "no such model": (refusing(model="nowhere"), 404),
+    "fails the schema": (refusing(unheard_of=1, model=5), 400),
+    "too small": (refusing(metadata={"a": "x" * 8192}), 402),
+    "too large for any": (refusing(metadata={"a": "x" * 8192 * 64}), 400),
+    "held by another": (held_elsewhere, 409),
+    "store away": (store_away, 503),
+}
+STORES = pytest.mark.parametrize("kind", ["memory", "redis"])
+
+
+@contextlib.contextmanager
+def store_of(kind: str, folder: Path, clock: Clock) -> Iterator[tuple[Store, RedisServer | None]]:
+    """Give a store of that kind, and the server that it is in, if it is in one."""
+    if kind == "memory":
+        yield memory_store(clock), None
+        return
+    with redis_server(folder) as server:
+        yield redis_store(server.unix, clock), server
+
+
+@STORES
+@pytest.mark.parametrize("path", PATHS[:4], ids=lambda path: path.decode().rpartition("/")[2])
+def test_a_refusal_that_leaves_a_token_leaves_it_good_for_one_answer(
+    kind: str, path: bytes, tmp_path: Path
+) -> None:
+    text = {"choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]}
+    arrived: list[Exchange] = []
+
+    async def behaviour(exchange: Exchange) -> None:
+        arrived.append(exchange)
+        await (sending(200, text) if path == PATHS[1] else answering())(exchange)
+
+    async def use(service: PaidService) -> None:
+        for number, (refuse, status) in enumerate(LEFT.values()):
+            token = MINT.field()
+            assert await refuse(service, path, token) == status
+            assert len(arrived) == number
+            answer = await service.whole(token, path=path)
+            assert (answer.status, told(answer, STATUS)) == (200, b"spent")
+
+    clock = Clock()
+    with store_of(kind, tmp_path, clock) as (store, _):
+        run(use, behaviour, store=store, clock=clock)
 
 
 # What is answered.
@@ -410,6 +507,71 @@ def test_a_stream_that_breaks_off_says_what_became_of_the_token(
     run(use, streaming_then_closing(pieces))
 
 
+async def head_alone(exchange: Any) -> None:
+    await exchange.head(200, "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
+    await exchange.wait_gone()
+
+
+SECONDS = ("first_byte_seconds", "idle_seconds", "total_seconds")
+BROKEN_OFF = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
+WORD = stream_of(["Pa"])[:2]
+UPSTREAMS: dict[str, tuple[Behaviour, bool, str]] = {
+    "refuses": (sending(429, {}), False, "returned"),
+    "refuses a stream": (sending(429, {}), True, "returned"),
+    "calls it wrong": (sending(400, {}), False, "returned"),
+    "is silent": (silent, False, "returned"),
+    "is silent where a stream is wanted": (silent, True, "returned"),
+    "is silent after the head of a stream": (head_alone, True, "returned"),
+    "hangs up": (hanging_up, False, "returned"),
+    "breaks off after the head": (raw(BROKEN_OFF), False, "returned"),
+    "breaks off within the answer": (raw(BROKEN_OFF + b'{"choices"'), False, "returned"),
+    "breaks off after the head of a stream": (streaming_then_closing([]), True, "returned"),
+    "breaks off before a word": (streaming_then_closing(WORD[:1]), True, "returned"),
+    "breaks off after a word": (streaming_then_closing(WORD), True, "spent"),
+    "answers": (answering(), False, "spent"),
+}
+
+
+async def said_of_the_token(answer: Answer) -> str:
+    """Return what an answer says of its token: in its head, or in the error that ends a stream."""
+    if isinstance(answer, Response):
+        return (told(answer, STATUS) or b"").decode()
+    content = b"".join([piece async for piece in answer.content])
+    (fate,) = re.findall(rb'"token":"(\w+)"', content)
+    return str(fate.decode())
+
+
+@STORES
+@pytest.mark.parametrize("name", UPSTREAMS)
+def test_what_a_client_is_told_of_a_token_is_what_its_store_has(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    behaviour, streams, fate = UPSTREAMS[name]
+    options: dict[str, Any] = {"stream": True, "delivery": Delivery.CHUNKED} if streams else {}
+    is_late = behaviour in (silent, head_alone)
+    patience = dict.fromkeys(SECONDS, 0.2) if is_late else {}
+    clock, token = Clock(), MINT.token()
+
+    async def use(service: PaidService) -> None:
+        answer = await service.ask(paying_with(token), **options)
+        assert await said_of_the_token(answer) == fate
+        await service.close()  # tells a store on the host what it has not been told
+        clock.now += REJECTED_SECONDS + 1  # for what the request provoked
+        key = nullifier(LABEL, token)
+        if server is not None:
+            stands = server.command("GET", key)
+            assert stands.startswith(b"$17\r\ns" if fate == "spent" else b"$-1\r\n")
+        elif fate == "returned":
+            assert await store.hold(key)
+        else:
+            with pytest.raises(Refused) as caught:
+                await store.hold(key)
+            assert caught.value.refusal is Refusal.SPENT
+
+    with store_of(kind, tmp_path, clock) as (store, server):
+        run(use, behaviour, store=store, clock=clock, **patience)
+
+
 def test_an_answer_that_is_read_and_cannot_be_understood_is_paid_for() -> None:
     async def use(service: PaidService) -> None:
         answer = await service.whole(MINT.field())
@@ -434,11 +596,6 @@ def test_who_goes_away_has_paid(behaviour: Behaviour) -> None:
     if behaviour is silent:
         behaviour = head_alone
     run(use, behaviour)
-
-
-async def head_alone(exchange: Any) -> None:
-    await exchange.head(200, "Content-Type: text/event-stream", "Transfer-Encoding: chunked")
-    await exchange.wait_gone()
 
 
 # What runs on beyond what was paid for.

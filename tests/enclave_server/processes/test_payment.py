@@ -27,7 +27,9 @@ from enclave_server.processes.payment import NoEpoch, Till, make_till, warn_of_e
 from protocol.binary_http import Request, Response
 from protocol.provisioning import Secrets
 from protocol.token_catalogue import Catalogue, Epoch
+from tests.enclave_server.payment.test_resp import WRONG
 from tests.support.enclave import Enclave, chat_request, running_enclave, running_upstream
+from tests.support.hostile_store import nothing, running_hostile_store, saying
 from tests.support.minting import Mint, budgets_toml, epochs_around, paying_with
 from tests.support.private_tokens import PRICES, WEEK
 from tests.support.provisioning import provision_request, public_text, statement
@@ -116,6 +118,27 @@ def test_each_of_many_tokens_buys_one_answer_however_often_it_is_sent_at_once(
     assert statuses[200] == TOKENS == len(upstream.requests)
     assert statuses[409] + statuses[401] == TOKENS * (AT_ONCE - 1)
     assert statuses.total() == TOKENS * AT_ONCE
+
+
+def test_whatever_a_store_says_is_a_sealed_503_and_ends_nothing(upstream: StandInUpstream) -> None:
+    """Also that it is late or hangs up; the same token buys its answer when the store is back."""
+    with (
+        running_hostile_store(saying(None)) as store,
+        running_enclave(
+            config_for(upstream.address, store="'redis'", store_address=f"'{store.address}'")
+        ) as enclave,
+    ):
+        workers, key, token = enclave.worker_pids, enclave.key_configs()[0], MINT.field()
+        for reply in (saying(None), nothing, *map(saying, WRONG)):
+            store.reply = reply
+            answer = enclave.ask(paid(token), key)
+            assert (answer.status, code_of(answer)) == (503, "token_store_unavailable")
+            assert answer.headers[1:] == ((b"retry-after", b"5"),)
+        assert enclave.ask(paid(model="free"), key).status == 200
+        assert len(upstream.requests) == 1
+        store.reply = saying(b"$-1\r\n")
+        assert enclave.ask(paid(token), key).status == 200
+        assert enclave.worker_pids == workers
 
 
 def test_the_catalogue_is_attested_and_served(upstream: StandInUpstream) -> None:

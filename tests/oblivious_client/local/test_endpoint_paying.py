@@ -1,6 +1,8 @@
 """Programs that ask through the local endpoint where questions cost something."""
 
+import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,16 @@ import openai
 import pytest
 
 from oblivious_client.policy import Policy, Simulated
+from oblivious_client.route import Route
 from oblivious_client.wallet import Wallet
-from protocol.token_prices import Tariff
+from protocol.token_prices import PricePoint, Tariff
+from tests.support.enclave import running_enclave, running_upstream
 from tests.support.gateway import MODEL, WORDS, StandInGateway
 from tests.support.local_endpoint import Setting, running
-from tests.support.minting import TARIFF
+from tests.support.minting import TARIFF, Mint, budgets_toml, epochs_around
 from tests.support.toll import Refusal, Toll
-from tests.support.wallets import C1, C4, MINT, Clock, counts, fill
+from tests.support.upstream import Exchange, answering, completion, sending
+from tests.support.wallets import C1, C4, C16, MINT, Clock, counts, fill
 
 ALLOWED = Policy(simulated=Simulated.ALLOWED)
 ANSWER = "".join(WORDS)
@@ -172,6 +177,71 @@ def test_programs_spend_tokens_of_the_price_that_they_ask_for(
         said = other.messages.create(model=MODEL, max_tokens=9, messages=ASKED)
         assert said.content[0].type == "text"
     assert counts(wallet) == (0, 0, 0, 0)
+
+
+# A real server, which computes the price of what has come, and refuses a token that is too small.
+
+DRAWN = {
+    "type": "image_url",
+    "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAA"},
+}
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+LONG_TOOL = {"type": "function", "function": {**TOOL["function"], "description": "x" * 8192}}  # type: ignore[dict-item]
+ASKINGS: list[tuple[dict[str, Any], PricePoint, int]] = [
+    ({}, C1, 512),
+    ({"stream": True}, C1, 512),
+    ({"tools": [TOOL]}, C1, 512),
+    ({"tools": [LONG_TOOL]}, C4, 2048),
+    ({"n": 2}, C1, 256),
+    ({"n": 2, "max_tokens": 257}, C4, 257),
+    ({"messages": [{"role": "user", "content": [DRAWN]}]}, C1, 512),
+    ({"messages": [{"role": "user", "content": [DRAWN, DRAWN]}]}, C4, 2048),
+]
+"""What is asked, the price of it, and the limit that the enclave passes on."""
+
+
+async def all_choices(exchange: Exchange) -> None:
+    """Answer with as many choices as are asked for."""
+    asked = exchange.received.json
+    if asked.get("stream"):
+        await answering()(exchange)
+        return
+    (choice,) = completion("Paris.")["choices"]
+    choices = [{**choice, "index": index} for index in range(asked.get("n", 1))]
+    await sending(200, completion("", choices=choices))(exchange)
+
+
+def test_a_real_server_takes_the_tokens_that_programs_are_told_to_pay(tmp_path: Path) -> None:
+    mint = Mint(epochs_around(time.time()))
+    wallet = Wallet(tmp_path / "wallet.sqlite3")
+    with contextlib.ExitStack() as opened:
+        upstream = opened.enter_context(running_upstream(all_choices))
+        config = (
+            f"{mint.toml()}[[models]]\nname = '{MODEL}'\nupstream = 'u'\nimages = true\n"
+            f"{budgets_toml()}[upstreams.u]\naddress = '{upstream.address}'\n"
+        )
+        enclave = opened.enter_context(running_enclave(config))
+        route = Route(gateway=f"unix:{enclave.path}", policy=ALLOWED, wallet=wallet)
+        served, _ = opened.enter_context(running([route], Setting()))
+        arrived: list[httpx.Request] = []
+        sdk = opened.enter_context(sdk_of(served, arrived))
+        for asked, price, limit in ASKINGS:
+            for each in (C1, C4, C16):
+                fill(wallet, 1, each, mint=mint)
+            left = {C1, C4, C16} - {price}
+            answer = sdk.chat.completions.create(**{"model": MODEL, "messages": ASKED, **asked})
+            if asked.get("stream"):
+                list(answer)
+            assert {pile.price for pile in wallet.piles() if pile.usable} == left, asked
+            assert upstream.requests[-1].json["max_tokens"] == limit
+            while wallet.take(mint.catalogue({}), [C1, C4, C16]) is not None:
+                pass
+        assert len(arrived) == len(upstream.requests) == len(ASKINGS)
+        with pytest.raises(openai.APIStatusError) as caught:
+            CALLS["chat"](sdk)
+        assert (caught.value.status_code, caught.value.code) == (402, "no_tokens")
+        assert len(arrived) == len(ASKINGS) + 1
+        assert len(upstream.requests) == len(ASKINGS)
 
 
 def test_the_page_tells_what_is_attested_of_tokens(url: str, toll: Toll) -> None:
