@@ -171,3 +171,21 @@ def test_of_several_numbers_of_a_name_the_first_is_taken(monkeypatch: pytest.Mon
     monkeypatch.setattr(addresses, "_connect", lambda _, target: connected.append(target))
     connect_socket(TcpAddress("a.example", 0))
     assert connected == [("127.0.0.1", 0)]
+
+
+def test_a_socket_that_leads_nowhere_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *given: int) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr("socket.socket", Noted)
+    nowhere = UnixAddress(str(tmp_path / "no folder/socket"))
+    for begin in (connect_socket, listen_socket):
+        with pytest.raises(FileNotFoundError):
+            begin(nowhere)
+    assert [each.fileno() for each in made] == [-1, -1]

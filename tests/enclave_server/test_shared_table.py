@@ -120,3 +120,14 @@ def test_a_tag_is_found_behind_one_that_ends_as_it_begins(same: int) -> None:
         assert slot is not None
         table.put(slot, 0)
         assert table.find(Place(tag, bucket, bucket), NOW) is None
+
+
+def test_an_entry_keeps_its_slot_until_its_time_is_over() -> None:
+    """Else what came before could come again in its last second."""
+    with contextlib.closing(SharedTable("a", 1)) as table, table:
+        places = [table.place(b"%d" % number) for number in range(200)]
+        added = [place for place in places if table.add(place, NOW + 5, NOW)]
+        others = [place for place in places if place not in added]
+        assert not any(table.add(place, NOW + 9, NOW + 5) for place in others)
+        assert all(table.find(place, NOW + 5) is not None for place in added)
+        assert table.add(others[0], NOW + 9, NOW + 5.5)
