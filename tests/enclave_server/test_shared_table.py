@@ -1,6 +1,7 @@
 """The table that workers share; `test_replay.py` and `test_memory_store.py` say what it is for."""
 
 import contextlib
+import mmap
 import os
 
 import pytest
@@ -131,3 +132,16 @@ def test_an_entry_keeps_its_slot_until_its_time_is_over() -> None:
         assert not any(table.add(place, NOW + 9, NOW + 5) for place in others)
         assert all(table.find(place, NOW + 5) is not None for place in added)
         assert table.add(others[0], NOW + 9, NOW + 5.5)
+
+
+def test_an_entry_takes_thirty_two_octets_and_a_bucket_crosses_no_page() -> None:
+    assert (SLOTS, BUCKET_SIZE) == (32, 512)
+    assert mmap.PAGESIZE % BUCKET_SIZE == 0
+    with contextlib.closing(SharedTable("a", 1 << 20)) as table:
+        assert table.size == BUCKET_SIZE + 32 * (1 << 20)
+
+
+def test_no_time_is_later_than_four_octets_say() -> None:
+    latest = 2**32 - 1
+    times = (5.0, 5.1, latest - 0.5, 1e30)
+    assert [ceiling(until) for until in times] == [5, 6, latest, latest]
