@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from enclave_server import addresses
 from enclave_server.addresses import (
     Address,
     TcpAddress,
@@ -156,3 +157,35 @@ def test_a_connection_is_begun_without_waiting(tmp_path: Path, family: str) -> N
             select.select([], [client], [])
             client.sendall(b"x")
             assert server.recv(1) == b"x"
+
+
+def test_of_several_numbers_of_a_name_the_first_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, 0))
+        for host in ("127.0.0.1", "203.0.113.1")
+    ]
+    connected: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+    with listen_socket(TcpAddress("a.example", 0)) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+    monkeypatch.setattr(addresses, "_connect", lambda _, target: connected.append(target))
+    connect_socket(TcpAddress("a.example", 0))
+    assert connected == [("127.0.0.1", 0)]
+
+
+def test_a_socket_that_leads_nowhere_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *given: int) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr("socket.socket", Noted)
+    nowhere = UnixAddress(str(tmp_path / "no folder/socket"))
+    for begin in (connect_socket, listen_socket):
+        with pytest.raises(FileNotFoundError):
+            begin(nowhere)
+    assert [each.fileno() for each in made] == [-1, -1]

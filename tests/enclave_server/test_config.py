@@ -123,6 +123,10 @@ def test_every_table_can_be_set() -> None:
         ("[provision]\nadministrator_key = '!'", "base64"),
         ("[provision]\nadministrator_key = 'AAAA'", "32 bytes"),
         (f"[provision]\nadministrator_key = '{'A' * 43}='", "anybody can sign"),
+        (
+            "[provision]\nadministrator_key = '!O2onvM62pC1imrTyIx/I1lS0t3jZpdlD5rrm4Na9zRg='",
+            "base64",
+        ),
         ("[server", "table declaration"),
         ("x = " + "[" * 900, "nest too deeply"),
         ("x = " + "9" * 5000, "digits"),

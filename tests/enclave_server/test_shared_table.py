@@ -1,6 +1,7 @@
 """The table that workers share; `test_replay.py` and `test_memory_store.py` say what it is for."""
 
 import contextlib
+import mmap
 import os
 
 import pytest
@@ -120,3 +121,27 @@ def test_a_tag_is_found_behind_one_that_ends_as_it_begins(same: int) -> None:
         assert slot is not None
         table.put(slot, 0)
         assert table.find(Place(tag, bucket, bucket), NOW) is None
+
+
+def test_an_entry_keeps_its_slot_until_its_time_is_over() -> None:
+    """Else what came before could come again in its last second."""
+    with contextlib.closing(SharedTable("a", 1)) as table, table:
+        places = [table.place(b"%d" % number) for number in range(200)]
+        added = [place for place in places if table.add(place, NOW + 5, NOW)]
+        others = [place for place in places if place not in added]
+        assert not any(table.add(place, NOW + 9, NOW + 5) for place in others)
+        assert all(table.find(place, NOW + 5) is not None for place in added)
+        assert table.add(others[0], NOW + 9, NOW + 5.5)
+
+
+def test_an_entry_takes_thirty_two_octets_and_a_bucket_crosses_no_page() -> None:
+    assert (SLOTS, BUCKET_SIZE) == (32, 512)
+    assert mmap.PAGESIZE % BUCKET_SIZE == 0
+    with contextlib.closing(SharedTable("a", 1 << 20)) as table:
+        assert table.size == BUCKET_SIZE + 32 * (1 << 20)
+
+
+def test_no_time_is_later_than_four_octets_say() -> None:
+    latest = 2**32 - 1
+    times = (5.0, 5.1, latest - 0.5, 1e30)
+    assert [ceiling(until) for until in times] == [5, 6, latest, latest]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from enclave_server.config import ConfigError, parse_config
-from enclave_server.tokens_table import LEASE_MARGIN_SECONDS
+from enclave_server.tokens_table import LEASE_MARGIN_SECONDS, MAX_LEASE_SECONDS
 from protocol import base64url
 from protocol.token_catalogue import MAX_CATALOGUE_BYTES, Catalogue
 from protocol.token_prices import Budget, PricePoint, Tariff
@@ -215,3 +215,33 @@ def test_a_cluster_that_takes_tokens_needs_a_store_for_all() -> None:
     assert parse_config(text())
     with pytest.raises(ConfigError, match=r"tokens\.store must be redis"):
         parse_config(text() + cluster)
+
+
+def test_a_budget_that_names_no_images_has_none() -> None:
+    models = (
+        "[[models]]\nname = 'm'\nupstream = 'u'\n"
+        "budgets.c4 = {input_octets = 10, output_tokens = 20}\n"
+    )
+    catalogue = parse_config(text(models=models)).catalogue
+    assert catalogue is not None
+    assert catalogue.models == {"m": Tariff({C4: Budget(10, 20, 0)})}
+
+
+@pytest.mark.parametrize(("more", "works"), [(0, True), (1, False)])
+def test_an_upstream_may_take_as_long_as_a_token_can_be_held(more: int, works: bool) -> None:
+    total = MAX_LEASE_SECONDS - LEASE_MARGIN_SECONDS + more
+    config = text(upstreams=f"{UPSTREAM}total_seconds = {total}\n")
+    if works:
+        assert parse_config(config).lease_seconds == MAX_LEASE_SECONDS
+        return
+    with pytest.raises(ConfigError, match="too long"):
+        parse_config(config)
+
+
+def test_the_key_of_spent_tokens_is_wanted_beside_those_of_upstreams() -> None:
+    upstreams = f"{UPSTREAM}key_provisioned = true\n"
+    settings = {"store": "'redis'", "store_address": "'unix:/r'"}
+    for wanted in (False, True):
+        more = {"nullifier_key_provisioned": str(wanted).lower()}
+        config = parse_config(ADMINISTRATOR + text(upstreams=upstreams, **settings, **more))
+        assert config.wanted_secrets == {"u"} | ({"spent-tokens"} if wanted else set())

@@ -268,6 +268,9 @@ def test_a_connection_is_used_again_whose_stream_was_joined(
             for _ in range(2):
                 await upstreams.ask(model, Conversation, request, 1).whole(Holding(Memory()))
             assert upstream.connections == 1
+            ((connections, _),) = upstreams._ways.values()
+            assert len(connections._idle) == 1
             upstreams.close()
+            assert connections._idle == []
 
     asyncio.run(scenario())

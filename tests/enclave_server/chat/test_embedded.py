@@ -1,7 +1,6 @@
 """The embedded model is offered with what its engine can do."""
 
 from enclave_server.addresses import UnixAddress
-from enclave_server.chat.bounds import Bounds
 from enclave_server.chat.embedded import CONCURRENCY, CONTEXT_LENGTH, embedded_model
 from enclave_server.engine.__main__ import SETTINGS
 
@@ -26,19 +25,3 @@ def test_a_question_and_its_answer_share_what_one_slot_has() -> None:
     assert SETTINGS["n_ctx"] // SETTINGS["n_parallel"] == CONTEXT_LENGTH
     model = embedded_model("small", "/run/engine.sock", None)
     assert (model.context_length, model.output_limit) == (CONTEXT_LENGTH, CONTEXT_LENGTH)
-
-
-def test_questions_are_as_large_as_the_engine_answers_within_a_second() -> None:
-    """The numbers are those of docs/operations.md."""
-    assert embedded_model("small", "/run/engine.sock", None).bounds == Bounds(
-        text_bytes=65_536,
-        messages=256,
-        choices=2,
-        tools=0,
-        images=0,
-        schema_nodes=1_024,
-        schema_depth=16,
-        logit_bias=300,
-        stop_bytes=1_024,
-        grammar_rules=128,
-    )

@@ -693,3 +693,24 @@ def test_no_two_copies_of_a_large_request_are_made_in_one_turn(
     found = asyncio.run(scenario())
     assert len(found) == 4
     assert found == sorted(set(found))
+
+
+def test_only_what_is_above_the_size_is_read_or_counted_elsewhere() -> None:
+    """And comes to the same number there."""
+    words = [{"role": "user", "content": "word " * (ELSEWHERE_BYTES // 5 - 99)}]
+    small = json.dumps({"model": "m", "max_tokens": 9, "messages": words}).encode()
+    sizes = ((ELSEWHERE_BYTES, 0), (ELSEWHERE_BYTES + 1, 1))
+
+    async def scenario() -> None:
+        elsewhere, counts = Elsewhere(TABLE), list[int]()
+        service = ChatService(TABLE, lambda: KEYS, elsewhere=elsewhere)
+        for path, status in ((b"/v1/messages/count_tokens", 200), (b"/v1/messages", 503)):
+            for size, jobs in sizes:
+                elsewhere.jobs.clear()
+                answer, told = await ask(service, request(small.ljust(size), path))
+                assert (answer.status, len(elsewhere.jobs)) == (status, jobs)
+                counts.append(told.get("input_tokens", 0))
+        assert counts[0] == counts[1] > 10_000
+        service.close()
+
+    asyncio.run(scenario())

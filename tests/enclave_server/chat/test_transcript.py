@@ -199,3 +199,18 @@ def test_a_stream_for_which_there_is_no_room_is_one_too_many() -> None:
     with pytest.raises(UpstreamError) as caught:
         Transcript(1, Holding(memory)).take(word("x" * 200_000))
     assert caught.value.failure is Failure.BUSY
+
+
+def test_a_name_that_comes_late_is_passed_on_and_kept() -> None:
+    transcript = Transcript(1, Holding(Memory()))
+    told = []
+    for name in (None, "f", "g"):
+        function = FunctionDelta(name, "{}" if name == "f" else "")
+        (part,) = transcript.take(
+            Event([ChoiceDelta(0, Delta(tool_calls=[CallDelta(0, "c", "function", function)]))])
+        )
+        told += [call.function.name for call in part.delta.tool_calls or ()]
+    assert told == ["", "f", None]
+    transcript.take(word("", finish="tool_calls"))
+    (output,) = transcript.outputs()
+    assert output["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}

@@ -294,3 +294,57 @@ def test_who_closes_a_connection_leaves_nobody_waiting() -> None:
             await asking
 
     run(nothing, use)
+
+
+def test_a_socket_that_leads_nowhere_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *given: int) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(connection.socket, "socket", Noted)  # type: ignore[attr-defined]
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(connect(UnixAddress(str(tmp_path / "nowhere"))))
+    assert [each.fileno() for each in made if each.family == socket.AF_UNIX][-1] == -1
+
+
+def test_a_socket_that_becomes_no_link_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+
+    async def connected(_: object) -> socket.socket:
+        return ours
+
+    async def main() -> None:
+        async def fail(*_: object, **__: object) -> None:
+            raise ConnectionResetError
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", fail)
+        await dial(UnixAddress(str(tmp_path / "store")))
+
+    monkeypatch.setattr(connection, "connect", connected)
+    with theirs, pytest.raises(ConnectionResetError):
+        asyncio.run(main())
+    assert ours.fileno() == -1
+
+
+def test_of_several_numbers_of_a_store_s_name_the_first_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = listener.getsockname()
+        found = [(socket.AF_INET, 1, 0, "", each) for each in (target, ("127.0.0.1", 1))]
+
+        async def main() -> None:
+            async def numbers(*_: object, **__: object) -> list[object]:
+                return [*found]
+
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", numbers)
+            (await connect(parse_address("tcp://store.example:1"))).close()
+
+        asyncio.run(main())

@@ -157,3 +157,17 @@ def test_a_reader_may_take_what_it_is_promised_beyond_what_there_is() -> None:
     (found,) = do(limits, b"job")
     assert isinstance(found, bytes)
     assert abs(int(found) - readers.MEMORY_BYTES) < 64 << 20  # what it has taken meanwhile
+
+
+def test_no_descriptor_outlives_its_worker_in_the_template() -> None:
+    """Not even those that stand right beside the template's own."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    for free in pairs[1]:
+        free.close()  # between the two others, for the template's channel
+    (heard_before, before), (after, heard_after) = pairs[0], pairs[2]
+    with template(lambda job: job) as channel, heard_before, heard_after:
+        assert before.fileno() < channel.fileno() < after.fileno()
+        for told, heard in ((before, heard_before), (after, heard_after)):
+            told.close()
+            heard.settimeout(DEADLINE)
+            assert heard.recv(1) == b""

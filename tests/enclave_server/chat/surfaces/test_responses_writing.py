@@ -21,6 +21,7 @@ from enclave_server.chat.conversation import (
     UsageDetails,
 )
 from enclave_server.chat.dialects.openai_responses.answers import read_answer
+from enclave_server.chat.surfaces.responses import Responses
 from enclave_server.chat.surfaces.responses_states import unseal
 from enclave_server.chat.surfaces.responses_writing import (
     ended,
@@ -125,3 +126,14 @@ def test_tokens_are_counted_without_what_was_cached(usage: Usage, thought: int) 
         "output_tokens_details": {"reasoning_tokens": thought},
         "total_tokens": 7,
     }
+
+
+def test_of_several_answers_the_first_is_told() -> None:
+    choices = [
+        Choice(0, Reply(content="We"), finish_reason="length"),
+        Choice(1, Reply(content="b")),
+    ]
+    body = json.loads(Responses().write(Answer(choices), IDENTITY, {}))
+    assert body["status"] == "incomplete"
+    (item,) = body["output"]
+    assert [part["text"] for part in item["content"]] == ["We"]

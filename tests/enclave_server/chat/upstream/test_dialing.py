@@ -220,3 +220,19 @@ def test_tls_without_a_name_to_verify_is_refused() -> None:
             assert upstream.requests == []
 
     asyncio.run(scenario())
+
+
+def test_a_socket_that_leads_nowhere_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *given: int) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(dialing, "socket", Noted)
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(connect(upstream_at(f"unix:{tmp_path}/nowhere"), None))
+    assert [each.fileno() for each in made] == [-1]

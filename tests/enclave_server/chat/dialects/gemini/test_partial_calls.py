@@ -162,3 +162,18 @@ def test_a_text_goes_on_after_its_folder_was_kept_as_octets() -> None:
     (whole,) = kept.take(msgspec.json.decode(json.dumps(more), type=Part))
     assert whole.function_call is not None
     assert whole.function_call.args == {"a": msgspec.Raw(b'"bc"')}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("$.a", {"a": "bc"}), ("$.a.b", {"a": {"b": "bc"}})]
+)
+def test_a_text_goes_on_where_another_reader_had_begun_it(path: str, expected: Any) -> None:
+    folder = Folder()
+    for part in (begun("f"), piece(path, string="b", more=True)):
+        assert [*folder.take(msgspec.json.decode(json.dumps(part), type=Part))] == []
+    folder = msgspec.msgpack.decode(msgspec.msgpack.encode(folder), type=Folder)
+    (whole,) = folder.take(
+        msgspec.json.decode(json.dumps(piece(path, string="c", last=True)), type=Part)
+    )
+    assert whole.function_call is not None
+    assert json.loads(msgspec.json.encode(whole.function_call.args)) == expected

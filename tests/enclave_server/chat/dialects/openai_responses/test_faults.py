@@ -37,6 +37,8 @@ ANSWERS = {
         Failure.FILTERED,
     ),
     "OpenRouter's refusal": (403, nested(code=403, metadata={}), Failure.REFUSED),
+    "a refusal without more": (403, nested(code=403), Failure.REFUSED),
+    "a key and reasons": (401, nested(code=401, metadata={"reasons": ["x"]}), Failure.REFUSED),
     "a key": (401, nested(code="invalid_api_key"), Failure.REFUSED),
     "a model that is not there": (404, nested(code="model_not_found"), Failure.NOT_SERVED),
     "a model that is not there, said by 400": (
