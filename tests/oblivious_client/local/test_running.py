@@ -228,9 +228,14 @@ class Command:
 
     def until(self, words: str) -> str:
         """Return the next line that has some words in it."""
-        while words not in (line := self._lines.get(timeout=DEADLINE)):
-            pass
-        return line
+        return self.lines(words)[-1]
+
+    def lines(self, words: str) -> list[str]:
+        """Return all lines to the next one that has some words in it."""
+        lines = [self._lines.get(timeout=DEADLINE)]
+        while words not in lines[-1]:
+            lines.append(self._lines.get(timeout=DEADLINE))
+        return lines
 
     def url(self) -> str:
         found = SAID.search(self.until("listening"))
@@ -274,6 +279,11 @@ def test_it_is_found_and_stopped(gateway: StandInGateway, run: Run) -> None:
         assert (code, err) == (Exit.OK, f"stopped: {url}\n")
         assert served.process.wait(DEADLINE) == Exit.OK
     assert "no endpoint of yours is running" in run("status")[2]
+
+
+def test_enough_descriptors_are_no_news(gateway: StandInGateway) -> None:
+    with serving("--relay", gateway.url, "--listen", "127.0.0.1:0") as served:
+        assert "descriptors" not in "".join(served.lines("listening"))
 
 
 def test_it_starts_without_network_and_verifies_when_there_is_one() -> None:
