@@ -34,6 +34,7 @@ from oblivious_client.local import control, running
 from oblivious_client.local.access import Access
 from oblivious_client.local.endpoint import LocalEndpoint
 from oblivious_client.local.listening import read_place
+from oblivious_client.local.relays import Relays
 from tests.support.gateway import StandInGateway
 from tests.support.local_endpoint import DEADLINE
 from tests.support.releases import TRUST, WITNESSES
@@ -339,6 +340,24 @@ def test_evidence_that_does_not_hold_ends_it_before_it_listens(gateway: StandInG
     ended = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
     assert ended.returncode == Exit.SIMULATED
     assert b"listening" not in ended.stderr
+
+
+def test_its_relays_are_closed_whatever_ends_it(
+    gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    class Closed(Relays):
+        async def aclose(self) -> None:
+            await super().aclose()
+            ended.append("closed")
+
+    monkeypatch.setattr(running, "Relays", Closed)
+    given = chosen("--relay", gateway.url)  # which is simulated
+    place = read_place(given.listen)
+    with pytest.raises(EvidenceRefused):
+        asyncio.run(running._serve(given, place, running.access(given, place), None, print))
+    assert ended == ["closed"]
 
 
 def test_the_next_relay_and_each_request_are_in_the_log(gateway: StandInGateway) -> None:
