@@ -109,8 +109,6 @@ class _Connection:
         if _announced(head) > BODY_LIMIT:
             raise BodyTooLarge
         body = await self._read_body()
-        if body is None:
-            return False
         self._record.received = len(body)
         try:
             return await self._answer_or_leave(
@@ -165,14 +163,14 @@ class _Connection:
         path = head.target.partition(b"?")[0].decode("ascii")
         return LocalRequest(head.method.decode("ascii"), path, tuple(head.headers))
 
-    async def _read_body(self) -> bytes | None:
-        """Return the body, or None if it broke off; raises BodyTooLarge."""
+    async def _read_body(self) -> bytes:
+        """Return the body; raises BodyTooLarge, and RemoteProtocolError if it breaks off."""
         body = bytearray()
         while isinstance(event := await self._next_event(), h11.Data):
             body += event.data
             if len(body) > BODY_LIMIT:
                 raise BodyTooLarge
-        return bytes(body) if isinstance(event, h11.EndOfMessage) else None
+        return bytes(body)
 
     async def _next_event(self) -> h11.Event | None:
         while True:

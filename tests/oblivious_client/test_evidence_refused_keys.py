@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from oblivious_client.evidence import REMEMBERED_KEYS, EvidenceSource, Held
-from oblivious_client.fetching import ANEW, Flow
+from oblivious_client.fetching import ANEW, Flow, Pause
 from oblivious_client.route import Route
 from protocol.evidence import VerifiedEvidence
 
@@ -96,6 +96,27 @@ def test_another_copy_is_asked_for_once(
     source._held = None
     plain = first_request(source)
     assert {name: plain[name] for name in ANEW if name in plain} != dict(ANEW)
+
+
+@pytest.mark.parametrize("is_due", [False, True])
+def test_another_key_is_waited_for_where_the_gateway_said_that_one_comes(
+    source: EvidenceSource, monkeypatch: pytest.MonkeyPatch, is_due: bool
+) -> None:
+    def the_same(self: EvidenceSource, response: httpx.Response) -> Flow[VerifiedEvidence]:
+        yield from ()
+        found: VerifiedEvidence = verified("key")
+        return found
+
+    monkeypatch.setattr(EvidenceSource, "_verified", the_same)
+    monkeypatch.setattr(EvidenceSource, "_hold", lambda *_: None)
+    source.refuse(verified("key"), is_key_due=is_due)
+    flow = source.renewed()
+    next(flow)
+    if is_due:
+        assert isinstance(flow.send(httpx.Response(200)), Pause)
+        return
+    with pytest.raises(StopIteration):
+        flow.send(httpx.Response(200))
 
 
 def test_who_holds_what_should_hold_asks_for_another_copy(source: EvidenceSource) -> None:

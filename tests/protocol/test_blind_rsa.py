@@ -191,3 +191,5 @@ def test_the_modulus_is_the_signature_of_nothing() -> None:
     for wrong in (n, -n):
         with pytest.raises(ArithmeticError):
             blind_sign(PUBLIC, nought, lambda _, wrong=wrong: wrong)  # type: ignore[misc]
+    with pytest.raises(ArithmeticError, match="went wrong"):
+        blind_sign(PUBLIC, (n - 1).to_bytes(256, "big"), lambda _: -1)

@@ -155,6 +155,17 @@ TEXTS = st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r", b"\r\n", b""]))
 )
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_line_of_the_limit_is_read_however_it_comes(mark: bytes) -> None:
+    parser = EventParser(limit=10)
+    assert parser.feed(mark + b"data: 1234") == []
+    assert parser.feed(b"\n") == []
+    assert parser.feed(b"\n") == [Event("1234")]
+    assert parser.feed(b"data: 5678") == []
+    with pytest.raises(EventTooLarge):
+        parser.feed(b"9")
+
+
 @given(TEXTS, st.lists(st.integers(0, 120), max_size=6).map(sorted), st.integers(1, 30))
 def test_what_is_too_large_is_so_in_any_split(data: bytes, cuts: list[int], limit: int) -> None:
     pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]

@@ -58,6 +58,12 @@ def test_a_purchase_is_found_again_by_its_reference(ledger: Ledger) -> None:
     assert issued_by_key(ledger) == {f"{1:064x}": 6}
 
 
+def test_who_reads_waits_for_no_writer(ledger: Ledger) -> None:
+    number = opened(ledger, 3)
+    with ledger.engine.begin():
+        assert balance(ledger, number) == 3
+
+
 def test_the_last_unit_can_be_spent_and_no_more(ledger: Ledger) -> None:
     number = opened(ledger, 4)
     assert ledger.purchase(number, purchase("a", 1, 4), NOW).balance == 0

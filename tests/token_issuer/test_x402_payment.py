@@ -118,6 +118,13 @@ def test_times_to_the_second(changes: dict[str, str], code: str | None) -> None:
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize("between", ["*", " ", "\n"])
+def test_base64_with_something_between_is_none(between: str) -> None:
+    text = field(DOCUMENT)
+    with pytest.raises(MalformedMessage):
+        read_payment(text[:8] + between + text[8:], TERMS, NOW)
+
+
 def test_more_than_was_asked_may_be_accepted_and_is_not_handed_on() -> None:
     extra = {**TERMS.members["extra"], "more": 1}
     document = {**DOCUMENT, "accepted": {**TERMS.members, "extra": extra}}

@@ -254,10 +254,21 @@ def test_limits_are_as_the_gateway_has_them() -> None:
     assert (local_http.HEAD_LIMIT, local_http.BODY_LIMIT) == (16384, 20 << 20)
 
 
-def test_a_body_that_breaks_off_is_not_answered() -> None:
-    head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n"
-    answer = answers_to(head + b"half")
-    assert b"200" not in answer.partition(b"\r\n")[0]
+@pytest.mark.parametrize(
+    ("field", "begun"),
+    [
+        (b"Content-Length: 10", b""),
+        (b"Content-Length: 10", b"half"),
+        (b"Transfer-Encoding: chunked", b""),
+        (b"Transfer-Encoding: chunked", b"a\r\nhalf"),
+        (b"Transfer-Encoding: chunked", b"4\r\nhalf\r\n"),
+        (b"Transfer-Encoding: chunked", b"4\r\nhalf\r\n0\r\n"),
+    ],
+)
+def test_a_body_that_breaks_off_is_not_answered(field: bytes, begun: bytes) -> None:
+    answer = answers_to(b"POST / HTTP/1.1\r\nHost: here\r\n" + field + b"\r\n\r\n" + begun)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_who_waits_for_a_continue_gets_it_once() -> None:

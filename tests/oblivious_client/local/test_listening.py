@@ -1,16 +1,20 @@
 """Where the endpoint listens."""
 
+import asyncio
 import contextlib
 import errno
 import socket
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from oblivious_client.errors import UsageError
 from oblivious_client.local import listening
+from oblivious_client.local.endpoint import MAX_CONNECTIONS
 from oblivious_client.local.listening import DEFAULT_PORT, LOOPBACK, Place, bind, read_place
+from tests.support.local_endpoint import DEADLINE
 
 ANY = "0.0.0.0"  # noqa: S104 - it is only named
 HAS_SIX = False
@@ -158,3 +162,49 @@ def test_on_windows_nobody_takes_the_address_over(monkeypatch: pytest.MonkeyPatc
         (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
         (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1),
     ]
+
+
+class Noting(socket.socket):
+    """A socket of which it is known how many it lets wait."""
+
+    def listen(self, backlog: int = 0, /) -> None:
+        self.backlogs = [*getattr(self, "backlogs", []), backlog]
+        super().listen(backlog)
+
+
+def test_who_is_served_and_who_waits_until_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint: Any = SimpleNamespace(connections=0, most=1, refusals=1, service=None)
+    counts: list[int] = []
+
+    async def serve(_: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        counts.append(endpoint.connections)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        listeners = [Noting(socket.AF_INET, socket.SOCK_STREAM) for _ in range(2)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        ports = [listener.getsockname()[1] for listener in listeners]
+        served = await listening.start(endpoint, listeners)
+        assert served.port == ports[0]
+        for listener in listeners:
+            assert listener.backlogs == [endpoint.refusals, MAX_CONNECTIONS]
+        connections = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(3)]
+        with contextlib.suppress(ConnectionResetError):
+            assert await connections[2][0].read() == b""
+        assert (counts, endpoint.connections) == ([1, 2], 2)
+        for _, writer in connections:
+            writer.close()
+            with contextlib.suppress(ConnectionResetError):
+                await writer.wait_closed()
+        while endpoint.connections:
+            await asyncio.sleep(0.01)
+        served.close()
+        for port in ports:
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+
+    monkeypatch.setattr(listening, "serve_connection", serve)
+    asyncio.run(asyncio.wait_for(main(), DEADLINE))

@@ -34,6 +34,7 @@ from oblivious_client.local import control, running
 from oblivious_client.local.access import Access
 from oblivious_client.local.endpoint import LocalEndpoint
 from oblivious_client.local.listening import read_place
+from oblivious_client.local.relays import Relays
 from tests.support.gateway import StandInGateway
 from tests.support.local_endpoint import DEADLINE
 from tests.support.releases import TRUST, WITNESSES
@@ -228,9 +229,14 @@ class Command:
 
     def until(self, words: str) -> str:
         """Return the next line that has some words in it."""
-        while words not in (line := self._lines.get(timeout=DEADLINE)):
-            pass
-        return line
+        return self.lines(words)[-1]
+
+    def lines(self, words: str) -> list[str]:
+        """Return all lines to the next one that has some words in it."""
+        lines = [self._lines.get(timeout=DEADLINE)]
+        while words not in lines[-1]:
+            lines.append(self._lines.get(timeout=DEADLINE))
+        return lines
 
     def url(self) -> str:
         found = SAID.search(self.until("listening"))
@@ -274,6 +280,11 @@ def test_it_is_found_and_stopped(gateway: StandInGateway, run: Run) -> None:
         assert (code, err) == (Exit.OK, f"stopped: {url}\n")
         assert served.process.wait(DEADLINE) == Exit.OK
     assert "no endpoint of yours is running" in run("status")[2]
+
+
+def test_enough_descriptors_are_no_news(gateway: StandInGateway) -> None:
+    with serving("--relay", gateway.url, "--listen", "127.0.0.1:0") as served:
+        assert "descriptors" not in "".join(served.lines("listening"))
 
 
 def test_it_starts_without_network_and_verifies_when_there_is_one() -> None:
@@ -329,6 +340,24 @@ def test_evidence_that_does_not_hold_ends_it_before_it_listens(gateway: StandInG
     ended = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
     assert ended.returncode == Exit.SIMULATED
     assert b"listening" not in ended.stderr
+
+
+def test_its_relays_are_closed_whatever_ends_it(
+    gateway: StandInGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    class Closed(Relays):
+        async def aclose(self) -> None:
+            await super().aclose()
+            ended.append("closed")
+
+    monkeypatch.setattr(running, "Relays", Closed)
+    given = chosen("--relay", gateway.url)  # which is simulated
+    place = read_place(given.listen)
+    with pytest.raises(EvidenceRefused):
+        asyncio.run(running._serve(given, place, running.access(given, place), None, print))
+    assert ended == ["closed"]
 
 
 def test_the_next_relay_and_each_request_are_in_the_log(gateway: StandInGateway) -> None:
