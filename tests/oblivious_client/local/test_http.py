@@ -94,6 +94,7 @@ def test_the_answer_to_head_has_a_length_and_no_content() -> None:
 
 def test_pieces_go_out_as_they_come_and_end_with_a_mark() -> None:
     said = asyncio.Event()
+    told: list[Handled] = []
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         yield b"one"
@@ -110,7 +111,8 @@ def test_pieces_go_out_as_they_come_and_end_with_a_mark() -> None:
         said.set()
         assert await reader.readexactly(13) == b"3\r\ntwo\r\n0\r\n\r\n"
 
-    talk(client, handler)
+    talk(client, Service(handler, tell=told.append))
+    assert [(each.status, each.sent, each.is_whole) for each in told] == [(200, 6, True)]
 
 
 def test_no_more_pieces_are_asked_for_than_the_program_takes() -> None:
@@ -151,7 +153,9 @@ def test_pieces_that_break_off_have_no_end() -> None:
         writer.write(GET)  # and the side that asks stays
         assert (await reader.read()).endswith(b"3\r\none\r\n")
 
-    talk(client, handler)
+    told: list[Handled] = []
+    talk(client, Service(handler, tell=told.append))
+    assert [(each.status, each.sent, each.is_whole) for each in told] == [(200, 3, False)]
 
 
 def test_a_program_has_time_to_read_why_its_stream_breaks(
