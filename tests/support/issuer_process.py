@@ -108,6 +108,14 @@ class IssuerProcess:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(number) for number in children.split()]
 
+    def all_workers(self) -> list[int]:
+        """Wait until as many answer as are configured, and return their numbers."""
+        end = time.monotonic() + DEADLINE
+        while len(found := self.workers()) != self.files.workers:
+            assert time.monotonic() < end, self.lines
+            time.sleep(0.02)
+        return found
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the parent."""
         self._process.send_signal(number)

@@ -135,7 +135,7 @@ def test_eight_buyers_of_one_voucher_never_overdraw_it_in_several_processes(
     _, secret = open_account(ledger, int(time.time()), units=20)
     baskets = [basket(files.key(1), 2) for _ in range(16)]
     with running_issuer(files) as issuer, ThreadPoolExecutor(8) as pool:
-        assert len(issuer.workers()) > 1
+        assert len(issuer.all_workers()) > 1
         answers = list(pool.map(lambda each: send(issuer.url, secret, each.body), baskets))
     assert Counter(answer.status_code for answer in answers) == {200: 10, 402: 6}
     for wanted, answer in zip(baskets, answers, strict=True):
@@ -364,12 +364,12 @@ def shop(
 def test_malformed_bodies_and_fields_take_nothing_and_end_nothing(
     rest: str, status: str, shop: Shop
 ) -> None:
-    workers = shop.process.workers()
+    workers = shop.process.all_workers()
     answer = exchanged(shop.process.url, f"{_POST}{shop.secret}\r\n{rest}")
     assert answer.startswith(f"HTTP/1.1 {status}"), answer
     assert outstanding(shop.ledger) == 100
     assert httpx.get(f"{shop.process.url}/").status_code == 200
-    assert shop.process.workers() == workers
+    assert shop.process.all_workers() == workers
 
 
 @pytest.mark.parametrize(
