@@ -484,6 +484,7 @@ def test_a_peer_that_went_before_its_refusal_is_forgotten() -> None:
         gone.buffer_updated(1)
         assert wire.written.startswith(b"HTTP/1.1 400 ")
         assert wire.aborted
+        assert gone._shared.budget.held == 0  # of what it had sent
 
     run(main)
 

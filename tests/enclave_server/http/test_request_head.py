@@ -240,3 +240,9 @@ def test_both_ways_read_the_same_after_any_changes(data: st.DataObject) -> None:
         size = data.draw(st.integers(0, 4))
         altered[start : start + size] = data.draw(st.sampled_from(PIECES) | st.binary(max_size=3))
     check_alike(bytes(altered))
+
+
+@pytest.mark.parametrize(("digits", "status"), [(20, 413), (21, 400)])
+def test_a_length_that_nobody_has_is_too_large_or_no_length(digits: int, status: int) -> None:
+    request = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\n\r\n" % (b"9" * digits)
+    assert status_of(request) == status

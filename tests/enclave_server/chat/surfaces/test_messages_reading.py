@@ -17,6 +17,8 @@ from enclave_server.chat.conversation import (
 from enclave_server.chat.errors import ChatError
 from enclave_server.chat.surfaces.chat_reading import read_request as read_chat
 from enclave_server.chat.surfaces.messages_reading import read_request
+from enclave_server.chat.thoughts import CALL as CALLED
+from enclave_server.chat.thoughts import Thought, decode_pieces
 from tests.support.conversations import PDF, PDF_DATA, PNG, PNG_DATA
 
 USER = {"role": "user", "content": "Hello"}
@@ -227,3 +229,11 @@ def test_prompts_of_one_meaning_are_one_question_on_either_surface(case: str) ->
     here, there, fields = ALIKE[case]
     chat = read_chat({"model": "m", "max_tokens": 5000, "messages": there})
     assert read(*here, **fields) == chat
+
+
+def test_a_thought_is_kept_with_its_place_among_texts_and_calls() -> None:
+    thought = {"type": "thinking", "thinking": "why", "signature": "native+"}
+    results = user(result("toolu_a"), result("toolu_b"))
+    message, *_ = read(assistant(text("ab"), CALL, thought, OTHER), results).messages
+    assert message.state is not None
+    assert decode_pieces(message.state.value) == [2, CALLED, Thought("why", "native+"), CALLED]

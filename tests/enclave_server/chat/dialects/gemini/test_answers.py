@@ -10,7 +10,7 @@ import pytest
 from enclave_server.chat.dialects.gemini.answers import read_answer
 from enclave_server.chat.dialects.gemini.signatures import NAME
 from enclave_server.chat.errors import Failure, UpstreamError
-from tests.support.gemini_server import call, candidate, response, text, thought
+from tests.support.gemini_server import begun, call, candidate, piece, response, text, thought
 from tests.support.meanings import meaning_of
 
 Json = dict[str, Any]
@@ -121,3 +121,26 @@ def test_what_is_no_answer_is_a_failure(body: object) -> None:
 def test_garbage_is_a_failure(body: bytes) -> None:
     with pytest.raises(UpstreamError):
         read_answer(body)
+
+
+def test_the_last_count_of_tokens_counts() -> None:
+    first, last = response(candidate(text("We"), why=None)), response(candidate(text("t.")))
+    first["usageMetadata"] = {"promptTokenCount": 1, "candidatesTokenCount": 1}
+    last["usageMetadata"] = {"promptTokenCount": 2, "candidatesTokenCount": 3}
+    usage = read_answer(json.dumps([first, last]).encode()).usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (2, 3)
+
+
+def test_a_call_in_pieces_is_whole_with_the_end_of_its_answer() -> None:
+    parts = [candidate(begun("f"), why=None), candidate(piece("$.a", number=1))]
+    answer = read_answer(json.dumps([response(each) for each in parts]).encode())
+    (made,) = answer.choices[0].message.tool_calls or []
+    assert (made.function.name, made.function.arguments) == ("f", '{"a":1}')
+
+
+def test_a_question_that_is_refused_has_one_answer_without_a_word() -> None:
+    refused = {"promptFeedback": {"blockReason": "SAFETY"}}
+    (choice,) = read_answer(json.dumps(refused).encode()).choices
+    assert (choice.index, choice.message.content) == (0, "")
+    assert choice.finish_reason == "content_filter"
