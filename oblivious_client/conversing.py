@@ -131,7 +131,6 @@ class Conversation:
         path = Path(name).expanduser()
         if path.exists():
             raise UsageError(f"{path} is there already", advice="name another file")
-        archive.check_writable(path)
         listed = release_report.relied_on(self._client.transport.source.route.releases)
         archive.save(path, self._last, listed)
         self._tell(f"saved; check it any time with: {archive.check_command(self._chosen, path)}")

@@ -407,6 +407,27 @@ def dial_again(loop: Loop, resolver: Resolver, name: Tcp) -> tuple[list[Failure]
     return failures, connections != [None]
 
 
+def test_the_time_for_a_look_up_ends_with_it(
+    upstream: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would end the race for a connection that comes after it."""
+    limits: list[Timer] = []
+    later = Loop.later
+
+    def note(self: Loop, delay: float, callback: Callable[[], None]) -> Timer:
+        timer = later(self, delay, callback)
+        if delay == DEADLINE:
+            limits.append(timer)
+        return timer
+
+    monkeypatch.setattr(Loop, "later", note)
+    loop = Loop()
+    resolver = Resolver(loop, found(upstream.getsockname()))
+    assert dial_again(loop, resolver, Tcp("api.example.com", 443)) == ([], True)
+    loop.shut_down()
+    assert [timer.callback for timer in limits] == [None, None]  # of the look-up, and of the race
+
+
 def test_a_name_that_has_led_somewhere_is_not_looked_up_for_each_connection(
     upstream: socket.socket,
 ) -> None:

@@ -81,6 +81,11 @@ def test_wrong_options_are_refused(arguments: list[str]) -> None:
         from_command_line(arguments)
 
 
+def test_an_egress_without_its_target_is_told_of_as_that() -> None:
+    with pytest.raises(AddressError, match=r"'vsock://3:8001' is not LISTEN=HOST:PORT"):
+        from_command_line(["--egress", "vsock://3:8001"])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -174,6 +174,8 @@ def test_an_answer_is_saved_and_nothing_else(person: Person, tmp_path: Path) -> 
     person.wait_for("saved; check it any time with: oblivious-client verify --allow-simulated ")
     person.type(f"/save {tmp_path / 'a.json'}\n")
     person.wait_for("there already")
+    person.type(f"/save {tmp_path / 'absent' / 'a.json'}\n")
+    person.wait_for("cannot write")
     person.type("/quit\n")
     assert person.end() == 0
     files = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*") if path.is_file()}

@@ -9,7 +9,11 @@ import pytest
 from enclave_server.chat.dialects.gemini.answers import read_answer
 from enclave_server.chat.dialects.gemini.partial_calls import VALUE_OCTETS
 from enclave_server.chat.dialects.gemini.signatures import NAME
-from enclave_server.chat.dialects.gemini.streams import CANDIDATE_OCTETS, EventReader
+from enclave_server.chat.dialects.gemini.streams import (
+    CANDIDATE_OCTETS,
+    MAX_CANDIDATES,
+    EventReader,
+)
 from enclave_server.chat.errors import Failure, UpstreamError
 from protocol.event_stream import MAX_EVENT_OCTETS
 from tests.support.gemini_server import (
@@ -167,6 +171,17 @@ def test_what_is_no_event_is_a_failure(data: bytes) -> None:
 def test_no_more_of_an_event_is_kept_than_its_reader_keeps() -> None:
     with pytest.raises(UpstreamError):
         [*EventReader().feed(b"data:" + b" " * (MAX_EVENT_OCTETS + 1))]
+
+
+def test_no_more_candidates_are_read_than_a_stream_may_have() -> None:
+    def read(count: int) -> int:
+        said = [response(candidate(text("a"), why=None, index=each)) for each in range(count)]
+        return len([*EventReader().feed(encode(said))])
+
+    assert read(MAX_CANDIDATES) >= MAX_CANDIDATES
+    with pytest.raises(UpstreamError) as caught:
+        read(MAX_CANDIDATES + 1)
+    assert caught.value.failure is Failure.BROKEN
 
 
 def test_what_is_kept_of_candidates_and_of_an_event_is_counted() -> None:
