@@ -71,6 +71,8 @@ REFUSED = {
     "1c" + "ff" * 16: "a number of 128 bits",
     "1d" + "ff" * 32: "a number of 256 bits",
     "1e" + "ff" * 64: "a number of 512 bits",
+    "9ffe": "an array that ends with another than the break",
+    "bffe": "a map that does",
     "1f": "an integer of indefinite length",
     "3f": "a negative integer of indefinite length",
     "5f4101ff": "a byte string in pieces",

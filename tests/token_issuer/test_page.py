@@ -33,7 +33,8 @@ def test_the_policy_names_what_the_document_has_and_nothing_else() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> IssuerFiles:
-    made = IssuerFiles(tmp_path, f"sqlite:///{tmp_path}/ledger.sqlite3", workers=1)
+    # As many as the spare connections of a browser, each of which keeps one waiting.
+    made = IssuerFiles(tmp_path, f"sqlite:///{tmp_path}/ledger.sqlite3", workers=4)
     made.write()
     return made
 

@@ -65,16 +65,16 @@ class Asker(threading.Thread):
     def __init__(self, enclave: Enclave) -> None:
         super().__init__()
         self._enclave = enclave
+        self._config = enclave.key_configs()[0]
         self._ended = threading.Event()
         self.good = 0
         self.cut = 0
         self.other: list[object] = []
 
     def run(self) -> None:
-        config = self._enclave.key_configs()[0]
         while not self._ended.is_set():
             try:
-                status = self._enclave.ask(models_request(), config).status
+                status = self._enclave.ask(models_request(), self._config).status
             except (OSError, http.client.HTTPException):
                 self.cut += 1  # it was with the worker that died
             except AssertionError as error:
