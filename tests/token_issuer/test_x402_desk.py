@@ -779,6 +779,18 @@ def test_a_crash_after_it_was_settled_is_never_paid_again(
     check(buyer, facilitator, 1)
 
 
+def test_what_another_took_up_or_ended_meanwhile_is_left_to_it(
+    buyer: Buyer, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Facilitator, "verify", crash)
+        with pytest.raises(Crash):
+            buyer.send(buyer.sign())
+    held = [each.reference for each in desk._intents.listed()]
+    monkeypatch.setattr(Intents, "abandoned", lambda *_: [*held, "ended"])  # a moment ago
+    assert list(desk.reconcile()) == [(each, "somebody else is at it") for each in (*held, "ended")]
+
+
 def test_what_is_over_and_was_never_sent_is_forgotten(
     buyer: Buyer, facilitator: StandInFacilitator, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
