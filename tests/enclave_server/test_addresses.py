@@ -21,6 +21,7 @@ from enclave_server.addresses import (
     listen_socket,
     parse_address,
 )
+from tests.support.sockets import noted_sockets
 
 
 @pytest.mark.parametrize(
@@ -176,14 +177,8 @@ def test_of_several_numbers_of_a_name_the_first_is_taken(monkeypatch: pytest.Mon
 def test_a_socket_that_leads_nowhere_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[socket.socket] = []
-
-    class Noted(socket.socket):
-        def __init__(self, *given: int) -> None:
-            super().__init__(*given)
-            made.append(self)
-
-    monkeypatch.setattr("socket.socket", Noted)
+    kind, made = noted_sockets()
+    monkeypatch.setattr("socket.socket", kind)
     nowhere = UnixAddress(str(tmp_path / "no folder/socket"))
     for begin in (connect_socket, listen_socket):
         with pytest.raises(FileNotFoundError):

@@ -1,6 +1,5 @@
 """Starts a real `enclave-server` process on a Unix socket, and asks it sealed questions."""
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -23,6 +22,7 @@ from protocol.binary_http import Request, Response, decode_response, encode_requ
 from protocol.encapsulation import ClientContext, encapsulate_request
 from protocol.evidence import Evidence, VerifiedEvidence, simulated_root, verify_evidence
 from protocol.key_config import KeyConfig, decode_key_configs
+from tests.support.beside import in_a_thread
 from tests.support.upstream import Behaviour, StandInUpstream
 
 DEADLINE = 120.0
@@ -214,21 +214,8 @@ def running_upstream(
 ) -> Iterator[StandInUpstream]:
     """Yield a stand-in upstream that answers from a thread of its own."""
     upstream = StandInUpstream(behaviour, tls=tls, path=path)
-    started, ended = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with upstream:
-            started.set()
-            await asyncio.to_thread(ended.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert started.wait(DEADLINE)
+    with in_a_thread(upstream):
         yield upstream
-    finally:
-        ended.set()
-        thread.join(DEADLINE)
 
 
 @contextlib.contextmanager

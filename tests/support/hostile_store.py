@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support.beside import in_a_thread
 
 DEADLINE = 120.0
 """Seconds after which a test fails rather than hang."""
@@ -115,18 +116,5 @@ async def read_command(reader: asyncio.StreamReader) -> list[bytes]:
 def running_hostile_store(reply: Reply) -> Iterator[HostileStore]:
     """Yield such a store that answers from a thread of its own."""
     store = HostileStore(reply)
-    started, ended = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with store:
-            started.set()
-            await asyncio.to_thread(ended.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert started.wait(DEADLINE)
+    with in_a_thread(store):
         yield store
-    finally:
-        ended.set()
-        thread.join(DEADLINE)

@@ -227,3 +227,15 @@ class Recorder:
             len(request.body),
         )
         return OuterResponse(200, ((b"content-type", b"text/plain"),), text, "recorded")
+
+
+def noted_sockets() -> tuple[type[socket.socket], list[socket.socket]]:
+    """Return a class of sockets, for the place of the usual one, and a list of all it makes."""
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *given: int) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    return Noted, made

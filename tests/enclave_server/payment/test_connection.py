@@ -14,6 +14,7 @@ from enclave_server.payment.connection import MAX_PIECE_BYTES, Connection, conne
 from enclave_server.payment.resp import Kind, MalformedReply, Reply, encode
 from tests.support.hostile_store import HostileStore, nothing, saying
 from tests.support.hostile_store import Reply as Say
+from tests.support.sockets import noted_sockets
 
 SECONDS = 60.0
 SET, EVAL = encode(b"SET"), encode(b"EVAL")
@@ -299,14 +300,8 @@ def test_who_closes_a_connection_leaves_nobody_waiting() -> None:
 def test_a_socket_that_leads_nowhere_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[socket.socket] = []
-
-    class Noted(socket.socket):
-        def __init__(self, *given: int) -> None:
-            super().__init__(*given)
-            made.append(self)
-
-    monkeypatch.setattr(connection.socket, "socket", Noted)  # type: ignore[attr-defined]
+    kind, made = noted_sockets()
+    monkeypatch.setattr(connection.socket, "socket", kind)  # type: ignore[attr-defined]
     with pytest.raises(FileNotFoundError):
         asyncio.run(connect(UnixAddress(str(tmp_path / "nowhere"))))
     assert [each.fileno() for each in made if each.family == socket.AF_UNIX][-1] == -1

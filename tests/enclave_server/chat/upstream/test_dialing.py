@@ -14,6 +14,7 @@ from enclave_server.chat.upstream import dialing
 from enclave_server.chat.upstream.connections import UpstreamConnections
 from enclave_server.chat.upstream.dialing import connect
 from enclave_server.chat.upstream.trust import ssl_context
+from tests.support.sockets import noted_sockets
 from tests.support.upstream import StandInUpstream, raw
 from tests.support.upstream_connection import (
     DEADLINE,
@@ -225,14 +226,8 @@ def test_tls_without_a_name_to_verify_is_refused() -> None:
 def test_a_socket_that_leads_nowhere_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[socket.socket] = []
-
-    class Noted(socket.socket):
-        def __init__(self, *given: int) -> None:
-            super().__init__(*given)
-            made.append(self)
-
-    monkeypatch.setattr(dialing, "socket", Noted)
+    kind, made = noted_sockets()
+    monkeypatch.setattr(dialing, "socket", kind)
     with pytest.raises(FileNotFoundError):
         asyncio.run(connect(upstream_at(f"unix:{tmp_path}/nowhere"), None))
     assert [each.fileno() for each in made] == [-1]
