@@ -301,7 +301,7 @@ def test_a_socket_that_leads_nowhere_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind, made = noted_sockets()
-    monkeypatch.setattr(connection.socket, "socket", kind)  # type: ignore[attr-defined]
+    monkeypatch.setattr("socket.socket", kind)
     with pytest.raises(FileNotFoundError):
         asyncio.run(connect(UnixAddress(str(tmp_path / "nowhere"))))
     assert [each.fileno() for each in made if each.family == socket.AF_UNIX][-1] == -1

@@ -185,8 +185,9 @@ DRAWN = {
     "type": "image_url",
     "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAA"},
 }
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
-LONG_TOOL = {"type": "function", "function": {**TOOL["function"], "description": "x" * 8192}}  # type: ignore[dict-item]
+FUNCTION = {"name": "look", "parameters": {"type": "object"}}
+TOOL = {"type": "function", "function": FUNCTION}
+LONG_TOOL = {"type": "function", "function": {**FUNCTION, "description": "x" * 8192}}
 ASKINGS: list[tuple[dict[str, Any], PricePoint, int]] = [
     ({}, C1, 512),
     ({"stream": True}, C1, 512),
